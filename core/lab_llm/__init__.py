@@ -1,0 +1,1 @@
+"""Toolkit that language-model plugins share: policies, rollouts, verifiers, tasks, GRPO."""

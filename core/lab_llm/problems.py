@@ -1,0 +1,35 @@
+"""The unit of language-model data: a problem with a verifiable answer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+Message = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One prompt with its answer.
+
+    `prompt` is a chat, the last message from the user. `answer` is what a verifier compares with;
+    `solution` a worked reference solution where there is one. `payload` is whatever the verifier
+    needs beyond the answer (countdown's numbers, reasoning-gym's entry), JSON-serialisable.
+    """
+
+    id: str
+    prompt: tuple[Message, ...]
+    answer: str
+    solution: str | None = None
+    payload: Mapping[str, object] = field(default_factory=dict)
+
+
+Verify = Callable[[Problem, str], float]
+"""(problem, completion text) -> reward in {0, 1}."""
+
+
+@dataclass(frozen=True)
+class ProblemSets:
+    """Training problems, and named evaluation sets (`in_domain`, `ood_...`), with their verifier."""
+
+    train: Sequence[Problem]
+    evaluation: Mapping[str, Sequence[Problem]]
+    verify: Verify

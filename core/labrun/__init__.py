@@ -1,0 +1,33 @@
+"""labrun: one lab for training methods."""
+
+from labrun.contract import (
+    API_VERSION,
+    Component,
+    Dataset,
+    Evaluator,
+    PluginInfo,
+    Score,
+    Trainer,
+    TrainResult,
+    hookimpl,
+)
+from labrun.errors import DivergedError, LabError, PreemptedError, unknown
+from labrun.schema import schema
+
+__version__ = "0.1.0"
+__all__ = [
+    "API_VERSION",
+    "Component",
+    "Dataset",
+    "DivergedError",
+    "Evaluator",
+    "LabError",
+    "PluginInfo",
+    "PreemptedError",
+    "Score",
+    "TrainResult",
+    "Trainer",
+    "hookimpl",
+    "schema",
+    "unknown",
+]

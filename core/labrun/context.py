@@ -1,0 +1,1 @@
+"""What a component sees of its run."""

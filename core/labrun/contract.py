@@ -1,0 +1,126 @@
+"""What a plugin provides: `lab_plugin()` and three kinds of components."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+import pluggy
+
+if TYPE_CHECKING:
+    from labrun.context import RunContext
+
+API_VERSION = 1
+GROUP = "labrun"
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+Kind = Literal["trainer", "dataset", "evaluator"]
+KINDS: tuple[Kind, ...] = ("trainer", "dataset", "evaluator")
+
+
+@dataclass(frozen=True)
+class Component:
+    """One trainer, dataset or evaluator, referred to lazily as `module:object`.
+
+    `config` names a `@schema` dataclass; `factory` names a callable that takes an instance of it.
+    The module of `config` must import no heavy library: it is read to check a configuration.
+    """
+
+    kind: Kind
+    name: str
+    config: str
+    factory: str
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """What one plugin offers.
+
+    `defaults` names the component of each kind that runs when none is asked for (a bare name is
+    this plugin's own, `other.name` another's). `presets` are packages that hold YAML groups
+    (`method/grpo.yaml`, `scale/tiny.yaml`, `model/...`), searched in order; the first is this
+    plugin's own. `groups` gives the preset chosen in each group when none is named.
+    """
+
+    name: str
+    summary: str
+    components: Sequence[Component]
+    defaults: Mapping[str, str]
+    presets: Sequence[str] = ()
+    groups: Mapping[str, str] = field(default_factory=dict)
+    api_version: int = API_VERSION
+
+
+class LabHooks:
+    """Hooks that a plugin module may implement with `@labrun.hookimpl`."""
+
+    @hookspec
+    def lab_plugin(self) -> PluginInfo:  # pyright: ignore[reportReturnType]
+        """Return the plugin's description. Called once, when the plugin is asked for.
+
+        Must import no heavy library. Every plugin module implements it exactly once.
+        """
+
+
+@dataclass(frozen=True)
+class Score:
+    """One result: `value` of `metric` on `task`, the mean of `items` over `n` items.
+
+    `items` holds one number per item (problem, episode) in a fixed order, so that runs can be
+    paired item by item; it may be empty where a metric has no per-item value.
+    """
+
+    task: str
+    metric: str
+    value: float
+    n: int
+    items: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a trainer hands to the evaluators: the trained model and the steps it took."""
+
+    model: Any
+    step: int
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Data by configuration: `load` gives what the plugin's trainer takes."""
+
+    def preflight(self) -> Mapping[str, object]:
+        """Facts for the dry-run plan. Raises LabError for a missing file, column, ...: cheap."""
+        ...
+
+    def load(self, ctx: "RunContext") -> Any: ...
+
+    def fingerprint(self) -> str:
+        """A hash of the content: equal for equal data, on every machine."""
+        ...
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """Trains one model. Its config has a field `max_steps` (optimizer steps; 0 only evaluates)."""
+
+    def preflight(self, dataset: Dataset) -> Mapping[str, object]:
+        """Facts for the dry-run plan. Raises LabError where the settings cannot work together."""
+        ...
+
+    def fit(self, ctx: "RunContext", data: Any) -> TrainResult:
+        """Train from `ctx.resume_from` or from the start; honours `ctx.should_stop`.
+
+        Raises DivergedError at a NaN or infinite loss, PreemptedError when it stopped early.
+        """
+        ...
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """Scores a model; reads no global random state, so that it never changes training."""
+
+    def preflight(self) -> Mapping[str, object]: ...
+
+    def evaluate(self, ctx: "RunContext", model: Any, data: Any) -> list[Score]: ...

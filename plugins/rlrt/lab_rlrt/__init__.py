@@ -1,0 +1,1 @@
+"""RLVR with a reversed teacher (arXiv 2605.10781)."""
