@@ -1,1 +1,135 @@
-"""What a component sees of its run."""
+"""What a component sees of its run: its seed, its steps, its results, its checkpoints."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from labrun import checkpoints
+from labrun.contract import Evaluator, Score
+from labrun.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BEAT_S = 0.2
+PROGRESS = "progress.json"
+
+
+@dataclass
+class RunContext:
+    """Handed to every component of a run; the only way in which they touch its directory."""
+
+    run: RunDir
+    seed: int
+    attempt: int
+    devices: tuple[str, ...]
+    resume_from: Path | None
+    """Directory of the checkpoint to go on from, as `save_checkpoint`'s writer filled it."""
+    keep_checkpoints: int
+    evaluators: Sequence[Evaluator] = ()
+    should_stop: bool = False
+    """True once the run was asked to stop: save a checkpoint and raise PreemptedError."""
+    step: int = 0
+    _last_beat: float = field(default=0.0, repr=False)
+    _progress: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def run_id(self) -> str:
+        return self.run.id
+
+    @property
+    def run_dir(self) -> Path:
+        return self.run.path
+
+    def derive_seed(self, *names: str | int) -> int:
+        """A seed of 63 bits for one named stream: equal for equal run seed and names."""
+        text = json.dumps([self.seed, *names])
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+    def rng(self, *names: str | int) -> np.random.Generator:
+        """A generator for one named stream, the same at every attempt."""
+        return np.random.default_rng(self.derive_seed(*names))
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record metrics at an optimizer step. Names under `time/` may differ between runs."""
+        self.step = step
+        self._event("metrics", step=step, metrics={k: float(v) for k, v in metrics.items()})
+
+    def evaluate(self, model: Any, data: Any, *, step: int) -> list[Score]:
+        """Score the model with every evaluator of the run and record the scores."""
+        self.progress(stage="evaluate")
+        scores = [s for part in self.evaluators for s in part.evaluate(self, model, data)]
+        for score in scores:
+            self._event("score", step=step, score=asdict(score))
+        return scores
+
+    def save_checkpoint(self, step: int, writer: Callable[[Path], None]) -> Path:
+        """Seal what `writer(directory)` writes as the checkpoint of `step`."""
+        self.progress(stage="checkpoint")
+        self._sync_events()
+        root = self.run.checkpoints
+        return checkpoints.save(root, step, writer, keep=self.keep_checkpoints)
+
+    def artifact_path(self, name: str) -> Path:
+        """A path under the run's artifacts, its folder made; what lies there is kept for good."""
+        path = self.run.artifacts / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def figure(self, name: str, figure: "Figure") -> Path:
+        """Save a matplotlib figure as `artifacts/<name>.png`."""
+        path = self.artifact_path(f"{name}.png")
+        figure.savefig(path, dpi=150, bbox_inches="tight")
+        return path
+
+    def note(self, message: str) -> None:
+        """Record something that the reader of the results must know (a substitution, a skip)."""
+        self._event("note", step=self.step, message=message)
+
+    def progress(
+        self, *, step: int | None = None, total: int | None = None, stage: str | None = None
+    ) -> None:
+        """Say where the run stands; also its sign of life. Cheap: at most five writes a second."""
+        now = time.time()
+        news = {"step": step, "total": total, "stage": stage}
+        self._progress |= {key: value for key, value in news.items() if value is not None}
+        if stage is None and now - self._last_beat < BEAT_S:
+            return
+        self._last_beat = now
+        path = self.run.path / PROGRESS
+        draft = path.with_suffix(".draft")
+        draft.write_text(json.dumps({"time": now, **self._progress}))
+        os.replace(draft, path)
+
+    def heartbeat(self) -> None:
+        """A sign of life, for work that reports no steps."""
+        self.progress()
+
+    def start_attempt(self) -> None:
+        """Mark where this attempt begins; mends a line that a crash cut off."""
+        resumed = checkpoints.step_of(self.resume_from) if self.resume_from else None
+        path = self.run.path / "events.jsonl"
+        if path.exists():
+            text = path.read_bytes()
+            if text and not text.endswith(b"\n"):
+                os.truncate(path, text.rfind(b"\n") + 1)
+        self.step = resumed or 0
+        self._event("attempt", attempt=self.attempt, resumed_from=resumed)
+
+    def _event(self, kind: str, **values: Any) -> None:
+        line = json.dumps({"time": time.time(), "kind": kind, **values})
+        with open(self.run.path / "events.jsonl", "a") as out:
+            out.write(line + "\n")
+
+    def _sync_events(self) -> None:
+        path = self.run.path / "events.jsonl"
+        if path.exists():
+            with open(path, "rb") as lines:
+                os.fsync(lines.fileno())

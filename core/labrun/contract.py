@@ -40,7 +40,8 @@ class PluginInfo:
     `defaults` names the component of each kind that runs when none is asked for (a bare name is
     this plugin's own, `other.name` another's). `presets` are packages that hold YAML groups
     (`method/grpo.yaml`, `scale/tiny.yaml`, `model/...`), searched in order; the first is this
-    plugin's own. `groups` gives the preset chosen in each group when none is named.
+    plugin's own. `groups` gives the preset chosen in each group when none is named. `headline`
+    names the series and scores (`in_domain/accuracy`) to draw by default; the first is shown live.
     """
 
     name: str
@@ -49,6 +50,7 @@ class PluginInfo:
     defaults: Mapping[str, str]
     presets: Sequence[str] = ()
     groups: Mapping[str, str] = field(default_factory=dict)
+    headline: Sequence[str] = ()
     api_version: int = API_VERSION
 
 

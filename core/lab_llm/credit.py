@@ -1,0 +1,57 @@
+"""Token-level credit: what turns a rollout's advantage into one advantage a token."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Scored = Literal["none", "correct", "all"]
+Context = Literal["sibling", "reference_solution", "answer"]
+
+
+class CreditFunction(Protocol):
+    """Token advantages (B, T) from one step's rollouts; zero outside the mask."""
+
+    def __call__(
+        self,
+        advantages: Float[Tensor, " B"],
+        student_logprobs: Float[Tensor, "B T"],
+        teacher_logprobs: Float[Tensor, "B T"],
+        rewards: Float[Tensor, " B"],
+        mask: Float[Tensor, "B T"],
+    ) -> Float[Tensor, "B T"]: ...
+
+
+Measure = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Mapping[str, float]]
+"""The same arguments -> metrics of the credit."""
+
+
+@dataclass(frozen=True)
+class Credit:
+    """A credit function with what it needs from the teacher.
+
+    `scored`: the rollouts of mixed groups that the teacher scores; elsewhere the function sees the
+    student's own log-probabilities in the teacher's place. `context`: the teacher's solution.
+    """
+
+    weigh: CreditFunction
+    measure: Measure
+    scored: Scored
+    context: Context
+    template: str
+
+
+def rows_to_score(
+    rewards: Float[Tensor, " B"], advantages: Float[Tensor, " B"], scored: Scored
+) -> Tensor:
+    """Which rollouts the teacher scores, bool (B,): none where the group's rewards are all equal.
+
+    A rollout whose advantage is 0 has no weight to be changed, so that it costs no teacher pass.
+    """
+    mixed = advantages != 0
+    if scored == "none":
+        return torch.zeros_like(mixed)
+    return mixed & (rewards == 1.0) if scored == "correct" else mixed

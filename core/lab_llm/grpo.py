@@ -1,0 +1,296 @@
+"""TRL's GRPOTrainer with token-level credit, exact resume and metrics that go to the run."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate.utils import gather_object
+from labrun.errors import DivergedError, LabError
+from torch import Tensor
+from transformers.trainer_callback import TrainerCallback
+from trl import GRPOTrainer
+
+from lab_llm import teacher
+from lab_llm.credit import Credit, rows_to_score
+from lab_llm.grpo_config import GRPOSettings
+from lab_llm.policy import Policy
+from lab_llm.problems import Problem, ProblemSets
+from lab_llm.sampler import sample
+from lab_llm.templates import encode, with_solution
+from lab_llm.verbalization import epistemic_words
+
+if TYPE_CHECKING:
+    from labrun.context import RunContext
+
+LOGGED = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "reward": "reward",
+    "entropy": "entropy",
+    "kl": "kl",
+    "completions/mean_length": "completion_length",
+    "completions/clipped_ratio": "truncated_fraction",
+    "frac_reward_zero_std": "uniform_group_fraction",
+    "clip_ratio/region_mean": "ratio_clip_fraction",
+}
+"""TRL's metric -> ours; docs/metrics.md defines each."""
+
+
+class CreditTrainer(GRPOTrainer):
+    """GRPO whose advantages are per token: `credit` weighs them by what the teacher predicted."""
+
+    def __init__(
+        self,
+        *,
+        ctx: "RunContext",
+        policy: Policy,
+        sets: ProblemSets,
+        settings: GRPOSettings,
+        credit: Credit,
+        **trl: Any,
+    ) -> None:
+        self.ctx, self.policy, self.sets = ctx, policy, sets
+        self.settings, self.credit = settings, credit
+        self.step_metrics: dict[str, list[float]] = defaultdict(list)
+        self._graded: tuple[list[str], Tensor] = ([], torch.empty(0))
+        rollouts = self._rollouts if settings.sampler == "cpu" else None
+        super().__init__(
+            model=policy.model,
+            processing_class=policy.tokenizer,
+            reward_funcs=self._reward,
+            rollout_func=rollouts,  # pyright: ignore[reportArgumentType]
+            **trl,
+        )
+
+    # Sampling ---------------------------------------------------------------------------------
+
+    def _rollouts(self, prompts: list[Any], _: GRPOTrainer) -> dict[str, Any]:
+        """G completions of each run of equal prompts, by the toolkit's decoder."""
+        with self._timed("sample"):
+            runs = [(list(prompt), len(list(same))) for prompt, same in groupby(prompts)]
+            sizes = {size for _, size in runs}
+            if len(sizes) > 1:
+                runs, sizes = [(prompt, 1) for prompt in prompts], {1}
+            ids = [encode(self.policy.tokenizer, prompt) for prompt, _ in runs]
+            generator = torch.Generator(device=self.accelerator.device)
+            rank = self.accelerator.process_index
+            generator.manual_seed(self.ctx.derive_seed("rollout", self.state.global_step, rank))
+            (size,) = sizes
+            found = sample(
+                self.accelerator.unwrap_model(self.model),
+                ids,
+                num_samples=size,
+                max_new_tokens=self.settings.max_completion_length,
+                temperature=self.settings.temperature,
+                top_p=self.settings.top_p,
+                top_k=self.settings.top_k,
+                eos_token_ids=self.eos_token_ids,
+                pad_token_id=self._tokenizer.pad_token_id,
+                generator=generator,
+            )
+        return {
+            "prompt_ids": [prompt for prompt in ids for _ in range(size)],
+            "completion_ids": found.completion_ids,
+            "logprobs": found.logprobs,
+        }
+
+    def _reward(self, completions: list[Any], index: list[int], **_: Any) -> list[float]:
+        """The verifier's reward of every completion; keeps the texts for the teacher."""
+        with self._timed("verify"):
+            texts = [completion[0]["content"] for completion in completions]
+            problems = [self.sets.train[i] for i in index]
+            rewards = [self.sets.verify(p, t) for p, t in zip(problems, texts, strict=True)]
+        for problem, reward in zip(problems, rewards, strict=True):
+            if not 0.0 <= reward <= 1.0:
+                raise LabError(f"the verifier gave {reward} for {problem.id}; allowed: 0 to 1")
+        self._texts = texts
+        self.step_metrics["pass_rate"].append(sum(r == 1.0 for r in rewards) / len(rewards))
+        self.step_metrics["epistemic_words"].append(sum(map(epistemic_words, texts)) / len(texts))
+        return rewards
+
+    def _calculate_rewards(self, *inputs: Any) -> Tensor:
+        rewards = super()._calculate_rewards(*inputs)
+        texts = self._texts
+        if self.accelerator.num_processes > 1:
+            texts = gather_object(texts)
+        self._graded = (texts, rewards[:, 0])
+        return rewards
+
+    # Credit -----------------------------------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self.ctx.progress(step=self.state.global_step, stage="sample")
+        output = super()._generate_and_score_completions(inputs)
+        self.ctx.progress(step=self.state.global_step, stage="update")
+        mask = output["completion_mask"].float()
+        advantages = output["advantages"]
+        size = len(inputs)
+        start = self.accelerator.process_index * size
+        rewards = self._graded[1][start : start + size]
+        chosen = rows_to_score(rewards, advantages, self.credit.scored)
+        self.step_metrics["teacher_scored_fraction"].append(chosen.float().mean().item())
+        with self._timed("teacher"):
+            student, scored = self._logprobs_of(output, inputs, chosen, start)
+        given = (advantages, student, scored, rewards, mask)
+        output["advantages"] = self.credit.weigh(*given)
+        for name, value in self.credit.measure(*given).items():
+            self.step_metrics[name].append(value)
+        return output
+
+    def _logprobs_of(
+        self, output: dict[str, Any], inputs: list[dict[str, Any]], chosen: Tensor, start: int
+    ) -> tuple[Tensor, Tensor]:
+        """(student's, teacher's) log-probabilities (B, T); the teacher's are the student's where
+        it does not score."""
+        if self.credit.scored == "none":
+            nothing = torch.zeros_like(output["completion_mask"], dtype=torch.float32)
+            return nothing, nothing
+        student = self._student_logprobs(output)
+        rows = chosen.nonzero()[:, 0].tolist()
+        prompts = self._teacher_prompts(inputs, rows, start)
+        lengths = output["completion_mask"].sum(1).tolist()
+        completions = [output["completion_ids"][row, : lengths[row]].tolist() for row in rows]
+        result = student.clone()
+        found = teacher.score(
+            self._score_batch,
+            prompts,
+            completions,
+            width=student.shape[1],
+            batch_size=self.settings.micro_batch_size,
+            pad_token_id=self._tokenizer.pad_token_id,
+            num_batches=self._most_batches(len(rows)),
+            device=self.accelerator.device,
+        )
+        result[rows] = found
+        return student, result
+
+    def _student_logprobs(self, output: dict[str, Any]) -> Tensor:
+        """The sampler's own, or one pass over the rollouts where it returns none."""
+        for name in ("old_per_token_logps", "sampling_per_token_logps"):
+            if name in output:
+                return output[name]
+        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
+        mask = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
+        with torch.no_grad():
+            return self._score_batch(ids, mask, output["completion_ids"].shape[1])
+
+    def _score_batch(self, ids: Tensor, mask: Tensor, width: int) -> Tensor:
+        size = self.settings.micro_batch_size
+        return self._get_per_token_logps_and_entropies(self.model, ids, mask, width, size)[0]
+
+    def _teacher_prompts(
+        self, inputs: Sequence[dict[str, Any]], rows: Sequence[int], start: int
+    ) -> list[list[int]]:
+        texts, rewards = self._graded
+        group = teacher.Group(texts, rewards.tolist(), self.num_generations)
+        prompts = []
+        for row in rows:
+            problem: Problem = self.sets.train[inputs[row]["index"]]
+            rng = self.ctx.rng("teacher", self.state.global_step, start + row)
+            text, used = teacher.solution_for(
+                problem, self.credit.context, group, start + row, rng
+            )
+            self.step_metrics[f"teacher_context/{used}"].append(1.0)
+            messages = with_solution(problem.prompt, text, self.credit.template)
+            prompts.append(encode(self.policy.tokenizer, messages))
+        self._check_length(prompts)
+        return prompts
+
+    def _check_length(self, prompts: Sequence[Sequence[int]]) -> None:
+        limit = getattr(self.policy.model.config, "max_position_embeddings", None)
+        longest = max(map(len, prompts), default=0) + self.settings.max_completion_length
+        if limit is not None and longest > limit:
+            raise LabError(
+                f"a teacher's context and completion take {longest} tokens, the model {limit}; "
+                "lower trainer.max_completion_length or choose trainer.teacher_context=answer"
+            )
+
+    def _most_batches(self, rows: int) -> int | None:
+        """Batches of the rank that has most, so that all ranks run as many."""
+        if self.accelerator.num_processes == 1:
+            return None
+        mine = torch.tensor([-(-rows // self.settings.micro_batch_size)])
+        return int(self.accelerator.gather(mine.to(self.accelerator.device)).max())
+
+    # Update, metrics, checkpoints -------------------------------------------------------------
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
+        loss = super().compute_loss(*args, **kwargs)
+        if not torch.isfinite(loss):
+            raise DivergedError(f"loss is {loss.item()} at step {self.state.global_step + 1}")
+        return loss
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        began = time.perf_counter()
+        result = super().training_step(*args, **kwargs)
+        self.step_metrics["time/train"].append(time.perf_counter() - began)
+        return result
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Send one step's metrics to the run, under our names; TRL's others are dropped."""
+        del start_time
+        if "loss" not in logs:
+            self._metrics["train"].clear()
+            return
+        merged = {k: sum(v) / len(v) for k, v in self._metrics["train"].items() if v} | logs
+        found = {ours: merged[theirs] for theirs, ours in LOGGED.items() if theirs in merged}
+        found |= self._own_metrics()
+        self._metrics["train"].clear()
+        self._logs["prompt"].clear()
+        if not torch.isfinite(torch.tensor(found.get("grad_norm", 0.0))):
+            raise DivergedError(f"gradient norm is not finite at step {self.state.global_step}")
+        self.ctx.log(self.state.global_step, found)
+        self.ctx.progress(step=self.state.global_step, total=self.args.max_steps)
+
+    def _own_metrics(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for name, values in self.step_metrics.items():
+            summed = name.startswith(("time/", "teacher_context/"))
+            found[name] = sum(values) if summed else sum(values) / len(values)
+        spent = sum(found.get(f"time/{part}", 0.0) for part in ("sample", "verify", "teacher"))
+        found["time/step"] = found.pop("time/train", 0.0)
+        found["time/update"] = found["time/step"] - spent
+        self.step_metrics.clear()
+        return found
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.step_metrics[f"time/{stage}"].append(time.perf_counter() - began)
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """TRL writes a card at every checkpoint; the run directory says all it would."""
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Let transformers write everything that resume needs into the run's own checkpoint."""
+
+        def write(folder: Path) -> None:
+            before, self.args.output_dir = self.args.output_dir, str(folder)
+            try:
+                super(CreditTrainer, self)._save_checkpoint(model, trial)
+            finally:
+                self.args.output_dir = before
+
+        self.ctx.save_checkpoint(self.state.global_step, write)
+
+
+class RunCallback(TrainerCallback):
+    """Evaluates and stops at step boundaries, as the run asks."""
+
+    def __init__(self, ctx: "RunContext", policy: Policy, sets: ProblemSets, every: int) -> None:
+        self._ctx, self._policy, self._sets, self._every = ctx, policy, sets, every
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        due = self._every and state.global_step % self._every == 0
+        if due and state.global_step < args.max_steps:
+            self._ctx.evaluate(self._policy, self._sets, step=state.global_step)
+        if self._ctx.should_stop:
+            control.should_save = control.should_training_stop = True
+        return control

@@ -1,0 +1,71 @@
+"""Settings of GRPO with token-level credit."""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le
+from labrun.schema import schema
+
+from lab_llm.policy_config import PolicyConfig
+
+
+@schema
+class GRPOSettings:
+    """What every method on this trainer shares. Defaults are the tiny scale's."""
+
+    model: PolicyConfig = PolicyConfig()
+    """The policy at the start."""
+    max_steps: Annotated[int, Ge(0)] = 80
+    """Optimizer steps; 0 only evaluates."""
+    learning_rate: Annotated[float, Gt(0)] = 2e-4
+    """Peak learning rate of AdamW (1e-6 at paper scale)."""
+    lr_schedule: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "constant"
+    """Shape of the learning rate over steps."""
+    warmup_steps: Annotated[int, Ge(0)] = 0
+    """Steps over which the learning rate rises from 0."""
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: Annotated[float, Gt(0)] = 1.0
+    """Norm to which the gradient is clipped."""
+    prompts_per_step: Annotated[int, Ge(1)] = 32
+    """Prompts of one optimizer step (count)."""
+    num_generations: Annotated[int, Ge(2)] = 8
+    """G, rollouts of one prompt (count)."""
+    micro_batch_size: Annotated[int, Ge(1)] = 64
+    """Rollouts of one forward and backward pass (count); divides a step's rollouts."""
+    max_completion_length: Annotated[int, Ge(1)] = 64
+    """Longest rollout (tokens)."""
+    temperature: Annotated[float, Gt(0)] = 1.0
+    """Divides the logits when sampling and scoring."""
+    top_p: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Probability mass of the nucleus when sampling (fraction)."""
+    top_k: Annotated[int, Ge(0)] = 0
+    """Tokens that may be sampled (count); 0: all."""
+    epsilon: Annotated[float, Gt(0)] = 0.2
+    """Lower clip of the importance ratio, and the upper one unless `epsilon_high` is set."""
+    epsilon_high: Annotated[float, Gt(0)] | None = None
+    """Upper clip of the importance ratio (clip-higher, DAPO: 0.28)."""
+    beta: Annotated[float, Ge(0)] = 0.0
+    """Weight of the KL to the model at the start."""
+    entropy_coef: Annotated[float, Ge(0)] = 0.0
+    """Weight of the entropy bonus."""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """Divide the centred reward by the standard deviation (ddof 1) of its group or of the batch."""
+    loss_type: Literal["dapo", "grpo", "bnpo", "dr_grpo"] = "dapo"
+    """Reduction over tokens: dapo, the mean over all tokens of the step; grpo, of each rollout
+    first."""
+    sampler: Literal["cpu", "transformers", "vllm"] = "cpu"
+    """What makes rollouts: the toolkit's decoder, transformers' generate, or vLLM."""
+    vllm_mode: Literal["colocate", "server"] = "colocate"
+    """With vLLM: in the training process, or a `trl vllm-serve` process."""
+    vllm_gpu_memory_utilization: Annotated[float, Gt(0), Le(1)] = 0.3
+    """Share of the GPU's memory that a colocated vLLM takes."""
+    deepspeed: str = ""
+    """Path to a DeepSpeed JSON configuration; empty: none."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    save_every: Annotated[int, Ge(1)] = 25
+    """Steps between checkpoints; the last step always has one."""
+    evaluate_every: Annotated[int, Ge(0)] = 0
+    """Steps between evaluations during training; 0: only before and after it."""
+    evaluate_start: bool = True
+    """Score the model before the first step."""

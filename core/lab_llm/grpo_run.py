@@ -1,0 +1,183 @@
+"""One GRPO run from a run's context to its trained policy."""
+
+import importlib.util
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from labrun.contract import Dataset, TrainResult
+from labrun.errors import LabError, PreemptedError
+
+from lab_llm.credit import Credit
+from lab_llm.grpo_config import GRPOSettings
+from lab_llm.policy import Policy, load_policy, preflight_policy
+from lab_llm.problems import ProblemSets
+
+if TYPE_CHECKING:
+    from labrun.context import RunContext
+
+
+def preflight(settings: GRPOSettings, dataset: Dataset) -> dict[str, object]:
+    """Facts of the run; LabError where its settings, model and machine cannot work together."""
+    del dataset
+    rollouts = settings.prompts_per_step * settings.num_generations
+    if rollouts % settings.micro_batch_size:
+        raise LabError(
+            f"trainer.micro_batch_size={settings.micro_batch_size} does not divide a step's "
+            f"{rollouts} rollouts (prompts_per_step * num_generations)"
+        )
+    _check_sampler(settings)
+    facts = preflight_policy(settings.model)
+    limit = facts.get("context_length")
+    if isinstance(limit, int) and settings.max_completion_length >= limit:
+        raise LabError(
+            f"trainer.max_completion_length={settings.max_completion_length} leaves no room for a "
+            f"prompt in the model's {limit} tokens"
+        )
+    steps = settings.max_steps
+    return {**facts, "rollouts_per_step": rollouts, "rollouts": steps * rollouts}
+
+
+def _check_sampler(settings: GRPOSettings) -> None:
+    if settings.sampler == "vllm" and not importlib.util.find_spec("vllm"):
+        raise LabError(
+            "trainer.sampler=vllm, but vllm is not installed; `pip install 'labrun[gpu]'`, "
+            "or trainer.sampler=cpu"
+        )
+    if not settings.deepspeed:
+        return
+    path = Path(settings.deepspeed)
+    if not path.exists():
+        raise LabError(f"trainer.deepspeed={path}: no such file")
+    try:
+        stage = json.loads(path.read_text())["zero_optimization"]["stage"]
+    except (ValueError, KeyError) as error:
+        raise LabError(f"trainer.deepspeed={path}: no zero_optimization.stage in it") from error
+    if not importlib.util.find_spec("deepspeed"):
+        raise LabError("trainer.deepspeed is set, but deepspeed is not installed; see infra/")
+    if stage == 3 and settings.sampler == "cpu":
+        raise LabError(
+            "trainer.sampler=cpu cannot read weights that ZeRO-3 spreads over ranks; "
+            "use trainer.sampler=transformers or vllm"
+        )
+
+
+def train(
+    ctx: "RunContext", sets: ProblemSets, settings: GRPOSettings, credit: Credit
+) -> TrainResult:
+    """Train from `ctx.resume_from` or from the start; the model is left in `artifacts/model`."""
+    import torch
+
+    if torch.cuda.device_count() > 1:
+        raise LabError("one process trains on one GPU; set resources.num_gpus=1")
+    torch.manual_seed(ctx.derive_seed("torch"))
+    policy = load_policy(settings.model)
+    if settings.max_steps == 0:
+        return TrainResult(policy, 0)
+    if ctx.resume_from is None and settings.evaluate_start:
+        ctx.evaluate(policy, sets, step=0)
+    trainer = build_trainer(ctx, policy, sets, settings, credit)
+    resume = str(next(ctx.resume_from.glob("checkpoint-*"))) if ctx.resume_from else None
+    trainer.train(resume_from_checkpoint=resume)
+    step = trainer.state.global_step
+    if step < settings.max_steps:
+        raise PreemptedError(f"stopped at step {step} of {settings.max_steps}")
+    trained = Policy(trainer.accelerator.unwrap_model(trainer.model), policy.tokenizer)
+    target = ctx.artifact_path("model")
+    trained.model.save_pretrained(target)
+    trained.tokenizer.save_pretrained(target)
+    return TrainResult(trained, step)
+
+
+def build_trainer(
+    ctx: "RunContext", policy: Policy, sets: ProblemSets, settings: GRPOSettings, credit: Credit
+) -> Any:
+    """The trainer with the run's whole prompt stream, ready for `train()`."""
+    from datasets import Dataset as Rows
+
+    from lab_llm.grpo import CreditTrainer, RunCallback
+
+    order = list(prompt_order(ctx, len(sets.train), settings))
+    prompts = [[dict(message) for message in sets.train[i].prompt] for i in order]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # notices of transformers and TRL about their own defaults
+        trainer = CreditTrainer(
+            ctx=ctx,
+            policy=policy,
+            sets=sets,
+            settings=settings,
+            credit=credit,
+            args=trl_config(ctx, settings),
+            train_dataset=Rows.from_dict({"prompt": prompts, "index": order}),
+            callbacks=[RunCallback(ctx, policy, sets, settings.evaluate_every)],
+        )
+    return trainer
+
+
+def prompt_order(ctx: "RunContext", size: int, settings: GRPOSettings) -> Iterator[int]:
+    """The problem of every prompt of the run, epoch after epoch of fresh permutations.
+
+    The whole stream is one epoch to the trainer, so that its position after a resume is its step.
+    """
+    if size == 0:
+        raise LabError("the training set is empty")
+    wanted = settings.max_steps * settings.prompts_per_step
+    for epoch in range(-(-wanted // size)):
+        order = ctx.rng("prompts", epoch).permutation(size)
+        yield from np.asarray(order[: wanted - epoch * size]).tolist()
+
+
+def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
+    """TRL's configuration for these settings."""
+    import torch
+    from trl import GRPOConfig
+
+    accumulation = (
+        settings.prompts_per_step * settings.num_generations // settings.micro_batch_size
+    )
+    cuda = torch.cuda.is_available()
+    vllm = settings.sampler == "vllm"
+    return GRPOConfig(
+        output_dir=str(ctx.run_dir / "checkpoints"),
+        max_steps=settings.max_steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_schedule,
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        per_device_train_batch_size=settings.micro_batch_size,
+        gradient_accumulation_steps=accumulation,
+        steps_per_generation=accumulation,
+        num_generations=settings.num_generations,
+        max_completion_length=settings.max_completion_length,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        epsilon=settings.epsilon,
+        epsilon_high=settings.epsilon_high,
+        beta=settings.beta,
+        entropy_coef=settings.entropy_coef,
+        scale_rewards=settings.scale_rewards,
+        loss_type=settings.loss_type,
+        use_vllm=vllm,
+        vllm_mode=settings.vllm_mode,
+        vllm_gpu_memory_utilization=settings.vllm_gpu_memory_utilization,
+        deepspeed=settings.deepspeed or None,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        bf16=settings.model.dtype == "bfloat16" and cuda,
+        use_cpu=not cuda,
+        seed=ctx.derive_seed("trainer") % 2**32,
+        shuffle_dataset=False,
+        save_strategy="steps",
+        save_steps=settings.save_every,
+        logging_strategy="steps",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+    )

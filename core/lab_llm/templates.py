@@ -1,0 +1,88 @@
+"""Prompts as a teacher sees them, and as token ids."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from labrun.errors import LabError
+from labrun.schema import schema
+
+from lab_llm.problems import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+COUNTDOWN_TEMPLATE = "{prompt}\nref: {solution}"
+SOLUTION_TEMPLATE = (
+    "{prompt}\n\nCorrect solution:\n\n{solution}\n\nCorrectly solve the original question."
+)
+THINK_START, THINK_END = "<think>", "</think>"
+
+
+@schema
+class TeacherTemplate:
+    """How a solution enters the context of the teacher."""
+
+    text: str = COUNTDOWN_TEMPLATE
+    """Replaces the last user message: `{prompt}` stands for it, `{solution}` for the solution. The
+    default is the form that the tiny countdown model knows; for models with an instruction tuning,
+    `SOLUTION_TEMPLATE`, the SDPO prompt (arXiv 2601.20802)."""
+    keep_thinking: bool = True
+    """Whether the solution keeps its leading <think> part: c = s or c = s \\ think
+    (arXiv 2603.24472)."""
+
+
+def teacher_prompt(
+    prompt: Sequence[Message], solution: str, template: TeacherTemplate
+) -> list[Message]:
+    """The prompt with the solution in it, with or without its thinking as `template` says."""
+    shown = solution if template.keep_thinking else strip_thinking(solution)
+    return with_solution(prompt, shown, template.text)
+
+
+def with_solution(prompt: Sequence[Message], solution: str, template: str) -> list[Message]:
+    """The prompt whose last message, the user's, is `template` filled in.
+
+    Braces in the prompt or the solution are text.
+
+    Raises LabError where the template lacks a placeholder or the last message isn't the user's.
+    """
+    check_template(template)
+    if not prompt or prompt[-1]["role"] != "user":
+        role = repr(prompt[-1]["role"]) if prompt else "none"
+        raise LabError(f"the last message of a prompt must come from the user; it is {role}")
+    asked = prompt[-1]["content"]
+    before, after = template.split("{prompt}", 1)
+    # Each half is filled on its own, so that a placeholder inside the prompt stays text.
+    content = before.replace("{solution}", solution) + asked + after.replace("{solution}", solution)
+    return [*prompt[:-1], {**prompt[-1], "content": content}]
+
+
+def check_template(template: str) -> None:
+    """Raises LabError where `{prompt}` or `{solution}` does not stand exactly once."""
+    for placeholder in ("{prompt}", "{solution}"):
+        if (count := template.count(placeholder)) != 1:
+            raise LabError(
+                f"a teacher template must hold {placeholder} once, not {count} times: {template!r}"
+            )
+
+
+def strip_thinking(text: str) -> str:
+    """`s \\ think`: what follows a leading <think>...</think>.
+
+    Where the prompt opened the thinking, the text holds only `</think>`: what follows it. Thinking
+    that never ends leaves nothing; text without thinking stays as it is.
+    """
+    opened = text.lstrip().startswith(THINK_START)
+    closes_prompts_own = THINK_END in text and THINK_START not in text
+    if not opened and not closes_prompts_own:
+        return text
+    return text.partition(THINK_END)[2].lstrip()
+
+
+def encode(tokenizer: "PreTrainedTokenizerBase", prompt: Sequence[Message]) -> list[int]:
+    """The token ids of the chat, with the header of the assistant's turn."""
+    messages = [dict(message) for message in prompt]
+    ids: Any = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+    return list(ids)

@@ -1,0 +1,209 @@
+"""The command `lab`. Heavy imports stand inside the commands that need them."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from labrun.errors import EXIT_CONFIG, LabError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="One lab for training methods: run, compare and add them as plugins.",
+)
+
+RunNames = Annotated[
+    list[str] | None, typer.Argument(help="Run ids, beginnings of ids, or `last`.")
+]
+Group = Annotated[str | None, typer.Option(help="Every run of this group.")]
+
+
+def main() -> None:
+    """Run `lab`; a LabError is one line on stderr and exit code 2."""
+    try:
+        app()
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+@app.command()
+def run(
+    overrides: Annotated[list[str], typer.Argument(help="key=value; see `lab plugins NAME`.")],
+    multirun: Annotated[
+        bool, typer.Option("-m", "--multirun", help="Every combination of key=a,b values.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and print the plan.")
+    ] = False,
+) -> None:
+    """Run an experiment: lab run plugin=rlrt method=grpo seed=1."""
+    from labrun import config, report, session
+    from labrun.run_dir import home
+
+    if not multirun and config.is_sweep(overrides):
+        raise LabError("a value with commas is a sweep: add -m (or quote it: key='a,b')")
+    experiments = session.plan(overrides, sweep=multirun)
+    facts = session.preflight(experiments)
+    if dry_run:
+        report.print_plan(experiments, facts, _console())
+        return
+    runs = session.launch(experiments, home(), _console())
+    report.finish(runs, home(), _console())
+
+
+@app.command()
+def resume(
+    names: RunNames = None,
+    group: Group = None,
+    restart: Annotated[
+        bool, typer.Option(help="Begin again at step 0; its checkpoints are put aside.")
+    ] = False,
+) -> None:
+    """Go on with runs that stopped, from their last good checkpoint."""
+    from labrun import report, session
+    from labrun.run_dir import home, select
+
+    runs = [
+        run for run in select(names or [], group, home()) if names or run.status().state != "done"
+    ]
+    if not runs:
+        raise LabError("every run of this group is done")
+    if restart:
+        session.put_checkpoints_aside(runs)
+    session.resume(runs, home(), _console())
+    report.finish(runs, home(), _console())
+
+
+@app.command()
+def plugins(
+    name: Annotated[str | None, typer.Argument(help="Show this plugin's methods and keys.")] = None,
+) -> None:
+    """List the installed plugins, or show one with all its keys."""
+    from labrun.plugins import installed
+
+    if name:
+        from labrun.describe import print_plugin
+
+        print_plugin(name, _console())
+        return
+    for plugin, claims in installed().items():
+        owners = " and ".join(f"{c.distribution} {c.version}" for c in claims)
+        conflict = "  CONFLICT: uninstall one" if len(claims) > 1 else ""
+        print(f"{plugin:<14} {owners:<28} {claims[0].module}{conflict}")
+
+
+runs_app = typer.Typer(
+    invoke_without_command=True, rich_markup_mode=None, help="List the runs, or show one."
+)
+app.add_typer(runs_app, name="runs")
+
+
+@runs_app.callback()
+def runs_default(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        runs_list()
+
+
+@runs_app.command("list")
+def runs_list(group: Group = None) -> None:
+    """List the runs, oldest first."""
+    from labrun import report, run_dir
+
+    found = run_dir.all_runs(run_dir.home())
+    chosen = run_dir.select([], group, run_dir.home()) if group else found
+    report.print_runs(chosen, _console())
+
+
+@runs_app.command("show")
+def runs_show(name: Annotated[str, typer.Argument(help="A run id, or `last`.")]) -> None:
+    """Show one run: its state, settings, scores and files."""
+    from labrun import report
+    from labrun.run_dir import find, home
+
+    report.print_run(find(name, home()), _console())
+
+
+@app.command()
+def compare(
+    names: RunNames = None,
+    group: Group = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Series or score to draw; may be repeated.")
+    ] = None,
+    smooth: Annotated[int, typer.Option(min=1, help="Steps averaged in the curves.")] = 5,
+    out: Annotated[str | None, typer.Option(help="Folder for the PNG and CSV.")] = None,
+) -> None:
+    """Table of scores (mean, 95% t-interval over seeds) and a PNG of the learning curves."""
+    from pathlib import Path
+
+    from labrun import report
+    from labrun.run_dir import home, select
+
+    runs = select(names or [], group, home())
+    report.compare(runs, home(), _console(), metrics=metric, smooth=smooth, out=out and Path(out))
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    host: Annotated[str, typer.Option(help="Loopback unless you say otherwise.")] = "127.0.0.1",
+) -> None:
+    """Serve the MLflow dashboards of the runs in LABRUN_HOME (or ./runs)."""
+    import os
+
+    from labrun.run_dir import home
+    from labrun.store import ensure_sqlite, sqlite_uri
+
+    ensure_sqlite(home() / "mlflow.db")
+    where = ["--backend-store-uri", sqlite_uri(home()), "--host", host, "--port", str(port)]
+    print(f"lab: http://{host}:{port} (Ctrl-C ends it)", flush=True)
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *where])
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: packages, plugins, devices, disk, runs."""
+    from labrun.doctor import examine
+    from labrun.run_dir import home
+
+    findings = list(examine(home()))
+    for finding in findings:
+        print(f"{finding.level:<5} {finding.subject:<18} {finding.text}")
+    if any(finding.level == "bad" for finding in findings):
+        raise typer.Exit(EXIT_CONFIG)
+
+
+@app.command()
+def reindex(
+    uri: Annotated[str, typer.Option(help="MLflow URI; empty: the sqlite store.")] = "",
+) -> None:
+    """Rebuild the results store from the run directories."""
+    from labrun.run_dir import all_runs, home
+    from labrun.store import Mirror, set_damaged_aside
+
+    if not uri and (aside := set_damaged_aside(home())):
+        print(f"lab: the store was damaged and now lies at {aside}", file=sys.stderr)
+    mirror = Mirror(home(), uri)
+    found = all_runs(home())
+    for one in found:
+        mirror.update(one, afresh=True)
+    print(f"lab: {len(found)} runs written to {mirror.where}")
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""Where jobs run. One interface; `local` is a pool of processes on this machine."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from labrun.context import PROGRESS
+from labrun.errors import (
+    EXIT_CONFIG,
+    EXIT_DIVERGED,
+    EXIT_DONE,
+    EXIT_HANG,
+    EXIT_PREEMPTED,
+    LabError,
+)
+from labrun.leases import Lease, Pool, devices_here, lease_folder
+from labrun.run_config import RunConfig
+from labrun.run_dir import RunDir
+
+POLL_S = 0.05
+GRACE_S = 60.0
+NO_RETRY = {EXIT_DONE, EXIT_CONFIG, EXIT_DIVERGED, EXIT_PREEMPTED}
+PR_SET_PDEATHSIG = 1
+
+
+class Executor(Protocol):
+    """Runs jobs to their end."""
+
+    def preflight(self, run: RunConfig) -> None:
+        """Raise LabError where the job's request cannot be met."""
+        ...
+
+    def drain(self, runs: Sequence[RunDir], tick: Callable[[], None]) -> None:
+        """Run all; `tick` is called a few times a second. State is in the run directories."""
+        ...
+
+
+def make(launcher: str) -> Executor:
+    """The executor of this name."""
+    makers: dict[str, Callable[[], Executor]] = {"local": LocalExecutor}
+    return makers[launcher]()
+
+
+@dataclass
+class _Job:
+    run: RunDir
+    config: RunConfig
+    process: subprocess.Popen[bytes]
+    lease: Lease
+    attempt: int
+    started: float = field(default_factory=time.time)
+
+
+class LocalExecutor:
+    """Subprocesses that hold exclusive GPU leases and CPU slots.
+
+    A job leads its own session, so that its whole tree is ended with it, and it dies with this
+    process. A crash is retried from the last good checkpoint, up to `max_retries` times.
+    """
+
+    def __init__(self, pool: Pool | None = None) -> None:
+        self.pool = pool or Pool(devices_here(), lease_folder())
+        self._queue: list[tuple[RunDir, RunConfig, int]] = []
+        self._jobs: list[_Job] = []
+
+    def preflight(self, run: RunConfig) -> None:
+        self.pool.refuse_infeasible(run.resources)
+
+    def drain(self, runs: Sequence[RunDir], tick: Callable[[], None]) -> None:
+        """Run all to their end. SIGTERM and Ctrl-C ask the jobs to checkpoint and stop."""
+        for run in runs:
+            config = run.experiment().run
+            self.preflight(config)
+            self._queue.append((run, config, _next_attempt(run)))
+        stopping = _StopOnSignal(self._stop)
+        with stopping:
+            while self._jobs or self._queue:
+                self._reap()
+                self._launch()
+                tick()
+                time.sleep(POLL_S)
+        stopping.exit_if_asked()
+
+    def _launch(self) -> None:
+        for item in list(self._queue):
+            run, config, attempt = item
+            lease = self.pool.acquire(config.resources, holder=f"run {run.id}")
+            if lease is None:
+                continue
+            self._queue.remove(item)
+            process = _spawn(run, config, attempt, lease)
+            lease.release()  # the job's own copies of the handles hold the locks from here on
+            self._jobs.append(_Job(run, config, process, lease, attempt))
+
+    def _reap(self) -> None:
+        for job in list(self._jobs):
+            code = job.process.poll()
+            if code is None and _silent_for(job) > (job.config.hang_timeout_s or float("inf")):
+                job.run.write_status(message=f"no sign of life for {job.config.hang_timeout_s:g} s")
+                _end_tree(job.process)
+                job.process.wait()
+                code = EXIT_HANG
+            if code is None:
+                continue
+            _end_tree(job.process)
+            self._jobs.remove(job)
+            self._settle(job, code)
+
+    def _settle(self, job: _Job, code: int) -> None:
+        if code in NO_RETRY:
+            return
+        tries = job.attempt - _first_attempt(job.run)
+        if tries < job.config.max_retries:
+            self._queue.append((job.run, job.config, job.attempt + 1))
+            job.run.write_status(state="queued")
+            return
+        state = "hung" if code == EXIT_HANG else "killed" if code < 0 else "failed"
+        why = f"ended by signal {-code}" if code < 0 else job.run.status().message
+        job.run.write_status(state=state, exit_code=code, message=why, ended=time.time())
+
+    def _stop(self) -> None:
+        for run, _, _ in self._queue:
+            run.write_status(state="preempted", message="stopped before it started")
+        self._queue.clear()
+        for job in self._jobs:
+            job.process.terminate()
+
+
+def _next_attempt(run: RunDir) -> int:
+    """The number of the next attempt; also the first of this command."""
+    begun = [event["attempt"] for event in run.events() if event["kind"] == "attempt"]
+    attempt = max(begun, default=-1) + 1
+    run.write_status(state="queued", attempt=attempt, message="", exit_code=None)
+    (run.path / ".first_attempt").write_text(str(attempt))
+    return attempt
+
+
+def _first_attempt(run: RunDir) -> int:
+    return int((run.path / ".first_attempt").read_text())
+
+
+def _spawn(run: RunDir, config: RunConfig, attempt: int, lease: Lease) -> subprocess.Popen[bytes]:
+    threads = str(config.resources.num_cpus)
+    environment = {
+        "HF_HUB_OFFLINE": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "TOKENIZERS_PARALLELISM": "false",
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": lease.gpus(),
+        "LABRUN_ATTEMPT": str(attempt),
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+    }
+    with open(run.path / "stdio.log", "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "labrun.worker", str(run.path)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=lease.handles,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end_tree(process: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of the job's session (data loaders, inference servers)."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _silent_for(job: _Job) -> float:
+    """Seconds since the job's last event or progress."""
+    seen = [job.started]
+    for name in ("events.jsonl", PROGRESS):
+        path = job.run.path / name
+        if path.exists():
+            seen.append(path.stat().st_mtime)
+    return time.time() - max(seen)
+
+
+class _StopOnSignal:
+    """While entered, the first SIGINT or SIGTERM calls `stop` instead of ending this process."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self._asked = 0
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._on_signal)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
+
+    def _on_signal(self, number: int, _: object) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = number
+        print("lab: stopping; jobs write a checkpoint first (again: at once)", file=sys.stderr)
+        self._stop()
+
+    def exit_if_asked(self) -> None:
+        if self._asked:
+            raise Stopped
+
+
+class Stopped(LabError):
+    """Runs were stopped by the user and can be resumed."""
+
+    exit_code = EXIT_PREEMPTED
+
+    def __init__(self) -> None:
+        super().__init__("stopped; `lab resume last` goes on from the last checkpoint")

@@ -1,0 +1,50 @@
+"""The live components of an experiment, built from its frozen settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from labrun import plugins
+from labrun.config import typed
+from labrun.contract import KINDS, Component, Dataset, Evaluator, Kind, Trainer
+from labrun.run_config import Experiment
+
+
+@dataclass(frozen=True)
+class Parts:
+    trainer: Trainer
+    dataset: Dataset
+    evaluators: Mapping[str, Evaluator]
+
+    def preflight(self) -> dict[str, Mapping[str, object]]:
+        """Facts by section; LabError where the experiment could not run."""
+        facts = {"dataset": self.dataset.preflight(), "trainer": self.trainer.preflight(self.dataset)}
+        return facts | {f"evaluator.{n}": e.preflight() for n, e in self.evaluators.items()}
+
+
+def build(experiment: Experiment) -> Parts:
+    """Instances of the experiment's components; imports their modules."""
+    made = {section: _make(experiment, section) for section in experiment.components}
+    evaluators = {
+        section.split(".", 1)[1]: part
+        for section, part in made.items()
+        if section.startswith("evaluator.")
+    }
+    return Parts(made["trainer"], made["dataset"], evaluators)
+
+
+def _make(experiment: Experiment, section: str) -> Any:
+    component = component_of(experiment, section)
+    settings = experiment.settings[section]
+    config = typed(plugins.resolve(component.config), settings, section=section)
+    return plugins.resolve(component.factory)(config)
+
+
+def component_of(experiment: Experiment, section: str) -> Component:
+    owner, _ = experiment.components[section].split(".", 1)
+    name = experiment.components[section]
+    return plugins.find(_kind(section), name, plugins.load(owner))[1]
+
+
+def _kind(section: str) -> Kind:
+    return next(kind for kind in KINDS if section.split(".", 1)[0] == kind)

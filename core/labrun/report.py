@@ -1,0 +1,162 @@
+"""What the commands print about plans, runs and comparisons."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from labrun import compare as comparison
+from labrun import plugins
+from labrun.run_config import Experiment
+from labrun.run_dir import RunDir, config_hash
+
+LOG_LINES = 12
+
+
+def print_plan(
+    experiments: Sequence[Experiment], facts: Sequence[Mapping[str, Mapping[str, object]]], console: Console
+) -> None:
+    """What `lab run` would do: every setting of the first run, and what differs in the others."""
+    first = experiments[0]
+    console.print(f"plan: {len(experiments)} run(s) of plugin {first.plugin}; nothing was started")
+    table = RichTable("section", "key", "value", box=None, pad_edge=False)
+    for name, value in sorted(first.choices.items()):
+        table.add_row("preset", name, value)
+    for name, value in _flat(vars(first.run)):
+        table.add_row("run", name, str(value))
+    for section, values in first.settings.items():
+        table.add_row(section, "component", first.components[section])
+        for name, value in _flat(values):
+            table.add_row(section, name, str(value))
+    for section, known in facts[0].items():
+        for name, value in known.items():
+            table.add_row(f"{section} facts", name, str(value))
+    console.print(table)
+    for experiment in experiments:
+        words = " ".join(experiment.overrides)
+        console.print(f"  {config_hash(experiment)}  {words}", soft_wrap=True)
+
+
+def _flat(values: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, object]]:
+    for key, value in values.items():
+        inner = value if isinstance(value, Mapping) else getattr(value, "__dict__", None)
+        if inner:
+            yield from _flat(inner, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def finish(runs: Sequence[RunDir], home: Path, console: Console) -> None:
+    """The end of `lab run`: failures first, then the table, the figure and the next command.
+
+    Raises typer.Exit with the first failed run's code where any run is not done.
+    """
+    failed = [run for run in runs if run.status().state != "done"]
+    for run in failed:
+        _print_failure(run, console)
+    if len(failed) < len(runs):
+        compare(runs, home, console)
+        group = runs[0].experiment().run.group
+        console.print(f"runs     {home} (group {group})", soft_wrap=True)
+        console.print("again    lab compare --group " + group, soft_wrap=True)
+        console.print("ui       lab ui   (MLflow, every curve of every run)")
+    if failed:
+        raise typer.Exit(failed[0].status().exit_code or 1)
+
+
+def _print_failure(run: RunDir, console: Console) -> None:
+    status = run.status()
+    text = f"{run.id}: {status.state} (exit {status.exit_code}) {status.message}"
+    console.print(text, style="red", soft_wrap=True)
+    log = run.path / "stdio.log"
+    if status.state in ("failed", "hung", "killed") and log.exists():
+        tail = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        console.print("\n".join(f"  | {line}" for line in tail), markup=False, soft_wrap=True)
+    if status.state == "diverged":
+        console.print(f"  its last good checkpoint is kept in {run.checkpoints}", soft_wrap=True)
+    elif status.state != "refused":
+        console.print(f"  lab resume {run.id}   goes on from its last checkpoint", soft_wrap=True)
+
+
+def compare(
+    runs: Sequence[RunDir],
+    home: Path,
+    console: Console,
+    *,
+    metrics: Sequence[str] | None = None,
+    smooth: int = 5,
+    out: Path | None = None,
+) -> None:
+    """Print the table of scores, and write it as CSV beside a PNG of the curves."""
+    arms = comparison.arms(runs)
+    done = [run for arm in arms for run in arm.runs]
+    comparison.check_metrics(metrics or [], done)
+    table = comparison.table(arms)
+    _print_table(table, arms, console)
+    left = [run for run in runs if run not in done]
+    if left:
+        console.print(f"left out, not done: {', '.join(run.id for run in left)}", soft_wrap=True)
+    folder = out or home / "compare" / runs[0].experiment().run.group
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scores.csv").write_text(table.to_csv())
+    console.print(f"table    {folder / 'scores.csv'}", soft_wrap=True)
+    drawn = metrics or _headline(done)
+    if drawn:
+        figure = comparison.curves(arms, drawn, folder / "curves.png", smooth=smooth)
+        console.print(f"curves   {figure}", soft_wrap=True)
+
+
+def _headline(runs: Sequence[RunDir]) -> list[str]:
+    """The plugins' headline metrics of which there is more than a point."""
+    names = dict.fromkeys(n for run in runs for n in plugins.load(run.experiment().plugin).headline)
+    return [n for n in names if any(len(comparison.points(run, n)) > 1 for run in runs)]
+
+
+def _print_table(
+    table: comparison.Table, arms: Sequence[comparison.Arm], console: Console
+) -> None:
+    seeds = sorted({len(arm.runs) for arm in arms})
+    head = RichTable("task", "metric", box=None, pad_edge=False)
+    for column in table.columns:
+        head.add_column(column, justify="right")
+    for (task, metric), cells in table.rows.items():
+        head.add_row(task, metric, *(str(cells.get(column, "-")) for column in table.columns))
+    console.print(head)
+    counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
+    console.print(f"mean over {counts} seed(s) ± half the 95% t-interval over seeds")
+    if seeds[0] < 5:
+        console.print("fewer than 5 seeds: read a difference between methods as a hint, no more")
+
+
+def print_runs(runs: Sequence[RunDir], console: Console) -> None:
+    if not runs:
+        console.print("no runs yet; `lab run plugin=...` makes one")
+        return
+    table = RichTable("run", "state", "step", "group", "created", box=None, pad_edge=False)
+    for run in runs:
+        status = run.status()
+        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created()))
+        group = run.experiment().run.group
+        table.add_row(run.id, status.state, str(status.step), group, created)
+    console.print(table)
+
+
+def print_run(run: RunDir, console: Console) -> None:
+    status, experiment = run.status(), run.experiment()
+    console.print(f"{run.id}  {status.state}  {status.message}".rstrip(), soft_wrap=True)
+    console.print(f"lab run {' '.join(experiment.overrides)}", soft_wrap=True)
+    for (task, metric), steps in run.scores().items():
+        values = "  ".join(f"step {step}: {steps[step].value:.3f}" for step in sorted(steps))
+        console.print(f"  {task}/{metric}  {values}", soft_wrap=True)
+    for name, values in run.series().items():
+        console.print(f"  {name}  last {values[max(values)]:.4g} at step {max(values)}")
+    notes = [event["message"] for event in run.events() if event["kind"] == "note"]
+    for note in dict.fromkeys(notes):
+        console.print(f"  note: {note}", soft_wrap=True)
+    kept = [path.name for path in sorted(run.checkpoints.glob("[0-9]*"))]
+    console.print(f"  checkpoints: {', '.join(kept) or 'none'}")
+    files = [str(p.relative_to(run.path)) for p in sorted(run.artifacts.rglob("*")) if p.is_file()]
+    console.print(f"  files in {run.path}: {', '.join(files) or 'none'}", soft_wrap=True)

@@ -1,0 +1,61 @@
+"""The keys that every run has, whatever its plugin."""
+
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
+
+from labrun.schema import schema
+
+
+@schema
+class ResourcesConfig:
+    num_gpus: Annotated[int, Ge(0)] = 0
+    """GPUs that the job holds alone."""
+    min_gpu_memory_gib: Annotated[float, Ge(0)] = 0.0
+    """Memory that each of these GPUs must have, in GiB."""
+    num_cpus: Annotated[int, Ge(1)] = 1
+    """CPU slots that the job holds; also its number of threads."""
+    wait: bool = False
+    """Wait for GPUs that another job holds now, instead of refusing."""
+
+
+@schema
+class TrackingConfig:
+    uri: str = ""
+    """MLflow tracking URI, such as http://host:5000. Empty: sqlite in LABRUN_HOME."""
+
+
+@schema
+class RunConfig:
+    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
+    """Seed of every random stream of the run."""
+    group: str = ""
+    """Label under which runs are compared. Empty: one made for this command."""
+    launcher: Literal["local"] = "local"
+    """Where jobs run: local, a pool of processes on this machine."""
+    max_retries: Annotated[int, Ge(0)] = 2
+    """Fresh starts from the last good checkpoint after a crash."""
+    hang_timeout_s: Annotated[float, Ge(0)] = 1800.0
+    """Seconds without a sign of life after which a job is stopped as hung; 0: never."""
+    keep_checkpoints: Annotated[int, Ge(1)] = 2
+    """Newest checkpoints kept in the run directory."""
+    resources: ResourcesConfig = ResourcesConfig()
+    """What the scheduler gives the job."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Where the results are mirrored."""
+
+
+@schema
+class Experiment:
+    """One run, fully decided: the truth that is frozen in its directory.
+
+    `settings` holds the plain values by section (trainer, dataset, evaluator.NAME);
+    `components` the qualified component behind each section; `choices` the preset of each group.
+    """
+
+    plugin: str
+    run: RunConfig
+    settings: dict[str, dict[str, Any]]
+    components: dict[str, str]
+    choices: dict[str, str]
+    overrides: tuple[str, ...]

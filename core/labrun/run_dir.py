@@ -1,0 +1,227 @@
+"""The run directory, which is the truth about a run; everything else can be rebuilt from it."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+from pydantic import TypeAdapter
+
+from labrun.config import to_plain
+from labrun.contract import Score
+from labrun.errors import LabError, unknown
+from labrun.run_config import Experiment
+
+SPEC_VERSION = 1
+ENDED = ("done", "failed", "diverged", "preempted", "hung", "killed", "refused")
+
+
+def home() -> Path:
+    """Where runs lie: LABRUN_HOME, or ./runs."""
+    return Path(os.environ.get("LABRUN_HOME") or "runs").absolute()
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """The state of a run; `step` is the last logged one, `message` says why it ended."""
+
+    state: str = "queued"
+    attempt: int = 0
+    exit_code: int | None = None
+    step: int = 0
+    message: str = ""
+    pid: int | None = None
+    host: str = ""
+    devices: tuple[str, ...] = ()
+    started: float | None = None
+    ended: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunDir:
+    """`<home>/<run_id>/` with spec.json, provenance.json, status.json and events.jsonl."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.path / "artifacts"
+
+    def experiment(self) -> Experiment:
+        """The frozen experiment. Raises LabError where spec.json is missing or altered."""
+        try:
+            spec = json.loads((self.path / "spec.json").read_text())
+            frozen = json.dumps(spec["experiment"])
+            experiment = TypeAdapter(Experiment).validate_json(frozen)
+        except (OSError, ValueError, KeyError) as error:
+            raise LabError(f"{self.path / 'spec.json'} cannot be read: {error}") from error
+        if config_hash(experiment) != spec["config_hash"]:
+            raise LabError(f"{self.path / 'spec.json'} was edited; start a new run instead")
+        return experiment
+
+    def created(self) -> float:
+        return json.loads((self.path / "spec.json").read_text())["created"]
+
+    def status(self) -> Status:
+        """The status; a run whose process is gone without a word reads as killed."""
+        try:
+            status = Status(**json.loads((self.path / "status.json").read_text()))
+        except FileNotFoundError:
+            return Status()
+        if status.state == "running" and status.host == socket.gethostname() and not _alive(status):
+            return dataclasses.replace(status, state="killed", message="its process is gone")
+        return status
+
+    def write_status(self, **changes: Any) -> Status:
+        """Replace status.json atomically with these fields changed."""
+        try:
+            now = Status(**json.loads((self.path / "status.json").read_text()))
+        except FileNotFoundError:
+            now = Status()
+        status = dataclasses.replace(now, **changes)
+        write_json(self.path / "status.json", dataclasses.asdict(status))
+        return status
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Every whole line of events.jsonl; a line cut off by a crash is passed over."""
+        try:
+            with open(self.path / "events.jsonl", "rb") as lines:
+                for line in lines:
+                    try:
+                        yield json.loads(line)
+                    except ValueError:
+                        continue
+        except FileNotFoundError:
+            return
+
+    def series(self) -> dict[str, dict[int, float]]:
+        """Metric -> step -> value. Steps that a later attempt replayed have its value."""
+        series: dict[str, dict[int, float]] = {}
+        for event in self.current_events():
+            if event["kind"] == "metrics":
+                for name, value in event["metrics"].items():
+                    series.setdefault(name, {})[event["step"]] = value
+        return series
+
+    def scores(self) -> dict[tuple[str, str], dict[int, Score]]:
+        """(task, metric) -> step -> score."""
+        scores: dict[tuple[str, str], dict[int, Score]] = {}
+        for event in self.current_events():
+            if event["kind"] == "score":
+                score = Score(**event["score"])
+                scores.setdefault((score.task, score.metric), {})[event["step"]] = score
+        return scores
+
+    def current_events(self) -> list[dict[str, Any]]:
+        """The events that hold: those of earlier attempts only up to where the next one resumed."""
+        current: list[dict[str, Any]] = []
+        for event in self.events():
+            if event["kind"] == "attempt":
+                start = event["resumed_from"]
+                current = [e for e in current if start is not None and e.get("step", 0) <= start]
+            current.append(event)
+        return current
+
+
+def _alive(status: Status) -> bool:
+    try:
+        process = psutil.Process(status.pid)
+        return process.status() != psutil.STATUS_ZOMBIE and (
+            status.started is None or process.create_time() < status.started + 1
+        )
+    except psutil.Error:
+        return False
+
+
+def create(experiment: Experiment, *, root: Path) -> RunDir:
+    """A new run directory, complete when it appears under its name."""
+    root.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    method = experiment.choices.get("method", "run")
+    name = f"{experiment.plugin}-{method}-s{experiment.run.seed}-{stamp}-{secrets.token_hex(2)}"
+    draft = root / f".new-{name}"
+    (draft / "artifacts").mkdir(parents=True)
+    (draft / "checkpoints").mkdir()
+    spec = {
+        "version": SPEC_VERSION,
+        "created": time.time(),
+        "config_hash": config_hash(experiment),
+        "experiment": to_plain(experiment),
+    }
+    write_json(draft / "spec.json", spec)
+    write_json(draft / "status.json", dataclasses.asdict(Status()))
+    os.rename(draft, root / name)
+    return RunDir(root / name)
+
+
+def config_hash(experiment: Experiment) -> str:
+    """SHA-256 of the whole configuration, 12 hex digits."""
+    text = json.dumps(to_plain(experiment), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def all_runs(root: Path) -> list[RunDir]:
+    """Every run under `root`, oldest first."""
+    found = [RunDir(spec.parent) for spec in root.glob("*/spec.json") if spec.parent.name[0] != "."]
+    return sorted(found, key=lambda run: (run.created(), run.id))
+
+
+def find(name: str, root: Path) -> RunDir:
+    """The run with this id, an unambiguous beginning of it, or its path; `last` is the newest."""
+    if (Path(name) / "spec.json").exists():
+        return RunDir(Path(name).absolute())
+    runs = all_runs(root)
+    if name == "last" and runs:
+        return runs[-1]
+    matches = [run for run in runs if run.id == name] or [r for r in runs if r.id.startswith(name)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise LabError(f"run {name!r} could be {', '.join(run.id for run in matches)}")
+    if not runs:
+        raise LabError(f"no run {name!r}: there are none in {root}; `lab run plugin=...` makes one")
+    raise unknown("run", name, [run.id for run in runs])
+
+
+def not_resumable(run: RunDir, state: str) -> LabError:
+    hint = "`lab runs show` has its results" if state == "done" else "stop it first"
+    return LabError(f"run {run.id} is {state} and cannot be resumed; {hint}")
+
+
+def select(names: Sequence[str], group: str | None, root: Path) -> list[RunDir]:
+    """The runs named, else those of the group, else those of the newest run's group."""
+    if names:
+        return [find(name, root) for name in names]
+    runs = all_runs(root)
+    if not runs:
+        raise LabError(f"there are no runs in {root}; `lab run plugin=...` makes one")
+    groups = {run.id: run.experiment().run.group for run in runs}
+    wanted = group or groups[runs[-1].id]
+    if wanted not in groups.values():
+        raise unknown("group", wanted, set(groups.values()))
+    return [run for run in runs if groups[run.id] == wanted]
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write the file whole or not at all, and on disk before it returns."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(draft, "w") as out:
+        json.dump(value, out, indent=1)
+        out.flush()
+        os.fsync(out.fileno())
+    os.replace(draft, path)

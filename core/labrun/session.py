@@ -1,0 +1,85 @@
+"""The life of one command's runs: check all, then create all, run them, and keep the store."""
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from labrun import checkpoints, config, executors, run_dir
+from labrun.display import Display
+from labrun.parts import build
+from labrun.run_config import Experiment
+from labrun.run_dir import RunDir
+from labrun.store import LiveMirror
+
+Facts = dict[str, Mapping[str, object]]
+
+
+def plan(overrides: Sequence[str], *, sweep: bool) -> list[Experiment]:
+    """Every experiment of the command, composed and typed. Raises LabError before any work."""
+    points = config.expand(overrides) if sweep else [list(overrides)]
+    experiments = [config.compose(point) for point in points]
+    group = experiments[0].run.group or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    return [
+        replace(e, run=replace(e.run, group=e.run.group or group)) for e in experiments
+    ]
+
+
+def preflight(experiments: Sequence[Experiment]) -> list[Facts]:
+    """The facts of each experiment, after all its components and its launcher agreed to it."""
+    for experiment in experiments:
+        executors.make(experiment.run.launcher).preflight(experiment.run)
+    known: dict[str, Facts] = {}
+    facts = []
+    for experiment in experiments:
+        key = config.key_without_seed(experiment)
+        if key not in known:
+            known[key] = build(experiment).preflight()
+        facts.append(known[key])
+    return facts
+
+
+def launch(experiments: Sequence[Experiment], home: Path, console: Console) -> list[RunDir]:
+    """Create and run all; returns their directories, whatever became of them."""
+    runs = [run_dir.create(experiment, root=home) for experiment in experiments]
+    drain(runs, home, console)
+    return runs
+
+
+def resume(runs: Sequence[RunDir], home: Path, console: Console) -> None:
+    """Go on with stopped runs from their last good checkpoint. Raises LabError before any work."""
+    for run in runs:
+        state = run.status().state
+        if state in ("running", "done"):
+            raise run_dir.not_resumable(run, state)
+        checkpoints.latest(run.checkpoints)
+        build(run.experiment()).preflight()
+    drain(runs, home, console)
+
+
+def put_checkpoints_aside(runs: Sequence[RunDir]) -> None:
+    """Rename every run's checkpoints, so that it begins at step 0; nothing is deleted."""
+    for run in runs:
+        if run.status().state == "running":
+            raise run_dir.not_resumable(run, "running")
+        run.checkpoints.rename(run.path / f"checkpoints.aside-{int(time.time())}")
+        run.checkpoints.mkdir()
+
+
+def drain(runs: Sequence[RunDir], home: Path, console: Console) -> None:
+    executor = executors.make(runs[0].experiment().run.launcher)
+    display, mirror = Display(runs, console), LiveMirror(home, runs)
+
+    def tick() -> None:
+        display.tick()
+        mirror.tick()
+
+    try:
+        executor.drain(runs, tick)
+    finally:
+        display.tick()
+        display.close()
+        mirror.flush()

@@ -1,0 +1,29 @@
+"""Settings of RLRT and of the methods it is compared with."""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le
+from lab_llm.grpo_config import GRPOSettings
+from lab_llm.templates import COUNTDOWN_TEMPLATE
+from labrun import schema
+
+Method = Literal["grpo", "rlsd", "following", "rlrt", "rlrt_all"]
+
+
+@schema
+class RLRTConfig(GRPOSettings):
+    """GRPO whose advantage is weighted, token by token, by what a teacher predicted."""
+
+    credit: Method = "rlrt"
+    """The token weight: grpo, none; rlrt, eq. 3 on correct rollouts; rlrt_all, eq. 3 on all;
+    following, its inverse on correct rollouts; rlsd, its inverse on all (papers' names)."""
+    lam: Annotated[float, Ge(0), Le(1)] = 0.5
+    """lambda of eq. 4, share of the weighted advantage (arXiv 2605.10781: 0.5)."""
+    eps_w: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Half-width of the weight's clip, eq. 4 (arXiv 2605.10781: 1.0 for base models, 0.5 for
+    instruct, 0.2 for thinking-tuned ones)."""
+    teacher_context: Literal["sibling", "reference_solution", "answer"] = "sibling"
+    """What the teacher is given: a correct rollout of the same group (another one where there is
+    one), the dataset's solution (its answer where it has none), or the answer."""
+    teacher_template: str = COUNTDOWN_TEMPLATE
+    """How that enters the last user message, with {prompt} and {solution}."""

@@ -1,0 +1,180 @@
+"""The accuracy evaluator on random models: counts, streams of randomness, files."""
+
+import json
+
+import pytest
+import torch
+from lab_llm.evaluator import AccuracyEvaluator
+from lab_llm.evaluator_config import AccuracyConfig
+from lab_llm.policy import Policy
+from lab_llm.problems import Problem, ProblemSets
+from lab_llm.tiny_model import TinyModelConfig, build_model, train_tokenizer
+from labrun.context import RunContext
+from labrun.contract import Evaluator
+from labrun.errors import LabError
+from labrun.run_dir import RunDir
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+SIZES = TinyModelConfig(hidden_size=16, intermediate_size=32, num_layers=1, max_positions=128)
+
+
+@pytest.fixture(scope="module")
+def policy():
+    tokenizer = train_tokenizer(["maybe wait, 1 2 3"], SIZES)
+    return Policy(model=build_model(tokenizer, SIZES, seed=0), tokenizer=tokenizer)
+
+
+@pytest.fixture(scope="module")
+def foreign(policy):
+    """A random model of an architecture that the toolkit's sampler refuses."""
+    config = Qwen2Config(
+        vocab_size=len(policy.tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=128,
+        eos_token_id=policy.tokenizer.eos_token_id,
+        pad_token_id=policy.tokenizer.pad_token_id,
+        bos_token_id=None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Policy(model=Qwen2ForCausalLM(config), tokenizer=policy.tokenizer)
+
+
+def context(path, seed=0):
+    path.mkdir(exist_ok=True)
+    return RunContext(
+        run=RunDir(path), seed=seed, attempt=1, devices=(), resume_from=None, keep_checkpoints=1
+    )
+
+
+def problem(number):
+    prompt = ({"role": "user", "content": "1 " * number},)
+    return Problem(id=f"p{number}", prompt=prompt, answer=str(number))
+
+
+def even_first_letter(problem, completion):
+    """A reward that a random model gets about half of the time."""
+    return float(len(completion) > 0 and ord(completion[0]) % 2 == 0)
+
+
+DATA = ProblemSets(
+    train=[],
+    evaluation={"in_domain": [problem(n) for n in (1, 2, 3)], "ood": [problem(4), problem(5)]},
+    verify=even_first_letter,
+)
+
+
+def run(path, model, data=DATA, *, seed=0, **settings):
+    ctx = context(path, seed)
+    defaults = {"num_samples": 4, "max_new_tokens": 6}
+    scores = AccuracyEvaluator(AccuracyConfig(**{**defaults, **settings})).evaluate(
+        ctx, model, data
+    )
+    return {(score.task, score.metric): score for score in scores}
+
+
+def lines(path, name):
+    text = (path / f"artifacts/completions/{name}.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("which", ["policy", "foreign"])
+def test_scores_agree_with_the_completions_that_are_written(tmp_path, request, which):
+    scores = run(tmp_path, request.getfixturevalue(which), pass_k=(1, 2))
+    for name, ids in (("in_domain", ["p1", "p2", "p3"]), ("ood", ["p4", "p5"])):
+        written = lines(tmp_path, name)
+        assert [line["id"] for line in written] == [i for i in ids for _ in range(4)]
+        assert [line["sample"] for line in written] == list(range(4)) * len(ids)
+        correct = [line["correct"] for line in written]
+        assert correct == [even_first_letter(None, line["completion"]) for line in written]
+        accuracy = scores[name, "accuracy"]
+        assert accuracy.items == [sum(correct[i : i + 4]) / 4 for i in range(0, len(correct), 4)]
+        assert accuracy.value == pytest.approx(sum(correct) / len(correct))
+        assert accuracy.n == len(ids)
+        assert scores[name, "pass@1"].items == pytest.approx(accuracy.items)
+        # pass@2 of 4 samples by the number correct: 0, 1/2, 5/6, 1, 1
+        table = {0.0: 0.0, 0.25: 0.5, 0.5: 5 / 6, 0.75: 1.0, 1.0: 1.0}
+        assert scores[name, "pass@2"].items == pytest.approx([table[a] for a in accuracy.items])
+        assert 1 <= scores[name, "completion_length"].value <= 6
+
+
+def test_words_of_doubt_are_averaged_over_samples(tmp_path, policy, monkeypatch):
+    ids = [policy.tokenizer.encode(text) for text in ("maybe waiting", "1")]
+    monkeypatch.setattr("lab_llm.evaluator._sample", lambda *_: ids)
+    data = ProblemSets(train=[], evaluation={"s": [problem(1)]}, verify=even_first_letter)
+    scores = run(tmp_path, policy, data, num_samples=2)
+    assert scores["s", "epistemic_count"].items == [1.0]  # (maybe + wait) / 2
+    assert scores["s", "epistemic_words"].items == [0.5]  # maybe / 2
+    assert scores["s", "completion_length"].items == [sum(map(len, ids)) / 2]
+
+
+@pytest.mark.parametrize("which", ["policy", "foreign"])
+def test_it_leaves_the_global_random_state_and_the_mode_alone(tmp_path, request, which):
+    model = request.getfixturevalue(which)
+    model.model.train()
+    before = torch.get_rng_state()
+    run(tmp_path, model)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.model.training
+
+
+@pytest.mark.parametrize("which", ["policy", "foreign"])
+def test_the_runs_seed_alone_decides(tmp_path, request, which):
+    model = request.getfixturevalue(which)
+    run(tmp_path / "a", model)
+    torch.rand(3)
+    run(tmp_path / "b", model)
+    run(tmp_path / "c", model, seed=1)
+    assert lines(tmp_path / "a", "ood") == lines(tmp_path / "b", "ood")
+    assert lines(tmp_path / "a", "ood") != lines(tmp_path / "c", "ood")
+
+
+def test_a_set_is_scored_alike_beside_other_sets(tmp_path, policy):
+    run(tmp_path / "both", policy)
+    alone = ProblemSets(train=[], evaluation={"ood": DATA.evaluation["ood"]}, verify=DATA.verify)
+    run(tmp_path / "alone", policy, alone)
+    assert lines(tmp_path / "both", "ood") == lines(tmp_path / "alone", "ood")
+
+
+def test_greedy_samplers_agree(tmp_path, policy, monkeypatch):
+    greedy = {"temperature": 0.0, "num_samples": 1}
+    run(tmp_path / "own", policy, **greedy)
+    monkeypatch.setattr("lab_llm.sampler.ARCHITECTURES", ())
+    run(tmp_path / "generate", policy, **greedy)
+    for name in DATA.evaluation:
+        assert lines(tmp_path / "own", name) == lines(tmp_path / "generate", name)
+
+
+def test_another_sampler_is_noted_in_the_run(tmp_path, foreign):
+    run(tmp_path, foreign)
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert ["qwen2" in e["message"] for e in events if e["kind"] == "note"] == [True]
+
+
+def test_limits_and_batches(tmp_path, policy):
+    scores = run(tmp_path, policy, max_problems=1, batch_size=1)
+    assert {score.n for score in scores.values()} == {1}
+    assert len(lines(tmp_path, "in_domain")) == 4
+    run(tmp_path, policy, batch_size=4)
+    assert len(lines(tmp_path, "in_domain")) == 12
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pass_k": (1, 8), "num_samples": 4}, "needs num_samples >= 8; it is 4"),
+        ({"temperature": 0.0, "num_samples": 2}, "equal completions"),
+    ],
+)
+def test_contradictions_are_refused(settings, message):
+    with pytest.raises(LabError) as caught:
+        AccuracyEvaluator(AccuracyConfig(**settings)).preflight()
+    assert message in str(caught.value)
+
+
+def test_it_is_an_evaluator_by_contract():
+    assert isinstance(AccuracyEvaluator(AccuracyConfig()), Evaluator)

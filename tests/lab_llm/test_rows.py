@@ -1,0 +1,190 @@
+"""Rows of files as problems, and what is said where they cannot be."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from lab_llm.datasets import RowsDataset, chat
+from lab_llm.datasets_config import RowsConfig
+from labrun.errors import LabError
+
+MATH = Path(__file__).parents[2] / "../shared/data/math"
+USER = [{"role": "user", "content": "1+1?"}]
+NESTED = {"prompt": USER, "reward_model": {"ground_truth": "2", "style": "rule"}}
+
+
+def jsonl(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def parquet(path, *rows):
+    pq.write_table(pa.Table.from_pylist(list(rows)), path)
+    return str(path)
+
+
+def refusal(**settings):
+    with pytest.raises(LabError) as caught:
+        RowsDataset(RowsConfig(**settings)).preflight()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_plain_rows_become_problems(tmp_path):
+    train = jsonl(
+        tmp_path / "a.jsonl",
+        {"prompt": "1+1?", "answer": 2, "why": "one and one"},
+        {"prompt": "[asy] x [/asy] 1+2?", "answer": "3", "why": "count"},
+        {"prompt": "4?", "answer": "4", "why": "w"},
+    )
+    test = parquet(tmp_path / "b.parquet", {"prompt": "2+2?", "answer": 4, "why": "twice"})
+    config = RowsConfig(
+        path=train,
+        evaluation={"b": test},
+        solution_column="why",
+        system_prompt="Be brief.",
+        limit=2,
+    )
+    dataset = RowsDataset(config)
+    assert dataset.preflight() == {"train": [train], "b": [test]}
+    sets = dataset.load()
+    assert [p.id for p in sets.train] == ["a/0", "a/1"]
+    assert [p.answer for p in sets.train] == ["2", "3"]
+    assert [p.solution for p in sets.train] == ["one and one", "count"]
+    assert sets.train[1].prompt == (
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "[asy] x [/asy] 1+2?"},
+    )
+    assert [p.answer for p in sets.evaluation["b"]] == ["4"]
+    assert sets.verify(sets.evaluation["b"][0], "\\boxed{4}") == 1.0
+
+
+def test_structs_and_strings_that_hold_json_read_alike(tmp_path):
+    as_text = {key: json.dumps(value) for key, value in NESTED.items()}
+    paths = [
+        jsonl(tmp_path / "structs.jsonl", NESTED),
+        jsonl(tmp_path / "texts.json", as_text),
+        parquet(tmp_path / "structs.parquet", NESTED),
+        parquet(tmp_path / "texts.parquet", as_text),
+    ]
+    sets = RowsDataset(
+        RowsConfig(path=tuple(paths), answer_column="reward_model.ground_truth")
+    ).load()
+    assert [(list(p.prompt), p.answer) for p in sets.train] == [(USER, "2")] * 4
+
+
+def test_a_column_whose_own_name_has_a_dot_comes_first(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", {"prompt": "?", "a.b": "1", "a": {"b": "2"}})
+    assert RowsDataset(RowsConfig(path=path, answer_column="a.b")).load().train[0].answer == "1"
+
+
+def test_globs_are_read_in_order_of_name(tmp_path):
+    for name in ("b", "a"):
+        jsonl(tmp_path / f"{name}.jsonl", {"prompt": name, "answer": "1"})
+    sets = RowsDataset(RowsConfig(path=str(tmp_path / "*.jsonl"))).load()
+    assert [p.id for p in sets.train] == ["a/0", "b/0"]
+
+
+def test_a_system_prompt_takes_the_place_of_the_rows_own():
+    value = [{"role": "system", "content": "old"}, *USER]
+    assert chat(value, system_prompt="new", where="")[0] == {"role": "system", "content": "new"}
+    assert len(chat(value, system_prompt="new", where="")) == 2
+    assert chat(value, system_prompt=None, where="")[0]["content"] == "old"
+
+
+@pytest.mark.parametrize("value", ["", None, 3, [], [{"role": "user"}], ["x"]])
+def test_what_is_no_prompt_is_named(value):
+    with pytest.raises(LabError, match="here: a prompt is text or a list"):
+        chat(value, system_prompt=None, where="here")
+
+
+def test_the_user_must_come_last():
+    with pytest.raises(LabError, match="last message must come from the user"):
+        chat([*USER, {"role": "assistant", "content": "2"}], system_prompt=None, where="here")
+
+
+def test_a_missing_file_names_the_nearest(tmp_path):
+    jsonl(tmp_path / "train.jsonl", NESTED)
+    assert f"did you mean {tmp_path / 'train.jsonl'}?" in refusal(path=str(tmp_path / "tran.jsonl"))
+    assert f"there is no folder {tmp_path / 'x'}" in refusal(path=str(tmp_path / "x/y/a.jsonl"))
+    assert "name its files" in refusal(path=str(tmp_path))
+    assert "dataset.path is not set" in refusal()
+    (tmp_path / "a.csv").write_text("x")
+    assert ".jsonl, .json, .parquet" in refusal(path=str(tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize("write", [jsonl, parquet])
+def test_a_missing_column_names_file_and_columns(tmp_path, write):
+    suffix = write.__name__
+    path = write(tmp_path / f"a.{suffix}", NESTED)
+    message = refusal(path=path, answer_column="reward_modl.ground_truth")
+    assert f"a.{suffix} has no column 'reward_modl.ground_truth'" in message
+    assert message.endswith("it has: prompt, reward_model")
+    message = refusal(path=path, answer_column="reward_model.ground_trut")
+    assert "did you mean 'reward_model.ground_truth'?" in message
+    message = refusal(path=path, answer_column="prompt.role")
+    assert "column 'prompt.role' leads through a list" in message
+
+
+def test_a_missing_answer_names_its_row(tmp_path):
+    path = jsonl(
+        tmp_path / "a.jsonl", {"prompt": "?", "answer": "1"}, {"prompt": "?", "answer": None}
+    )
+    with pytest.raises(LabError, match=r"a\.jsonl row 1: column 'answer' holds no text"):
+        RowsDataset(RowsConfig(path=path)).load()
+
+
+def test_empty_and_damaged_files_are_refused_before_a_run(tmp_path):
+    (tmp_path / "empty.jsonl").write_text("\n")
+    assert "empty.jsonl is empty" in refusal(path=str(tmp_path / "empty.jsonl"))
+    path = parquet(tmp_path / "none.parquet", {"prompt": "?", "answer": "1"})
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    assert "none.parquet is empty" in refusal(path=path)
+
+    (tmp_path / "cut.jsonl").write_text('{"prompt": "?", "answer": "1"}\n{"prompt": "?", "ans')
+    assert "cut.jsonl, its last line, is damaged" in refusal(path=str(tmp_path / "cut.jsonl"))
+    (tmp_path / "list.json").write_text('["prompt"]')
+    assert "list.json line 1 holds a list" in refusal(path=str(tmp_path / "list.json"))
+    whole = parquet(tmp_path / "cut.parquet", {"prompt": "?", "answer": "1"})
+    Path(whole).write_bytes(Path(whole).read_bytes()[:-20])
+    assert "cut.parquet is damaged" in refusal(path=whole)
+
+
+def test_a_damaged_line_in_the_middle_is_named_at_load(tmp_path):
+    row = '{"prompt": "?", "answer": "1"}\n'
+    (tmp_path / "a.jsonl").write_text(row + "{nonsense\n" + row)
+    with pytest.raises(LabError, match=r"a\.jsonl line 2 is damaged"):
+        RowsDataset(RowsConfig(path=str(tmp_path / "a.jsonl"))).load()
+
+
+def test_equal_data_have_equal_fingerprints(tmp_path):
+    row = {"prompt": "?", "answer": "1"}
+    one = RowsDataset(RowsConfig(path=jsonl(tmp_path / "a.jsonl", row))).fingerprint()
+    (tmp_path / "other").mkdir()
+    same = RowsDataset(RowsConfig(path=parquet(tmp_path / "other/a.parquet", row))).fingerprint()
+    other = jsonl(tmp_path / "other/a.jsonl", {**row, "answer": "2"})
+    assert one == same != RowsDataset(RowsConfig(path=other)).fingerprint()
+
+
+def test_the_competition_files_are_read_as_they_are():
+    if not MATH.is_dir():
+        pytest.skip("no competition data beside the repository")
+    names = ("amc23", "math500", "aime24", "aime25")
+    dataset = RowsDataset(
+        RowsConfig(
+            path=str(MATH / "section_6_2/seen_512.parquet"),
+            evaluation={name: str(MATH / f"evaluation/{name}.parquet") for name in names},
+            answer_column="reward_model.ground_truth",
+        )
+    )
+    dataset.preflight()
+    sets = dataset.load()
+    assert len(sets.train) == 512
+    assert [len(sets.evaluation[name]) for name in names] == [40, 500, 30, 30]
+    assert sets.evaluation["amc23"][0].answer == "27"
+    assert sets.evaluation["math500"][0].answer == "\\left( 3, \\frac{\\pi}{2} \\right)"
+    for problem in [*sets.train, *(p for found in sets.evaluation.values() for p in found)]:
+        assert [message["role"] for message in problem.prompt] == ["user"]
+        assert sets.verify(problem, f"\\boxed{{{problem.answer}}}") == 1.0, problem.id

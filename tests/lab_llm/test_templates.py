@@ -1,0 +1,76 @@
+"""Teacher contexts and token ids of chats."""
+
+import pytest
+from lab_llm.templates import (
+    COUNTDOWN_TEMPLATE,
+    SOLUTION_TEMPLATE,
+    TeacherTemplate,
+    encode,
+    strip_thinking,
+    teacher_prompt,
+    with_solution,
+)
+from lab_llm.tiny_model import TinyModelConfig, train_tokenizer
+from labrun.errors import LabError
+
+PROMPT = ({"role": "system", "content": "s"}, {"role": "user", "content": "nums 5 2 1 make 6"})
+
+
+def test_the_solution_enters_the_last_message_alone():
+    made = with_solution(PROMPT, "5+2-1", COUNTDOWN_TEMPLATE)
+    assert made == [PROMPT[0], {"role": "user", "content": "nums 5 2 1 make 6\nref: 5+2-1"}]
+    assert with_solution(PROMPT, "S", SOLUTION_TEMPLATE)[-1]["content"] == (
+        "nums 5 2 1 make 6\n\nCorrect solution:\n\nS\n\nCorrectly solve the original question."
+    )
+    assert PROMPT[-1]["content"] == "nums 5 2 1 make 6"
+
+
+def test_braces_and_placeholders_in_the_texts_are_text():
+    prompt = [{"role": "user", "content": "the set {1} or {solution}?"}]
+    made = with_solution(prompt, "\\frac{1}{2} {prompt} {0}", "{solution} | {prompt}")
+    assert made[0]["content"] == "\\frac{1}{2} {prompt} {0} | the set {1} or {solution}?"
+
+
+@pytest.mark.parametrize("template", ["{prompt}", "{solution}", "", "{prompt}{prompt}{solution}"])
+def test_a_template_needs_both_placeholders_once(template):
+    with pytest.raises(LabError, match="must hold {"):
+        with_solution(PROMPT, "s", template)
+
+
+@pytest.mark.parametrize("prompt", [[], [*PROMPT, {"role": "assistant", "content": "6"}]])
+def test_the_user_comes_last(prompt):
+    with pytest.raises(LabError, match="must come from the user"):
+        with_solution(prompt, "s", COUNTDOWN_TEMPLATE)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("<think>\nhmm\n</think>\n\nIt is 6.", "It is 6."),
+        ("\n<think>a</think>b <think>c</think>", "b <think>c</think>"),
+        ("opened by the prompt </think>It is 6.", "It is 6."),
+        ("It is <think>6</think>.", "It is <think>6</think>."),
+        ("It is 6.", "It is 6."),
+        ("<think> never ends", ""),
+    ],
+)
+def test_thinking_is_taken_off_the_front(text, left):
+    assert strip_thinking(text) == left
+
+
+def test_a_template_may_leave_the_thinking_out():
+    solution = "<think>hmm</think>6"
+    with_it = teacher_prompt(PROMPT, solution, TeacherTemplate())
+    without = teacher_prompt(PROMPT, solution, TeacherTemplate(keep_thinking=False))
+    assert with_it[-1]["content"].endswith("ref: <think>hmm</think>6")
+    assert without[-1]["content"].endswith("ref: 6")
+
+
+def test_a_chat_is_encoded_up_to_the_assistants_turn():
+    tokenizer = train_tokenizer(["nums 5 2 1 make 6"], TinyModelConfig())
+    ids = encode(tokenizer, PROMPT)
+    assert all(type(token) is int for token in ids)
+    assert tokenizer.decode(ids) == (
+        "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nnums 5 2 1 make 6<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
