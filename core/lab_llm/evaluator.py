@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -167,18 +168,16 @@ def _sample_by_generate(
 ) -> list[list[int]]:
     """The same by transformers' `generate`, for architectures that the sampler doesn't know.
 
-    `generate` takes no generator: it runs under a fork of the global random state, seeded by one
-    number from `generator`, and the global state is as before afterwards.
+    `generate` takes no generator, but reads the global one of the model's device: that is seeded by
+    one number from `generator`, and set back afterwards.
     """
     model, pad, ends = policy.model, _pad_token(policy), end_tokens(policy)
     longest = max(map(len, prompts))
     ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts])
     real = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
     seed = torch.randint(2**62, (), generator=generator, device=generator.device).item()
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.inference_mode():
-        torch.manual_seed(int(seed))
-        generate: Any = model.generate
+    generate: Any = model.generate
+    with _global_generator(model.device, seed=int(seed)), torch.inference_mode():
         rows = generate(
             ids.to(model.device),
             attention_mask=real.to(model.device),
@@ -189,6 +188,19 @@ def _sample_by_generate(
             **_generate_options(config),
         )
     return [_until_end(row, ends) for row in rows[:, longest:].tolist()]
+
+
+@contextmanager
+def _global_generator(device: torch.device, *, seed: int) -> Iterator[None]:
+    """The device's global generator seeded; its old state comes back at the end."""
+    on_gpu = device.type == "cuda"
+    own = torch.cuda.default_generators[device.index] if on_gpu else torch.default_generator
+    before = own.get_state()
+    try:
+        own.manual_seed(seed)
+        yield
+    finally:
+        own.set_state(before)
 
 
 def _generate_options(config: AccuracyConfig) -> dict[str, object]:

@@ -18,6 +18,7 @@ from trl import GRPOTrainer
 from lab_llm import teacher
 from lab_llm.credit import Credit, rows_to_score
 from lab_llm.grpo_config import GRPOSettings
+from lab_llm.microbatches import by_length
 from lab_llm.policy import Policy
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.sampler import sample
@@ -220,6 +221,20 @@ class CreditTrainer(GRPOTrainer):
 
     # Update, metrics, checkpoints -------------------------------------------------------------
 
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """TRL's, with micro-batches of like length: little is computed for padding.
+
+        TRL shuffles; the order is of no account here, since all micro-batches of a generation
+        belong to one optimizer step and the loss types on offer weigh them alike.
+        """
+        num_parts = self.args.steps_per_generation
+        if self._step % num_parts == 0:
+            batch = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs = by_length(batch, num_parts)
+        inputs = self._buffered_inputs[self._step % num_parts]
+        self.step_metrics["tokens"].append(inputs["completion_mask"].sum().item())
+        return inputs
+
     def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
         loss = super().compute_loss(*args, **kwargs)
         if not torch.isfinite(loss):
@@ -238,7 +253,8 @@ class CreditTrainer(GRPOTrainer):
         if "loss" not in logs:
             self._metrics["train"].clear()
             return
-        merged = {k: sum(v) / len(v) for k, v in self._metrics["train"].items() if v} | logs
+        tokens = self.step_metrics.pop("tokens")
+        merged = {k: _mean(v, tokens) for k, v in self._metrics["train"].items() if v} | logs
         found = {ours: merged[theirs] for theirs, ours in LOGGED.items() if theirs in merged}
         found |= self._own_metrics()
         self._metrics["train"].clear()
@@ -279,6 +295,13 @@ class CreditTrainer(GRPOTrainer):
                 self.args.output_dir = before
 
         self.ctx.save_checkpoint(self.state.global_step, write)
+
+
+def _mean(values: list[float], tokens: list[float]) -> float:
+    """The mean of one value a step, or of token means a micro-batch over all tokens."""
+    if len(values) == len(tokens):
+        return sum(v * n for v, n in zip(values, tokens, strict=True)) / sum(tokens)
+    return sum(values) / len(values)
 
 
 class RunCallback(TrainerCallback):

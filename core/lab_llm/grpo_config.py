@@ -50,9 +50,9 @@ class GRPOSettings:
     """Weight of the entropy bonus."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
     """Divide the centred reward by the standard deviation (ddof 1) of its group or of the batch."""
-    loss_type: Literal["dapo", "grpo", "bnpo", "dr_grpo"] = "dapo"
-    """Reduction over tokens: dapo, the mean over all tokens of the step; grpo, of each rollout
-    first."""
+    loss_type: Literal["dapo", "grpo", "dr_grpo"] = "dapo"
+    """Reduction over tokens: dapo, the mean over all tokens of the step; grpo, over each rollout's
+    and then over rollouts; dr_grpo, the sum over max_completion_length (arXiv 2503.20783)."""
     sampler: Literal["cpu", "transformers", "vllm"] = "cpu"
     """What makes rollouts: the toolkit's decoder, transformers' generate, or vLLM."""
     vllm_mode: Literal["colocate", "server"] = "colocate"

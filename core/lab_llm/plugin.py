@@ -47,6 +47,5 @@ def lab_plugin() -> PluginInfo:
         ),
         defaults={"trainer": "warmstart", "dataset": "countdown", "evaluator": "accuracy"},
         presets=("lab_llm.conf",),
-        groups={"method": "warmstart"},
         headline=("train/loss", "in_domain/accuracy"),
     )

@@ -197,7 +197,7 @@ def _load_dir(path: Path, config: PolicyConfig) -> Policy:
 
     trust = config.trust_remote_code
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=trust)
-    model, report = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         path,
         dtype=getattr(torch, config.dtype),
         use_safetensors=True,
@@ -205,6 +205,7 @@ def _load_dir(path: Path, config: PolicyConfig) -> Policy:
         trust_remote_code=trust,
         output_loading_info=True,
     )
+    model, report = loaded
     # transformers would go on with random numbers in their place.
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"its weights lack {len(missing)} tensors, such as {missing[0]}")

@@ -7,7 +7,7 @@ prompt, and one random number per token. Greedy output is the same.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from labrun.errors import LabError
@@ -81,7 +81,7 @@ def sample(
 
     tokens = torch.full((num_rows, max_new_tokens), pad_token_id, device=device)
     logprobs = torch.zeros(num_rows, max_new_tokens, device=device)
-    ends = torch.tensor(eos_token_ids, device=device)
+    ends = torch.tensor(eos_token_ids, dtype=torch.long, device=device)
     rows = torch.arange(num_rows, device=device)
     finished, lengths = torch.zeros_like(rows, dtype=torch.bool), torch.zeros_like(rows)
     cache = Cache(decoder, is_real, num_samples, max_new_tokens)
@@ -234,15 +234,17 @@ class Decoder:
 
     def __init__(self, model: "PreTrainedModel"):
         _check_architecture(model)
-        config, inner = model.config, model.base_model
+        config, inner = _as_any(model.config), _as_any(model.base_model)
         self.num_heads, self.num_kv = config.num_attention_heads, config.num_key_value_heads
         self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // self.num_heads
         self.eps, self.num_layers = config.rms_norm_eps, config.num_hidden_layers
         self.layers = [self._layer(block) for block in inner.layers]
-        self.embedding, self.norm = inner.embed_tokens.weight, inner.norm.weight
-        self.head, self._rotary_embedding = model.get_output_embeddings().weight, inner.rotary_emb
+        self.embedding: Tensor = inner.embed_tokens.weight
+        self.norm: Tensor = inner.norm.weight
+        self.head: Tensor = _as_any(model).lm_head.weight
+        self._rotary_embedding = inner.rotary_emb
 
-    def _layer(self, block: torch.nn.Module) -> Layer:
+    def _layer(self, block: Any) -> Layer:
         attention, mlp = block.self_attn, block.mlp
         head_norm = None
         if hasattr(attention, "q_norm"):
@@ -324,13 +326,17 @@ class Decoder:
         return x + functional.linear(functional.silu(gate) * up, layer.down)
 
     def _logits(self, x: Tensor) -> Tensor:
-        return functional.linear(
-            functional.rms_norm(x, (x.shape[-1],), self.norm, self.eps), self.head
-        )
+        normed = functional.rms_norm(x, (x.shape[-1],), self.norm, self.eps)
+        return functional.linear(normed, self.head)
+
+
+def _as_any(module: object) -> Any:
+    """Without the types of torch modules, which name no submodule."""
+    return module
 
 
 def _check_architecture(model: "PreTrainedModel") -> None:
-    config = model.config
+    config = _as_any(model.config)
     if config.model_type not in ARCHITECTURES:
         raise LabError(
             f"the sampler does not know the architecture {config.model_type!r}; "

@@ -92,8 +92,8 @@ def build_model(
         max_position_embeddings=config.max_positions,
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.get_vocab()[IM_END],
+        pad_token_id=tokenizer.get_vocab()[PAD],
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -3,11 +3,11 @@
 import json
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from labrun.contract import Dataset, TrainResult
@@ -131,7 +131,8 @@ def imitation_loss(model: "PreTrainedModel", batch: Batch) -> torch.Tensor:
     hidden = model.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state[:, :-1]
     labels = batch.labels[:, 1:]
     kept = labels != IGNORED
-    return functional.cross_entropy(model.get_output_embeddings()(hidden[kept]), labels[kept])
+    head: Any = model.get_output_embeddings()
+    return functional.cross_entropy(head(hidden[kept]), labels[kept])
 
 
 def learning_rate(step: int, config: WarmStartConfig) -> float:
@@ -163,14 +164,15 @@ def measure(
     questions = [str(problem.prompt[-1]["content"]) for problem in problems]
     if refs is not None:
         questions = [f"{q}\nref: {ref}" for q, ref in zip(questions, refs, strict=True)]
+    tokenizer: Any = policy.tokenizer
     rollouts = sample(
         policy.model,
         chat_ids(policy, questions),
         num_samples=num_samples,
         max_new_tokens=MAX_NEW_TOKENS,
         temperature=1.0,
-        eos_token_ids=[policy.tokenizer.eos_token_id],
-        pad_token_id=policy.tokenizer.pad_token_id,
+        eos_token_ids=[tokenizer.eos_token_id],
+        pad_token_id=tokenizer.pad_token_id,
         generator=generator,
     )
     texts = policy.tokenizer.batch_decode(rollouts.completion_ids, skip_special_tokens=True)
@@ -211,33 +213,30 @@ class WarmStartTrainer:
         start = _restore(ctx.resume_from, policy, optimizer) if ctx.resume_from else 0
         batches = Batches(policy, self.config, ctx.derive_seed("warmstart"))
         ctx.progress(total=self.config.max_steps, stage="train")
-        for step in self._steps(ctx, start, policy, optimizer):
+        for step in range(start, self.config.max_steps):
+            self._checkpoint_if_due(ctx, step, start, policy, optimizer)
             loss = self._update(policy, optimizer, batches[step], step)
             self._report(ctx, step + 1, loss, policy)
         policy.model.eval()
         policy.model.save_pretrained(ctx.artifact_path("tiny"))
         policy.tokenizer.save_pretrained(ctx.artifact_path("tiny"))
+        if start < self.config.max_steps:
+            _save(ctx, self.config.max_steps, policy, optimizer)
         return TrainResult(model=policy, step=self.config.max_steps)
 
-    def _steps(
+    def _checkpoint_if_due(
         self,
         ctx: "RunContext",
+        step: int,
         start: int,
         policy: Policy,
         optimizer: torch.optim.Optimizer,
-    ) -> Iterator[int]:
-        """The steps to do, with a checkpoint every `save_every` and before an early stop."""
-
-        def save(directory: Path) -> None:
-            _save(directory, step, policy, optimizer)
-
-        for step in range(start, self.config.max_steps):
-            if ctx.should_stop:
-                ctx.save_checkpoint(step, save)
-                raise PreemptedError(f"stopped at step {step} of {self.config.max_steps}")
-            if step > start and step % self.config.save_every == 0:
-                ctx.save_checkpoint(step, save)
-            yield step
+    ) -> None:
+        """Save before step `step` every `save_every`, and before an early stop."""
+        if ctx.should_stop or (step > start and step % self.config.save_every == 0):
+            _save(ctx, step, policy, optimizer)
+        if ctx.should_stop:
+            raise PreemptedError(f"stopped at step {step} of {self.config.max_steps}")
 
     def _update(
         self, policy: Policy, optimizer: torch.optim.Optimizer, batch: Batch, step: int
@@ -278,10 +277,13 @@ def validation(policy: Policy, *, num_samples: int, seed: int) -> Measured:
     return measure(policy, problems, num_samples=num_samples, generator=generator)
 
 
-def _save(directory: Path, step: int, policy: Policy, optimizer: torch.optim.Optimizer) -> None:
-    save_model(policy.model, str(directory / "model.safetensors"))
-    torch.save(optimizer.state_dict(), directory / "optimizer.pt")
-    (directory / "trainer.json").write_text(json.dumps({"step": step}))
+def _save(ctx: "RunContext", step: int, policy: Policy, optimizer: torch.optim.Optimizer) -> None:
+    def write(directory: Path) -> None:
+        save_model(policy.model, str(directory / "model.safetensors"))
+        torch.save(optimizer.state_dict(), directory / "optimizer.pt")
+        (directory / "trainer.json").write_text(json.dumps({"step": step}))
+
+    ctx.save_checkpoint(step, write)
 
 
 def _restore(directory: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> int:

@@ -15,15 +15,15 @@ class WarmStartConfig:
     The defaults are what the shipped model was trained with.
     """
 
-    max_steps: Annotated[int, Ge(0)] = 2000
+    max_steps: Annotated[int, Ge(0)] = 4000
     """Optimizer steps (count), chosen by the validation split: see the shipped model's card."""
-    batch_size: Annotated[int, Ge(1)] = 128
+    batch_size: Annotated[int, Ge(1)] = 32
     """Examples in a step (count)."""
-    learning_rate: Annotated[float, Gt(0)] = 4e-3
+    learning_rate: Annotated[float, Gt(0)] = 5e-3
     """Peak learning rate of AdamW; a linear warm-up leads to it, a cosine down from it."""
     final_learning_rate_share: Share = 0.05
     """Learning rate at the last step (fraction of the peak)."""
-    warmup_steps: Annotated[int, Ge(0)] = 50
+    warmup_steps: Annotated[int, Ge(0)] = 100
     """Steps of the linear warm-up (count)."""
     weight_decay: Annotated[float, Ge(0)] = 0.01
     """AdamW's decoupled weight decay (per unit of learning rate)."""
@@ -40,7 +40,7 @@ class WarmStartConfig:
     model_seed: Annotated[int, Ge(0)] = 0
     """Seed of the initial weights and of the text that the tokenizer is learned on; the run's own
     seed chooses the examples."""
-    save_every: Annotated[int, Ge(1)] = 500
+    save_every: Annotated[int, Ge(1)] = 1000
     """Steps between checkpoints (count)."""
     log_every: Annotated[int, Ge(1)] = 50
     """Steps between logged losses (count)."""

@@ -120,14 +120,15 @@ class _Lines:
         self._console, self._period_s = console, period_s
         self._said: dict[str, tuple[float, str, int]] = {}
         self._began = time.monotonic()
+        self._first: dict[str, tuple[float, int]] = {}
 
     def show(self, now: _Snapshot) -> None:
         said_at, stage, step = self._said.get(now.run.id, (-1e9, "", -1))
         clock = time.monotonic()
-        due = clock - said_at >= self._period_s and now.step != step
-        if now.stage == stage and not due:
+        ended = now.status.state in ENDED
+        if now.stage == stage and (ended or now.step == step):
             return
-        if now.stage == stage and now.status.state in ENDED:
+        if not ended and clock - said_at < self._period_s:
             return
         self._said[now.run.id] = (clock, now.stage, now.step)
         of = f"/{now.total}" if now.total is not None else ""
@@ -138,8 +139,10 @@ class _Lines:
     def _eta(self, now: _Snapshot, clock: float) -> str:
         if not now.total or not 0 < now.step < now.total:
             return ""
-        left = (clock - self._began) * (now.total - now.step) / now.step
-        return f"eta {left:.0f}s"
+        began, first = self._first.setdefault(now.run.id, (clock, now.step))
+        if now.step == first:
+            return ""
+        return f"eta {(clock - began) * (now.total - now.step) / (now.step - first):.0f}s"
 
     def close(self) -> None:
         return

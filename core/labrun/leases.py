@@ -76,8 +76,8 @@ class Pool:
             size = f" of {wanted.min_gpu_memory_gib:g} GiB" if wanted.min_gpu_memory_gib else ""
             have = ", ".join(f"{d.name} ({d.memory_gib:.1f} GiB)" for d in gpus) or "no GPU"
             raise LabError(
-                f"resources.num_gpus={wanted.num_gpus}: this machine has {len(fit)} GPUs{size}: "
-                f"{have}; ask for fewer or smaller ones"
+                f"resources.num_gpus={wanted.num_gpus}: this machine has {len(fit)}{size} "
+                f"(of: {have}); ask for fewer or smaller ones"
             )
         slots = sum(d.kind == "cpu" for d in self.devices)
         if wanted.num_cpus > slots:

@@ -103,6 +103,7 @@ class Mirror:
     def _connect(self) -> Any:
         if self._client is None:
             os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+            os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
             logging.getLogger("alembic").setLevel(logging.ERROR)
             logging.getLogger("mlflow").setLevel(logging.ERROR)
             with warnings.catch_warnings():

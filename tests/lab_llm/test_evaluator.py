@@ -21,7 +21,12 @@ SIZES = TinyModelConfig(hidden_size=16, intermediate_size=32, num_layers=1, max_
 @pytest.fixture(scope="module")
 def policy():
     tokenizer = train_tokenizer(["maybe wait, 1 2 3"], SIZES)
-    return Policy(model=build_model(tokenizer, SIZES, seed=0), tokenizer=tokenizer)
+    model = build_model(tokenizer, SIZES, seed=0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim == 2:  # so large that every token of the prompt tells
+                weight.mul_(20)
+    return Policy(model=model, tokenizer=tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +121,11 @@ def test_words_of_doubt_are_averaged_over_samples(tmp_path, policy, monkeypatch)
 def test_it_leaves_the_global_random_state_and_the_mode_alone(tmp_path, request, which):
     model = request.getfixturevalue(which)
     model.model.train()
-    before = torch.get_rng_state()
-    run(tmp_path, model)
-    assert torch.equal(torch.get_rng_state(), before)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1234)
+        before = torch.get_rng_state()
+        run(tmp_path, model)
+        assert torch.equal(torch.get_rng_state(), before)
     assert model.model.training
 
 
@@ -141,10 +148,16 @@ def test_a_set_is_scored_alike_beside_other_sets(tmp_path, policy):
 
 
 def test_greedy_samplers_agree(tmp_path, policy, monkeypatch):
-    greedy = {"temperature": 0.0, "num_samples": 1}
-    run(tmp_path / "own", policy, **greedy)
+    greedy = {"temperature": 0.0, "num_samples": 1, "max_new_tokens": 12}
+    ends = list(range(0, len(policy.tokenizer), 3))  # many, so that rows end at different lengths
+    monkeypatch.setattr(policy.model.generation_config, "eos_token_id", ends)
+    own = run(tmp_path / "own", policy, **greedy)
     monkeypatch.setattr("lab_llm.sampler.ARCHITECTURES", ())
-    run(tmp_path / "generate", policy, **greedy)
+    other = run(tmp_path / "generate", policy, **greedy)
+    lengths = own["in_domain", "completion_length"].items
+    assert len(set(lengths)) > 1
+    assert min(lengths) < 12
+    assert own == other
     for name in DATA.evaluation:
         assert lines(tmp_path / "own", name) == lines(tmp_path / "generate", name)
 

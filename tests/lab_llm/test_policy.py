@@ -42,7 +42,6 @@ def test_a_directory_is_loaded_with_its_weights(saved):
     expected = build_model(train_tokenizer(["nums 5 2 1 make 6"], SIZES), SIZES, seed=1)
     for name, weight in policy.model.state_dict().items():
         assert torch.equal(weight, expected.state_dict()[name]), name
-    assert policy.tokenizer.padding_side == "left"
     assert not policy.model.training
 
 
@@ -60,13 +59,15 @@ def test_weights_come_in_the_precision_asked_for(saved):
     )
 
 
-def test_a_tokenizer_without_padding_pads_with_its_end_token(copy):
+def test_a_tokenizer_pads_on_the_left_and_if_it_must_with_its_end_token(copy):
     path = copy / "tokenizer_config.json"
     settings = json.loads(path.read_text())
     del settings["pad_token"]
+    settings["padding_side"] = "right"
     path.write_text(json.dumps(settings))
     policy = load_policy(PolicyConfig(name=str(copy)))
     assert policy.tokenizer.pad_token == "<|im_end|>"
+    assert policy.tokenizer.padding_side == "left"
     assert policy.model.config.pad_token_id == policy.tokenizer.eos_token_id
 
 

@@ -116,7 +116,7 @@ def test_reasoning_gym_gives_full_marks_or_nothing():
 
 def test_a_task_that_raises_on_garbage_gives_nothing():
     problem = reasoning_problem(
-        "prime_factorization", "2 × 3", question="6", metadata={"number": 6, "factors": [2, 3]}
+        "prime_factorization", "2 \u00d7 3", question="6", metadata={"number": 6, "factors": [2, 3]}
     )
-    assert verify_reasoning_gym(problem, "<answer>2 × 3</answer>") == 1.0
+    assert verify_reasoning_gym(problem, "<answer>2 \u00d7 3</answer>") == 1.0
     assert verify_reasoning_gym(problem, "<answer>garbage</answer>") == 0.0
