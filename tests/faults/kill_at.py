@@ -1,0 +1,50 @@
+"""A worker that dies by SIGKILL at a chosen moment: python kill_at.py MOMENT RUN_DIR."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from lab_llm import grpo, sampler
+from labrun import checkpoints, worker
+
+
+def dying(function: Callable[..., Any], *, call: int) -> Callable[..., Any]:
+    """The function, killing the process on its `call`-th call."""
+    calls = 0
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+def arm(moment: str) -> None:
+    if moment == "sampling":
+        # the rollouts of step 4, after some of their tokens
+        original = grpo.CreditTrainer._rollouts
+
+        def rollouts(self: Any, *args: Any) -> Any:
+            if self.state.global_step == 3:
+                sampler.Decoder.decode = dying(sampler.Decoder.decode, call=5)
+            return original(self, *args)
+
+        grpo.CreditTrainer._rollouts = rollouts
+    elif moment == "update":
+        # two micro-batches a step: the second of step 4, with the first one's gradient in place
+        grpo.CreditTrainer.compute_loss = dying(grpo.CreditTrainer.compute_loss, call=8)
+    elif moment == "checkpoint":
+        # the second checkpoint, all files written and the manifest not
+        checkpoints.write_json = dying(checkpoints.write_json, call=2)
+    else:
+        raise SystemExit(f"no moment {moment!r}")
+
+
+if __name__ == "__main__":
+    arm(sys.argv[1])
+    sys.exit(worker.main(sys.argv[2:]))

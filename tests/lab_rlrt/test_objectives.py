@@ -1,0 +1,131 @@
+"""The equations against values worked out by hand and against the reference file."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from lab_llm.credit import rows_to_score
+from lab_rlrt import objectives
+from lab_rlrt.config import RLRTConfig
+from lab_rlrt.credit import RULES, make_credit
+
+OWN = Path(__file__).parents[1] / "golden" / "rlrt_advantages.json"
+GOLDEN = json.loads(Path(os.environ.get("RLRT_GOLDEN", OWN)).read_text())["cases"]
+LN2 = math.log(2)
+
+
+def tensor(values: object) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=range(len(GOLDEN)))
+@pytest.mark.parametrize("method", ["rlrt", "rlrt_all", "following", "rlsd", "grpo"])
+def test_token_advantages_equal_the_reference(case, method):
+    tokens = torch.tensor(case["tokens"])[..., None]
+    student = tensor(case["student_logprobs"]).gather(2, tokens)[..., 0]
+    teacher = tensor(case["teacher_logprobs"]).gather(2, tokens)[..., 0]
+    advantages, mask = tensor(case["advantages"]), tensor(case["completion_mask"])
+    credit = make_credit(RLRTConfig(credit=method, lam=case["lam"], eps_w=case["eps_w"]))
+    got = credit.weigh(advantages, student, teacher, tensor(case["rewards"]), mask)
+    if method == "grpo":
+        expected = advantages[:, None] * mask
+    else:
+        expected = tensor(case["expected"][method])
+    torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
+
+
+def test_asymmetry_is_positive_where_the_teacher_is_surprised_and_carries_no_gradient():
+    student = tensor([[math.log(0.5), math.log(0.2)]]).requires_grad_()
+    teacher = tensor([[math.log(0.25), math.log(0.4)]])
+    got = objectives.information_asymmetry(student, teacher)
+    # log(.5/.25) = log 2; log(.2/.4) = -log 2
+    torch.testing.assert_close(got, tensor([[LN2, -LN2]]))
+    assert not got.requires_grad
+
+
+def test_position_asymmetry_is_the_kl_over_the_vocabulary():
+    student, teacher = tensor([[[0.5, 0.5]]]).log(), tensor([[[0.25, 0.75]]]).log()
+    # .5 log(.5/.25) + .5 log(.5/.75) = .5 log 2 + .5 log(2/3)
+    expected = 0.5 * LN2 + 0.5 * math.log(2 / 3)
+    torch.testing.assert_close(
+        objectives.position_asymmetry(student, teacher), tensor([[expected]])
+    )
+
+
+def test_position_asymmetry_bounds_the_squared_influence_by_pinsker():
+    torch.manual_seed(0)
+    student = torch.randn(3, 4, 9, dtype=torch.float64).log_softmax(-1)
+    teacher = torch.randn(3, 4, 9, dtype=torch.float64).log_softmax(-1)
+    influence = 0.5 * (student.exp() - teacher.exp()).abs().sum(-1)
+    assert (influence**2 <= objectives.position_asymmetry(student, teacher) / 2).all()
+
+
+def test_reversed_weight_is_the_probability_ratio_to_the_sign_of_the_advantage():
+    asymmetry = tensor([[LN2], [LN2], [LN2]])
+    got = objectives.reversed_weight(asymmetry, tensor([0.7, -0.3, 0.0]))
+    torch.testing.assert_close(got, tensor([[2.0], [0.5], [1.0]]))
+
+
+def test_following_weight_is_the_inverse():
+    asymmetry = tensor([[LN2], [LN2]])
+    got = objectives.following_weight(asymmetry, tensor([0.7, -0.3]))
+    torch.testing.assert_close(got, tensor([[0.5], [2.0]]))
+
+
+def test_interpolated_advantage_mixes_and_clips():
+    # w = 3 clips to 1.5: 2 * (.75 + .25 * 1.5) = 2.25; w = .2 clips to .5: 2 * (.75 + .125) = 1.75
+    got = objectives.interpolated_advantage(
+        tensor([2.0]), tensor([[3.0, 0.2, 1.0]]), lam=0.25, eps_w=0.5
+    )
+    torch.testing.assert_close(got, tensor([[2.25, 1.75, 2.0]]))
+
+
+def test_gate_leaves_wrong_rollouts_with_their_plain_advantage():
+    got = objectives.gate_correct(
+        tensor([[9.0, 9.0], [9.0, 9.0]]), tensor([1.0, -1.0]), tensor([1.0, 0.0])
+    )
+    torch.testing.assert_close(got, tensor([[9.0, 9.0], [-1.0, -1.0]]))
+
+
+def test_clip_fraction_counts_only_tokens_of_the_mask():
+    weight = tensor([[0.4, 1.0, 1.6, 9.0]])
+    got = objectives.clip_fraction(weight, tensor([[1, 1, 1, 0]]), eps_w=0.5)
+    torch.testing.assert_close(got, tensor(2 / 3))
+    empty = objectives.clip_fraction(weight, torch.zeros(1, 4, dtype=torch.float64), eps_w=0.5)
+    assert empty == 0
+
+
+def test_lam_zero_is_grpo_for_every_method():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(4, 3), torch.randn(4, 3)
+    advantages, rewards = tensor([1.0, -1, 1, -1]), tensor([1.0, 0, 1, 0])
+    mask = torch.ones(4, 3)
+    for method in RULES:
+        weigh = make_credit(RLRTConfig(credit=method, lam=0.0)).weigh
+        got = weigh(advantages, student, teacher, rewards, mask)
+        torch.testing.assert_close(got, advantages[:, None].expand(4, 3))
+
+
+def test_rows_that_the_teacher_scores_per_method():
+    # one mixed group, one all correct, one all wrong: only the mixed one has advantages
+    rewards = tensor([1.0, 0, 1, 0, 1, 1, 1, 1, 0, 0, 0, 0])
+    advantages = tensor([0.8, -0.8, 0.8, -0.8, 0, 0, 0, 0, 0, 0, 0, 0])
+    counts = {
+        method: int(rows_to_score(rewards, advantages, rule.scored).sum())
+        for method, rule in RULES.items()
+    }
+    assert counts == {"grpo": 0, "rlsd": 4, "following": 2, "rlrt": 2, "rlrt_all": 4}
+
+
+def test_measures_of_a_correct_rollout():
+    student, teacher = tensor([[LN2, 0.0], [0.0, 0.0]]), tensor([[0.0, 0.0], [0.0, 5.0]])
+    credit = make_credit(RLRTConfig(credit="rlrt", eps_w=0.5))
+    got = credit.measure(
+        tensor([0.8, -0.8]), student, teacher, tensor([1.0, 0.0]), torch.ones(2, 2)
+    )
+    # mean of (log 2, 0); weights 2 and 1, of which 2 lies above 1.5
+    assert got["asymmetry_correct"] == pytest.approx(LN2 / 2)
+    assert got["weight_clip_fraction"] == pytest.approx(0.5)
