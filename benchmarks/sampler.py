@@ -74,10 +74,13 @@ def generate(case: Case, seed: int) -> int:
     )
     torch.manual_seed(seed)
     model: Any = case.policy.model
+    # generate takes what is None in its settings from the model's own.
+    model.generation_config.eos_token_id = settings.eos_token_id
     with torch.inference_mode():
         rows = model.generate(ids, attention_mask=real, generation_config=settings)
     made = rows[:, longest:]
     if not case.ends:
+        assert made.shape[1] == case.max_new_tokens
         return made.numel()
     ended = (made == case.end).int().cumsum(1)
     return int((ended - (made == case.end).int() == 0).sum())
@@ -129,9 +132,8 @@ def main() -> None:
                 flush=True,
             )
     least = min(one["ratio"]["median"] for results in found.values() for one in results.values())
-    print(
-        f"least median ratio: {least:.3g}  goal >= {GOAL}: {'met' if least >= GOAL else 'not met'}"
-    )
+    met = least >= GOAL
+    print(f"least median ratio: {least:.3g}  goal >= {GOAL}: {'met' if met else 'not met'}")
     claim = "the toolkit's sampler makes at least 1.3 times the tokens per second of generate"
     result = {"claim": claim, "goal": GOAL, "least_ratio": least, "goal_met": met}
     settings = {"options": vars(chosen) | {"out": None}, "machine": before}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,7 @@ Scored = Literal["none", "correct", "all"]
 Context = Literal["sibling", "reference_solution", "answer"]
 
 
+@runtime_checkable
 class CreditFunction(Protocol):
     """Token advantages (B, T) from one step's rollouts; zero outside the mask."""
 

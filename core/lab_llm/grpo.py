@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from accelerate.utils import gather_object
 from labrun.errors import DivergedError, LabError
@@ -22,6 +23,7 @@ from lab_llm.microbatches import by_length
 from lab_llm.policy import Policy
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.sampler import sample
+from lab_llm.scorer import completion_logprobs
 from lab_llm.templates import encode, with_solution
 from lab_llm.verbalization import epistemic_words
 
@@ -158,18 +160,33 @@ class CreditTrainer(GRPOTrainer):
         lengths = output["completion_mask"].sum(1).tolist()
         completions = [output["completion_ids"][row, : lengths[row]].tolist() for row in rows]
         result = student.clone()
-        found = teacher.score(
+        result[rows] = self._score(prompts, completions, student.shape[1])
+        return student, result
+
+    def _score(
+        self, prompts: list[list[int]], completions: list[list[int]], width: int
+    ) -> Tensor:
+        """Teacher log-probabilities (n, width): by the engine that also samples."""
+        if self.settings.sampler == "cpu":
+            return completion_logprobs(
+                self.accelerator.unwrap_model(self.model),
+                prompts,
+                completions,
+                width=width,
+                batch_size=self.settings.micro_batch_size,
+                pad_token_id=self._tokenizer.pad_token_id,
+                temperature=self.settings.temperature,
+            )
+        return teacher.score(
             self._score_batch,
             prompts,
             completions,
-            width=student.shape[1],
+            width=width,
             batch_size=self.settings.micro_batch_size,
             pad_token_id=self._tokenizer.pad_token_id,
-            num_batches=self._most_batches(len(rows)),
+            num_batches=self._most_batches(len(prompts)),
             device=self.accelerator.device,
         )
-        result[rows] = found
-        return student, result
 
     def _student_logprobs(self, output: dict[str, Any]) -> Tensor:
         """The sampler's own, or one pass over the rollouts where it returns none."""
@@ -193,15 +210,17 @@ class CreditTrainer(GRPOTrainer):
         prompts = []
         for row in rows:
             problem: Problem = self.sets.train[inputs[row]["index"]]
-            rng = self.ctx.rng("teacher", self.state.global_step, start + row)
             text, used = teacher.solution_for(
-                problem, self.credit.context, group, start + row, rng
+                problem, self.credit.context, group, start + row, self._group_rng
             )
             self.step_metrics[f"teacher_context/{used}"].append(1.0)
             messages = with_solution(problem.prompt, text, self.credit.template)
             prompts.append(encode(self.policy.tokenizer, messages))
         self._check_length(prompts)
         return prompts
+
+    def _group_rng(self, number: int) -> np.random.Generator:
+        return self.ctx.rng("teacher", self.state.global_step, number)
 
     def _check_length(self, prompts: Sequence[Sequence[int]]) -> None:
         limit = getattr(self.policy.model.config, "max_position_embeddings", None)

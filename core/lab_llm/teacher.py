@@ -23,20 +23,31 @@ class Group:
     rewards: Sequence[float]
     size: int
 
-    def correct_sibling(self, row: int, rng: np.random.Generator) -> str | None:
-        """A correct rollout of the row's group: another one where there is one, else itself."""
+    def correct_sibling(self, row: int, seed: Callable[[int], np.random.Generator]) -> str | None:
+        """A correct rollout of the row's group: another one where there is one, else itself.
+
+        One is drawn for the whole group, and a second one for the first itself, so that the
+        teacher reads two contexts a group and not one a rollout. `seed` gives a generator for a
+        group's number.
+        """
         start = row - row % self.size
         correct = [i for i in range(start, start + self.size) if self.rewards[i] == 1.0]
-        others = [i for i in correct if i != row] or correct
-        return self.texts[int(rng.choice(others))] if others else None
+        if not correct:
+            return None
+        first, second = seed(start // self.size).permutation(correct)[[0, min(1, len(correct) - 1)]]
+        return self.texts[int(second if row == first else first)]
 
 
 def solution_for(
-    problem: Problem, context: Context, group: Group, row: int, rng: np.random.Generator
+    problem: Problem,
+    context: Context,
+    group: Group,
+    row: int,
+    seed: Callable[[int], np.random.Generator],
 ) -> tuple[str, Context]:
     """The teacher's solution and what it is: `reference_solution` falls back to the answer."""
     if context == "sibling":
-        sibling = group.correct_sibling(row, rng)
+        sibling = group.correct_sibling(row, seed)
         if sibling is None:
             raise LabError(f"no correct rollout of {problem.id} to give to the teacher")
         return sibling, "sibling"

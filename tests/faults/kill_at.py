@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from lab_llm import grpo, sampler
+from lab_llm import decoder, grpo
 from labrun import checkpoints, worker
 
 
@@ -31,7 +31,7 @@ def arm(moment: str) -> None:
 
         def rollouts(self: Any, *args: Any) -> Any:
             if self.state.global_step == 3:
-                sampler.Decoder.decode = dying(sampler.Decoder.decode, call=5)
+                decoder.Decoder.decode = dying(decoder.Decoder.decode, call=5)
             return original(self, *args)
 
         grpo.CreditTrainer._rollouts = rollouts

@@ -1,0 +1,49 @@
+# make demo   install, then train GRPO and RLRT on the tiny model and compare them
+# make test   install with the test tools, then every check
+# make lint   the checks that run no test
+#
+# Both commands make .venv on first use and install again only where pyproject.toml or the
+# constraints changed. PYTHON=... chooses another interpreter (3.11 or newer).
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CONSTRAINTS := infra/constraints-cpu.txt
+TORCH := torch==2.13.0
+PYTHON ?= $(shell for p in python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: demo test lint clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	$(BIN)/lab run -m plugin=rlrt method=grpo,rlrt
+
+test: export OMP_NUM_THREADS ?= 1
+test: lint
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; PYTHON=... names one" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and alone: what follows then keeps the build that is there (CPU or CUDA).
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	$(PIP) install $(TORCH)
+	$(PIP) install -e . -c $(CONSTRAINTS)
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	$(PIP) install $(TORCH)
+	$(PIP) install -e '.[test]' -c $(CONSTRAINTS)
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache .hypothesis
