@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from labrun.contract import Dataset, TrainResult
+from labrun.contract import TrainResult
 from labrun.errors import LabError, PreemptedError
 
 from lab_llm.credit import Credit
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from labrun.context import RunContext
 
 
-def preflight(settings: GRPOSettings, dataset: Dataset) -> dict[str, object]:
+def preflight(settings: GRPOSettings) -> dict[str, object]:
     """Facts of the run; LabError where its settings, model and machine cannot work together."""
-    del dataset
     rollouts = settings.prompts_per_step * settings.num_generations
     if rollouts % settings.micro_batch_size:
         raise LabError(

@@ -15,6 +15,8 @@ from labrun.intervals import Interval, t_interval
 
 ALWAYS_ALIKE = ("plugin", "seed", "group", "launcher", "tracking.uri", "resources")
 START = "start"
+MARKED = 20
+"""Points up to which each is marked."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,10 @@ def _first(steps: Mapping[int, Score]) -> float | None:
 
 
 def curves(compared: Sequence[Arm], metrics: Sequence[str], path: Path, *, smooth: int = 1) -> Path:
-    """A PNG with one panel a metric: mean over seeds, 95% t-interval, `smooth` steps averaged.
+    """A PNG with one panel a metric: mean over seeds and 95% t-interval.
 
-    A metric is a logged series (`reward`) or a score over steps (`in_domain/accuracy`).
+    A metric is a logged series (`reward`), of which `smooth` steps are averaged, or a score over
+    steps (`in_domain/accuracy`), drawn as it was taken.
     """
     from matplotlib.figure import Figure
 
@@ -117,9 +120,12 @@ def curves(compared: Sequence[Arm], metrics: Sequence[str], path: Path, *, smoot
     figure = Figure(figsize=(4.6 * width, 3.4 * height), layout="constrained")
     axes = figure.subplots(height, width, squeeze=False).ravel()
     for axis, metric in zip(axes, metrics, strict=False):
+        logged = any(metric in run.series() for arm in compared for run in arm.runs)
+        window = smooth if logged else 1
         for arm in compared:
-            _draw(axis, arm, metric, smooth)
-        axis.set(title=metric, xlabel="optimizer step")
+            _draw(axis, arm, metric, window)
+        title = f"{metric} (mean of {window} steps)" if window > 1 else metric
+        axis.set(title=title, xlabel="optimizer step")
         axis.grid(alpha=0.3)
     for axis in axes[len(metrics) :]:
         axis.axis("off")
@@ -137,7 +143,9 @@ def _draw(axis, arm: Arm, metric: str, smooth: int) -> None:
     values = np.array([_smoothed([found[s] for s in steps], smooth) for found in series])
     bands = [t_interval(column) for column in values.T]
     mean = np.array([band.mean for band in bands])
-    (line,) = axis.plot(steps, mean, label=f"{arm.label} (n={len(series)})")
+    marker = "o" if len(steps) <= MARKED else None
+    label = f"{arm.label} (n={len(series)})"
+    (line,) = axis.plot(steps, mean, label=label, marker=marker, markersize=4)
     if len(series) > 1:
         half = np.array([band.half_width for band in bands])
         axis.fill_between(steps, mean - half, mean + half, color=line.get_color(), alpha=0.15, lw=0)

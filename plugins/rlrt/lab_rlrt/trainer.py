@@ -24,7 +24,8 @@ class RLRTTrainer:
             check_template(self.config.teacher_template)
         except LabError as error:
             raise LabError(f"trainer.teacher_template: {error}") from error
-        return grpo_run.preflight(self.config, dataset)
+        del dataset  # every dataset of problems will do
+        return grpo_run.preflight(self.config)
 
     def fit(self, ctx: "RunContext", data: ProblemSets) -> TrainResult:
         from lab_rlrt.credit import make_credit

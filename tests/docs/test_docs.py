@@ -1,0 +1,198 @@
+"""The documentation agrees with the code: commands, keys, metrics, links and the example plugin."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from labrun import cli, describe, plugins
+from labrun.run_config import RunConfig
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    page
+    for pattern in ("*.md", "docs/*.md", "infra/*.md", "benchmarks/*.md", "plugins/*/*.md")
+    for page in ROOT.glob(pattern)
+)
+FIXED_KEYS = ("seed", "launcher", "resources.num_gpus", "tracking.uri", "trainer.max_steps")
+FIXED_GROUPS = ("method", "scale")
+RULES_METRICS = ("asymmetry_correct", "weight_clip_fraction")
+NEW_PLUGIN = ROOT / "docs" / "new-plugin.md"
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def code(text: str) -> str:
+    """Only what stands in code: fenced blocks and `inline` spans."""
+    fenced = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.S | re.M)
+    prose = re.sub(r"^```\w*\n.*?^```", "", text, flags=re.S | re.M)
+    return "\n".join([*fenced, *re.findall(r"`([^`\n]+)`", prose)])
+
+
+def commands_in(text: str) -> set[str]:
+    """X of every `lab X` in code, options and prose placeholders left aside."""
+    return set(re.findall(r"(?:^|[\s/])lab ([a-z]+)", code(text), flags=re.M))
+
+
+def known_commands() -> set[str]:
+    named = {c.callback.__name__ for c in cli.app.registered_commands if c.callback}
+    return named | {group.name for group in cli.app.registered_groups if group.name}
+
+
+@pages
+def test_every_lab_command_in_the_page_exists(page):
+    assert commands_in(page.read_text()) <= known_commands()
+
+
+def test_the_readme_shows_every_command():
+    assert commands_in((ROOT / "README.md").read_text()) == known_commands()
+
+
+@pages
+def test_relative_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
+    missing = [
+        link for link in links if "://" not in link and not (page.parent / link).resolve().exists()
+    ]
+    assert missing == []
+
+
+@pages
+def test_paths_named_in_code_exist(page):
+    """Only paths from the root of the checkout, which begin with one of its folders."""
+    named = re.findall(
+        r"(?<![\w./-])((?:core|plugins|infra|tests|docs|benchmarks)/[\w./-]*\w)",
+        code(page.read_text()),
+    )
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def keys_of(name: str) -> set[str]:
+    """The keys that `lab plugins NAME` prints."""
+    info = plugins.load(name)
+    found = {key for key, _, _ in describe.keys(RunConfig())}
+    for kind, chosen in info.defaults.items():
+        _, component = plugins.find(kind, chosen, info)  # pyright: ignore[reportArgumentType]
+        prefix = f"{kind}.{component.name}." if kind == "evaluator" else f"{kind}."
+        found |= {key for key, _, _ in describe.keys(plugins.resolve(component.config)(), prefix)}
+    return found
+
+
+def test_fixed_keys_and_groups_are_printed_for_rlrt(lab):
+    printed = lab("plugins", "rlrt").stdout
+    for key in FIXED_KEYS:
+        assert f"  {key} = " in printed
+    for group in FIXED_GROUPS:
+        assert f"{group}= " in printed
+
+
+def test_every_key_has_a_meaning():
+    for name in plugins.installed():
+        for component in plugins.load(name).components:
+            for key, _, meaning in describe.keys(plugins.resolve(component.config)()):
+                assert meaning, f"{name}: {component.kind}.{key}"
+
+
+def documented_metrics() -> set[str]:
+    rows = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "metrics.md").read_text(), flags=re.M)
+    return set(rows)
+
+
+def names_in(path: str, pattern: str) -> set[str]:
+    """Literal metric names that a module's source gives to the run."""
+    return set(re.findall(pattern, (ROOT / path).read_text()))
+
+
+def test_grpo_metrics_are_documented():
+    from lab_llm.grpo import LOGGED
+
+    own = names_in("core/lab_llm/grpo.py", r'step_metrics\["([\w/]+)"\]')
+    timed = {f"time/{stage}" for stage in names_in("core/lab_llm/grpo.py", r'_timed\("(\w+)"\)')}
+    spent = names_in("core/lab_llm/grpo.py", r'found\["(time/\w+)"\]')
+    internal = {"tokens", "time/train"}
+    assert {"pass_rate", "teacher_scored_fraction"} <= own
+    assert (set(LOGGED.values()) | own | timed | spent) - internal <= documented_metrics()
+
+
+def test_teacher_contexts_are_documented():
+    from typing import get_args
+
+    from lab_llm.credit import Context
+
+    assert {f"teacher_context/{name}" for name in get_args(Context)} <= documented_metrics()
+
+
+def test_credit_measures_are_documented():
+    import torch
+    from lab_rlrt.config import RLRTConfig
+    from lab_rlrt.credit import make_credit
+
+    one, many = torch.ones(1), torch.zeros(1, 2)
+    measured = make_credit(RLRTConfig()).measure(one, many, many, one, torch.ones(1, 2))
+    assert tuple(measured) == RULES_METRICS
+    assert set(measured) <= documented_metrics()
+
+
+def test_scores_are_documented():
+    from lab_llm.evaluator import AccuracyEvaluator, Graded
+    from lab_llm.evaluator_config import AccuracyConfig
+    from lab_llm.problems import Problem
+
+    evaluator = AccuracyEvaluator(AccuracyConfig(num_samples=2, pass_k=(2,)))
+    graded = Graded(Problem(id="1", prompt=(), answer="1"), ["a", "b"], [1, 1], [1.0, 0.0])
+    metrics = {score.metric for score in evaluator._scores("in_domain", [graded])}
+    assert {re.sub(r"^pass@\d+$", "pass@k", name) for name in metrics} <= documented_metrics()
+
+
+def test_warm_start_metrics_are_documented():
+    source = "core/lab_llm/warmstart.py"
+    logged = names_in(source, r'"(train/\w+)"')
+    validated = {f"validation/{name}" for name in ("pass_rate", "epistemic_words")}
+    assert logged | validated <= documented_metrics()
+
+
+def example_files() -> dict[str, str]:
+    """Path -> content of every file that the page on new plugins shows."""
+    shown = re.findall(
+        r"^`([\w./-]+)`:\n\n```\w+\n(.*?)^```", NEW_PLUGIN.read_text(), flags=re.S | re.M
+    )
+    return dict(shown) | {"lab_decay/__init__.py": "", "lab_decay/conf/__init__.py": ""}
+
+
+@pytest.fixture(scope="module")
+def decay(tmp_path_factory) -> Path:
+    """A folder into which pip installed the plugin of docs/new-plugin.md."""
+    source, target = tmp_path_factory.mktemp("lab-decay"), tmp_path_factory.mktemp("installed")
+    for name, text in example_files().items():
+        path = source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    where = ["--no-build-isolation", "--target", str(target), str(source)]
+    subprocess.run([*pip, *where], check=True)
+    return target
+
+
+def test_the_page_shows_the_files_that_it_lists():
+    assert set(example_files()) == {
+        "pyproject.toml",
+        "lab_decay/__init__.py",
+        "lab_decay/plugin.py",
+        "lab_decay/config.py",
+        "lab_decay/objectives.py",
+        "lab_decay/trainer.py",
+        "lab_decay/conf/__init__.py",
+        "lab_decay/conf/method/decay.yaml",
+    }
+
+
+def test_the_plugin_of_the_page_trains(decay, lab, monkeypatch):
+    search = os.pathsep.join([str(decay), *filter(None, [os.environ.get("PYTHONPATH")])])
+    monkeypatch.setenv("PYTHONPATH", search)
+    small = ("max_steps=1", "prompts_per_step=4", "micro_batch_size=16", "eval_size=4")
+    done = lab("run", "plugin=decay", *small)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "in_domain  accuracy" in done.stdout
+    assert "gamma = 1.0" in lab("plugins", "decay").stdout
