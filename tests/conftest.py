@@ -10,54 +10,72 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook(["lab_llm", "lab_rlrt"], "shape_check.checked")
+install_import_hook(["lab_rlrt.objectives"], "beartype.beartype")
 
 EXAMPLE = Path(__file__).with_name("example_plugin")
-Lab = Callable[..., "subprocess.CompletedProcess[str]"]
+Completed = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:
-    """An empty LABRUN_HOME, with leases of its own."""
+    """A LABRUN_HOME that does not exist yet, with leases of its own."""
     path = tmp_path / "home"
-    monkeypatch.setenv("LABRUN_HOME", str(path))
     scratch = tmp_path / "scratch"
     scratch.mkdir()
+    monkeypatch.setenv("LABRUN_HOME", str(path))
     monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return path
 
 
 @pytest.fixture
-def lab(home) -> Lab:
-    """`lab(*words)` runs the command line in a process of its own."""
+def lab(home) -> Callable[..., Completed]:
+    """`lab(*words)` runs the command line in a process of its own, on `home`."""
 
-    def run(*words: str) -> "subprocess.CompletedProcess[str]":
+    def run(*words: str) -> Completed:
         command = [sys.executable, "-m", "labrun.cli", *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, capture_output=True, text=True, timeout=240)
 
     return run
 
 
 @pytest.fixture(scope="session")
 def example_folder(tmp_path_factory) -> Path:
-    """A folder into which pip installed the example plugin."""
-    target = tmp_path_factory.mktemp("installed")
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    """A folder into which pip installed the example plugin, as a user would."""
     source = tmp_path_factory.mktemp("source") / "example_plugin"
     shutil.copytree(EXAMPLE, source)
-    subprocess.run(
-        [*install, "--no-build-isolation", "--target", str(target), str(source)], check=True
-    )
+    target = tmp_path_factory.mktemp("installed")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    how = ["--no-build-isolation", "--disable-pip-version-check", "--target", str(target)]
+    subprocess.run([*pip, *how, str(source)], check=True)
     return target
 
 
 @pytest.fixture
 def example(example_folder, monkeypatch):
-    """The example plugin, installed for this process and those that it starts."""
+    """The example plugin, for this process and those that it starts."""
     from labrun import plugins
 
     monkeypatch.syspath_prepend(example_folder)
-    search = os.pathsep.join([str(example_folder), *filter(None, [os.environ.get("PYTHONPATH")])])
-    monkeypatch.setenv("PYTHONPATH", search)
+    search = [str(example_folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(search))
     yield example_folder
     plugins.load.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def swept(example_folder, tmp_path_factory) -> Path:
+    """The home of one sweep of the example plugin: two methods, three seeds; read it only."""
+    root = tmp_path_factory.mktemp("swept")
+    environment = {
+        **os.environ,
+        "LABRUN_HOME": str(root / "home"),
+        "TMPDIR": str(root),
+        "PYTHONPATH": str(example_folder),
+    }
+    sweep = ["plugin=example", "method=plain,momentum", "seed=0,1,2", "group=sweep"]
+    command = [sys.executable, "-m", "labrun.cli", "run", "-m", *sweep]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return root / "home"

@@ -11,9 +11,9 @@ import torch
 from labrun.contract import Score
 from labrun.errors import LabError
 
+from lab_llm.decoder import Decoder
 from lab_llm.evaluator_config import AccuracyConfig
 from lab_llm.pass_at_k import avg_at_k, pass_at_k
-from lab_llm.decoder import Decoder
 from lab_llm.policy import Policy
 from lab_llm.problems import Problem, ProblemSets, Verify
 from lab_llm.sampler import sample

@@ -14,7 +14,7 @@ from accelerate.utils import gather_object
 from labrun.errors import DivergedError, LabError
 from torch import Tensor
 from transformers.trainer_callback import TrainerCallback
-from trl import GRPOTrainer
+from trl.trainer.grpo_trainer import GRPOTrainer
 
 from lab_llm import teacher
 from lab_llm.credit import Credit, rows_to_score
@@ -71,6 +71,12 @@ class CreditTrainer(GRPOTrainer):
             **trl,
         )
 
+    @property
+    def _pad(self) -> int:
+        pad = self._tokenizer.pad_token_id
+        assert isinstance(pad, int)
+        return pad
+
     # Sampling ---------------------------------------------------------------------------------
 
     def _rollouts(self, prompts: list[Any], _: GRPOTrainer) -> dict[str, Any]:
@@ -94,7 +100,7 @@ class CreditTrainer(GRPOTrainer):
                 top_p=self.settings.top_p,
                 top_k=self.settings.top_k,
                 eos_token_ids=self.eos_token_ids,
-                pad_token_id=self._tokenizer.pad_token_id,
+                pad_token_id=self._pad,
                 generator=generator,
             )
         return {
@@ -103,7 +109,7 @@ class CreditTrainer(GRPOTrainer):
             "logprobs": found.logprobs,
         }
 
-    def _reward(self, completions: list[Any], index: list[int], **_: Any) -> list[float]:
+    def _reward(self, completions: list[Any], index: list[int], **_: Any) -> list[float | None]:
         """The verifier's reward of every completion; keeps the texts for the teacher."""
         with self._timed("verify"):
             texts = [completion[0]["content"] for completion in completions]
@@ -115,7 +121,7 @@ class CreditTrainer(GRPOTrainer):
         self._texts = texts
         self.step_metrics["pass_rate"].append(sum(r == 1.0 for r in rewards) / len(rewards))
         self.step_metrics["epistemic_words"].append(sum(map(epistemic_words, texts)) / len(texts))
-        return rewards
+        return [*rewards]
 
     def _calculate_rewards(self, *inputs: Any) -> Tensor:
         rewards = super()._calculate_rewards(*inputs)
@@ -163,9 +169,7 @@ class CreditTrainer(GRPOTrainer):
         result[rows] = self._score(prompts, completions, student.shape[1])
         return student, result
 
-    def _score(
-        self, prompts: list[list[int]], completions: list[list[int]], width: int
-    ) -> Tensor:
+    def _score(self, prompts: list[list[int]], completions: list[list[int]], width: int) -> Tensor:
         """Teacher log-probabilities (n, width): by the engine that also samples."""
         if self.settings.sampler == "cpu":
             return completion_logprobs(
@@ -174,7 +178,7 @@ class CreditTrainer(GRPOTrainer):
                 completions,
                 width=width,
                 batch_size=self.settings.micro_batch_size,
-                pad_token_id=self._tokenizer.pad_token_id,
+                pad_token_id=self._pad,
                 temperature=self.settings.temperature,
             )
         return teacher.score(
@@ -183,7 +187,7 @@ class CreditTrainer(GRPOTrainer):
             completions,
             width=width,
             batch_size=self.settings.micro_batch_size,
-            pad_token_id=self._tokenizer.pad_token_id,
+            pad_token_id=self._pad,
             num_batches=self._most_batches(len(prompts)),
             device=self.accelerator.device,
         )
@@ -206,7 +210,7 @@ class CreditTrainer(GRPOTrainer):
         self, inputs: Sequence[dict[str, Any]], rows: Sequence[int], start: int
     ) -> list[list[int]]:
         texts, rewards = self._graded
-        group = teacher.Group(texts, rewards.tolist(), self.num_generations)
+        group = teacher.Group(texts, rewards.tolist(), self.settings.num_generations)
         prompts = []
         for row in rows:
             problem: Problem = self.sets.train[inputs[row]["index"]]
@@ -236,7 +240,8 @@ class CreditTrainer(GRPOTrainer):
         if self.accelerator.num_processes == 1:
             return None
         mine = torch.tensor([-(-rows // self.settings.micro_batch_size)])
-        return int(self.accelerator.gather(mine.to(self.accelerator.device)).max())
+        counts: Any = self.accelerator.gather(mine.to(self.accelerator.device))
+        return int(counts.max())
 
     # Update, metrics, checkpoints -------------------------------------------------------------
 
@@ -246,7 +251,8 @@ class CreditTrainer(GRPOTrainer):
         TRL shuffles; the order is of no account here, since all micro-batches of a generation
         belong to one optimizer step and the loss types on offer weigh them alike.
         """
-        num_parts = self.args.steps_per_generation
+        rollouts = self.settings.prompts_per_step * self.settings.num_generations
+        num_parts = rollouts // self.settings.micro_batch_size
         if self._step % num_parts == 0:
             batch = self._generate_and_score_completions(generation_batch)
             self._buffered_inputs = by_length(batch, num_parts)

@@ -132,11 +132,9 @@ def prompt_order(ctx: "RunContext", size: int, settings: GRPOSettings) -> Iterat
 def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
     """TRL's configuration for these settings."""
     import torch
-    from trl import GRPOConfig
+    from trl.trainer.grpo_config import GRPOConfig
 
-    accumulation = (
-        settings.prompts_per_step * settings.num_generations // settings.micro_batch_size
-    )
+    accumulation = settings.prompts_per_step * settings.num_generations // settings.micro_batch_size
     cuda = torch.cuda.is_available()
     vllm = settings.sampler == "vllm"
     return GRPOConfig(

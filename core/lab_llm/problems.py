@@ -28,7 +28,7 @@ Verify = Callable[[Problem, str], float]
 
 @dataclass(frozen=True)
 class ProblemSets:
-    """Training problems, and named evaluation sets (`in_domain`, `ood_...`), with their verifier."""
+    """Training problems, named evaluation sets (`in_domain`, `ood_...`), and their verifier."""
 
     train: Sequence[Problem]
     evaluation: Mapping[str, Sequence[Problem]]

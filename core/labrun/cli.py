@@ -149,7 +149,8 @@ def compare(
     from labrun.run_dir import home, select
 
     runs = select(names or [], group, home())
-    report.compare(runs, home(), _console(), metrics=metric, smooth=smooth, out=out and Path(out))
+    folder = Path(out) if out else None
+    report.compare(runs, home(), _console(), metrics=metric, smooth=smooth, out=folder)
 
 
 @app.command()
@@ -202,7 +203,7 @@ def reindex(
 def _console() -> "Console":
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, markup=False)
 
 
 if __name__ == "__main__":

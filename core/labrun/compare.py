@@ -10,8 +10,8 @@ import numpy as np
 
 from labrun.contract import Score
 from labrun.errors import LabError, unknown
-from labrun.run_dir import RunDir
 from labrun.intervals import Interval, t_interval
+from labrun.run_dir import RunDir
 
 ALWAYS_ALIKE = ("plugin", "seed", "group", "launcher", "tracking.uri", "resources")
 START = "start"
@@ -62,7 +62,11 @@ def _varied(run: RunDir) -> dict[str, str]:
     experiment = run.experiment()
     pairs = dict(text.split("=", 1) for text in experiment.overrides)
     chosen = {"plugin": experiment.plugin, **experiment.choices}
-    return chosen | {k: v for k, v in pairs.items() if not k.startswith(ALWAYS_ALIKE)}
+    return chosen | {k: v for k, v in pairs.items() if not _always_alike(k)}
+
+
+def _always_alike(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in ALWAYS_ALIKE)
 
 
 def _label(run: RunDir, values: Mapping[str, str], differing: Sequence[str]) -> str:
@@ -86,11 +90,25 @@ def table(compared: Sequence[Arm]) -> Table:
     keys = dict.fromkeys(key for found in scores.values() for key in found)
     rows = {}
     for key in keys:
-        row = {START: _cell([_first(scores[r.id].get(key, {})) for a in compared for r in a.runs])}
-        row |= {a.label: _cell([_last(scores[r.id].get(key, {})) for r in a.runs]) for a in compared}
+        row = {
+            START: _cell(_starts(compared, {i: found.get(key, {}) for i, found in scores.items()}))
+        }
+        row |= {
+            a.label: _cell([_last(scores[r.id].get(key, {})) for r in a.runs]) for a in compared
+        }
         rows[key] = {arm: cell for arm, cell in row.items() if cell is not None}
     start = (START,) if any(START in row for row in rows.values()) else ()
     return Table((*start, *(arm.label for arm in compared)), rows)
+
+
+def _starts(compared: Sequence[Arm], steps: Mapping[str, Mapping[int, Score]]) -> list[float]:
+    """One value a seed: the arms' runs of equal seed start alike, which must not narrow it."""
+    by_seed: dict[int, list[float]] = {}
+    for run in (run for arm in compared for run in arm.runs):
+        first = _first(steps[run.id])
+        if first is not None:
+            by_seed.setdefault(run.experiment().run.seed, []).append(first)
+    return [float(np.mean(values)) for values in by_seed.values()]
 
 
 def _cell(values: Sequence[float | None]) -> Interval | None:

@@ -41,9 +41,7 @@ def compose(overrides: Sequence[str]) -> Experiment:
     components = _register(info, picks)
     chosen = [_choice(info, name, o, groups, components) for name, o in picks.items()]
     base = _hydra(info, chosen)
-    values = [
-        o for o in parsed if o.key_or_group != "plugin" and o.key_or_group not in picks
-    ]
+    values = [o for o in parsed if o.key_or_group != "plugin" and o.key_or_group not in picks]
     keys = _Keys.of(base, components)
     full = _hydra(info, chosen + [keys.resolved(o) for o in values]) if values else base
     return _experiment(info, full, components, tuple(overrides))
@@ -78,17 +76,20 @@ def _parser() -> OverridesParser:
 
 
 def _parse(text: str) -> Override:
-    if text[:1] in "+~":
+    if text.startswith(("+", "~")):
         raise LabError(f"{text!r}: '+' and '~' are refused, since every key is checked; drop it")
     try:
-        return _parser().parse_override(text)
+        override = _parser().parse_override(text)
     except HydraException as error:
         reason = str(error).splitlines()[0]
         raise LabError(f"cannot read {text!r}, expected key=value: {reason}") from error
+    if override.package is not None:
+        raise LabError(f"{text!r}: '@' is refused; write the key as `lab plugins NAME` shows it")
+    return override
 
 
 def _plugin(parsed: Sequence[Override]) -> PluginInfo:
-    for override in parsed:
+    for override in reversed(parsed):
         if override.key_or_group == "plugin":
             return plugins.load(str(override.value()))
     names = ", ".join(plugins.installed())
@@ -113,28 +114,27 @@ def _register(info: PluginInfo, picks: Mapping[str, Override]) -> Components:
     """Put every component that this experiment may name into Hydra's store."""
     owners = {info.name: info}
     for name in info.defaults.values():
-        owners.setdefault(name.split(".")[0], info if "." not in name else plugins.load(_owner(name)))
+        if "." in name:
+            owner = name.split(".", 1)[0]
+            owners.setdefault(owner, plugins.load(owner))
     offered: Components = {}
-    for owner in list(owners.values()):
+    for owner in owners.values():
         for part in owner.components:
             offered.setdefault((part.kind, part.name), (f"{owner.name}.{part.name}", part))
             offered[part.kind, f"{owner.name}.{part.name}"] = (f"{owner.name}.{part.name}", part)
     for kind in KINDS:
         for name in _names(picks[kind]) if kind in picks else []:
             if (kind, name) not in offered and name not in preset_groups(info).get(kind, []):
-                offered[kind, name] = plugins.find(kind, name, info)
+                qualified, part = plugins.find(kind, name, info)
+                offered[kind, name] = offered[kind, qualified] = (qualified, part)
     store = ConfigStore.instance()
     for kind in KINDS:
         store.repo.pop(kind, None)
     for (kind, name), (qualified, part) in offered.items():
         package = f"evaluator.{part.name}" if kind == "evaluator" else kind
         store.store(group=kind, name=name, node=_node(qualified, part), package=package)
-    store.store(name=ROOT, node=_root(info, picks))
+    store.store(name=ROOT, node=_root(info))
     return offered
-
-
-def _owner(name: str) -> str:
-    return name.split(".", 1)[0]
 
 
 def _node(qualified: str, component: Component) -> dict[str, Any]:
@@ -142,10 +142,8 @@ def _node(qualified: str, component: Component) -> dict[str, Any]:
     return {"component": qualified, **to_plain(defaults)}
 
 
-def _root(info: PluginInfo, picks: Mapping[str, Override]) -> dict[str, Any]:
-    kinds = [{kind: info.defaults[kind]} for kind in KINDS if kind != "evaluator"]
-    evaluators = _names(picks["evaluator"]) if "evaluator" in picks else [info.defaults["evaluator"]]
-    kinds += [{"evaluator": name} for name in evaluators][:1]
+def _root(info: PluginInfo) -> dict[str, Any]:
+    kinds = [{kind: info.defaults[kind]} for kind in KINDS]
     presets = [{group: choice} for group, choice in info.groups.items()]
     return {"defaults": ["_self_", *kinds, *presets], **to_plain(RunConfig())}
 
@@ -256,7 +254,7 @@ def _mapping_fields(component: str, section: str, components: Components) -> lis
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
-    ours = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     plain = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}

@@ -46,7 +46,8 @@ def _print_keys(title: str, cls: type[Any], prefix: str, console: Console) -> No
     for key, default, meaning in keys(cls(), prefix):
         console.print(f"  {key} = {default!r}", markup=False, soft_wrap=True)
         if meaning:
-            console.print(textwrap.indent(textwrap.fill(meaning, 88), "      "), markup=False)
+            text = textwrap.indent(textwrap.fill(meaning, 88), "      ")
+            console.print(text, markup=False, soft_wrap=True)
 
 
 def keys(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, str]]:

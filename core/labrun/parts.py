@@ -18,7 +18,10 @@ class Parts:
 
     def preflight(self) -> dict[str, Mapping[str, object]]:
         """Facts by section; LabError where the experiment could not run."""
-        facts = {"dataset": self.dataset.preflight(), "trainer": self.trainer.preflight(self.dataset)}
+        facts = {
+            "dataset": self.dataset.preflight(),
+            "trainer": self.trainer.preflight(self.dataset),
+        }
         return facts | {f"evaluator.{n}": e.preflight() for n, e in self.evaluators.items()}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
+from rich.table import Column
 from rich.table import Table as RichTable
 
 from labrun import compare as comparison
@@ -17,7 +18,9 @@ LOG_LINES = 12
 
 
 def print_plan(
-    experiments: Sequence[Experiment], facts: Sequence[Mapping[str, Mapping[str, object]]], console: Console
+    experiments: Sequence[Experiment],
+    facts: Sequence[Mapping[str, Mapping[str, object]]],
+    console: Console,
 ) -> None:
     """What `lab run` would do: every setting of the first run, and what differs in the others."""
     first = experiments[0]
@@ -115,9 +118,7 @@ def _headline(runs: Sequence[RunDir]) -> list[str]:
     return [n for n in names if any(len(comparison.points(run, n)) > 1 for run in runs)]
 
 
-def _print_table(
-    table: comparison.Table, arms: Sequence[comparison.Arm], console: Console
-) -> None:
+def _print_table(table: comparison.Table, arms: Sequence[comparison.Arm], console: Console) -> None:
     seeds = sorted({len(arm.runs) for arm in arms})
     head = RichTable("task", "metric", box=None, pad_edge=False)
     for column in table.columns:
@@ -135,7 +136,8 @@ def print_runs(runs: Sequence[RunDir], console: Console) -> None:
     if not runs:
         console.print("no runs yet; `lab run plugin=...` makes one")
         return
-    table = RichTable("run", "state", "step", "group", "created", box=None, pad_edge=False)
+    name = Column("run", min_width=max(len(run.id) for run in runs))
+    table = RichTable(name, "state", "step", "group", "created", box=None, pad_edge=False)
     for run in runs:
         status = run.status()
         created = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created()))

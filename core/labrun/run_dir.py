@@ -75,7 +75,10 @@ class RunDir:
         return experiment
 
     def created(self) -> float:
-        return json.loads((self.path / "spec.json").read_text())["created"]
+        try:
+            return json.loads((self.path / "spec.json").read_text())["created"]
+        except (OSError, ValueError, KeyError) as error:
+            raise LabError(f"{self.path / 'spec.json'} cannot be read: {error}") from error
 
     def status(self) -> Status:
         """The status; a run whose process is gone without a word reads as killed."""

@@ -23,9 +23,7 @@ def plan(overrides: Sequence[str], *, sweep: bool) -> list[Experiment]:
     points = config.expand(overrides) if sweep else [list(overrides)]
     experiments = [config.compose(point) for point in points]
     group = experiments[0].run.group or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    return [
-        replace(e, run=replace(e.run, group=e.run.group or group)) for e in experiments
-    ]
+    return [replace(e, run=replace(e.run, group=e.run.group or group)) for e in experiments]
 
 
 def preflight(experiments: Sequence[Experiment]) -> list[Facts]:

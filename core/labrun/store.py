@@ -216,7 +216,9 @@ class LiveMirror:
 
     def __init__(self, home: Path, runs: Sequence[RunDir], *, period_s: float = 5.0) -> None:
         self._runs = list(runs)
-        self._mirrors = {u: Mirror(home, u) for u in {r.experiment().run.tracking.uri for r in runs}}
+        self._mirrors = {
+            u: Mirror(home, u) for u in {r.experiment().run.tracking.uri for r in runs}
+        }
         self._period_s = period_s
         self._last = time.monotonic()
         self._broken = False

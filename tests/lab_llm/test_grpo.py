@@ -30,9 +30,7 @@ SMALL = {
 @pytest.fixture
 def ctx(tmp_path) -> RunContext:
     run = run_dir.create(compose(["plugin=rlrt", "seed=1"]), root=tmp_path)
-    return RunContext(
-        run=run, seed=1, attempt=0, devices=(), resume_from=None, keep_checkpoints=2
-    )
+    return RunContext(run=run, seed=1, attempt=0, devices=(), resume_from=None, keep_checkpoints=2)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +74,7 @@ def test_the_teacher_scores_only_what_the_methods_weight_uses(ctx, sets, method)
 def test_rlrts_advantages_are_the_equations_on_a_plain_forward_pass(ctx, sets):
     trainer = trainer_of(ctx, sets, credit="rlrt", lam=0.5, eps_w=1.0)
     inputs, output = first_batch(trainer)
-    texts, rewards = trainer._graded
+    rewards = trainer._graded[1]
     advantages = (rewards.view(-1, 4) - rewards.view(-1, 4).mean(1, keepdim=True)) / (
         rewards.view(-1, 4).std(1, keepdim=True) + 1e-4
     )
@@ -117,8 +115,8 @@ def logprobs(trainer, prompt, completion):
 
 
 def test_rlrt_and_grpo_sample_the_same_rollouts(ctx, sets):
-    ids = [first_batch(trainer_of(ctx, sets, credit=m))[1]["completion_ids"] for m in ("grpo", "rlrt")]
-    assert torch.equal(*ids)
+    grpo, rlrt = (first_batch(trainer_of(ctx, sets, credit=name))[1] for name in ("grpo", "rlrt"))
+    assert torch.equal(grpo["completion_ids"], rlrt["completion_ids"])
 
 
 def test_a_runs_metrics_are_the_documented_ones(ctx, sets):

@@ -30,10 +30,8 @@ def test_token_advantages_equal_the_reference(case, method):
     advantages, mask = tensor(case["advantages"]), tensor(case["completion_mask"])
     credit = make_credit(RLRTConfig(credit=method, lam=case["lam"], eps_w=case["eps_w"]))
     got = credit.weigh(advantages, student, teacher, tensor(case["rewards"]), mask)
-    if method == "grpo":
-        expected = advantages[:, None] * mask
-    else:
-        expected = tensor(case["expected"][method])
+    plain = advantages[:, None] * mask
+    expected = plain if method == "grpo" else tensor(case["expected"][method])
     torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
 
 

@@ -34,8 +34,11 @@ def make_credit(config: RLRTConfig) -> Credit:
     rule = RULES[config.credit]
 
     def weigh(
-        advantages: Tensor, student_logprobs: Tensor, teacher_logprobs: Tensor,
-        rewards: Tensor, mask: Tensor,
+        advantages: Tensor,
+        student_logprobs: Tensor,
+        teacher_logprobs: Tensor,
+        rewards: Tensor,
+        mask: Tensor,
     ) -> Tensor:
         if rule.weight is None:
             return advantages[:, None] * mask
@@ -49,8 +52,11 @@ def make_credit(config: RLRTConfig) -> Credit:
         return weighted * mask
 
     def measure(
-        advantages: Tensor, student_logprobs: Tensor, teacher_logprobs: Tensor,
-        rewards: Tensor, mask: Tensor,
+        advantages: Tensor,
+        student_logprobs: Tensor,
+        teacher_logprobs: Tensor,
+        rewards: Tensor,
+        mask: Tensor,
     ) -> dict[str, float]:
         if rule.weight is None:
             return {}

@@ -12,7 +12,10 @@ from torch import Tensor
 def information_asymmetry(
     student: Float[Tensor, "B T"], teacher: Float[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
-    """D_t = log P_S(y_t) - log P_T(y_t), eq. 1, detached: positive where the teacher is surprised."""
+    """D_t = log P_S(y_t) - log P_T(y_t), eq. 1: positive where the teacher is surprised.
+
+    Detached: the weight made of it carries no gradient.
+    """
     return (student - teacher).detach()
 
 

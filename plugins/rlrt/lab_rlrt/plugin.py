@@ -20,6 +20,12 @@ def lab_plugin() -> PluginInfo:
         defaults={"trainer": "rlrt", "dataset": "llm.countdown", "evaluator": "llm.accuracy"},
         presets=("lab_rlrt.conf", "lab_llm.conf"),
         groups={"method": "rlrt", "scale": "tiny"},
-        headline=("reward", "in_domain/accuracy", "ood_large/accuracy", "ood_four/accuracy",
-                  "in_domain/epistemic_words", "completion_length"),
+        headline=(
+            "reward",
+            "in_domain/accuracy",
+            "ood_large/accuracy",
+            "ood_four/accuracy",
+            "in_domain/epistemic_words",
+            "completion_length",
+        ),
     )

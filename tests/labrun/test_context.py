@@ -1,0 +1,137 @@
+import json
+
+import numpy as np
+import pytest
+from labrun.context import RunContext
+
+
+@pytest.fixture
+def context(make_run):
+    def make(seed=0, attempt=0, resume_from=None, run=None, **rest):
+        return RunContext(
+            run=run or make_run(state="running"),
+            seed=seed,
+            attempt=attempt,
+            devices=(),
+            resume_from=resume_from,
+            keep_checkpoints=2,
+            **rest,
+        )
+
+    return make
+
+
+def test_derived_seeds_are_equal_for_equal_names(context):
+    assert context(seed=3).derive_seed("rollouts", 5) == context(seed=3).derive_seed("rollouts", 5)
+
+
+def test_derived_seeds_differ_by_run_seed_name_and_step(context):
+    one = context(seed=3)
+    seeds = {
+        one.derive_seed("rollouts", 5),
+        one.derive_seed("rollouts", 6),
+        one.derive_seed("prompts", 5),
+        one.derive_seed("rollouts"),
+        one.derive_seed("rollouts", "5"),
+        context(seed=4).derive_seed("rollouts", 5),
+    }
+    assert len(seeds) == 6
+
+
+def test_derived_seeds_have_63_bits(context):
+    seeds = [context(seed=s).derive_seed("a") for s in range(20)]
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert max(seeds) > 2**58
+
+
+def test_a_stream_is_the_same_at_every_attempt(context):
+    first = context(seed=1, attempt=0).rng("batch", 2).standard_normal(4)
+    again = context(seed=1, attempt=1).rng("batch", 2).standard_normal(4)
+    assert first.tolist() == again.tolist()
+    other = context(seed=1).rng("batch", 3).standard_normal(4)
+    assert not np.any(first == other)
+
+
+def test_a_stream_does_not_touch_global_random_state(context):
+    np.random.seed(0)
+    before = np.random.get_state()[1].tolist()
+    context().rng("a").standard_normal(10)
+    assert np.random.get_state()[1].tolist() == before
+
+
+def test_log_appends_one_event_and_keeps_the_step(context):
+    ctx = context()
+    ctx.log(4, {"loss": np.float32(0.5)})
+    assert ctx.step == 4
+    assert ctx.run.series() == {"loss": {4: 0.5}}
+
+
+def test_start_attempt_mends_a_line_that_a_crash_cut_off(context, make_run, event):
+    run = make_run(event.metrics(1, loss=3.0), event.metrics(2, loss=2.0))
+    path = run.path / "events.jsonl"
+    path.write_bytes(path.read_bytes()[:-5])
+    ctx = context(run=run, attempt=1, resume_from=run.checkpoints / "00000001")
+    ctx.start_attempt()
+    ctx.log(2, {"loss": 1.5})
+    assert [json.loads(line)["kind"] for line in path.read_text().splitlines()] == [
+        "metrics",
+        "attempt",
+        "metrics",
+    ]
+    assert run.series() == {"loss": {1: 3.0, 2: 1.5}}
+
+
+def test_checkpoints_are_kept_as_the_run_asks(context):
+    ctx = context()
+    for step in (1, 2, 3):
+        ctx.save_checkpoint(step, lambda folder: (folder / "w").write_text("x"))
+    assert sorted(p.name for p in ctx.run.checkpoints.iterdir()) == ["00000002", "00000003"]
+
+
+def test_progress_is_written_whole_and_remembers_what_was_said(context):
+    ctx = context()
+    ctx.progress(step=0, total=9, stage="train")
+    ctx.progress(stage="evaluate")
+    said = json.loads((ctx.run.path / "progress.json").read_text())
+    assert (said["step"], said["total"], said["stage"]) == (0, 9, "evaluate")
+
+
+def test_progress_without_a_stage_writes_at_most_five_times_a_second(context):
+    ctx = context()
+    ctx.progress(step=0, total=9, stage="train")
+    for step in range(1, 50):
+        ctx.progress(step=step)
+    said = json.loads((ctx.run.path / "progress.json").read_text())
+    assert said["step"] == 0
+
+
+def test_evaluate_records_the_scores_of_every_evaluator(context):
+    from labrun.contract import Score
+
+    class Constant:
+        def __init__(self, task, value):
+            self.task, self.value = task, value
+
+        def preflight(self):
+            return {}
+
+        def evaluate(self, ctx, model, data):
+            return [Score(self.task, "accuracy", self.value, 1, (self.value,))]
+
+    ctx = context(evaluators=(Constant("a", 0.5), Constant("b", 1.0)))
+    ctx.evaluate(None, None, step=7)
+    values = {key: steps[7].value for key, steps in ctx.run.scores().items()}
+    assert values == {("a", "accuracy"): 0.5, ("b", "accuracy"): 1.0}
+
+
+def test_notes_and_figures_are_kept_with_the_run(context):
+    from matplotlib.figure import Figure
+
+    ctx = context()
+    ctx.note("the smaller model was used")
+    assert [e["message"] for e in ctx.run.events() if e["kind"] == "note"] == [
+        "the smaller model was used"
+    ]
+    path = ctx.figure("plots/one", Figure())
+    assert path == ctx.run.artifacts / "plots" / "one.png"
+    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
