@@ -242,17 +242,18 @@ class CountdownDataset:
 
     def preflight(self) -> dict[str, object]:
         """Sizes of the sets. Raises LabError where an evaluation set cannot fill `eval_size`."""
-        held = {family: len(identities(family, "evaluation")) for family in FAMILIES}
+        split, size = self.config.eval_split, self.config.eval_size
+        held = {family: len(identities(family, split)) for family in FAMILIES}
         smallest = min(held, key=held.__getitem__)
-        if self.config.eval_size > held[smallest]:
+        if size is not None and size > held[smallest]:
             raise LabError(
-                f"eval_size={self.config.eval_size}: the evaluation set {smallest} holds "
-                f"{held[smallest]} distinct problems; set eval_size to at most that"
+                f"dataset.eval_size={size}: the {split} set {smallest} holds {held[smallest]} "
+                "distinct problems; set eval_size to at most that, or null for all"
             )
         return {
             "train": self.config.train_size,
             "train_distinct": min(self.config.train_size, len(identities("in_domain", "train"))),
-            "evaluation": dict.fromkeys(FAMILIES, self.config.eval_size),
+            split: held if size is None else dict.fromkeys(FAMILIES, size),
         }
 
     def load(self, ctx: "RunContext | None" = None) -> ProblemSets:
@@ -260,9 +261,14 @@ class CountdownDataset:
         c = self.config
         return ProblemSets(
             train=problems("in_domain", "train", c.train_size, c.seed),
-            evaluation={f: problems(f, "evaluation", c.eval_size, c.seed) for f in FAMILIES},
+            evaluation={f: self._scored(f) for f in FAMILIES},
             verify=verify,
         )
+
+    def _scored(self, family: str) -> list[Problem]:
+        c = self.config
+        held = len(identities(family, c.eval_split))
+        return problems(family, c.eval_split, c.eval_size or held, c.seed)
 
     def fingerprint(self) -> str:
         """SHA-256 over every problem of every set."""

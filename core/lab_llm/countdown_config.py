@@ -1,6 +1,6 @@
 """Settings of the countdown data set."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge
 from labrun.schema import schema
@@ -13,9 +13,12 @@ class CountdownConfig:
     train_size: Annotated[int, Ge(1)] = 215
     """Training problems, in-domain (count). Beyond the 215 distinct ones they come again
     with their numbers in another order."""
-    eval_size: Annotated[int, Ge(1)] = 200
-    """Problems in each of the evaluation sets in_domain, ood_large and ood_four (count); all are
-    distinct, so it cannot exceed what the smallest set holds."""
+    eval_split: Literal["evaluation", "validation"] = "evaluation"
+    """What the scores are taken on. Choose settings on `validation` (45 problems in_domain, 156
+    ood_large, 65 ood_four), report on `evaluation` (204, 385, 237)."""
+    eval_size: Annotated[int, Ge(1)] | None = 200
+    """Problems in each of the sets in_domain, ood_large and ood_four (count); all are distinct, so
+    it cannot exceed what the smallest set holds. None: all of each."""
     seed: Annotated[int, Ge(0)] = 0
     """Chooses the problems and the order of their numbers. It is not the run's seed: runs that
     differ in that one train and are scored on the same problems."""

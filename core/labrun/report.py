@@ -15,6 +15,7 @@ from labrun.run_config import Experiment
 from labrun.run_dir import RunDir, config_hash
 
 LOG_LINES = 12
+WIDEST = 10_000
 
 
 def print_plan(
@@ -120,16 +121,32 @@ def _headline(runs: Sequence[RunDir]) -> list[str]:
 
 def _print_table(table: comparison.Table, arms: Sequence[comparison.Arm], console: Console) -> None:
     seeds = sorted({len(arm.runs) for arm in arms})
-    head = RichTable("task", "metric", box=None, pad_edge=False)
-    for column in table.columns:
-        head.add_column(column, justify="right")
-    for (task, metric), cells in table.rows.items():
-        head.add_row(task, metric, *(str(cells.get(column, "-")) for column in table.columns))
-    console.print(head)
+    wide = _one_column_an_arm(table)
+    unbound = console.options.update(width=WIDEST)
+    fits = console.measure(wide, options=unbound).maximum <= console.width
+    console.print(wide if fits else _one_row_an_arm(table))
     counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
     console.print(f"mean over {counts} seed(s) ± half the 95% t-interval over seeds")
     if seeds[0] < 5:
         console.print("fewer than 5 seeds: read a difference between methods as a hint, no more")
+
+
+def _one_column_an_arm(table: comparison.Table) -> RichTable:
+    shown = RichTable("task", "metric", box=None, pad_edge=False)
+    for column in table.columns:
+        shown.add_column(column, justify="right")
+    for (task, metric), cells in table.rows.items():
+        shown.add_row(task, metric, *(str(cells.get(column, "-")) for column in table.columns))
+    return shown
+
+
+def _one_row_an_arm(table: comparison.Table) -> RichTable:
+    """For labels that do not stand beside each other."""
+    shown = RichTable("task", "metric", "arm", Column("value", justify="right"), box=None)
+    for (task, metric), cells in table.rows.items():
+        for arm, cell in cells.items():
+            shown.add_row(task, metric, arm, str(cell))
+    return shown
 
 
 def print_runs(runs: Sequence[RunDir], console: Console) -> None:

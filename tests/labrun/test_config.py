@@ -22,8 +22,8 @@ def refusal(*overrides: str) -> str:
     [
         ("sed=1", "no key 'sed'; did you mean seed?"),
         (
-            "trainer.learning_rat=1",
-            "no key 'trainer.learning_rat'; did you mean trainer.learning_rate?",
+            "learning_rat=1",
+            "no key 'learning_rat'; did you mean trainer.learning_rate?",
         ),
         ("seed=-1", "seed=-1: input should be greater than or equal to 0"),
         ("seed=4294967296", "seed=4294967296: input should be less than or equal to 4294967295"),
@@ -41,7 +41,6 @@ def refusal(*overrides: str) -> str:
             "trainer.decay=\"liner\": input should be 'none' or 'linear', did you mean 'linear'?",
         ),
         ("trouble=1", "trainer.trouble=1: input should be an object"),
-        ("launcher=locl", "launcher=\"locl\": input should be 'local', did you mean 'local'?"),
         ("trainer.start.slope=x", 'trainer.start.slope="x": input should be a valid number'),
         ("trainer.start.slope=nan", "trainer.start.slope=NaN: input should be a finite number"),
         (
@@ -68,6 +67,12 @@ def refusal(*overrides: str) -> str:
 )  # fmt: skip
 def test_bad_input_is_refused_in_one_line_that_names_it(override, expected):
     assert refusal("plugin=example", override) == expected
+
+
+def test_unknown_launcher_is_refused_with_its_nearest_neighbour():
+    text = refusal("plugin=example", "launcher=locl")
+    assert text.startswith("launcher=\"locl\": input should be 'local'")
+    assert text.endswith("did you mean 'local'?")
 
 
 def test_empty_word_is_refused_as_unreadable():
