@@ -211,15 +211,18 @@ class CreditTrainer(GRPOTrainer):
     ) -> list[list[int]]:
         texts, rewards = self._graded
         group = teacher.Group(texts, rewards.tolist(), self.settings.num_generations)
-        prompts = []
+        prompts: list[list[int]] = []
+        encoded: dict[tuple[str, str], list[int]] = {}
         for row in rows:
             problem: Problem = self.sets.train[inputs[row]["index"]]
             text, used = teacher.solution_for(
                 problem, self.credit.context, group, start + row, self._group_rng
             )
             self.step_metrics[f"teacher_context/{used}"].append(1.0)
-            messages = with_solution(problem.prompt, text, self.credit.template)
-            prompts.append(encode(self.policy.tokenizer, messages))
+            if (problem.id, text) not in encoded:
+                messages = with_solution(problem.prompt, text, self.credit.template)
+                encoded[problem.id, text] = encode(self.policy.tokenizer, messages)
+            prompts.append(encoded[problem.id, text])
         self._check_length(prompts)
         return prompts
 

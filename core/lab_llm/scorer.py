@@ -5,6 +5,7 @@ its completions attend to its keys and values.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,69 +33,86 @@ def completion_logprobs(
 ) -> Tensor:
     """log P(completion token | prompt, tokens before), float32 (n, width), 0 beyond the end.
 
-    Row i scores `completions[i]` after `prompts[i]`; logits are divided by `temperature`. Rows are
-    taken prompt by prompt in batches of `batch_size`. Raises LabError for an architecture that the
-    decoder does not know.
+    Row i scores `completions[i]` after `prompts[i]`; logits are divided by `temperature`. Rows go
+    through the model in batches of `batch_size`, of like length. Raises LabError for an
+    architecture that the decoder does not know.
     """
-    decoder = Decoder(model)
     result = torch.zeros(len(prompts), width, device=model.device)
-    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), tuple(prompts[i])))
+    if not prompts:
+        return result
+    decoder = Decoder(model)
+    shared = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
+    number = {prompt: i for i, prompt in enumerate(shared)}
+    contexts = _read(decoder, shared, batch_size, pad_token_id)
+    order = sorted(range(len(prompts)), key=lambda i: len(completions[i]))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        shared = list(dict.fromkeys(tuple(prompts[i]) for i in rows))
-        owner = [shared.index(tuple(prompts[i])) for i in rows]
-        found = _batch(decoder, shared, owner, [completions[i] for i in rows], pad_token_id)
-        logprobs = (found.logits.float() / temperature).log_softmax(-1)
-        scored = logprobs.gather(2, found.tokens[..., None])[..., 0]
-        result[rows, : scored.shape[1]] = scored.masked_fill(~found.is_real, 0.0)
+        tokens, is_real = _padded([completions[i] for i in rows], pad_token_id, left=False)
+        tokens, is_real = tokens.to(model.device), is_real.to(model.device)
+        owner = torch.tensor([number[tuple(prompts[i])] for i in rows], device=model.device)
+        logits = _continue(decoder, contexts, owner, tokens).float() / temperature
+        found = logits.log_softmax(-1).gather(2, tokens[..., None])[..., 0]
+        result[rows, : tokens.shape[1]] = found.masked_fill(~is_real, 0.0)
     return result
 
 
-class _Scored:
-    """Logits (N, T, V) that predict the tokens (N, T), of which `is_real` (N, T) are real."""
+@dataclass(frozen=True)
+class Contexts:
+    """P prompts, padded left to S tokens, as the model has read them.
 
-    def __init__(self, logits: Tensor, tokens: Tensor, is_real: Tensor) -> None:
-        self.logits, self.tokens, self.is_real = logits, tokens, is_real
+    `keys` and `values` of each layer (P, kv, S, D), the last hidden state (P, C), and which tokens
+    are real (P, S).
+    """
+
+    keys: Sequence[Tensor]
+    values: Sequence[Tensor]
+    last: Tensor
+    is_real: Tensor
 
 
-def _batch(
-    decoder: Decoder, prompts: Ids, owner: Sequence[int], completions: Ids, pad_token_id: int
-) -> _Scored:
-    """Run P prompts (padded left), then N completions (padded right), of `prompts[owner]` each."""
-    device = decoder.embedding.device
-    ids, real = _padded(prompts, pad_token_id, left=True)
-    tokens, is_real = _padded(completions, pad_token_id, left=False)
-    ids, real, tokens, is_real = (t.to(device) for t in (ids, real, tokens, is_real))
-    of = torch.tensor(owner, device=device)
-    before, length = ids.shape[1], tokens.shape[1]
-    cos, sin = decoder.rotary(before + length)
-    in_prompt = (_causal(before, device) & real[:, None, None]) | _itself(before, device)
-    own = _causal(length, device).expand(len(owner), 1, -1, -1)
-    in_both = torch.cat([real[of][:, None, None].expand(-1, 1, length, -1), own], -1)
-    x = functional.embedding(ids, decoder.embedding)
-    y = functional.embedding(tokens, decoder.embedding)
-    for layer in decoder.layers:
-        q, k, v = (h.transpose(1, 2) for h in decoder.qkv(x, layer, cos[:before], sin[:before]))
-        x = decoder.finish(x, _attend(q, k, v, in_prompt), layer)
-        q, *own_kv = (h.transpose(1, 2) for h in decoder.qkv(y, layer, cos[before:], sin[before:]))
-        k, v = (torch.cat([a[of], b], 2) for a, b in zip((k, v), own_kv, strict=True))
-        y = decoder.finish(y, _attend(q, k, v, in_both), layer)
-    predicting = torch.cat([x[of, -1:], y[:, :-1]], 1)
-    return _Scored(decoder.logits(predicting), tokens, is_real)
+def _read(decoder: Decoder, prompts: Ids, batch_size: int, pad_token_id: int) -> Contexts:
+    """Every prompt through the model, once."""
+    ids, is_real = (
+        t.to(decoder.embedding.device) for t in _padded(prompts, pad_token_id, left=True)
+    )
+    size = ids.shape[1]
+    cos, sin = decoder.rotary(size)
+    causal = torch.ones(size, size, dtype=torch.bool, device=ids.device).tril()
+    itself = torch.eye(size, dtype=torch.bool, device=ids.device)  # no row of a softmax is empty
+    keys: list[list[Tensor]] = [[] for _ in decoder.layers]
+    values: list[list[Tensor]] = [[] for _ in decoder.layers]
+    last = []
+    for part, real in zip(ids.split(batch_size), is_real.split(batch_size), strict=True):
+        mask = (causal & real[:, None, None]) | itself
+        x = functional.embedding(part, decoder.embedding)
+        for index, layer in enumerate(decoder.layers):
+            q, k, v = (heads.transpose(1, 2) for heads in decoder.qkv(x, layer, cos, sin))
+            keys[index].append(k)
+            values[index].append(v)
+            x = decoder.finish(x, _attend(q, k, v, mask), layer)
+        last.append(x[:, -1])
+    return Contexts([*map(torch.cat, keys)], [*map(torch.cat, values)], torch.cat(last), is_real)
+
+
+def _continue(decoder: Decoder, contexts: Contexts, owner: Tensor, tokens: Tensor) -> Tensor:
+    """Logits (N, T, V) that predict the tokens (N, T) of completions of `contexts[owner]`."""
+    before, length = contexts.is_real.shape[1], tokens.shape[1]
+    cos, sin = (table[before:] for table in decoder.rotary(before + length))
+    own = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
+    seen = contexts.is_real[owner][:, None, None].expand(-1, 1, length, -1)
+    mask = torch.cat([seen, own.expand(len(owner), 1, -1, -1)], -1)
+    x = functional.embedding(tokens, decoder.embedding)
+    for layer, keys, values in zip(decoder.layers, contexts.keys, contexts.values, strict=True):
+        q, k, v = (heads.transpose(1, 2) for heads in decoder.qkv(x, layer, cos, sin))
+        k, v = torch.cat([keys[owner], k], 2), torch.cat([values[owner], v], 2)
+        x = decoder.finish(x, _attend(q, k, v, mask), layer)
+    predicting = torch.cat([contexts.last[owner][:, None], x[:, :-1]], 1)
+    return decoder.logits(predicting)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     mixed = functional.scaled_dot_product_attention(q, k, v, mask, scale=1.0, enable_gqa=True)
     return mixed.transpose(1, 2).flatten(2)
-
-
-def _causal(size: int, device: torch.device) -> Tensor:
-    return torch.ones(size, size, dtype=torch.bool, device=device).tril()
-
-
-def _itself(size: int, device: torch.device) -> Tensor:
-    """Lets padding attend to itself, so that no row of the softmax is empty."""
-    return torch.eye(size, dtype=torch.bool, device=device)
 
 
 def _padded(rows: Ids, pad_token_id: int, *, left: bool) -> tuple[Tensor, Tensor]:

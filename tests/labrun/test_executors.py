@@ -65,7 +65,7 @@ def test_done_is_exit_0_with_every_step_and_score(create, executor):
 def test_job_gets_its_leased_gpus_and_threads(create, executor):
     run = create("num_gpus=1", "num_cpus=2", "max_steps=1")
     executor.drain([run], nothing)
-    assert run.status().devices == ("3",)
+    assert list(run.status().devices) == ["3"]
     provenance = (run.path / "provenance.json").read_text()
     assert '"CUDA_VISIBLE_DEVICES": "3"' in provenance
     assert '"OMP_NUM_THREADS": "2"' in provenance

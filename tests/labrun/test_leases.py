@@ -15,7 +15,7 @@ import sys, time
 from pathlib import Path
 from labrun.leases import Device, Pool
 from labrun.run_config import ResourcesConfig
-pool = Pool([Device("gpu", 0, 80.0)], Path(sys.argv[1]))
+pool = Pool([Device("gpu", 0, 80.0), Device("cpu", 7)], Path(sys.argv[1]))
 lease = pool.acquire(ResourcesConfig(num_gpus=1), holder="run elsewhere")
 print("held" if lease else "refused", flush=True)
 time.sleep(60)
@@ -32,9 +32,11 @@ def other(tmp_path):
     """Another process that holds gpu0."""
     words = [sys.executable, "-c", HOLD, str(tmp_path / "leases")]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "held\n"
-        yield process
-        process.kill()
+        try:
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
 
 
 def gpus(number: int, **rest) -> ResourcesConfig:
