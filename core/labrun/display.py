@@ -19,6 +19,8 @@ from labrun import plugins
 from labrun.context import PROGRESS
 from labrun.run_dir import ENDED, RunDir, Status
 
+TICK_S = 0.5
+
 
 class Display:
     """Call `tick` often; it reads the run directories and shows stage, step, headline and eta."""
@@ -26,9 +28,15 @@ class Display:
     def __init__(self, runs: Sequence[RunDir], console: Console, *, line_period_s: float = 10.0):
         self._tails = {run.id: _Tail(run) for run in runs}
         self._console = console
+        self._last = -TICK_S
         self._view = _Bars(console) if console.is_terminal else _Lines(console, line_period_s)
 
     def tick(self) -> None:
+        if time.monotonic() - self._last >= TICK_S:
+            self.flush()
+
+    def flush(self) -> None:
+        self._last = time.monotonic()
         for tail in self._tails.values():
             self._view.show(tail.read())
 

@@ -78,6 +78,6 @@ def drain(runs: Sequence[RunDir], home: Path, console: Console) -> None:
     try:
         executor.drain(runs, tick)
     finally:
-        display.tick()
+        display.flush()
         display.close()
-        mirror.flush()
+        mirror.close()

@@ -221,6 +221,7 @@ class LiveMirror:
         }
         self._period_s = period_s
         self._last = time.monotonic()
+        self._complete: set[str] = set()
         self._broken = False
 
     def tick(self) -> None:
@@ -229,11 +230,18 @@ class LiveMirror:
 
     def flush(self) -> None:
         for run in self._runs:
-            if not self._broken:
+            if not self._broken and run.id not in self._complete:
                 self._update(run)
         self._last = time.monotonic()
 
+    def close(self) -> None:
+        """Bring every run up to its end; a retried one may have seemed ended before."""
+        self._complete.clear()
+        self.flush()
+
     def _update(self, run: RunDir) -> None:
+        if run.status().state in ENDED:
+            self._complete.add(run.id)
         try:
             self._mirrors[run.experiment().run.tracking.uri].update(run)
         except Exception as error:  # whatever the store's client raises, the runs go on

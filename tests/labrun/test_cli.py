@@ -12,7 +12,6 @@ HEAVY = {
     "mlflow",
     "hydra",
     "omegaconf",
-    "pydantic",
     "pandas",
     "matplotlib",
     "lab_llm",
@@ -127,7 +126,7 @@ def test_runs_show_prints_settings_scores_and_notes(lab, make_run, event):
         "  loss  last 0.125 at step 3",
         "  note: a smaller model was used",
         "  checkpoints: none",
-        f"  files in {run.path}: model/weights",
+        f"  files in {run.path}: artifacts/model/weights",
     ]
 
 

@@ -9,6 +9,9 @@ import pytest
 from labrun import run_dir, store
 from labrun.store import LiveMirror, Mirror, ensure_sqlite, sqlite_uri
 
+# MLflow and SQLAlchemy use deprecated features of each other and of their dependencies.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
 CREATE_TOGETHER = """
 import multiprocessing, os, sys
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
