@@ -78,9 +78,11 @@ class LocalExecutor:
             config = run.experiment().run
             self.preflight(config)
             self._queue.append((run, config, _next_attempt(run)))
-        stopping = _StopOnSignal(self._stop)
+        stopping = _StopOnSignal()
         with stopping:
             while self._jobs or self._queue:
+                if stopping.asked and not self._stopping:
+                    self._stop()
                 self._reap()
                 self._launch()
                 tick()
@@ -198,11 +200,10 @@ def _silent_for(job: _Job) -> float:
 
 
 class _StopOnSignal:
-    """While entered, the first SIGINT or SIGTERM calls `stop` instead of ending this process."""
+    """While entered, the first SIGINT or SIGTERM is noted instead of ending this process."""
 
-    def __init__(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
-        self._asked = 0
+    def __init__(self) -> None:
+        self.asked = 0
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> None:
@@ -214,14 +215,13 @@ class _StopOnSignal:
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
 
     def _on_signal(self, number: int, _: object) -> None:
-        if self._asked:
+        if self.asked:
             raise KeyboardInterrupt
-        self._asked = number
+        self.asked = number
         print("lab: stopping; jobs write a checkpoint first (again: at once)", file=sys.stderr)
-        self._stop()
 
     def exit_if_asked(self) -> None:
-        if self._asked:
+        if self.asked:
             raise StoppedError
 
 

@@ -153,7 +153,10 @@ def _alive(status: Status) -> bool:
 
 def create(experiment: Experiment, *, root: Path) -> RunDir:
     """A new run directory, complete when it appears under its name."""
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(f"cannot make {root}: {error.strerror}; set LABRUN_HOME") from error
     stamp = time.strftime("%Y%m%d-%H%M%S")
     method = experiment.choices.get("method", "run")
     name = f"{experiment.plugin}-{method}-s{experiment.run.seed}-{stamp}-{secrets.token_hex(2)}"

@@ -87,10 +87,13 @@ def fit(run: RunDir, *, attempt: int, devices: tuple[str, ...]) -> None:
     random.seed(context.derive_seed("python"))
     np.random.seed(context.derive_seed("numpy") % 2**32)
     context.progress(stage="load")
-    data = parts.dataset.load(context)
-    result = parts.trainer.fit(context, data)
-    context.evaluate(result.model, data, step=result.step)
-    run.write_status(step=result.step)
+    try:
+        data = parts.dataset.load(context)
+        result = parts.trainer.fit(context, data)
+        context.step = result.step
+        context.evaluate(result.model, data, step=result.step)
+    finally:
+        run.write_status(step=context.step)
     context.progress(step=result.step, stage="done")
 
 

@@ -11,6 +11,7 @@ from labrun import plugins
 from labrun.config import compose, preset_groups, to_plain, typed
 from labrun.contract import KINDS, Dataset, Evaluator, Trainer
 from labrun.describe import field_meanings
+from labrun.errors import LabError
 from labrun.run_config import RunConfig
 from labrun.schema import STRICT
 
@@ -119,12 +120,10 @@ def test_factories_make_what_their_kind_promises(name):
         assert isinstance(made, PROTOCOLS[component.kind]), component
 
 
-def preset_choices(name: str) -> list[list[str]]:
-    """Every method at every scale, and every other preset alone."""
+def method_by_scale(name: str) -> list[list[str]]:
     groups = preset_groups(plugins.load(name))
     axes = [[f"{g}={n}" for n in groups[g]] for g in ("method", "scale") if g in groups]
-    others = [[f"{g}={n}"] for g in groups if g not in ("method", "scale") for n in groups[g]]
-    return [list(point) for point in itertools.product(*axes)] + others
+    return [list(point) for point in itertools.product(*axes)]
 
 
 @pytest.mark.parametrize(
@@ -132,15 +131,39 @@ def preset_choices(name: str) -> list[list[str]]:
     [
         pytest.param(name, presets, id=" ".join([name, *presets]))
         for name in NAMES
-        for presets in preset_choices(name)
+        for presets in method_by_scale(name)
     ],
 )
-def test_every_preset_composes(name, presets):
+def test_every_method_composes_at_every_scale(name, presets):
     experiment = compose([f"plugin={name}", *presets])
     for preset in presets:
         group, choice = preset.split("=")
-        if group not in KINDS:
-            assert experiment.choices[group] == choice
+        assert experiment.choices[group] == choice
+
+
+OTHERS = sorted(
+    {
+        f"{group}={choice}"
+        for name in NAMES
+        for group, choices in preset_groups(plugins.load(name)).items()
+        for choice in choices
+        if group not in ("method", "scale")
+    }
+)
+
+
+@pytest.mark.parametrize("preset", OTHERS)
+def test_every_other_preset_composes_in_a_plugin_that_offers_it(preset):
+    group, choice = preset.split("=")
+    offering = [n for n in NAMES if choice in preset_groups(plugins.load(n)).get(group, [])]
+    reasons = {}
+    for name in offering:
+        try:
+            compose([f"plugin={name}", preset])
+            return
+        except LabError as error:
+            reasons[name] = str(error)
+    pytest.fail(f"no plugin takes {preset}: {reasons}")
 
 
 @every_plugin

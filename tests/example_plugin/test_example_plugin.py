@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from labrun import run_dir
 from labrun.config import compose
+from labrun.executors import LocalExecutor
+from labrun.leases import Device, Pool
 from labrun.parts import build
 
 T_2 = 0.95 * math.sqrt(2 / (1 - 0.95**2))  # 97.5% quantile of Student's t, 2 degrees of freedom
@@ -108,7 +110,7 @@ def test_compare_gives_the_values_computed_by_hand(swept, lab, tmp_path, monkeyp
     compared = lab("compare", "--group", "sweep", "--metric", "loss", "--out", str(out))
     assert compared.returncode == 0, compared.stderr
     scores = raw_scores(swept)
-    rows = list(csv.DictReader((out / "scores.csv").open()))
+    rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
     table = {row["arm"]: row for row in rows}
     assert set(table) == {"start", "plain", "momentum"}
     shown = {}
@@ -171,20 +173,14 @@ def stopped_runs(home: Path) -> list[run_dir.RunDir]:
 
 
 @pytest.mark.usefixtures("example")
-def test_resume_restart_begins_at_step_0_and_keeps_the_old_checkpoints(home, lab):
-    from labrun.executors import LocalExecutor
-    from labrun.leases import Device, Pool
-
-    run = run_dir.create(
-        compose(["plugin=example", "nan_at_step=6", "max_retries=0"]), root=home
-    )
+def test_resume_restart_begins_at_step_0_and_keeps_the_old_checkpoints(swept, home, lab):
+    shutil.copytree(swept, home)
+    run = run_dir.create(compose(["plugin=example", "nan_at_step=6"]), root=home)
     LocalExecutor(Pool([Device("cpu", 0)], home / "leases")).drain([run], lambda: None)
     (run.checkpoints / "00000004" / "state.json").write_text("damaged")
     refused = lab("resume", run.id)
     assert refused.returncode == 2
-    assert refused.stderr.splitlines()[-1].endswith(
-        "`lab resume --restart` begins again at step 0"
-    )
+    assert refused.stderr.splitlines()[-1].endswith("`lab resume --restart` begins again at step 0")
     again = lab("resume", run.id, "--restart")
     assert again.returncode == 70
     attempts = [e["resumed_from"] for e in run.events() if e["kind"] == "attempt"]

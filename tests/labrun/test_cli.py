@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from labrun.cli import main
 
 HEAVY = {
     "torch",
@@ -68,12 +69,17 @@ def test_start_imports_no_heavy_library_and_no_plugin(words, home):
         (["plugins", "exampl"], "lab: no plugin 'exampl'; did you mean 'example'? "),
     ],
 )
-def test_bad_input_exits_2_with_one_line_and_creates_nothing(words, expected, lab, home):
-    refused = lab(*words)
-    assert refused.returncode == 2
-    assert refused.stderr.startswith(expected)
-    assert refused.stderr.count("\n") == 1
-    assert refused.stdout == ""
+def test_bad_input_exits_2_with_one_line_and_creates_nothing(
+    words, expected, home, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "argv", ["lab", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(expected)
+    assert said.err.count("\n") == 1
+    assert said.out == ""
     assert not home.exists()
 
 

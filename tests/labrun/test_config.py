@@ -150,9 +150,7 @@ def test_last_of_two_equal_keys_holds():
     assert config.compose(["plugin=no_such", "plugin=example"]).plugin == "example"
 
 
-@pytest.mark.parametrize(
-    "key", ["learning_rate", "trainer.learning_rate"]
-)
+@pytest.mark.parametrize("key", ["learning_rate", "trainer.learning_rate"])
 def test_bare_and_full_keys_reach_the_same_field(key):
     assert compose(f"{key}=0.25").settings["trainer"]["learning_rate"] == 0.25
 

@@ -10,7 +10,9 @@ from labrun import run_dir
 from labrun.errors import LabError
 
 
-def test_create_leaves_nothing_under_the_run_s_name_until_it_is_complete(make_run, monkeypatch, tmp_path):
+def test_create_leaves_nothing_under_the_run_s_name_until_it_is_complete(
+    make_run, monkeypatch, tmp_path
+):
     def full_disk(*_):
         raise OSError("no space left")
 

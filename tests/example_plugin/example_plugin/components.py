@@ -114,7 +114,9 @@ class SGDTrainer:
         error = state.weights[0] * x + state.weights[1] - y
         gradient = np.array([2 * np.mean(error * x), 2 * np.mean(error)])
         left = 1 - state.step / self.config.max_steps if self.config.decay == "linear" else 1.0
-        state.update = self.config.momentum * state.update - self.config.learning_rate * left * gradient
+        state.update = (
+            self.config.momentum * state.update - self.config.learning_rate * left * gradient
+        )
         state.weights = state.weights + state.update
         state.step += 1
         return float(np.mean(error**2))
