@@ -277,6 +277,7 @@ def _experiment(
     sections = {name: dict(values) for name, values in _sections(plain).items()}
     named = {name: str(values.pop("component")) for name, values in sections.items()}
     root = {key: value for key, value in plain.items() if key not in KINDS}
+    root["group"] = str(root["group"])  # a label may be a number
     run = typed(RunConfig, root, section="")
     for section, values in sections.items():
         part = components[_kind(section), named[section]][1]

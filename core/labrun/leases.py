@@ -52,8 +52,17 @@ def _gpus() -> list[Device]:
         rows = subprocess.run(query, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return []
-    cells = [row.split(",") for row in rows.strip().splitlines()]
-    return [Device("gpu", int(index), float(mib) / 1024) for index, mib in cells]
+    cells = [[cell.strip() for cell in row.split(",")] for row in rows.strip().splitlines()]
+    found = [Device("gpu", int(index), _gib(mib)) for index, mib in cells]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return found
+    return [device for device in found if str(device.index) in visible.split(",")]
+
+
+def _gib(mib: str) -> float:
+    """GiB from nvidia-smi's MiB; 0 where it does not know ([N/A])."""
+    return float(mib) / 1024 if mib.replace(".", "").isdigit() else 0.0
 
 
 def lease_folder() -> Path:

@@ -83,17 +83,21 @@ class RunDir:
     def status(self) -> Status:
         """The status; a run whose process is gone without a word reads as killed."""
         try:
-            status = Status(**json.loads((self.path / "status.json").read_text()))
+            status = self._read_status()
         except FileNotFoundError:
             return Status()
         if status.state == "running" and status.host == socket.gethostname() and not _alive(status):
             return dataclasses.replace(status, state="killed", message="its process is gone")
         return status
 
+    def _read_status(self) -> Status:
+        read = json.loads((self.path / "status.json").read_text())
+        return Status(**{**read, "devices": tuple(read["devices"])})
+
     def write_status(self, **changes: Any) -> Status:
         """Replace status.json atomically with these fields changed."""
         try:
-            now = Status(**json.loads((self.path / "status.json").read_text()))
+            now = self._read_status()
         except FileNotFoundError:
             now = Status()
         status = dataclasses.replace(now, **changes)

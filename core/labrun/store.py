@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sqlite3
 import sys
 import time
@@ -197,7 +198,7 @@ def _points(run: RunDir, *, after: int) -> list[Any]:
 
 def _safe(name: str) -> str:
     """MLflow allows letters, digits and `_-. /:` in a metric's name."""
-    return name.replace("@", "_at_")
+    return re.sub(r"[^\w\-. /:]", "_", name.replace("@", "_at_"))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -82,7 +82,7 @@ def fit(run: RunDir, *, attempt: int, devices: tuple[str, ...]) -> None:
     )
     signal.signal(signal.SIGTERM, lambda *_: setattr(context, "should_stop", True))
     context.start_attempt()
-    if attempt == 0:
+    if not (run.path / "provenance.json").exists():
         provenance.record(run, seed=experiment.run.seed)
     random.seed(context.derive_seed("python"))
     np.random.seed(context.derive_seed("numpy") % 2**32)

@@ -140,7 +140,7 @@ def test_unknown_metric_is_refused_by_compare(swept, lab, monkeypatch):
 @pytest.mark.usefixtures("example")
 def test_stopped_command_exits_75_and_resume_gives_the_uninterrupted_result(swept, home, lab):
     shutil.copytree(swept, home)
-    words = ["run", "plugin=example", "seed=1", "sleep_s=0.2", "group=stopped"]
+    words = ["run", "plugin=example", "seed=1", "sleep_s=0.1", "group=stopped"]
     command = [sys.executable, "-m", "labrun.cli", *words]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         end = time.monotonic() + 30

@@ -152,7 +152,7 @@ def test_greedy_samplers_agree(tmp_path, policy, monkeypatch):
     ends = list(range(0, len(policy.tokenizer), 3))  # many, so that rows end at different lengths
     monkeypatch.setattr(policy.model.generation_config, "eos_token_id", ends)
     own = run(tmp_path / "own", policy, **greedy)
-    monkeypatch.setattr("lab_llm.sampler.ARCHITECTURES", ())
+    monkeypatch.setattr("lab_llm.decoder.ARCHITECTURES", ())
     other = run(tmp_path / "generate", policy, **greedy)
     lengths = own["in_domain", "completion_length"].items
     assert len(set(lengths)) > 1

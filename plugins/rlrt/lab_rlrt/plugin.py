@@ -18,7 +18,7 @@ def lab_plugin() -> PluginInfo:
             ),
         ),
         defaults={"trainer": "rlrt", "dataset": "llm.countdown", "evaluator": "llm.accuracy"},
-        presets=("lab_rlrt.conf", "lab_llm.conf"),
+        presets=("lab_rlrt.conf", "lab_llm.conf", "lab_llm.grpo_conf"),
         groups={"method": "rlrt", "scale": "tiny"},
         headline=(
             "reward",
