@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook(["lab_llm.credit", "lab_rlrt"], "shape_check.checked")
+install_import_hook(
+    ["lab_llm.credit", "lab_llm.scorer", "lab_llm.teacher", "lab_rlrt"], "shape_check.checked"
+)
 
 EXAMPLE = Path(__file__).with_name("example_plugin")
 Completed = subprocess.CompletedProcess[str]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Scored = Literal["none", "correct", "all"]
@@ -47,8 +47,8 @@ class Credit:
 
 def rows_to_score(
     rewards: Float[Tensor, " B"], advantages: Float[Tensor, " B"], scored: Scored
-) -> Tensor:
-    """Which rollouts the teacher scores, bool (B,): none where the group's rewards are all equal.
+) -> Bool[Tensor, " B"]:
+    """Which rollouts the teacher scores: none where the group's rewards are all equal.
 
     A rollout whose advantage is 0 has no weight to be changed, so that it costs no teacher pass.
     """

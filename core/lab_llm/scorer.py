@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,7 +31,7 @@ def completion_logprobs(
     batch_size: int,
     pad_token_id: int,
     temperature: float = 1.0,
-) -> Tensor:
+) -> Float[Tensor, "n width"]:
     """log P(completion token | prompt, tokens before), float32 (n, width), 0 beyond the end.
 
     Row i scores `completions[i]` after `prompts[i]`; logits are divided by `temperature`. Rows go
@@ -64,10 +65,10 @@ class Contexts:
     are real (P, S).
     """
 
-    keys: Sequence[Tensor]
-    values: Sequence[Tensor]
-    last: Tensor
-    is_real: Tensor
+    keys: Sequence[Float[Tensor, "P kv S D"]]
+    values: Sequence[Float[Tensor, "P kv S D"]]
+    last: Float[Tensor, "P C"]
+    is_real: Bool[Tensor, "P S"]
 
 
 def _read(decoder: Decoder, prompts: Ids, batch_size: int, pad_token_id: int) -> Contexts:
@@ -94,7 +95,9 @@ def _read(decoder: Decoder, prompts: Ids, batch_size: int, pad_token_id: int) ->
     return Contexts([*map(torch.cat, keys)], [*map(torch.cat, values)], torch.cat(last), is_real)
 
 
-def _continue(decoder: Decoder, contexts: Contexts, owner: Tensor, tokens: Tensor) -> Tensor:
+def _continue(
+    decoder: Decoder, contexts: Contexts, owner: Int[Tensor, " N"], tokens: Int[Tensor, "N T"]
+) -> Float[Tensor, "N T V"]:
     """Logits (N, T, V) that predict the tokens (N, T) of completions of `contexts[owner]`."""
     before, length = contexts.is_real.shape[1], tokens.shape[1]
     cos, sin = (table[before:] for table in decoder.rotary(before + length))

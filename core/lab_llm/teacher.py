@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from labrun.errors import LabError
 from torch import Tensor
 
@@ -67,7 +68,7 @@ def score(
     pad_token_id: int,
     num_batches: int | None = None,
     device: torch.device | str = "cpu",
-) -> Tensor:
+) -> Float[Tensor, "n width"]:
     """Log-probabilities (n, width) of each completion after its prompt, 0 beyond its end.
 
     Rows are sorted by length into batches, so that little is computed for padding. `num_batches`,
@@ -94,7 +95,7 @@ def padded(
     completions: Sequence[Sequence[int]],
     pad_token_id: int,
     device: torch.device | str,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Int[Tensor, "n S"], Int[Tensor, "n S"]]:
     """Token ids and attention mask (n, P + T): prompts padded left, completions right."""
     left, right = max(map(len, prompts)), max(map(len, completions))
     ids = torch.full((len(prompts), left + right), pad_token_id)
