@@ -1,5 +1,8 @@
 """What the commands print about plans, runs and comparisons."""
 
+import os
+import shutil
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -65,10 +68,19 @@ def finish(runs: Sequence[RunDir], home: Path, console: Console) -> None:
         compare(runs, home, console)
         group = runs[0].experiment().run.group
         console.print(f"runs     {home} (group {group})", soft_wrap=True)
-        console.print("again    lab compare --group " + group, soft_wrap=True)
-        console.print("ui       lab ui   (MLflow, every curve of every run)")
+        console.print(f"again    {_lab()} compare --group {group}", soft_wrap=True)
+        console.print(f"ui       {_lab()} ui   (MLflow, every curve of every run)", soft_wrap=True)
     if failed:
         raise typer.Exit(failed[0].status().exit_code or 1)
+
+
+def _lab() -> str:
+    """How the user starts `lab` here: by its name, or by its path where it is not on PATH."""
+    found = shutil.which("lab")
+    me = Path(sys.argv[0])
+    if me.name != "lab" or (found and Path(found).samefile(me)):
+        return "lab"
+    return os.path.relpath(me)
 
 
 def _print_failure(run: RunDir, console: Console) -> None:
@@ -82,7 +94,9 @@ def _print_failure(run: RunDir, console: Console) -> None:
     if status.state == "diverged":
         console.print(f"  its last good checkpoint is kept in {run.checkpoints}", soft_wrap=True)
     elif status.state != "refused":
-        console.print(f"  lab resume {run.id}   goes on from its last checkpoint", soft_wrap=True)
+        console.print(
+            f"  {_lab()} resume {run.id}   goes on from its last checkpoint", soft_wrap=True
+        )
 
 
 def compare(
