@@ -170,7 +170,10 @@ class ReasoningGymDataset:
         for name, params in config.ood.items():
             own = {key: value for key, value in params.items() if key != "task"}
             if "task" in params:
-                sets[name] = (params["task"], own)
+                task = params["task"]
+                if not isinstance(task, str):
+                    raise LabError(f"dataset.ood.{name}.task={task!r}; allowed: a task's name")
+                sets[name] = (task, own)
             else:
                 sets[name] = (config.task, {**config.task_params, **own})
         return sets

@@ -88,7 +88,7 @@ class Decoder:
     """
 
     def __init__(self, model: "PreTrainedModel"):
-        _check_architecture(model)
+        check_architecture(model.config)
         config, inner = _as_any(model.config), _as_any(model.base_model)
         self.num_heads, self.num_kv = config.num_attention_heads, config.num_key_value_heads
         self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // self.num_heads
@@ -190,8 +190,8 @@ def _as_any(module: object) -> Any:
     return module
 
 
-def _check_architecture(model: "PreTrainedModel") -> None:
-    config = _as_any(model.config)
+def check_architecture(config: Any) -> None:
+    """Raises LabError where the decoder cannot run models of this transformers configuration."""
     if config.model_type not in ARCHITECTURES:
         raise LabError(
             f"the sampler does not know the architecture {config.model_type!r}; "

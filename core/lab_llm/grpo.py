@@ -39,7 +39,6 @@ LOGGED = {
     "kl": "kl",
     "completions/mean_length": "completion_length",
     "completions/clipped_ratio": "truncated_fraction",
-    "frac_reward_zero_std": "uniform_group_fraction",
     "clip_ratio/region_mean": "ratio_clip_fraction",
 }
 """TRL's metric -> ours; docs/metrics.md defines each."""
@@ -129,6 +128,9 @@ class CreditTrainer(GRPOTrainer):
         if self.accelerator.num_processes > 1:
             texts = gather_object(texts)
         self._graded = (texts, rewards[:, 0])
+        groups = rewards[:, 0].view(-1, self.settings.num_generations)
+        uniform = (groups == groups[:, :1]).all(1).float().mean().item()
+        self.step_metrics["uniform_group_fraction"].append(uniform)
         return rewards
 
     # Credit -----------------------------------------------------------------------------------
@@ -252,7 +254,8 @@ class CreditTrainer(GRPOTrainer):
         """TRL's, with micro-batches of like length: little is computed for padding.
 
         TRL shuffles; the order is of no account here, since all micro-batches of a generation
-        belong to one optimizer step and the loss types on offer weigh them alike.
+        belong to one optimizer step. The loss types on offer weigh each rollout or token alike in
+        whichever part it lies, and `_entropy_coef_of` does so for the entropy bonus.
         """
         rollouts = self.settings.prompts_per_step * self.settings.num_generations
         num_parts = rollouts // self.settings.micro_batch_size
@@ -263,8 +266,18 @@ class CreditTrainer(GRPOTrainer):
         self.step_metrics["tokens"].append(inputs["completion_mask"].sum().item())
         return inputs
 
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
-        loss = super().compute_loss(*args, **kwargs)
+    def _entropy_coef_of(self, inputs: dict[str, Any]) -> float:
+        """The coefficient that makes TRL's bonus, a mean over the micro-batch's own tokens, this
+        part's share of `entropy_coef` times the mean over all tokens of the step."""
+        parts = self.accelerator.num_processes * self.current_gradient_accumulation_steps
+        tokens_per_part = inputs["num_items_in_batch"] / parts
+        share = inputs["completion_mask"].sum() / tokens_per_part
+        return self.settings.entropy_coef * share.item()
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Tensor:
+        if self.settings.entropy_coef:
+            self.entropy_coef = self._entropy_coef_of(inputs)
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
         if not torch.isfinite(loss):
             raise DivergedError(f"loss is {loss.item()} at step {self.state.global_step + 1}")
         return loss

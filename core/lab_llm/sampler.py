@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from labrun.errors import LabError
+from labrun.errors import DivergedError, LabError
 from torch import Tensor
 
 from lab_llm.decoder import Cache, Decoder
@@ -62,7 +62,7 @@ def sample(
     and a row's random numbers do not depend on when other rows end. Weights are read anew at each
     call. Raises LabError for an architecture outside `decoder.ARCHITECTURES`, for settings that
     the decoder lacks (sliding windows, biases), and for sequences longer than the model's
-    positions.
+    positions; DivergedError for logits that are not finite.
     """
     picker = Picker(temperature, top_p, top_k)
     decoder = Decoder(model)
@@ -85,6 +85,7 @@ def sample(
     finished, lengths = torch.zeros_like(rows, dtype=torch.bool), torch.zeros_like(rows)
     cache = Cache(decoder, is_real, num_samples, max_new_tokens)
     logits = decoder.prefill(ids, is_real, cache)
+    _check_finite(logits)
     for step in range(max_new_tokens):
         token, logprob = picker(logits, uniforms[step, rows])
         tokens[rows, step], logprobs[rows, step], lengths[rows] = token, logprob, step + 1
@@ -95,6 +96,7 @@ def sample(
         if step == max_new_tokens - 1 or not len(rows):
             break
         logits = decoder.decode(token, cache)
+    _check_finite(logprobs)
     return _as_lists(tokens, logprobs, lengths, finished)
 
 
@@ -115,6 +117,11 @@ def _check(
         raise LabError(
             f"longest prompt + max_new_tokens = {length} tokens; the model takes {positions}"
         )
+
+
+def _check_finite(values: Tensor) -> None:
+    if not values.isfinite().all():
+        raise DivergedError("the model's logits are not finite")
 
 
 def _as_lists(tokens: Tensor, logprobs: Tensor, lengths: Tensor, finished: Tensor) -> Rollouts:
@@ -138,7 +145,10 @@ class Picker:
         self.temperature, self.top_p, self.top_k = temperature, top_p, top_k
 
     def __call__(self, logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (N,) and their logprobs (N,) for logits (N, V) and numbers in [0, 1) (N,)."""
+        """Tokens (N,) and their logprobs (N,) for logits (N, V) and numbers in [0, 1) (N,).
+
+        Where logits are NaN, so is the logprob, of some token.
+        """
         logits = logits.float()
         if self.temperature == 0:
             token = logits.argmax(-1)
@@ -148,6 +158,7 @@ class Picker:
         # The first entry above u * total, so that a token of probability 0 is never chosen.
         threshold = uniform[:, None] * cumulative[:, -1:]
         token = torch.searchsorted(cumulative, threshold, right=True)
+        token.clamp_(max=logits.shape[-1] - 1)  # beyond the vocabulary where the sums are NaN
         return token[:, 0], probs.gather(1, token)[:, 0].log_()
 
     def _kept(self, probs: Tensor) -> Tensor:

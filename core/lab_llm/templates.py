@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from labrun.errors import LabError
-from labrun.schema import schema
 
 from lab_llm.problems import Message
 
@@ -18,25 +17,15 @@ SOLUTION_TEMPLATE = (
 THINK_START, THINK_END = "<think>", "</think>"
 
 
-@schema
-class TeacherTemplate:
-    """How a solution enters the context of the teacher."""
+def teacher_template(given: str, *, model: str) -> str:
+    """`given`, or where it is empty the form that the model of this name knows.
 
-    text: str = COUNTDOWN_TEMPLATE
-    """Replaces the last user message: `{prompt}` stands for it, `{solution}` for the solution. The
-    default is the form that the tiny countdown model knows; for models with an instruction tuning,
-    `SOLUTION_TEMPLATE`, the SDPO prompt (arXiv 2601.20802)."""
-    keep_thinking: bool = True
-    """Whether the solution keeps its leading <think> part: c = s or c = s \\ think
-    (arXiv 2603.24472)."""
-
-
-def teacher_prompt(
-    prompt: Sequence[Message], solution: str, template: TeacherTemplate
-) -> list[Message]:
-    """The prompt with the solution in it, with or without its thinking as `template` says."""
-    shown = solution if template.keep_thinking else strip_thinking(solution)
-    return with_solution(prompt, shown, template.text)
+    That is COUNTDOWN_TEMPLATE for `tiny`, and for every other SOLUTION_TEMPLATE, the SDPO prompt
+    (arXiv 2601.20802).
+    """
+    if given:
+        return given
+    return COUNTDOWN_TEMPLATE if model == "tiny" else SOLUTION_TEMPLATE
 
 
 def with_solution(prompt: Sequence[Message], solution: str, template: str) -> list[Message]:

@@ -31,12 +31,13 @@ def save(root: Path, step: int, writer: Callable[[Path], None], *, keep: int) ->
     sums = {str(name): _sha256(draft / name) for name in names}
     write_json(draft / MANIFEST, {"step": step, "sha256": sums})
     sealed = root / f"{step:08d}"
-    if sealed.exists():
-        shutil.rmtree(sealed)
+    superseded = [path for path in _steps(root) if step_of(path) >= step]
+    for path in superseded:  # of an earlier attempt, which went further: damaged, or replayed now
+        os.rename(path, root / f".draft-{path.name}-superseded")
     os.rename(draft, sealed)
     _sync(root)
-    for old in _steps(root)[:-keep]:
-        shutil.rmtree(old)
+    for stale in [*root.glob(".draft-*"), *_steps(root)[:-keep]]:
+        shutil.rmtree(stale)
     return sealed
 
 
@@ -68,9 +69,10 @@ def fault_of(path: Path) -> str | None:
     """What is wrong with the checkpoint, or None."""
     try:
         sums = json.loads((path / MANIFEST).read_text())["sha256"]
-    except (OSError, ValueError, KeyError) as error:
+        pairs = sums.items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{path / MANIFEST} cannot be read ({type(error).__name__})"
-    for name, expected in sums.items():
+    for name, expected in pairs:
         if not (path / name).is_file():
             return f"{path / name} is missing"
         if _sha256(path / name) != expected:

@@ -77,9 +77,7 @@ def resume(
     ]
     if not runs:
         raise LabError("every run of this group is done")
-    if restart:
-        session.put_checkpoints_aside(runs)
-    session.resume(runs, home(), _console())
+    session.resume(runs, home(), _console(), restart=restart)
     report.finish(runs, home(), _console())
 
 
@@ -162,8 +160,10 @@ def ui(
     import os
 
     from labrun.run_dir import home
-    from labrun.store import ensure_sqlite, sqlite_uri
+    from labrun.store import ensure_sqlite, is_sound, sqlite_uri
 
+    if not is_sound(home() / "mlflow.db"):
+        raise LabError(f"{home() / 'mlflow.db'} is damaged; `lab reindex` rebuilds it")
     ensure_sqlite(home() / "mlflow.db")
     where = ["--backend-store-uri", sqlite_uri(home()), "--host", host, "--port", str(port)]
     print(f"lab: http://{host}:{port} (Ctrl-C ends it)", flush=True)
@@ -195,9 +195,14 @@ def reindex(
         print(f"lab: the store was damaged and now lies at {aside}", file=sys.stderr)
     mirror = Mirror(home(), uri)
     found = all_runs(home())
+    written = 0
     for one in found:
-        mirror.update(one, afresh=True)
-    print(f"lab: {len(found)} runs written to {mirror.where}")
+        try:
+            mirror.update(one, afresh=True)
+            written += 1
+        except LabError as error:
+            print(f"lab: left out: {error}", file=sys.stderr)
+    print(f"lab: {written} runs written to {mirror.where}")
 
 
 def _console() -> "Console":

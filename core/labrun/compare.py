@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from labrun.errors import LabError, unknown
 from labrun.intervals import Interval, t_interval
 from labrun.run_dir import RunDir
 
-ALWAYS_ALIKE = ("plugin", "seed", "group", "launcher", "tracking.uri", "resources")
 START = "start"
 MARKED = 20
 """Points up to which each is marked."""
@@ -45,34 +45,57 @@ class Table:
 
 
 def arms(runs: Iterable[RunDir]) -> list[Arm]:
-    """The runs by what the user varied beside the seed; only runs that are done count."""
+    """The done runs by their resolved settings, labelled by what sets them apart.
+
+    Seed, group, resources and launcher do not part runs, nor how a setting was worded.
+    """
     done = [run for run in runs if run.status().state == "done"]
     if not done:
         raise LabError("none of these runs is done; `lab runs` shows their states")
-    varied = {run.id: _varied(run) for run in done}
-    names = {key for values in varied.values() for key in values}
-    differing = [k for k in sorted(names) if len({v.get(k) for v in varied.values()}) > 1]
+    settings = {run.id: _settings(run) for run in done}
     grouped: dict[str, list[RunDir]] = {}
     for run in done:
-        grouped.setdefault(_label(run, varied[run.id], differing), []).append(run)
-    return [Arm(label, tuple(members)) for label, members in sorted(grouped.items())]
+        grouped.setdefault(json.dumps(settings[run.id], sort_keys=True), []).append(run)
+    found = [(settings[members[0].id], members) for members in grouped.values()]
+    labelled = {_label(mine, [other for other, _ in found]): runs for mine, runs in found}
+    return [Arm(label, tuple(members)) for label, members in sorted(labelled.items())]
 
 
-def _varied(run: RunDir) -> dict[str, str]:
+def _settings(run: RunDir) -> dict[str, object]:
+    """Everything that the run's result depends on but its seed, by flat key."""
     experiment = run.experiment()
-    pairs = dict(text.split("=", 1) for text in experiment.overrides)
-    chosen = {"plugin": experiment.plugin, **experiment.choices}
-    return chosen | {k: v for k, v in pairs.items() if not _always_alike(k)}
+    named = {f"{section}.component": name for section, name in experiment.components.items()}
+    return {
+        "plugin": experiment.plugin,
+        **experiment.choices,
+        **named,
+        **dict(_flat(experiment.settings)),
+    }
 
 
-def _always_alike(key: str) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in ALWAYS_ALIKE)
+def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
-def _label(run: RunDir, values: Mapping[str, str], differing: Sequence[str]) -> str:
-    method = values.get("method", run.experiment().plugin)
-    rest = [f"{k}={values[k]}" for k in differing if k != "method" and k in values]
-    return " ".join([method, *rest])
+def _label(mine: Mapping[str, object], arms: Sequence[Mapping[str, object]]) -> str:
+    """The method, and each key that differs between the arms of this method."""
+    alike = [arm for arm in arms if _method(arm) == _method(mine)]
+    keys = dict.fromkeys(key for arm in alike for key in arm)
+    differing = [key for key in keys if len({str(arm.get(key)) for arm in alike}) > 1]
+    tails = [key.rsplit(".", 1)[-1] for key in differing]
+    short = {k: t if tails.count(t) == 1 else k for k, t in zip(differing, tails, strict=True)}
+    words = [f"{short[key]}={mine.get(key)}" for key in sorted(differing)]
+    several = len({arm["plugin"] for arm in arms}) > 1
+    name = f"{mine['plugin']}/{_method(mine)}" if several else str(_method(mine))
+    return " ".join([name, *words])
+
+
+def _method(settings: Mapping[str, object]) -> object:
+    return settings.get("method", settings["plugin"])
 
 
 def table(compared: Sequence[Arm]) -> Table:

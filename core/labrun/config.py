@@ -14,7 +14,7 @@ from hydra import initialize
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -58,6 +58,8 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
         override = _parse(text)
         if not override.is_sweep_override():
             axes.append([text])
+        elif override.value_type is ValueType.GLOB_CHOICE_SWEEP:
+            raise LabError(f"{text}: write the values out, key=a,b,c")
         elif override.is_discrete_sweep():
             key = override.get_key_element()
             axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
@@ -161,6 +163,10 @@ def _choice(
     components: Components,
 ) -> str:
     """The override as Hydra takes it, its value one of the group's names."""
+    if name != "evaluator" and isinstance(override.value(), list):
+        raise LabError(f"{name} takes one name, not {override.input_line}; -m sweeps {name}=a,b")
+    if not _names(override):
+        raise LabError(f"{name}=[]: name at least one")
     for value in _names(override):
         if name in KINDS:
             allowed = [n for kind, n in components if kind == name] + groups.get(name, [])
@@ -264,6 +270,9 @@ def _sections(plain: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Section name -> values: trainer, dataset, and evaluator.NAME for each evaluator."""
     sections = {kind: plain[kind] for kind in KINDS if kind != "evaluator"}
     sections |= {f"evaluator.{name}": values for name, values in plain["evaluator"].items()}
+    for name, values in sections.items():
+        if not isinstance(values, Mapping):
+            raise LabError(f"{name}={json.dumps(values)}: it holds keys and cannot be set whole")
     return sections
 
 
@@ -321,6 +330,11 @@ def _fault(error: Any, section: str) -> str:
     near = difflib.get_close_matches(str(error["input"]), names.split(", "), n=1)
     hint = f", did you mean {near[0]!r}?" if near else ""
     return f"{key}={got}: {text}{hint}"
+
+
+def key_of(experiment: Experiment) -> str:
+    """Equal for experiments that would run alike, however they were worded."""
+    return json.dumps(to_plain(experiment) | {"overrides": ()}, sort_keys=True)
 
 
 def key_without_seed(experiment: Experiment) -> str:

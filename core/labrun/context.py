@@ -13,13 +13,12 @@ import numpy as np
 
 from labrun import checkpoints
 from labrun.contract import Evaluator, Score
-from labrun.run_dir import RunDir
+from labrun.run_dir import PROGRESS, RunDir
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BEAT_S = 0.2
-PROGRESS = "progress.json"
 
 
 @dataclass

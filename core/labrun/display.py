@@ -16,8 +16,7 @@ from rich.progress import (
 )
 
 from labrun import plugins
-from labrun.context import PROGRESS
-from labrun.run_dir import ENDED, RunDir, Status
+from labrun.run_dir import ENDED, PROGRESS, RunDir, Status, parse_event
 
 TICK_S = 0.5
 
@@ -72,7 +71,8 @@ class _Tail:
                     if not line.endswith(b"\n"):
                         break
                     self._offset += len(line)
-                    self._note(json.loads(line))
+                    if event := parse_event(line):
+                        self._note(event)
         return _Snapshot(self._run, self._run.status(), _beat(self._run), self._headline)
 
     def _note(self, event: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from labrun.context import PROGRESS
 from labrun.errors import (
     EXIT_CONFIG,
     EXIT_DIVERGED,
@@ -68,15 +67,19 @@ class LocalExecutor:
         self._queue: list[tuple[RunDir, RunConfig, int]] = []
         self._jobs: list[_Job] = []
         self._stopping = False
+        self._claims: dict[str, int] = {}
+        self._told = False
 
     def preflight(self, run: RunConfig) -> None:
         self.pool.refuse_infeasible(run.resources)
 
     def drain(self, runs: Sequence[RunDir], tick: Callable[[], None]) -> None:
         """Run all to their end. SIGTERM and Ctrl-C ask the jobs to checkpoint and stop."""
-        for run in runs:
-            config = run.experiment().run
+        configs = [run.experiment().run for run in runs]
+        for config in configs:
             self.preflight(config)
+        self._claims = {run.id: run.claim() for run in runs}
+        for run, config in zip(runs, configs, strict=True):
             self._queue.append((run, config, _next_attempt(run)))
         stopping = _StopOnSignal()
         with stopping:
@@ -87,18 +90,30 @@ class LocalExecutor:
                 self._launch()
                 tick()
                 time.sleep(POLL_S)
-        stopping.exit_if_asked()
+        for handle in self._claims.values():
+            os.close(handle)
+        if stopping.asked and any(run.status().state != "done" for run in runs):
+            raise StoppedError
 
     def _launch(self) -> None:
         for item in list(self._queue):
             run, config, attempt = item
             lease = self.pool.acquire(config.resources, holder=f"run {run.id}")
             if lease is None:
+                self._tell_wait()
                 continue
             self._queue.remove(item)
-            process = _spawn(run, config, attempt, lease)
+            process = _spawn(run, config, attempt, lease, self._claims[run.id])
             lease.release()  # the job's own copies of the handles hold the locks from here on
             self._jobs.append(_Job(run, config, process, lease, attempt))
+
+    def _tell_wait(self) -> None:
+        """Say once who holds what the first job waits for."""
+        if self._jobs or self._told:
+            return
+        self._told = True
+        held = [f"{d.name} by {h}" for d in self.pool.devices if (h := self.pool.holder(d))]
+        print(f"lab: waiting for a free slot; held: {', '.join(held)}", file=sys.stderr)
 
     def _reap(self) -> None:
         for job in list(self._jobs):
@@ -114,7 +129,7 @@ class LocalExecutor:
             self._settle(job, code)
 
     def _settle(self, job: _Job, code: int) -> None:
-        if code in NO_RETRY:
+        if code in NO_RETRY and job.run.recorded_status().state != "running":
             return
         tries = job.attempt - _first_attempt(job.run)
         if tries < job.config.max_retries and not self._stopping:
@@ -152,13 +167,16 @@ def _first_attempt(run: RunDir) -> int:
     return int((run.path / ".first_attempt").read_text())
 
 
-def _spawn(run: RunDir, config: RunConfig, attempt: int, lease: Lease) -> subprocess.Popen[bytes]:
+def _spawn(
+    run: RunDir, config: RunConfig, attempt: int, lease: Lease, claim: int
+) -> subprocess.Popen[bytes]:
     threads = str(config.resources.num_cpus)
     environment = {
         "HF_HUB_OFFLINE": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
         **os.environ,
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # nvidia-smi's numbers, which the leases name
         "CUDA_VISIBLE_DEVICES": lease.gpus(),
         "LABRUN_ATTEMPT": str(attempt),
         "OMP_NUM_THREADS": threads,
@@ -171,7 +189,7 @@ def _spawn(run: RunDir, config: RunConfig, attempt: int, lease: Lease) -> subpro
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=lease.handles,
+            pass_fds=(*lease.handles, claim),
             start_new_session=True,
             preexec_fn=_die_with_parent,
         )
@@ -191,12 +209,7 @@ def _end_tree(process: subprocess.Popen[bytes]) -> None:
 
 def _silent_for(job: _Job) -> float:
     """Seconds since the job's last event or progress."""
-    seen = [job.started]
-    for name in ("events.jsonl", PROGRESS):
-        path = job.run.path / name
-        if path.exists():
-            seen.append(path.stat().st_mtime)
-    return time.time() - max(seen)
+    return time.time() - max(job.started, job.run.last_sign())
 
 
 class _StopOnSignal:
@@ -219,10 +232,6 @@ class _StopOnSignal:
             raise KeyboardInterrupt
         self.asked = number
         print("lab: stopping; jobs write a checkpoint first (again: at once)", file=sys.stderr)
-
-    def exit_if_asked(self) -> None:
-        if self.asked:
-            raise StoppedError
 
 
 class StoppedError(LabError):

@@ -103,11 +103,15 @@ class Pool:
 
     def holder(self, device: Device) -> str | None:
         """Who holds the device now, or None."""
-        handle = self._lock(device, "")
-        if handle is not None:
-            os.close(handle)
+        path = self.folder / f"{device.name}.lock"
+        if not path.exists():
             return None
-        return (self.folder / f"{device.name}.lock").read_text().strip() or "another job"
+        with open(path) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read().strip() or "another job"
+        return None
 
     def acquire(self, wanted: ResourcesConfig, *, holder: str) -> Lease | None:
         """All devices of the request or none, at once; the smallest GPUs that do."""

@@ -14,8 +14,9 @@ from rich.table import Table as RichTable
 
 from labrun import compare as comparison
 from labrun import plugins
+from labrun.errors import LabError
 from labrun.run_config import Experiment
-from labrun.run_dir import RunDir, config_hash
+from labrun.run_dir import RunDir, config_hash, group_of
 
 LOG_LINES = 12
 WIDEST = 10_000
@@ -118,8 +119,11 @@ def compare(
     if left:
         console.print(f"left out, not done: {', '.join(run.id for run in left)}", soft_wrap=True)
     folder = out or home / "compare" / runs[0].experiment().run.group
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scores.csv").write_text(table.to_csv())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "scores.csv").write_text(table.to_csv())
+    except OSError as error:
+        raise LabError(f"cannot write to {folder}: {error.strerror}; choose --out") from error
     console.print(f"table    {folder / 'scores.csv'}", soft_wrap=True)
     drawn = metrics or _headline(done)
     if drawn:
@@ -172,8 +176,9 @@ def print_runs(runs: Sequence[RunDir], console: Console) -> None:
     for run in runs:
         status = run.status()
         created = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created()))
-        group = run.experiment().run.group
-        table.add_row(run.id, status.state, str(status.step), group, created)
+        group = group_of(run)
+        state = status.state if group is not None else "unreadable"
+        table.add_row(run.id, state, str(status.step), group or "", created)
     console.print(table)
 
 

@@ -1,6 +1,7 @@
 """The run directory, which is the truth about a run; everything else can be rebuilt from it."""
 
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +21,15 @@ from labrun.errors import LabError, unknown
 from labrun.run_config import Experiment
 
 SPEC_VERSION = 1
+LONGEST_NAME = 255
+PROGRESS = "progress.json"
+SILENCE_S = 900.0
+"""Silence after which a run on another host reads as killed."""
+EVENT_KEYS = {
+    "metrics": ("step", "metrics"),
+    "score": ("step", "score"),
+    "attempt": ("attempt", "resumed_from"),
+}
 ENDED = ("done", "failed", "diverged", "preempted", "hung", "killed", "refused")
 
 
@@ -68,39 +78,65 @@ class RunDir:
             spec = json.loads((self.path / "spec.json").read_text())
             frozen = json.dumps(spec["experiment"])
             experiment = TypeAdapter(Experiment).validate_json(frozen)
-        except (OSError, ValueError, KeyError) as error:
-            raise LabError(f"{self.path / 'spec.json'} cannot be read: {error}") from error
-        if config_hash(experiment) != spec["config_hash"]:
+            expected = spec["config_hash"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise LabError(f"{self.path / 'spec.json'} cannot be read: {reason}") from error
+        if config_hash(experiment) != expected:
             raise LabError(f"{self.path / 'spec.json'} was edited; start a new run instead")
         return experiment
 
     def created(self) -> float:
+        """Seconds since the epoch; of a damaged spec, the age of its file."""
+        spec = self.path / "spec.json"
         try:
-            return json.loads((self.path / "spec.json").read_text())["created"]
-        except (OSError, ValueError, KeyError) as error:
-            raise LabError(f"{self.path / 'spec.json'} cannot be read: {error}") from error
+            return float(json.loads(spec.read_text())["created"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return spec.stat().st_mtime
 
     def status(self) -> Status:
         """The status; a run whose process is gone without a word reads as killed."""
+        status = self.recorded_status()
+        if status.state != "running":
+            return status
+        if status.host == socket.gethostname():
+            gone = None if _alive(status) else "its process is gone"
+        else:
+            silence = time.time() - self.last_sign()
+            gone = f"no sign of life from {status.host}" if silence > SILENCE_S else None
+        return dataclasses.replace(status, state="killed", message=gone) if gone else status
+
+    def recorded_status(self) -> Status:
+        """status.json as it stands, `unreadable` where it is damaged."""
         try:
-            status = self._read_status()
+            read = json.loads((self.path / "status.json").read_text())
+            return Status(**{**read, "devices": tuple(read["devices"])})
         except FileNotFoundError:
             return Status()
-        if status.state == "running" and status.host == socket.gethostname() and not _alive(status):
-            return dataclasses.replace(status, state="killed", message="its process is gone")
-        return status
+        except (ValueError, KeyError, TypeError):
+            return Status(state="unreadable", message="status.json is damaged")
 
-    def _read_status(self) -> Status:
-        read = json.loads((self.path / "status.json").read_text())
-        return Status(**{**read, "devices": tuple(read["devices"])})
+    def last_sign(self) -> float:
+        """When the run last wrote an event or its progress, seconds since the epoch."""
+        paths = [self.path / name for name in ("spec.json", "events.jsonl", PROGRESS)]
+        return max(path.stat().st_mtime for path in paths if path.exists())
+
+    def claim(self) -> int:
+        """An open handle that holds the run alone, and frees it when its last holder is gone.
+
+        Raises LabError where another process has it.
+        """
+        handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise LabError(f"run {self.id} is in the hands of another `lab` process") from None
+        return handle
 
     def write_status(self, **changes: Any) -> Status:
         """Replace status.json atomically with these fields changed."""
-        try:
-            now = self._read_status()
-        except FileNotFoundError:
-            now = Status()
-        status = dataclasses.replace(now, **changes)
+        status = dataclasses.replace(self.recorded_status(), **changes)
         write_json(self.path / "status.json", dataclasses.asdict(status))
         return status
 
@@ -108,11 +144,7 @@ class RunDir:
         """Every whole line of events.jsonl; a line cut off by a crash is passed over."""
         try:
             with open(self.path / "events.jsonl", "rb") as lines:
-                for line in lines:
-                    try:
-                        yield json.loads(line)
-                    except ValueError:
-                        continue
+                yield from filter(None, map(parse_event, lines))
         except FileNotFoundError:
             return
 
@@ -143,6 +175,18 @@ class RunDir:
                 current = [e for e in current if start is not None and e.get("step", 0) <= start]
             current.append(event)
         return current
+
+
+def parse_event(line: bytes) -> dict[str, Any] | None:
+    """The event of one line of events.jsonl; None of a line that is damaged or cut off."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(event, dict):
+        return None
+    needed = ("time", *EVENT_KEYS.get(event.get("kind", ""), ("kind",)))
+    return event if all(key in event for key in needed) else None
 
 
 def _alive(status: Status) -> bool:
@@ -193,8 +237,9 @@ def all_runs(root: Path) -> list[RunDir]:
 
 def find(name: str, root: Path) -> RunDir:
     """The run with this id, an unambiguous beginning of it, or its path; `last` is the newest."""
-    if (Path(name) / "spec.json").exists():
-        return RunDir(Path(name).absolute())
+    for path in (root / name, Path(name)):
+        if len(name) < LONGEST_NAME and (path / "spec.json").exists():
+            return RunDir(path.absolute())
     runs = all_runs(root)
     if name == "last" and runs:
         return runs[-1]
@@ -220,11 +265,20 @@ def select(names: Sequence[str], group: str | None, root: Path) -> list[RunDir]:
     runs = all_runs(root)
     if not runs:
         raise LabError(f"there are no runs in {root}; `lab run plugin=...` makes one")
-    groups = {run.id: run.experiment().run.group for run in runs}
-    wanted = group or groups[runs[-1].id]
-    if wanted not in groups.values():
-        raise unknown("group", wanted, set(groups.values()))
+    groups = {run.id: group_of(run) for run in runs}
+    known = [name for name in groups.values() if name is not None]
+    wanted = group or (known[-1] if known else "")
+    if wanted not in known:
+        raise unknown("group", wanted, set(known))
     return [run for run in runs if groups[run.id] == wanted]
+
+
+def group_of(run: RunDir) -> str | None:
+    """The run's group; None where its spec cannot be read, so that one bad run hides no other."""
+    try:
+        return run.experiment().run.group
+    except LabError:
+        return None
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -1,7 +1,9 @@
 """The life of one command's runs: check all, then create all, run them, and keep the store."""
 
+import os
 import secrets
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +12,11 @@ from rich.console import Console
 
 from labrun import checkpoints, config, executors, run_dir
 from labrun.display import Display
+from labrun.errors import LabError
 from labrun.parts import build
 from labrun.run_config import Experiment
 from labrun.run_dir import RunDir
-from labrun.store import LiveMirror
+from labrun.store import LiveMirror, check_uri
 
 Facts = dict[str, Mapping[str, object]]
 
@@ -22,6 +25,10 @@ def plan(overrides: Sequence[str], *, sweep: bool) -> list[Experiment]:
     """Every experiment of the command, composed and typed. Raises LabError before any work."""
     points = config.expand(overrides) if sweep else [list(overrides)]
     experiments = [config.compose(point) for point in points]
+    for key, count in Counter(map(config.key_of, experiments)).items():
+        if count > 1:
+            same = next(e for e in experiments if config.key_of(e) == key)
+            raise LabError(f"this sweep holds {count} equal runs: {' '.join(same.overrides)}")
     group = experiments[0].run.group or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     return [replace(e, run=replace(e.run, group=e.run.group or group)) for e in experiments]
 
@@ -29,6 +36,7 @@ def plan(overrides: Sequence[str], *, sweep: bool) -> list[Experiment]:
 def preflight(experiments: Sequence[Experiment]) -> list[Facts]:
     """The facts of each experiment, after all its components and its launcher agreed to it."""
     for experiment in experiments:
+        check_uri(experiment.run.tracking.uri)
         executors.make(experiment.run.launcher).preflight(experiment.run)
     known: dict[str, Facts] = {}
     facts = []
@@ -47,24 +55,28 @@ def launch(experiments: Sequence[Experiment], home: Path, console: Console) -> l
     return runs
 
 
-def resume(runs: Sequence[RunDir], home: Path, console: Console) -> None:
-    """Go on with stopped runs from their last good checkpoint. Raises LabError before any work."""
+def resume(runs: Sequence[RunDir], home: Path, console: Console, *, restart: bool = False) -> None:
+    """Go on with stopped runs from their last good checkpoint, or from step 0 with `restart`.
+
+    Raises LabError before any work, and before any checkpoint is put aside.
+    """
     for run in runs:
         state = run.status().state
         if state in ("running", "done"):
             raise run_dir.not_resumable(run, state)
-        checkpoints.latest(run.checkpoints)
+        os.close(run.claim())
+        if not restart:
+            checkpoints.latest(run.checkpoints)
         build(run.experiment()).preflight()
+    for run in runs if restart else ():
+        _put_checkpoints_aside(run)
     drain(runs, home, console)
 
 
-def put_checkpoints_aside(runs: Sequence[RunDir]) -> None:
-    """Rename every run's checkpoints, so that it begins at step 0; nothing is deleted."""
-    for run in runs:
-        if run.status().state == "running":
-            raise run_dir.not_resumable(run, "running")
-        run.checkpoints.rename(run.path / f"checkpoints.aside-{int(time.time())}")
-        run.checkpoints.mkdir()
+def _put_checkpoints_aside(run: RunDir) -> None:
+    """Rename the run's checkpoints, so that it begins at step 0; nothing is deleted."""
+    run.checkpoints.rename(run.path / f"checkpoints.aside-{int(time.time())}")
+    run.checkpoints.mkdir()
 
 
 def drain(runs: Sequence[RunDir], home: Path, console: Console) -> None:

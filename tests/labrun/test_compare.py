@@ -98,7 +98,7 @@ def test_equal_seeds_in_different_arms_are_fine(scored):
 
 def test_arms_are_labelled_by_the_keys_that_differ(scored):
     runs = [
-        scored(0.1, seed=seed, overrides=("noise=0.5", f"learning_rate={rate}"))
+        scored(0.1, seed=seed, settings={"noise": 0.5, "learning_rate": rate})
         for rate in (1, 2)
         for seed in (0, 1)
     ]
@@ -115,10 +115,27 @@ def test_seed_group_and_resources_set_no_arms_apart(scored):
     assert [arm.label for arm in compare.arms(runs)] == ["plain"]
 
 
-@pytest.mark.parametrize("key", ["group_size", "seed_noise", "resources_used"])
-def test_keys_that_only_begin_like_seed_or_group_set_arms_apart(scored, key):
-    runs = [scored(0.1, overrides=(f"{key}={value}",)) for value in (4, 8)]
-    assert [arm.label for arm in compare.arms(runs)] == [f"plain {key}=4", f"plain {key}=8"]
+def test_the_wording_of_a_setting_sets_no_arms_apart(scored):
+    runs = [scored(0.1, seed=0), scored(0.2, seed=1, overrides=("trainer.max_steps=3",))]
+    assert [len(arm.runs) for arm in compare.arms(runs)] == [2]
+
+
+def test_equal_words_with_other_defaults_are_other_arms(scored):
+    runs = [scored(0.1, settings={"max_steps": steps}) for steps in (3, 4)]
+    assert [arm.label for arm in compare.arms(runs)] == ["plain max_steps=3", "plain max_steps=4"]
+
+
+def test_keys_of_equal_ending_are_written_whole(scored):
+    runs = [scored(0.1, settings={"a": {"rate": value}, "b": {"rate": value}}) for value in (1, 2)]
+    assert [arm.label for arm in compare.arms(runs)] == [
+        "plain trainer.a.rate=1 trainer.b.rate=1",
+        "plain trainer.a.rate=2 trainer.b.rate=2",
+    ]
+
+
+def test_a_key_that_a_method_always_sets_is_not_in_its_label(scored):
+    runs = [scored(0.1, method=m, settings={"credit": m}) for m in ("plain", "momentum")]
+    assert [arm.label for arm in compare.arms(runs)] == ["momentum", "plain"]
 
 
 def test_only_runs_that_are_done_are_compared(scored):

@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 from lab_llm.grpo_config import GRPOSettings
-from lab_llm.templates import COUNTDOWN_TEMPLATE
 from labrun import schema
 
 Method = Literal["grpo", "rlsd", "following", "rlrt", "rlrt_all"]
@@ -25,5 +24,7 @@ class RLRTConfig(GRPOSettings):
     teacher_context: Literal["sibling", "reference_solution", "answer"] = "sibling"
     """What the teacher is given: a correct rollout of the same group (another one where there is
     one), the dataset's solution (its answer where it has none), or the answer."""
-    teacher_template: str = COUNTDOWN_TEMPLATE
-    """How that enters the last user message, with {prompt} and {solution}."""
+    teacher_template: str = ""
+    """How that enters the last user message, with {prompt} and {solution}. Empty: for the model
+    `tiny` the form that it was warm-started with, for all others the SDPO prompt
+    (arXiv 2601.20802); both stand in `lab_llm/templates.py`."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lab_llm.credit import Credit, Scored
+from lab_llm.templates import teacher_template
 from torch import Tensor
 
 from lab_rlrt import objectives
@@ -75,5 +76,5 @@ def make_credit(config: RLRTConfig) -> Credit:
         measure=measure,
         scored=rule.scored,
         context=config.teacher_context,
-        template=config.teacher_template,
+        template=teacher_template(config.teacher_template, model=config.model.name),
     )

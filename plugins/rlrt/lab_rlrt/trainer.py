@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from lab_llm import grpo_run
 from lab_llm.problems import ProblemSets
-from lab_llm.templates import check_template
+from lab_llm.templates import check_template, teacher_template
 from labrun import Dataset, LabError, TrainResult
 
 from lab_rlrt.config import RLRTConfig
@@ -21,7 +21,9 @@ class RLRTTrainer:
 
     def preflight(self, dataset: Dataset) -> dict[str, object]:
         try:
-            check_template(self.config.teacher_template)
+            check_template(
+                teacher_template(self.config.teacher_template, model=self.config.model.name)
+            )
         except LabError as error:
             raise LabError(f"trainer.teacher_template: {error}") from error
         del dataset  # every dataset of problems will do
