@@ -327,7 +327,7 @@ def _fault(error: Any, section: str) -> str:
     text = error["msg"][0].lower() + error["msg"][1:]
     got = json.dumps(error["input"])
     names = error.get("ctx", {}).get("expected", "").replace("'", "").replace(" or ", ", ")
-    near = difflib.get_close_matches(str(error["input"]), names.split(", "), n=1)
+    near = difflib.get_close_matches(str(error["input"]), [*filter(None, names.split(", "))], n=1)
     hint = f", did you mean {near[0]!r}?" if near else ""
     return f"{key}={got}: {text}{hint}"
 

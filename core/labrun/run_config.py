@@ -30,9 +30,9 @@ class TrackingConfig:
 class RunConfig:
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
     """Seed of every random stream of the run."""
-    group: Annotated[str, StringConstraints(pattern=r"^[\w.,=+-]*$")] = ""
-    """Label under which runs are compared: letters, digits and _.,=+-. Empty: one made for this
-    command."""
+    group: Annotated[str, StringConstraints(pattern=r"^(\w[\w.,=+ -]*)?$")] = ""
+    """Label under which runs are compared: letters, digits, spaces and _.,=+-. Empty: one
+    made for this command."""
     launcher: Literal["local"] = "local"
     """Where jobs run: local, a pool of processes on this machine."""
     max_retries: Annotated[int, Ge(0)] = 2

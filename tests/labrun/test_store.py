@@ -161,7 +161,7 @@ def test_store_that_does_not_answer_stops_no_run_and_is_said_once(
 
     monkeypatch.setattr(store.Mirror, "update", unreachable)
     live = LiveMirror(tmp_path, [make_run(), make_run(seed=1)], period_s=0)
-    live.tick()
+    live.flush()
     live.flush()
     assert capsys.readouterr().err == (
         "lab: results store not updated: nobody there; later: lab reindex\n"
