@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import socket
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +106,8 @@ def train(
     if torch.cuda.device_count() > 1:
         raise LabError("one process trains on one GPU; set resources.num_gpus=1")
     torch.manual_seed(ctx.derive_seed("torch"))
+    if settings.deepspeed:
+        _rendezvous_alone(cuda=torch.cuda.is_available())
     policy = load_policy(settings.model)
     if settings.max_steps == 0:
         return TrainResult(policy, 0)
@@ -120,6 +124,19 @@ def train(
     trained.model.save_pretrained(target)
     trained.tokenizer.save_pretrained(target)
     return TrainResult(trained, step)
+
+
+def _rendezvous_alone(*, cuda: bool) -> None:
+    """Let DeepSpeed start in one process without a launcher; a launcher's variables win."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    alone |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    if not cuda:
+        alone["DS_ACCELERATOR"] = "cpu"
+    for name, value in alone.items():
+        os.environ.setdefault(name, value)
 
 
 def build_trainer(
