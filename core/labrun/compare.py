@@ -3,12 +3,13 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from labrun.config import flat
 from labrun.contract import Score
 from labrun.errors import LabError, unknown
 from labrun.intervals import Interval, t_interval
@@ -69,16 +70,8 @@ def _settings(run: RunDir) -> dict[str, object]:
         "plugin": experiment.plugin,
         **experiment.choices,
         **named,
-        **dict(_flat(experiment.settings)),
+        **dict(flat(experiment.settings)),
     }
-
-
-def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _label(mine: Mapping[str, object], arms: Sequence[Mapping[str, object]]) -> str:

@@ -208,7 +208,7 @@ class _Keys:
             for section, values in _sections(plain).items()
             for key in _mapping_fields(values.get("component", ""), section, components)
         ]
-        return cls(tuple(k for k in _leaves(plain) if not k.endswith(".component")), tuple(free))
+        return cls(tuple(k for k, _ in flat(plain) if not k.endswith(".component")), tuple(free))
 
     def resolved(self, override: Override) -> str:
         """The override with its full key; a bare key is found where it is unique."""
@@ -240,14 +240,6 @@ def _match(leaf: str, key: str) -> str | None:
         return leaf
     inner = leaf.find(f".{key}.")
     return leaf[: inner + 1 + len(key)] if inner >= 0 else None
-
-
-def _leaves(plain: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in plain.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
 
 
 def _mapping_fields(component: str, section: str, components: Components) -> list[str]:
@@ -342,6 +334,15 @@ def key_without_seed(experiment: Experiment) -> str:
     plain = to_plain(experiment) | {"overrides": ()}
     plain["run"] = plain["run"] | {"seed": 0, "group": ""}
     return json.dumps(plain, sort_keys=True)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of every leaf of nested mappings; an empty mapping is a leaf."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def to_plain(value: Any) -> Any:

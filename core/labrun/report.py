@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import typer
@@ -14,6 +14,7 @@ from rich.table import Table as RichTable
 
 from labrun import compare as comparison
 from labrun import plugins
+from labrun.config import flat, to_plain
 from labrun.errors import LabError
 from labrun.run_config import Experiment
 from labrun.run_dir import RunDir, config_hash, group_of
@@ -33,11 +34,11 @@ def print_plan(
     table = RichTable("section", "key", "value", box=None, pad_edge=False)
     for name, value in sorted(first.choices.items()):
         table.add_row("preset", name, value)
-    for name, value in _flat(vars(first.run)):
+    for name, value in flat(to_plain(first.run)):
         table.add_row("run", name, str(value))
     for section, values in first.settings.items():
         table.add_row(section, "component", first.components[section])
-        for name, value in _flat(values):
+        for name, value in flat(values):
             table.add_row(section, name, str(value))
     for section, known in facts[0].items():
         for name, value in known.items():
@@ -46,15 +47,6 @@ def print_plan(
     for experiment in experiments:
         words = " ".join(experiment.overrides)
         console.print(f"  {config_hash(experiment)}  {words}", soft_wrap=True)
-
-
-def _flat(values: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, object]]:
-    for key, value in values.items():
-        inner = value if isinstance(value, Mapping) else getattr(value, "__dict__", None)
-        if inner:
-            yield from _flat(inner, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def finish(runs: Sequence[RunDir], home: Path, console: Console) -> None:

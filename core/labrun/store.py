@@ -9,14 +9,14 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from labrun.config import to_plain
+from labrun.config import flat, to_plain
 from labrun.errors import LabError
 from labrun.run_dir import ENDED, RunDir, write_json
 
@@ -165,7 +165,7 @@ class Mirror:
             "group": experiment.run.group,
             **experiment.choices,
         }
-        params = facts | dict(_flat(experiment.settings)) | dict(_flat(to_plain(experiment.run)))
+        params = facts | dict(flat(experiment.settings)) | dict(flat(to_plain(experiment.run)))
         tags = facts | {"labrun.id": run.id, "labrun.directory": str(run.path)}
         made = self._client.create_run(
             self._experiment(experiment.plugin),
@@ -217,14 +217,6 @@ def _points(run: RunDir, *, after: int) -> list[Any]:
 def _safe(name: str) -> str:
     """MLflow allows letters, digits and `_-. /:` in a metric's name."""
     return re.sub(r"[^\w\-. /:]", "_", name.replace("@", "_at_"))
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 class LiveMirror:
