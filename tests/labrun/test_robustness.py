@@ -1,8 +1,10 @@
 """One damaged or contested run harms no other."""
 
 import json
-import multiprocessing
 import os
+import subprocess
+import sys
+import threading
 import warnings
 
 import pytest
@@ -43,22 +45,20 @@ def test_a_run_is_in_one_process_at_a_time(make_run):
     os.close(run.claim())
 
 
-def _claim_and_wait(path, ready):
-    RunDir(path).claim()
-    ready.set()
-    multiprocessing.Event().wait()
-
-
 def test_a_claim_ends_with_its_process(make_run):
-    context = multiprocessing.get_context("spawn")
-    run, ready = make_run(state="failed"), context.Event()
-    holder = context.Process(target=_claim_and_wait, args=(run.path, ready))
-    holder.start()
-    assert ready.wait(60)
-    with pytest.raises(LabError):
-        run.claim()
-    holder.kill()
-    holder.join()
+    run = make_run(state="failed")
+    code = (
+        "import pathlib, sys, time; from labrun.run_dir import RunDir;"
+        "RunDir(pathlib.Path(sys.argv[1])).claim(); print('claimed', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(run.path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "claimed\n"
+        with pytest.raises(LabError):
+            run.claim()
+        holder.kill()
     os.close(run.claim())
 
 
@@ -124,7 +124,7 @@ def test_unknown_kinds_of_tracking_uri_are_refused():
 
 def test_a_store_that_does_not_answer_holds_up_no_tick(make_run, tmp_path, monkeypatch, capsys):
     live = LiveMirror(tmp_path, [make_run()], period_s=0)
-    release = multiprocessing.get_context("spawn").Event()
+    release = threading.Event()
     monkeypatch.setattr(live, "flush", release.wait)
     monkeypatch.setattr("labrun.store.ANSWER_S", 0.1)
     live.tick()
