@@ -10,7 +10,6 @@ import warnings
 import pytest
 from labrun import checkpoints, run_dir, session
 from labrun.errors import LabError
-from labrun.run_dir import RunDir
 from labrun.store import LiveMirror, check_uri, is_sound
 
 
