@@ -104,23 +104,6 @@ def _parquet_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
         raise LabError(f"{file} is damaged: {reason}; copy or download it again") from error
 
 
-def check_end(file: Path) -> None:
-    """Raises LabError where the last line of a JSONL file was cut off; reads that line alone.
-
-    A cut Parquet file has lost its footer and cannot be opened.
-    """
-    if file.suffix not in JSON_SUFFIXES:
-        return
-    with file.open("rb") as data:
-        size = data.seek(0, 2)
-        tail, step = b"", 65536
-        while b"\n" not in tail.strip() and len(tail) < size:
-            data.seek(max(0, size - len(tail) - step))
-            tail = data.read(min(size, len(tail) + step))
-    if tail.strip():
-        _json_object(tail.strip().splitlines()[-1], f"{file}, its last line,")
-
-
 def top_level(column: str, names: Sequence[str], file: Path) -> str:
     """The column of the file that a dotted path begins in. Raises LabError where there is none."""
     for name in (column, column.split(".", 1)[0]):

@@ -48,7 +48,10 @@ def test_plain_rows_become_problems(tmp_path):
         limit=2,
     )
     dataset = RowsDataset(config)
-    assert dataset.preflight() == {"train": [train], "b": [test]}
+    assert dataset.preflight() == {
+        "train": f"2 problems from {train}",
+        "b": f"1 problems from {test}",
+    }
     sets = dataset.load()
     assert [p.id for p in sets.train] == ["a/0", "a/1"]
     assert [p.answer for p in sets.train] == ["2", "3"]
@@ -144,7 +147,7 @@ def test_empty_and_damaged_files_are_refused_before_a_run(tmp_path):
     assert "none.parquet is empty" in refusal(path=path)
 
     (tmp_path / "cut.jsonl").write_text('{"prompt": "?", "answer": "1"}\n{"prompt": "?", "ans')
-    assert "cut.jsonl, its last line, is damaged" in refusal(path=str(tmp_path / "cut.jsonl"))
+    assert "cut.jsonl line 2 is damaged" in refusal(path=str(tmp_path / "cut.jsonl"))
     (tmp_path / "list.json").write_text('["prompt"]')
     assert "list.json line 1 holds a list" in refusal(path=str(tmp_path / "list.json"))
     whole = parquet(tmp_path / "cut.parquet", {"prompt": "?", "answer": "1"})
@@ -188,3 +191,9 @@ def test_the_competition_files_are_read_as_they_are():
     for problem in [*sets.train, *(p for found in sets.evaluation.values() for p in found)]:
         assert [message["role"] for message in problem.prompt] == ["user"]
         assert sets.verify(problem, f"\\boxed{{{problem.answer}}}") == 1.0, problem.id
+
+
+def test_a_column_that_a_later_row_lacks_is_refused_before_a_run(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "?", "answer": "1"}\n{"prompt": "?"}\n')
+    assert "answer" in refusal(path=str(path))
