@@ -103,8 +103,6 @@ def train(
     """Train from `ctx.resume_from` or from the start; the model is left in `artifacts/model`."""
     import torch
 
-    if torch.cuda.device_count() > 1:
-        raise LabError("one process trains on one GPU; set resources.num_gpus=1")
     torch.manual_seed(ctx.derive_seed("torch"))
     if settings.deepspeed:
         _rendezvous_alone(cuda=torch.cuda.is_available())

@@ -105,7 +105,10 @@ class Dataset(Protocol):
 
 @runtime_checkable
 class Trainer(Protocol):
-    """Trains one model. Its config has a field `max_steps` (optimizer steps; 0 only evaluates)."""
+    """Trains one model. Its config has a field `max_steps` (optimizer steps; 0 only evaluates).
+
+    An attribute `max_gpus`, where there is one, bounds `resources.num_gpus`.
+    """
 
     def preflight(self, dataset: Dataset) -> Mapping[str, object]:
         """Facts for the dry-run plan. Raises LabError where the settings cannot work together."""

@@ -7,7 +7,8 @@ from typing import Any
 from labrun import plugins
 from labrun.config import typed
 from labrun.contract import KINDS, Component, Dataset, Evaluator, Kind, Trainer
-from labrun.run_config import Experiment
+from labrun.errors import LabError
+from labrun.run_config import Experiment, ResourcesConfig
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,13 @@ class Parts:
     dataset: Dataset
     evaluators: Mapping[str, Evaluator]
 
-    def preflight(self) -> dict[str, Mapping[str, object]]:
+    def preflight(self, resources: ResourcesConfig) -> dict[str, Mapping[str, object]]:
         """Facts by section; LabError where the experiment could not run."""
+        most = getattr(self.trainer, "max_gpus", None)
+        if most is not None and resources.num_gpus > most:
+            raise LabError(
+                f"resources.num_gpus={resources.num_gpus}: this trainer uses at most {most}"
+            )
         facts = {
             "dataset": self.dataset.preflight(),
             "trainer": self.trainer.preflight(self.dataset),

@@ -43,7 +43,7 @@ def preflight(experiments: Sequence[Experiment]) -> list[Facts]:
     for experiment in experiments:
         key = config.key_without_seed(experiment)
         if key not in known:
-            known[key] = build(experiment).preflight()
+            known[key] = build(experiment).preflight(experiment.run.resources)
         facts.append(known[key])
     return facts
 
@@ -67,7 +67,8 @@ def resume(runs: Sequence[RunDir], home: Path, console: Console, *, restart: boo
         os.close(run.claim())
         if not restart:
             checkpoints.latest(run.checkpoints)
-        build(run.experiment()).preflight()
+        experiment = run.experiment()
+        build(experiment).preflight(experiment.run.resources)
     for run in runs if restart else ():
         _put_checkpoints_aside(run)
     drain(runs, home, console)

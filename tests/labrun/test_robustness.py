@@ -9,7 +9,10 @@ import warnings
 
 import pytest
 from labrun import checkpoints, run_dir, session
+from labrun.config import compose
 from labrun.errors import LabError
+from labrun.parts import build
+from labrun.run_config import ResourcesConfig
 from labrun.store import LiveMirror, check_uri, is_sound
 
 
@@ -131,3 +134,10 @@ def test_a_store_that_does_not_answer_holds_up_no_tick(make_run, tmp_path, monke
     live.close()
     assert "does not answer" in capsys.readouterr().err
     release.set()
+
+
+def test_more_gpus_than_the_trainer_uses_are_refused_before_a_run():
+    parts = build(compose(["plugin=rlrt"]))
+    parts.preflight(ResourcesConfig(num_gpus=1))
+    with pytest.raises(LabError, match=r"resources.num_gpus=2: this trainer uses at most 1"):
+        parts.preflight(ResourcesConfig(num_gpus=2))

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 class RLRTTrainer:
-    """Trains one policy by `config.credit`."""
+    """Trains one policy by `config.credit`, in one process."""
+
+    max_gpus = 1
 
     def __init__(self, config: RLRTConfig) -> None:
         self.config = config
