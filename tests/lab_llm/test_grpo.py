@@ -266,7 +266,8 @@ def test_settings_that_cannot_work_are_refused_by_name(settings, message):
 
 
 def test_a_warm_up_with_a_schedule_that_has_one_is_accepted():
-    preflight(RLRTConfig(warmup_steps=5, lr_schedule="constant_with_warmup"))
+    facts = preflight(RLRTConfig(warmup_steps=5, lr_schedule="constant_with_warmup"))
+    assert facts["rollouts_per_step"] == 256
 
 
 @pytest.mark.parametrize("text", ["[1]", "3", '{"zero_optimization": 3}', "{}", "{"])
