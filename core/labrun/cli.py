@@ -10,6 +10,8 @@ from labrun.errors import EXIT_CONFIG, LabError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from labrun.run_config import Experiment
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +22,10 @@ app = typer.Typer(
     help="One lab for training methods: run, compare and add them as plugins.",
 )
 
+Overrides = Annotated[list[str], typer.Argument(help="key=value; see `lab plugins NAME`.")]
+Multirun = Annotated[
+    bool, typer.Option("-m", "--multirun", help="Every combination of key=a,b values.")
+]
 RunNames = Annotated[
     list[str] | None, typer.Argument(help="Run ids, beginnings of ids, or `last`.")
 ]
@@ -37,21 +43,17 @@ def main() -> None:
 
 @app.command()
 def run(
-    overrides: Annotated[list[str], typer.Argument(help="key=value; see `lab plugins NAME`.")],
-    multirun: Annotated[
-        bool, typer.Option("-m", "--multirun", help="Every combination of key=a,b values.")
-    ] = False,
+    overrides: Overrides,
+    multirun: Multirun = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and print the plan.")
     ] = False,
 ) -> None:
     """Run an experiment: lab run plugin=rlrt method=grpo seed=1."""
-    from labrun import config, report, session
+    from labrun import report, session
     from labrun.run_dir import home
 
-    if not multirun and config.is_sweep(overrides):
-        raise LabError("a value with commas is a sweep: add -m (or quote it: key='a,b')")
-    experiments = session.plan(overrides, sweep=multirun)
+    experiments = _planned(overrides, multirun=multirun)
     facts = session.preflight(experiments)
     if dry_run:
         report.print_plan(experiments, facts, _console())
@@ -130,6 +132,20 @@ def runs_show(name: Annotated[str, typer.Argument(help="A run id, or `last`.")])
     report.print_run(find(name, home()), _console())
 
 
+data_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Data that are made before the runs."
+)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("make")
+def data_make(overrides: Overrides, multirun: Multirun = False) -> None:
+    """Make the data of an experiment: lab data make plugin=stairs suite=grid quality=medium."""
+    from labrun import data
+
+    data.make(_planned(overrides, multirun=multirun), _console())
+
+
 @app.command()
 def compare(
     names: RunNames = None,
@@ -203,6 +219,14 @@ def reindex(
         except LabError as error:
             print(f"lab: left out: {error}", file=sys.stderr)
     print(f"lab: {written} runs written to {mirror.where}")
+
+
+def _planned(overrides: list[str], *, multirun: bool) -> "list[Experiment]":
+    from labrun import config, session
+
+    if not multirun and config.is_sweep(overrides):
+        raise LabError("a value with commas is a sweep: add -m (or quote it: key='a,b')")
+    return session.plan(overrides, sweep=multirun)
 
 
 def _console() -> "Console":

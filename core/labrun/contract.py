@@ -1,6 +1,6 @@
 """What a plugin provides: `lab_plugin()` and three kinds of components."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -100,6 +100,19 @@ class Dataset(Protocol):
 
     def fingerprint(self) -> str:
         """A hash of the content: equal for equal data, on every machine."""
+        ...
+
+
+@runtime_checkable
+class Makeable(Dataset, Protocol):
+    """A dataset may also have this method: `lab data make` calls it, after `preflight`."""
+
+    def make(self, progress: Callable[[str, int, int], None]) -> Mapping[str, object]:
+        """Make what is not there yet; returns facts by name: where it lies, its statistics.
+
+        `progress(what, done, total)` is called often. What was made is complete or not there,
+        whenever the command is stopped.
+        """
         ...
 
 

@@ -1,0 +1,274 @@
+"""What one STAIRS-Former update costs, against the same maths written plainly.
+
+The plain form is `stairs_reference.py`: the published three passes over the padded batch. All arms
+start from the same weights and take whole updates (dropout drawn, loss, backward pass, clipping,
+Adam) on the same batches of random episodes, in turn. First losses and gradients are compared, and
+the script stops where they differ. Milliseconds are of this process's CPU; on cuda, of the clock.
+"""
+
+import argparse
+import copy
+import gc
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import harness
+import numpy as np
+import stairs_reference as reference
+import torch
+from lab_stairs.batches import Batch, make_batch
+from lab_stairs.config import StairsConfig
+from lab_stairs.environments import grid
+from lab_stairs.environments.smac_layout import smac_layout
+from lab_stairs.episodes import Episodes
+from lab_stairs.layouts import Layout
+from lab_stairs.stairs import StairsLearner
+from torch import nn
+
+PEAK_GOAL_GB = 2.0
+PEAK_TASK = "cn-4"
+TOLERANCE = 1e-4
+"""Relative difference allowed between the losses, and between the gradients by their L2 norm."""
+EARLY_MEAN = 14
+"""Mean transitions of a grid episode that succeeds; the other half runs to the limit."""
+BATTLE_MEAN, BATTLE_DEVIATION, BATTLE_RANGE = 24.4, 2.6, (20, 38)
+BATTLE_LIMIT_SHARE = 0.0235
+"""Share of 3m episodes that run to the limit."""
+LAYOUTS = {
+    "cn-2": grid.layout("cn-2"),
+    "cn-4": grid.layout("cn-4"),
+    "3m": smac_layout("3m", family="smac", allies=3, enemies=3, episode_limit=60),
+}
+MASKS = {mask: StairsConfig(bc_mask=mask) for mask in ("published", "filled")}
+Update = Callable[[Batch], object]
+
+
+class ReferenceLearner:
+    """Whole updates of the reference; its target stays as it began."""
+
+    def __init__(self, layout: Layout, config: StairsConfig, device: torch.device) -> None:
+        self.config, self.generator = config, torch.Generator().manual_seed(0)
+        self.online = reference.Networks(layout, config).to(device)
+        self.target = copy.deepcopy(self.online)
+        weights = self.online.parameters()
+        self.optimizer = torch.optim.Adam(weights, lr=config.learning_rate, fused=True)
+
+    def update(self, batch: Batch) -> None:
+        keep = reference.draw_keep(batch, self.config.token_dropout, self.generator)
+        total, _, _ = reference.loss(self.online, self.target, batch, keep, self.config)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_(self.online.parameters(), self.config.max_grad_norm)
+        self.optimizer.step()
+
+
+def main() -> None:
+    options = harness.parser("stairs_throughput", __doc__)
+    options.add_argument("--tasks", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
+    options.add_argument("--pairs", type=int, default=6, help="batches, each taken by every arm")
+    options.add_argument("--batch-size", type=int, default=32, help="episodes")
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--device", default="cpu")
+    options.add_argument("--peak", choices=("reference", "fast"), help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    torch.set_num_threads(chosen.threads)
+    if chosen.peak:
+        print(peak_gb(chosen))
+        return
+    before = harness.machine()
+    # A child's peak is at least what its parent held when it began, so these come first.
+    peaks = {side: child_peak_gb(side, chosen) for side in ("reference", "fast")}
+    result = {
+        "claim": f"a batch of {PEAK_TASK} stays under {PEAK_GOAL_GB} GB; see ratios for the speed",
+        "peak_rss_gb": peaks,
+        "goal_met": peaks["fast"] < PEAK_GOAL_GB,
+        "tasks": {task: measure(LAYOUTS[task], chosen) for task in chosen.tasks},
+        "options": vars(chosen) | {"out": None},
+        "machine": before,
+    }
+    report(result)
+    harness.write(chosen.out, result)
+
+
+def measure(layout: Layout, chosen: argparse.Namespace) -> dict[str, Any]:
+    """Checks and times of one task, for both masks of the cloning term."""
+    device = torch.device(chosen.device)
+    batches = []
+    for number in range(chosen.pairs):
+        rng = np.random.default_rng([chosen.seed, number])
+        episodes = random_episodes(layout, draw_lengths(layout, chosen.batch_size, rng), rng)
+        batches.append(make_batch(layout, episodes, np.arange(len(episodes)), device=device))
+    return {
+        "frames": harness.spread([float(len(batch.counts)) for batch in batches]),
+        "filled_share": harness.spread([float(batch.filled.mean()) for batch in batches]),
+        **{mask: measure_mask(config, batches, device) for mask, config in MASKS.items()},
+    }
+
+
+def measure_mask(
+    config: StairsConfig, batches: list[Batch], device: torch.device
+) -> dict[str, dict[str, Any]]:
+    """The reference's times, then those of the fast learner in float32 and with bfloat16."""
+    layout = batches[0].layout
+    fast = {"float32": config, "bfloat16": replace(config, no_grad_dtype="bfloat16")}
+    apart = {name: compare(config, its, batches[0]) for name, its in fast.items()}
+    if max(apart["float32"].values()) > TOLERANCE:
+        raise AssertionError(f"{layout.task}: the two differ: {apart['float32']}")
+    arms: dict[str, Update] = {"reference": ReferenceLearner(layout, config, device).update}
+    for name, its in fast.items():
+        arms[name] = StairsLearner(layout, its, device=device).update
+    times = interleave(arms, batches, device)
+    rows: dict[str, dict[str, Any]] = {"reference": {"ms": harness.spread(times["reference"])}}
+    for name in fast:
+        ratios = [a / b for a, b in zip(times["reference"], times[name], strict=True)]
+        spreads = {"ms": harness.spread(times[name]), "ratio": harness.spread(ratios)}
+        rows[name] = spreads | {"relative_difference": apart[name]}
+    return rows
+
+
+def interleave(
+    arms: dict[str, Update], batches: list[Batch], device: torch.device
+) -> dict[str, list[float]]:
+    """Milliseconds of one update of every arm on every batch; the order turns each time."""
+    times: dict[str, list[float]] = {name: [] for name in arms}
+    for update in arms.values():  # first use: allocator, caches
+        update(batches[0])
+    for number, batch in enumerate(batches):
+        for name in list(arms)[:: 1 if number % 2 == 0 else -1]:
+            gc.collect()
+            began = seconds(device)
+            arms[name](batch)
+            times[name].append((seconds(device) - began) * 1e3)
+    return times
+
+
+def seconds(device: torch.device) -> float:
+    if device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def compare(theirs: StairsConfig, ours: StairsConfig, batch: Batch) -> dict[str, float]:
+    """Relative differences of the loss and of the whole gradient: same weights, same dropout."""
+    torch.manual_seed(1)
+    layout, device = batch.layout, batch.obs.device
+    online, target = (reference.Networks(layout, theirs).to(device) for _ in range(2))
+    learner = StairsLearner(layout, ours, device=device)
+    for networks, network, mixer in (
+        (online, learner.network, learner.mixer),
+        (target, learner.target_network, learner.target_mixer),
+    ):
+        network.load_state_dict(reference.fast_names(networks.agent.state_dict()))
+        mixer.load_state_dict(reference.fast_names(networks.mixer.state_dict()))
+    keep = reference.draw_keep(batch, theirs.token_dropout, torch.Generator().manual_seed(1))
+    expected, _, _ = reference.loss(online, target, batch, keep, theirs)
+    rows = batch.filled.bool() | (ours.bc_mask == "published")
+    got = learner.losses(batch, keep[rows]).total
+    expected.backward()
+    got.backward()
+    gradient = flat_gradient(online.agent, rename=True), flat_gradient(online.mixer, rename=True)
+    own = flat_gradient(learner.network), flat_gradient(learner.mixer)
+    wanted, found = torch.cat(gradient), torch.cat(own)
+    return {
+        "loss": float((got - expected).abs() / expected.abs()),
+        "gradient": float((found - wanted).norm() / wanted.norm()),
+    }
+
+
+def flat_gradient(module: nn.Module, *, rename: bool = False) -> torch.Tensor:
+    """All gradients as one vector, in the order of the fast network's names."""
+    found = {name: weight.grad for name, weight in module.named_parameters()}
+    grads = {name: grad for name, grad in found.items() if grad is not None}
+    assert len(grads) == len(found)
+    grads = reference.fast_names(grads) if rename else grads
+    return torch.cat([grads[name].flatten() for name in sorted(grads)])
+
+
+def draw_lengths(layout: Layout, episodes: int, rng: np.random.Generator) -> np.ndarray:
+    """Transitions of each episode, distributed as in the published data sets."""
+    limit = layout.episode_limit
+    if not layout.attacks:
+        early = 1 + rng.exponential(EARLY_MEAN - 1, episodes)
+        lengths = np.minimum(early.astype(np.int64), limit - 1)
+        return np.where(np.arange(episodes) < episodes // 2, lengths, limit)
+    fought = rng.normal(BATTLE_MEAN, BATTLE_DEVIATION, episodes).round().clip(*BATTLE_RANGE)
+    return np.where(rng.random(episodes) < BATTLE_LIMIT_SHARE, limit, fought.astype(np.int64))
+
+
+def random_episodes(layout: Layout, lengths: np.ndarray, rng: np.random.Generator) -> Episodes:
+    """Episodes of `lengths` transitions, all over at their end, whose contents mean nothing."""
+    frames = np.arange(layout.episode_limit + 1)
+    filled, terminated = frames <= lengths[:, None], frames == lengths[:, None] - 1
+    n, a = layout.num_agents, layout.num_actions
+
+    def noise(*shape: int) -> np.ndarray:
+        made = rng.standard_normal((*filled.shape, *shape), np.float32)
+        return made * filled.reshape(*filled.shape, *(1 for _ in shape))
+
+    actions = rng.integers(0, a, (*filled.shape, n)) * filled[..., None]
+    available = rng.random((*filled.shape, n, a)) < 0.5
+    np.put_along_axis(available, actions[..., None], True, -1)
+    return Episodes(
+        obs=noise(n, layout.obs_size),
+        state=noise(layout.state_size),
+        actions=actions,
+        avail_actions=available & filled[..., None, None],
+        reward=noise(),
+        terminated=terminated,
+        truncated=np.zeros_like(terminated),
+        filled=filled,
+    )
+
+
+def child_peak_gb(side: str, chosen: argparse.Namespace) -> float:
+    """Greatest resident memory (GB) of a process of its own that takes two updates."""
+    command = [sys.executable, __file__, "--peak", side, "--device", chosen.device]
+    command += ["--batch-size", str(chosen.batch_size), "--threads", str(chosen.threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def peak_gb(chosen: argparse.Namespace) -> float:
+    """The same of this process; every episode has its full length, the most that a batch needs."""
+    layout, device = LAYOUTS[PEAK_TASK], torch.device(chosen.device)
+    lengths = np.full(chosen.batch_size, layout.episode_limit)
+    episodes = random_episodes(layout, lengths, np.random.default_rng(chosen.seed))
+    batch = make_batch(layout, episodes, np.arange(len(episodes)), device=device)
+    if chosen.peak == "reference":
+        update: Update = ReferenceLearner(layout, StairsConfig(), device).update
+    else:
+        update = StairsLearner(layout, StairsConfig(), device=device).update
+    for _ in range(2):
+        update(batch)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def report(result: dict[str, Any]) -> None:
+    for task, found in result["tasks"].items():
+        share = found["filled_share"]["median"]
+        print(f"{task}: {found['frames']['median']:g} frames, {share:.0%} of them filled")
+        for mask in MASKS:
+            rows = found[mask]
+            print(f"  bc_mask={mask}  reference {harness.show(rows['reference']['ms'], ' ms')}")
+            for name in ("float32", "bfloat16"):
+                row = rows[name]
+                time_, ratio = harness.show(row["ms"], " ms"), harness.show(row["ratio"])
+                print(f"    fast, {name} without gradient  {time_}  ratio {ratio}")
+    peaks = result["peak_rss_gb"]
+    print(
+        f"peak memory, {PEAK_TASK}: reference {peaks['reference']:.2f} GB, "
+        f"fast {peaks['fast']:.2f} GB  goal < {PEAK_GOAL_GB} GB: "
+        f"{'met' if result['goal_met'] else 'not met'}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What a trained agent attends to along one episode, and its drawing."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lab_stairs.layouts import Layout
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LANDMARKS = {"grid": "landmark", "spread": "landmark", "tag": "prey", "mamujoco": "joint"}
+
+
+@dataclass(frozen=True)
+class AttentionRecord:
+    """Attention of the first agent of the first copy over S steps, means over heads."""
+
+    tokens: tuple[str, ...]
+    """Names of the K tokens."""
+    own: np.ndarray
+    """[S, K]: from the own token, in the last block that is applied; rows sum to 1."""
+    pairs: np.ndarray | None
+    """[S, K, K]: row attends to column in the last application of block L before it; None where
+    no block L is followed by another."""
+
+
+def attention_record(
+    layout: Layout, maps: list[list[Tensor]], *, temporal: bool
+) -> AttentionRecord:
+    """The record of one episode from the maps that `policy.Episode` collected."""
+    own = torch.stack([step[-1][0, 0, :, 0].mean(0) for step in maps])
+    square = [[m[0, 0].mean(0) for m in step if m.shape[-2] == m.shape[-1]] for step in maps]
+    pairs = torch.stack([step[-1] for step in square]).float().numpy() if square[0] else None
+    return AttentionRecord(token_names(layout, temporal=temporal), own.float().numpy(), pairs)
+
+
+def token_names(layout: Layout, *, temporal: bool) -> tuple[str, ...]:
+    """Names of the tokens in the order in which the network lays them out."""
+    kind = LANDMARKS.get(layout.family, "enemy")
+    enemies = [f"{kind} {i + 1}" for i in range(layout.enemies.count)]
+    allies = [f"ally {i + 1}" for i in range(layout.allies.count)]
+    histories = ["low history", "high history"] if temporal else ["history"]
+    if layout.attacks or layout.continuous:
+        return (*allies, "own", *enemies, *histories)
+    return (*enemies, *allies, "own", *histories)
+
+
+def draw_attention(record: AttentionRecord, *, task: str) -> "Figure":
+    """Own token's attention over time, and all tokens' at the start, middle and end."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6.5), layout="constrained")
+    parts = figure.subfigures(2, 1, height_ratios=(1, 1.2))
+    _draw_own(parts[0].subplots(), record, task)
+    if record.pairs is not None:
+        steps = [0, len(record.pairs) // 2, len(record.pairs) - 1]
+        for axis, step in zip(parts[1].subplots(1, 3, sharey=True), steps, strict=True):
+            _draw_pairs(axis, record, step)
+    return figure
+
+
+def _draw_own(axis, record: AttentionRecord, task: str) -> None:
+    shown = axis.imshow(record.own.T, aspect="auto", cmap="viridis", vmin=0, interpolation="none")
+    axis.set_yticks(range(len(record.tokens)), record.tokens)
+    axis.set_xlabel("step of the episode")
+    axis.set_title(f"{task}: attention of the first agent's own token in the last block")
+    axis.figure.colorbar(shown, ax=axis, label="attention weight")
+
+
+def _draw_pairs(axis, record: AttentionRecord, step: int) -> None:
+    assert record.pairs is not None
+    axis.imshow(record.pairs[step], cmap="viridis", vmin=0, vmax=1, interpolation="none")
+    axis.set_title(f"block L at step {step}")
+    axis.set_yticks(range(len(record.tokens)), record.tokens)
+    axis.set_xticks(range(len(record.tokens)), record.tokens, rotation=90)

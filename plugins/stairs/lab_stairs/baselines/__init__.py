@@ -1,0 +1,1 @@
+"""The methods that STAIRS-Former is compared with, on the same data and evaluation."""

@@ -1,0 +1,53 @@
+"""The greedy policy of a baseline's network."""
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lab_stairs.checks import check_ids
+from lab_stairs.environments.interface import Actor, Frame
+from lab_stairs.layouts import Layout
+from lab_stairs.objectives import UNAVAILABLE
+from lab_stairs.tokens import EntityFeatures, entity_features
+
+
+class StepNetwork(Protocol):
+    """A network that is asked step by step; `Memory` is whatever it carries along an episode."""
+
+    def begin(self, agents: int) -> Any:
+        """The memory of agents before their first step."""
+        ...
+
+    def step(self, layout: Layout, features: EntityFeatures, memory: Any) -> tuple[Tensor, Any]:
+        """Scores (E, n, a) of the actions, and the memory after this step."""
+        ...
+
+
+class GreedyPolicy:
+    """The available action of the highest score. It reads the weights as they are when it acts."""
+
+    def __init__(self, network: StepNetwork, *, id_bits: int, device: torch.device) -> None:
+        self.network = network
+        self.id_bits = id_bits
+        self.device = device
+
+    def start(self, layout: Layout, num_envs: int) -> Actor:
+        check_ids(layout, self.id_bits)
+        memory = self.network.begin(num_envs * layout.num_agents)
+        last = torch.zeros(num_envs, layout.num_agents, layout.num_actions, device=self.device)
+
+        @torch.no_grad()
+        def act(frame: Frame, live: np.ndarray) -> np.ndarray:
+            nonlocal memory, last
+            obs = torch.from_numpy(frame.obs).to(self.device)
+            available = torch.from_numpy(frame.avail_actions).to(self.device)
+            features = entity_features(layout, obs, last, id_bits=self.id_bits)
+            scores, memory = self.network.step(layout, features, memory)
+            actions = scores.masked_fill(~available, UNAVAILABLE).argmax(-1)
+            last = F.one_hot(actions, layout.num_actions).float()
+            return actions.cpu().numpy()
+
+        return act

@@ -1,0 +1,155 @@
+"""The dataset component `offline`: a suite's episodes, from files or from cheap policies."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from labrun.errors import LabError, PreemptedError
+
+from lab_stairs import cache, environments, published, suites
+from lab_stairs.dataset_config import OfflineDataConfig
+from lab_stairs.generate import Progress, Recipe, behaviour
+from lab_stairs.hdf5_probe import Part
+from lab_stairs.layouts import Layout, check_one_network
+from lab_stairs.offline_data import OfflineData, TaskData, end_at_timeouts
+
+if TYPE_CHECKING:
+    from labrun.context import RunContext
+
+
+class OfflineDataset:
+    """Episodes of the training tasks; the names of the test tasks go with them."""
+
+    def __init__(self, config: OfflineDataConfig) -> None:
+        self.config = config
+
+    @property
+    def tasks(self) -> suites.Suite:
+        """The tasks trained on and tested on. Raises LabError for an unknown suite."""
+        config = self.config
+        return suites.tasks(config.suite, train=config.train_tasks, test=config.test_tasks)
+
+    def layouts(self) -> dict[str, Layout]:
+        """The layout of every task, training tasks first. Raises LabError for an unknown task."""
+        names = dict.fromkeys((*self.tasks.train, *self.tasks.test))
+        return {task: environments.layout_of(task) for task in names}
+
+    def preflight(self) -> dict[str, object]:
+        """Tasks, and where each training task's episodes lie; reads shapes, no episode.
+
+        Raises LabError for unknown suites and tasks, tasks that no one network can serve, a
+        simulator that is not installed, and files that are missing or don't fit their task.
+        """
+        layouts, tasks = self.layouts(), self.tasks
+        check_one_network(list(layouts.values()))
+        self._check_simulators(layouts)
+        unseen = [task for task in tasks.test if task not in tasks.train]
+        facts: dict[str, object] = {
+            "train": ", ".join(tasks.train),
+            "test": ", ".join(tasks.test),
+            "unseen": ", ".join(unseen) or "none",
+        }
+        return facts | {task: self._describe(task, layouts[task]) for task in tasks.train}
+
+    def load(self, ctx: "RunContext | None" = None) -> OfflineData:
+        """Every training task's episodes; generates those that are not there yet.
+
+        Raises LabError where the content of a file cannot be (NaN, a forbidden action, ...), and
+        PreemptedError where the run was asked to stop meanwhile.
+        """
+        layouts, tasks = self.layouts(), self.tasks
+        data = {task: self._load(ctx, layouts[task]) for task in tasks.train}
+        return OfflineData(data, tasks.train, tasks.test)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the files' content and of the choice among it, or of the recipes."""
+        layouts = self.layouts()
+        known = {task: self._identity(task, layouts[task]) for task in self.tasks.train}
+        text = json.dumps({"timeouts": self.config.timeouts, "tasks": known}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def make(self, progress: Callable[[str, int, int], None]) -> Mapping[str, object]:
+        """Generate what is not there yet; the place and the statistics of each task's file."""
+        if self.config.path:
+            raise LabError(f"dataset.path={self.config.path}: its files are read; nothing to make")
+        facts = {}
+        for task in self.tasks.train:
+            recipe = self._recipe(task)
+            file = cache.ensure(recipe, lambda done, total, task=task: progress(task, done, total))
+            part = cache.kept(recipe)
+            assert part is not None
+            facts[task] = f"{_statistics(part)}: {file}"
+        return facts
+
+    def _recipe(self, task: str) -> Recipe:
+        config = self.config
+        if config.num_episodes == 0:
+            raise LabError(
+                "dataset.num_episodes=0 means all episodes of files; without dataset.path "
+                "say how many are to be generated"
+            )
+        return Recipe(task, config.quality, config.num_episodes, config.data_seed)
+
+    def _check_simulators(self, layouts: Mapping[str, Layout]) -> None:
+        """One task of each family that will be played is started; files alone need none."""
+        played = self.tasks.test if self.config.path else tuple(layouts)
+        for task in {layouts[task].family: task for task in played}.values():
+            environments.make(task, 1)
+
+    def _describe(self, task: str, layout: Layout) -> str:
+        if self.config.path:
+            return published.select(self.config, task, layout).describe()
+        behaviour(layout)
+        recipe = self._recipe(task)
+        part = cache.kept(recipe)
+        if part is None:
+            return f"{recipe.num_episodes} episodes, to be generated: {cache.path_of(recipe)}"
+        return f"{_statistics(part)}, generated: {part.file}"
+
+    def _load(self, ctx: "RunContext | None", layout: Layout) -> TaskData:
+        config, task = self.config, layout.task
+        if config.path:
+            selection = published.select(config, task, layout)
+            episodes, flagged = selection.read(), selection.flagged
+            origin = selection.describe()
+        else:
+            recipe = self._recipe(task)
+            cache.ensure(recipe, _sign_of_life(ctx))
+            episodes, flagged = cache.read(recipe), True
+            origin = f"generated by a {recipe.policy()}"
+        episodes = end_at_timeouts(
+            episodes, layout.episode_limit, timeouts=config.timeouts, flagged=flagged
+        )
+        if ctx:
+            cut = int(episodes.truncated.any(1).sum())
+            told = "" if flagged else ", told by their length"
+            ctx.note(f"data of {task}: {origin}; {cut} of {len(episodes)} cut off{told}")
+        return TaskData(layout, episodes)
+
+    def _identity(self, task: str, layout: Layout) -> Any:
+        if self.config.path:
+            return published.select(self.config, task, layout).fingerprint()
+        return self._recipe(task).facts()
+
+
+def _statistics(part: Part) -> str:
+    facts = part.attributes
+    return (
+        f"{part.num_episodes} episodes, won {facts['win_rate']:.3f}, "
+        f"return {facts['mean_return']:.2f}, length {facts['mean_length']:.1f}"
+    )
+
+
+def _sign_of_life(ctx: "RunContext | None") -> Progress:
+    """Tells the run how far the data are, and stops where it was asked to."""
+    if ctx is None:
+        return lambda done, total: None
+    ctx.progress(stage="make data")
+
+    def show(done: int, total: int) -> None:
+        ctx.progress(step=done, total=total)
+        if ctx.should_stop:
+            raise PreemptedError("stopped while its data were made; they are made afresh next time")
+
+    return show

@@ -1,0 +1,100 @@
+"""The figures of a run: learning curves, an attention map, and an episode in pictures."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from labrun import Score
+from torch import Tensor
+
+from lab_stairs import environments, render
+from lab_stairs.attention import attention_record, draw_attention
+from lab_stairs.blocks import stacked
+from lab_stairs.environments.interface import Policy, VectorEnv
+from lab_stairs.environments.rollout import Transition, transitions
+from lab_stairs.offline_data import OfflineData
+from lab_stairs.policy import Episode, NetworkPolicy
+
+if TYPE_CHECKING:
+    from labrun.context import RunContext
+    from matplotlib.figure import Figure
+
+STRIP_FRAMES = 8
+"""Pictures of an episode in its strip."""
+SMOOTHED_SHARE = 0.1
+"""Share of the steps over which a curve is averaged."""
+
+Curve = Mapping[int, float]
+"""Step -> value."""
+
+
+def draw(ctx: "RunContext", policy: Policy, data: OfflineData, scores: Sequence[Score]) -> None:
+    """All figures, from the run's events, the scores of this evaluation and one more episode."""
+    ctx.progress(stage="figures")
+    ctx.figure("learning_curves", draw_curves(ctx.run.series(), win_rates(ctx, scores), data))
+    task = data.test_tasks[0]
+    env = environments.make(task, 1)
+    seed = ctx.derive_seed("figures", task)
+    maps: list[list[Tensor]] = []
+    actor = policy.start(env.layout, 1)
+    if isinstance(policy, NetworkPolicy):
+        with torch.no_grad():
+            weights = stacked([policy.network])
+        actor = Episode(weights, policy.config, env.layout, 1, watch=maps).act
+    pictures = [picture(env, None)]
+    for made in transitions(env, actor, seed=seed):
+        pictures.append(picture(env, made))
+    if maps:
+        assert isinstance(policy, NetworkPolicy)
+        record = attention_record(env.layout, maps, temporal=policy.config.temporal)
+        ctx.figure("attention", draw_attention(record, task=task))
+
+
+def win_rates(ctx: "RunContext", scores: Sequence[Score]) -> dict[str, Curve]:
+    """Win rate of each task at each evaluation, this one included."""
+    curves: dict[str, dict[int, float]] = {}
+    for (task, metric), values in ctx.run.scores().items():
+        if metric == "win_rate":
+            curves[task] = {step: score.value for step, score in values.items()}
+    for score in scores:
+        if score.metric == "win_rate":
+            curves.setdefault(score.task, {})[ctx.step] = score.value
+    return curves
+
+
+def draw_curves(
+    series: Mapping[str, Curve], rates: Mapping[str, Curve], data: OfflineData
+) -> "Figure":
+    """Losses of each training task over the steps, and win rates of each test task."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    td, cloning, won = figure.subplots(1, 3)
+    for axis, name in ((td, "td_loss"), (cloning, "bc_loss")):
+        for task in data.train_tasks:
+            if f"{task}/{name}" in series:
+                axis.plot(*smoothed(series[f"{task}/{name}"]), label=task)
+        axis.set_title(f"{name}, running mean")
+    td.set_yscale("log")
+    for task, curve in rates.items():
+        if task in data.test_tasks:
+            style = "-o" if data.seen(task) else "--s"
+            won.plot(list(curve), list(curve.values()), style, label=task, markersize=4)
+    won.set_title("win rate (dashed: unseen task)")
+    won.set_ylim(-0.03, 1.03)
+    for axis in (td, cloning, won):
+        axis.set_xlabel("optimizer step")
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize="small")
+    return figure
+
+
+def smoothed(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and running means over the last tenth of the points."""
+    steps, values = np.array(list(curve)), np.array(list(curve.values()))
+    window = max(1, int(len(values) * SMOOTHED_SHARE))
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    start = np.maximum(np.arange(1, len(values) + 1) - window, 0)
+    end = np.arange(1, len(values) + 1)
+    return steps, (sums[end] - sums[start]) / (end - start)

@@ -1,0 +1,130 @@
+"""One offline run: the loop that every method of the plugin shares."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from labrun import Dataset, LabError, PreemptedError, TrainResult
+
+from lab_stairs.batches import make_batch
+from lab_stairs.config import OfflineSettings
+from lab_stairs.dataset import OfflineDataset
+from lab_stairs.layouts import Layout
+from lab_stairs.learner import Learner
+from lab_stairs.offline_data import OfflineData
+
+if TYPE_CHECKING:
+    from labrun.context import RunContext
+
+MakeLearner = Callable[[Sequence[Layout], torch.device], Learner]
+"""(layouts of the training tasks, device) -> a fresh learner."""
+
+STATE = "learner.pt"
+
+
+def preflight(
+    settings: OfflineSettings, dataset: Dataset
+) -> tuple[list[Layout], dict[str, object]]:
+    """Layouts of all tasks, and facts of the run.
+
+    Raises LabError where data, settings and machine do not fit.
+    """
+    if not isinstance(dataset, OfflineDataset):
+        raise LabError(f"this trainer takes dataset=stairs.offline, not {type(dataset).__name__}")
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise LabError(
+            "trainer.device=cuda, but torch finds no CUDA device; use trainer.device=cpu"
+        )
+    held = dataset.config.num_episodes
+    if 0 < held < settings.batch_size:
+        raise LabError(
+            f"trainer.batch_size={settings.batch_size} is more than dataset.num_episodes={held}"
+        )
+    updates = settings.max_steps / len(dataset.tasks.train)
+    facts = {"updates_per_task": round(updates, 1), "batch_size": settings.batch_size}
+    return list(dataset.layouts().values()), facts
+
+
+def train(
+    ctx: "RunContext", data: OfflineData, settings: OfflineSettings, make: MakeLearner
+) -> TrainResult:
+    """Train from `ctx.resume_from` or from the start; the learner is left in `artifacts/`."""
+    _check_sizes(data, settings.batch_size)
+    device = choose_device(settings.device, ctx.devices)
+    torch.manual_seed(ctx.derive_seed("weights"))
+    learner = make([data.tasks[task].layout for task in data.train_tasks], device)
+    done = 0
+    if ctx.resume_from is not None:
+        state = torch.load(ctx.resume_from / STATE, map_location=device, weights_only=True)
+        learner.load_state_dict(state["learner"])
+        done = state["step"]
+    elif settings.evaluate_start and settings.max_steps > 0:
+        ctx.evaluate(learner.policy(), data, step=0)
+    for step in range(done + 1, settings.max_steps + 1):
+        ctx.log(step, _update(ctx, data, settings, learner, step, device))
+        ctx.progress(step=step, total=settings.max_steps, stage="train")
+        _after_step(ctx, data, settings, learner, step)
+    if settings.max_steps > 0:
+        torch.save(learner.state_dict(), ctx.artifact_path(STATE))
+    return TrainResult(learner.policy(), settings.max_steps)
+
+
+def _update(
+    ctx: "RunContext",
+    data: OfflineData,
+    settings: OfflineSettings,
+    learner: Learner,
+    step: int,
+    device: torch.device,
+) -> dict[str, float]:
+    """The metrics of one optimizer step, also under the name of its task."""
+    task = task_of(ctx, data.train_tasks, step)
+    part = data.tasks[task]
+    index = ctx.rng("batch", step).choice(len(part.episodes), settings.batch_size, replace=False)
+    torch.manual_seed(ctx.derive_seed("update", step))
+    metrics = learner.update(make_batch(part.layout, part.episodes, index, device=device))
+    return {"loss": metrics["loss"]} | {f"{task}/{k}": v for k, v in metrics.items()}
+
+
+def _after_step(
+    ctx: "RunContext",
+    data: OfflineData,
+    settings: OfflineSettings,
+    learner: Learner,
+    step: int,
+) -> None:
+    last = step == settings.max_steps
+    due = settings.evaluate_every and step % settings.evaluate_every == 0
+    if due and not last:
+        ctx.evaluate(learner.policy(), data, step=step)
+    if ctx.should_stop or last or step % settings.save_every == 0:
+        ctx.save_checkpoint(step, lambda folder: save(learner, step, folder))
+    if ctx.should_stop and not last:
+        raise PreemptedError(f"stopped at step {step} of {settings.max_steps}")
+
+
+def save(learner: Learner, step: int, folder: Path) -> None:
+    torch.save({"learner": learner.state_dict(), "step": step}, folder / STATE)
+
+
+def task_of(ctx: "RunContext", tasks: Sequence[str], step: int) -> str:
+    """The task of an optimizer step (from 1): each round takes every task once, in fresh order."""
+    turn, place = divmod(step - 1, len(tasks))
+    return tasks[int(ctx.rng("tasks", turn).permutation(len(tasks))[place])]
+
+
+def choose_device(wanted: str, devices: Sequence[str]) -> torch.device:
+    """cpu, or the CUDA device that the job holds."""
+    if wanted == "auto":
+        wanted = "cuda" if devices and torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
+
+
+def _check_sizes(data: OfflineData, batch_size: int) -> None:
+    for task, part in data.tasks.items():
+        if len(part.episodes) < batch_size:
+            raise LabError(
+                f"task {task!r} has {len(part.episodes)} episodes, fewer than "
+                f"trainer.batch_size={batch_size}"
+            )

@@ -1,0 +1,73 @@
+"""The greedy policy of a trained network, step by step over a batch of copies."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lab_stairs.blocks import Weights, stacked
+from lab_stairs.checks import check_ids
+from lab_stairs.config import NetworkConfig
+from lab_stairs.environments.interface import Actor, Frame
+from lab_stairs.layouts import Layout
+from lab_stairs.network import Memory, StairsNetwork, advance, embed, q_values, start
+from lab_stairs.objectives import UNAVAILABLE
+from lab_stairs.tokens import entity_features
+
+
+class NetworkPolicy:
+    """argmax over available actions of Q_i, histories carried along each episode."""
+
+    def __init__(self, network: StairsNetwork, config: NetworkConfig) -> None:
+        self.network = network
+        self.config = config
+
+    def start(self, layout: Layout, num_envs: int) -> Actor:
+        check_ids(layout, self.config.id_bits)
+        with torch.no_grad():
+            return Episode(stacked([self.network]), self.config, layout, num_envs).act
+
+
+class Episode:
+    """One batch of episodes played by stacked weights (S = 1)."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        config: NetworkConfig,
+        layout: Layout,
+        num_envs: int,
+        *,
+        watch: list[list[Tensor]] | None = None,
+    ) -> None:
+        """`watch` receives, step by step, the attention weights of every block applied."""
+        self.watch = watch
+        self.weights, self.config, self.layout = weights, config, layout
+        self.device = weights["readout.weight"].device
+        self.memory: Memory = start(weights, num_envs * layout.num_agents, config)
+        shape = (num_envs, layout.num_agents, layout.num_actions)
+        self.last = torch.zeros(shape, device=self.device)
+        self.time = 0
+
+    @torch.no_grad()
+    def act(self, frame: Frame, live: np.ndarray) -> np.ndarray:
+        """Actions [E, n] int64 of every copy; those of ended copies are allowed ones."""
+        maps: list[Tensor] | None = None if self.watch is None else []
+        read = self.read(frame, maps)
+        if self.watch is not None and maps is not None:
+            self.watch.append(maps)
+        q = q_values(self.weights, self.layout, read)[0]
+        available = torch.from_numpy(frame.avail_actions).to(self.device)
+        actions = q.masked_fill(~available, UNAVAILABLE).argmax(-1)
+        self.last = torch.nn.functional.one_hot(actions, self.layout.num_actions).float()
+        return actions.cpu().numpy()
+
+    def read(self, frame: Frame, maps: list[Tensor] | None = None) -> Tensor:
+        """(1, E, n, tokens, d): what the head reads; moves the histories one step on."""
+        obs = torch.from_numpy(frame.obs).to(self.device)
+        features = entity_features(self.layout, obs, self.last, id_bits=self.config.id_bits)
+        tokens = embed(self.weights, self.layout, features)
+        out, self.memory = advance(
+            self.weights, self.config, self.layout, tokens, self.memory, self.time, maps=maps
+        )
+        self.time += 1
+        return out.unflatten(1, (-1, self.layout.num_agents))
