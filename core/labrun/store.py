@@ -20,6 +20,7 @@ from labrun.config import flat, to_plain
 from labrun.errors import LabError
 from labrun.run_dir import ENDED, RunDir, write_json
 
+PICTURES = (".png", ".gif")
 BATCH = 1000
 SCHEMES = ("http://", "https://", "sqlite:///")
 ANSWER_S = 60.0
@@ -108,8 +109,9 @@ class Mirror:
         client.update_run(mark["run"], status=STATES.get(status.state, "FAILED"))
         client.set_tag(mark["run"], "state", status.state)
         if status.state in ENDED:
-            for figure in sorted(run.artifacts.rglob("*.png")):
-                client.log_artifact(mark["run"], str(figure))
+            for figure in sorted(run.artifacts.rglob("*")):
+                if figure.suffix in PICTURES:
+                    client.log_artifact(mark["run"], str(figure))
         last = max((point.step for point in points), default=mark["step"])
         write_json(_mark_path(run), mark | {"step": last, "attempts": attempts})
 

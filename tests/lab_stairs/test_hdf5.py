@@ -279,9 +279,7 @@ def test_a_missing_folder_says_what_is_there(tmp_path):
     (tmp_path / "medium").mkdir()
     with pytest.raises(LabError) as caught:
         find_parts(tmp_path / "expert")
-    assert str(caught.value) == (
-        f"no {tmp_path}/expert/<run>/part_*.h5; {tmp_path} holds medium"
-    )
+    assert str(caught.value) == (f"no {tmp_path}/expert/<run>/part_*.h5; {tmp_path} holds medium")
 
 
 def test_written_episodes_are_read_back_as_they_were(tmp_path):
@@ -343,7 +341,9 @@ def test_a_file_of_another_layout_or_schema_is_refused(tmp_path):
 def test_as_many_agents_as_the_code_numbers():
     crowd = dataclasses.replace(TOY, num_agents=15)
     check_ids(crowd, 4)
-    with pytest.raises(LabError, match="has 16 agents, id_bits=4 numbers at most 15; set id_bits=5"):
+    with pytest.raises(
+        LabError, match="has 16 agents, id_bits=4 numbers at most 15; set id_bits=5"
+    ):
         check_ids(dataclasses.replace(TOY, num_agents=16), 4)
 
 

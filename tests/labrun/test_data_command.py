@@ -87,8 +87,6 @@ def mill(tmp_path, monkeypatch):
     sys.modules.pop("lab_mill_plugin", None)
 
 
-
-
 @pytest.fixture
 def make(monkeypatch, capsys):
     """`make(*words)` is `lab data make *words` in this process; returns (exit code, out, err)."""

@@ -8,10 +8,11 @@ from filelock import FileLock, Timeout
 from labrun.errors import LabError
 from labrun.run_dir import home
 
-from lab_stairs import environments, hdf5, hdf5_writer
+from lab_stairs import hdf5, hdf5_writer
 from lab_stairs.episodes import Episodes
-from lab_stairs.generate import Progress, Recipe, generate
+from lab_stairs.generate import Recipe, generate
 from lab_stairs.hdf5_probe import Part, probe
+from lab_stairs.tiers import Progress
 
 WAIT_S = 2.0
 """Seconds between signs of life while another process makes the same data."""
@@ -36,7 +37,7 @@ def ensure(recipe: Recipe, progress: Progress) -> Path:
         except OSError as error:
             text = f"cannot make {file.parent}: {error.strerror}; set LABRUN_HOME"
             raise LabError(text) from error
-        with _locked(file.parent, waiting=lambda: progress(0, recipe.num_episodes)):
+        with _locked(file.parent, waiting=lambda: progress("another process makes it", 0, recipe.num_episodes)):
             if not file.exists():
                 _make(recipe, file, progress)
     return file
@@ -65,7 +66,6 @@ def _make(recipe: Recipe, file: Path, progress: Progress) -> None:
     for left in file.parent.glob(f".{file.name}.*"):  # of a process that was killed as it wrote
         left.unlink()
     made = generate(recipe, progress)
-    layout = environments.layout_of(recipe.task)
     attributes = {
         "task": recipe.task,
         "quality": recipe.quality,
@@ -73,7 +73,7 @@ def _make(recipe: Recipe, file: Path, progress: Progress) -> None:
         "policy": recipe.policy(),
         **made.statistics(),
     }
-    hdf5_writer.write(file, made.episodes, layout, attributes=attributes)
+    hdf5_writer.write(file, made.episodes, recipe.layout, attributes=attributes)
 
 
 def kept(recipe: Recipe) -> Part | None:
@@ -85,7 +85,7 @@ def kept(recipe: Recipe) -> Part | None:
     if not file.exists():
         return None
     with _remedy(file):
-        return probe([file], environments.layout_of(recipe.task))[0]
+        return probe([file], recipe.layout)[0]
 
 
 def read(recipe: Recipe) -> Episodes:
@@ -93,7 +93,7 @@ def read(recipe: Recipe) -> Episodes:
     damaged."""
     file = path_of(recipe)
     with _remedy(file):
-        return hdf5.read([file], environments.layout_of(recipe.task))
+        return hdf5.read([file], recipe.layout)
 
 
 @contextmanager

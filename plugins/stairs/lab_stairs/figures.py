@@ -11,8 +11,10 @@ from torch import Tensor
 from lab_stairs import environments, render
 from lab_stairs.attention import attention_record, draw_attention
 from lab_stairs.blocks import stacked
-from lab_stairs.environments.interface import Policy, VectorEnv
-from lab_stairs.environments.rollout import Transition, transitions
+from lab_stairs.environments import rollout
+from lab_stairs.environments.battle import BattleEnv
+from lab_stairs.environments.grid import GridEnv
+from lab_stairs.environments.interface import Actor, Policy, VectorEnv
 from lab_stairs.offline_data import OfflineData
 from lab_stairs.policy import Episode, NetworkPolicy
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 STRIP_FRAMES = 8
 """Pictures of an episode in its strip."""
+STRIP_COLUMNS = 4
+FRAMES_PER_SECOND = 5.0
+"""Speed of the animation; one picture is one step."""
 SMOOTHED_SHARE = 0.1
 """Share of the steps over which a curve is averaged."""
 
@@ -33,22 +38,47 @@ def draw(ctx: "RunContext", policy: Policy, data: OfflineData, scores: Sequence[
     """All figures, from the run's events, the scores of this evaluation and one more episode."""
     ctx.progress(stage="figures")
     ctx.figure("learning_curves", draw_curves(ctx.run.series(), win_rates(ctx, scores), data))
-    task = data.test_tasks[0]
+    task = data.train_tasks[-1]
     env = environments.make(task, 1)
-    seed = ctx.derive_seed("figures", task)
     maps: list[list[Tensor]] = []
-    actor = policy.start(env.layout, 1)
+    pictures = play_pictures(
+        env, _watched(policy, env, maps), seed=ctx.derive_seed("figures", task)
+    )
     if isinstance(policy, NetworkPolicy):
-        with torch.no_grad():
-            weights = stacked([policy.network])
-        actor = Episode(weights, policy.config, env.layout, 1, watch=maps).act
-    pictures = [picture(env, None)]
-    for made in transitions(env, actor, seed=seed):
-        pictures.append(picture(env, made))
-    if maps:
-        assert isinstance(policy, NetworkPolicy)
         record = attention_record(env.layout, maps, temporal=policy.config.temporal)
         ctx.figure("attention", draw_attention(record, task=task))
+    if pictures:
+        render.save_gif(ctx.artifact_path("episode.gif"), pictures, FRAMES_PER_SECOND)
+        strip = [pictures[i] for i in spread(len(pictures), STRIP_FRAMES)]
+        render.save_strip(ctx.artifact_path("episode.png"), strip, min(len(strip), STRIP_COLUMNS))
+
+
+def _watched(policy: Policy, env: VectorEnv, maps: list[list[Tensor]]) -> Actor:
+    """The policy's actor, its attention recorded in `maps` where it has any."""
+    if not isinstance(policy, NetworkPolicy):
+        return policy.start(env.layout, env.num_envs)
+    with torch.no_grad():
+        weights = stacked([policy.network])
+    return Episode(weights, policy.config, env.layout, env.num_envs, watch=maps).act
+
+
+def play_pictures(env: VectorEnv, actor: Actor, *, seed: int) -> list[np.ndarray]:
+    """Pictures of the first copy along one episode; none where the task has no picture."""
+    drawn = isinstance(env, GridEnv | BattleEnv)
+    pictures: list[np.ndarray] = []
+
+    def on_step(step: int) -> None:
+        del step  # the environment shows where it is
+        if drawn:
+            pictures.append(render.frame(env))
+
+    rollout.score(env, actor, seed=seed, on_step=on_step)
+    return pictures
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """At most `wanted` of `count` places, evenly spread, the first and the last among them."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, wanted))})
 
 
 def win_rates(ctx: "RunContext", scores: Sequence[Score]) -> dict[str, Curve]:

@@ -1,34 +1,25 @@
-"""Offline data from cheap policies: a scripted behaviour, with more or less noise by quality."""
+"""Offline data from cheap policies, reproducible bit for bit from a recipe."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from importlib import import_module
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from labrun.errors import LabError
 
-from lab_stairs import environments, hdf5
+from lab_stairs import environments, hdf5, tiers
 from lab_stairs.dataset_config import Quality
 from lab_stairs.environments.interface import VectorEnv
 from lab_stairs.environments.rollout import batch_seed, play
 from lab_stairs.episodes import Episodes
 from lab_stairs.layouts import Layout
+from lab_stairs.tiers import Progress, Stage
 
 VERSION = 1
 """Raised whenever equal recipes begin to give other episodes."""
-SCRIPTED = ("grid", "battle", "spread", "tag", "mamujoco")
-"""Families with a module in `behaviours` that has `TIERS` and `start`."""
 NUM_ENVS = 128
 """Copies that play at once, at most; it decides which random numbers an episode meets."""
-REPLAY_LEVELS = 10
-REPLAY_START = 1.0
-"""medium-replay begins with this noise (1: every action at random) and falls to medium's."""
-
-Progress = Callable[[int, int], None]
-"""(episodes done, episodes in all), called at every step."""
 
 
 @dataclass(frozen=True)
@@ -40,26 +31,31 @@ class Recipe:
     num_episodes: int
     seed: int
 
+    @property
+    def layout(self) -> Layout:
+        return environments.layout_of(self.task)
+
+    @property
+    def stages(self) -> list[Stage]:
+        return tiers.stages(self.layout, self.quality, self.num_episodes)
+
     def facts(self) -> dict[str, Any]:
-        """The recipe with all that it stands on; equal on every machine."""
-        layout = environments.layout_of(self.task)
+        """The recipe and all that it stands on; equal on every machine."""
         return {
             "version": VERSION,
             **asdict(self),
-            "stages": [list(stage) for stage in stages(self, behaviour(layout).TIERS)],
-            "layout": asdict(layout),
+            "stages": [asdict(stage) for stage in self.stages],
+            "layout": asdict(self.layout),
         }
-
-    def policy(self) -> str:
-        """Who acted, in words."""
-        layout = environments.layout_of(self.task)
-        planned = stages(self, behaviour(layout).TIERS)
-        listed = ", ".join(f"{count} with noise {noise}" for noise, count in planned)
-        return f"scripted {layout.family} behaviour; episodes: {listed}"
 
     def digest(self) -> str:
         """SHA-256 of `facts`, in hex digits."""
         return hashlib.sha256(json.dumps(self.facts(), sort_keys=True).encode()).hexdigest()
+
+    def policy(self) -> str:
+        """Who acted, in words."""
+        acted = [f"{s.count} {s.tier} with noise {s.epsilon:g}" for s in self.stages]
+        return f"cheap {self.layout.family} policies, {', '.join(acted)}"
 
 
 @dataclass(frozen=True)
@@ -78,83 +74,69 @@ class Generated:
         }
 
 
-def behaviour(layout: Layout) -> Any:
-    """The module of the family's scripted policy. Raises LabError where there is none."""
-    if layout.family not in SCRIPTED:
-        raise LabError(
-            f"task {layout.task!r} has no scripted policy to make data with; "
-            "give dataset.path a folder that holds its episodes"
-        )
-    return import_module(f"lab_stairs.behaviours.{layout.family}")
-
-
-def stages(recipe: Recipe, tiers: Mapping[str, float]) -> list[tuple[float, int]]:
-    """(noise, episodes) in the order in which they are played; the episodes add up.
-
-    medium-expert is half of each, medium first; medium-replay falls in `REPLAY_LEVELS` even steps
-    from `REPLAY_START` to medium's noise.
-    """
-    if recipe.quality == "medium-expert":
-        noises = [tiers["medium"], tiers["expert"]]
-    elif recipe.quality == "medium-replay":
-        falling = np.linspace(REPLAY_START, tiers["medium"], REPLAY_LEVELS)
-        noises = [round(float(noise), 6) for noise in falling]
-    else:
-        noises = [tiers[recipe.quality]]
-    bounds = [recipe.num_episodes * i // len(noises) for i in range(len(noises) + 1)]
-    counts = [high - low for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
-    return [stage for stage in zip(noises, counts, strict=True) if stage[1]]
-
-
 def generate(recipe: Recipe, progress: Progress) -> Generated:
-    """Play the recipe's episodes: equal recipes give equal episodes, bit for bit.
+    """Play the recipe's episodes.
 
-    Raises LabError for an unknown task, one without a scripted policy, or whose simulator is not
+    Raises LabError for an unknown task, one without a cheap policy, or whose simulator is not
     installed.
     """
-    layout = environments.layout_of(recipe.task)
-    script = behaviour(layout)
-    episodes = hdf5.empty(layout, recipe.num_episodes, layout.episode_limit + 1)
-    won = np.zeros(recipe.num_episodes, bool)
+    layout, num = recipe.layout, recipe.num_episodes
+    made = Generated(hdf5.empty(layout, num, layout.episode_limit + 1), np.zeros(num, bool))
     envs: dict[int, VectorEnv] = {}
-    for batch in batches(stages(recipe, script.TIERS)):
-        if batch.size not in envs:
-            envs[batch.size] = environments.make(recipe.task, batch.size)
-        env = envs[batch.size]
-        seed = batch_seed(_stream(recipe), batch.number)
-        actor = script.start(env, epsilon=batch.noise, rng=np.random.default_rng([seed, 1]))
-        made, successes = play(
-            env, actor, seed=seed, on_step=lambda _: progress(batch.start, recipe.num_episodes)
-        )
-        span = slice(batch.start, batch.start + batch.size)
-        for (_, target), (_, values) in zip(episodes.arrays(), made.arrays(), strict=True):
+    for batch in batches(recipe.stages):
+        size = batch.stage.count
+        if size not in envs:
+            envs[size] = environments.make(recipe.task, size)
+        episodes, won = _play(envs[size], batch, recipe, progress)
+        span = slice(batch.start, batch.start + size)
+        made.won[span] = won
+        for (_, target), (_, values) in zip(made.episodes.arrays(), episodes.arrays(), strict=True):
             target[span] = values
-        won[span] = successes
-    progress(recipe.num_episodes, recipe.num_episodes)
-    return Generated(episodes, won)
+    progress(_title(recipe), num, num)
+    return made
 
 
 @dataclass(frozen=True)
 class EpisodeBatch:
-    """Episodes that are played together: `size` of them from `start`, at one noise."""
+    """Part of a stage that is played at once: `stage.count` episodes from `start`."""
 
     number: int
     start: int
-    size: int
-    noise: float
+    stage: Stage
 
 
-def batches(planned: list[tuple[float, int]]) -> Iterator[EpisodeBatch]:
-    """The stages in batches of at most `NUM_ENVS` episodes."""
+def batches(planned: Sequence[Stage]) -> Iterator[EpisodeBatch]:
+    """The stages in parts of at most `NUM_ENVS` episodes."""
     number = start = 0
-    for noise, count in planned:
-        while count:
-            size = min(count, NUM_ENVS)
-            yield EpisodeBatch(number, start, size, noise)
-            number, start, count = number + 1, start + size, count - size
+    for stage in planned:
+        for done in range(0, stage.count, NUM_ENVS):
+            size = min(NUM_ENVS, stage.count - done)
+            yield EpisodeBatch(number, start, replace(stage, count=size))
+            number, start = number + 1, start + size
 
 
-def _stream(recipe: Recipe) -> int:
-    """The seed of the recipe's batches: other tasks and qualities play other episodes."""
-    text = json.dumps([recipe.task, recipe.quality, recipe.seed])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+def _play(
+    env: VectorEnv, batch: EpisodeBatch, recipe: Recipe, progress: Progress
+) -> tuple[Episodes, np.ndarray]:
+    seed = batch_seed(_derived(recipe.task, recipe.quality, recipe.seed), batch.number)
+    actor = tiers.start(
+        env,
+        batch.stage,
+        seed=_derived(recipe.task, recipe.seed),
+        rng=np.random.default_rng([seed, 1]),
+        progress=progress,
+    )
+
+    def on_step(_: int) -> None:
+        progress(_title(recipe), batch.start, recipe.num_episodes)
+
+    return play(env, actor, seed=seed, on_step=on_step)
+
+
+def _title(recipe: Recipe) -> str:
+    return f"{recipe.task} {recipe.quality}"
+
+
+def _derived(*names: str | int) -> int:
+    """A seed of 63 bits: other tasks and qualities play other episodes."""
+    return int.from_bytes(hashlib.sha256(json.dumps(names).encode()).digest()[:8], "big") >> 1

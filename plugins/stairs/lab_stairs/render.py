@@ -17,8 +17,10 @@ Canvas = tuple[Image.Image, ImageDraw.ImageDraw]
 
 SMOOTH = 2
 """Drawn this many times larger, then shrunk, so that edges are smooth."""
-CELL = 20
+CELL = 26
 """Pixels of a cell of a battle's field."""
+BAR = 3
+"""Pixels of the thickness of a bar."""
 SQUARE = 40
 """Pixels of a cell of the grid."""
 CAPTION = 22
@@ -56,7 +58,7 @@ def grid_frame(env: GridEnv, copy: int) -> np.ndarray:
         at, end = line * SQUARE * SMOOTH, env.size * SQUARE * SMOOTH
         draw.line([(at, 0), (at, end)], fill=FAINT, width=SMOOTH)
         draw.line([(0, at), (end, at)], fill=FAINT, width=SMOOTH)
-    reached = within(agents[:, None], landmarks[None], REACH).any(0)
+    reached = np.atleast_1d(within(agents[:, None], landmarks[None], REACH).any(0))
     for cell, is_reached in zip(landmarks, reached, strict=True):
         x, y = _middle(cell)
         _shape(draw, x, y, 0.45 * SQUARE, corners=4, colour=REACHED if is_reached else OPEN)
@@ -82,11 +84,10 @@ def battle_frame(env: BattleEnv, copy: int) -> np.ndarray:
     for unit in np.flatnonzero(~alive):
         _cross(draw, *places[unit], colour=_colour(env, int(unit)))
     for unit in np.flatnonzero(alive):
-        x, y = places[unit]
-        radius = max(float(env.rules.radius[unit]) * CELL, CELL * 0.45)
-        colour = _colour(env, int(unit))
-        _shape(draw, x, y, radius, corners=CORNERS[kinds[unit]], colour=colour)
-        _bars(draw, env, copy, int(unit), x, y - radius)
+        radius, colour = _radius(env, int(unit)), _colour(env, int(unit))
+        _shape(draw, *places[unit], radius, corners=CORNERS[kinds[unit]], colour=colour)
+    for unit in np.flatnonzero(alive):
+        _bars(draw, env, copy, int(unit), *places[unit])
     n = env.layout.num_agents
     standing = f"{alive[:n].sum()} : {alive[n:].sum()}"
     return _finished(image, f"{env.layout.task}   step {env.time}   {standing}")
@@ -137,6 +138,10 @@ def _pixel(env: BattleEnv, copy: int, unit: int) -> tuple[float, float]:
     return float(HALF_WIDTH + x) * CELL, float(HALF_HEIGHT - y) * CELL
 
 
+def _radius(env: BattleEnv, unit: int) -> float:
+    return float(env.rules.radius[unit]) * CELL
+
+
 def _colour(env: BattleEnv, unit: int) -> tuple[int, int, int]:
     return TEAM if unit < env.layout.num_agents else ENEMY
 
@@ -175,18 +180,17 @@ def _cross(draw: ImageDraw.ImageDraw, x: float, y: float, *, colour: tuple[int, 
 
 
 def _bars(
-    draw: ImageDraw.ImageDraw, env: BattleEnv, copy: int, unit: int, x: float, top: float
+    draw: ImageDraw.ImageDraw, env: BattleEnv, copy: int, unit: int, x: float, y: float
 ) -> None:
-    """Health, and above it the shield of a unit that has one; `top` is its upper rim."""
-    armies = env.armies
-    health = float(armies.health[copy, unit] / env.health[unit])
-    bars = [(health, HEALTH)]
+    """Health at the unit's upper rim, and above it the shield of a unit that has one."""
+    armies, radius = env.armies, _radius(env, unit)
+    bars = [(float(armies.health[copy, unit] / env.health[unit]), HEALTH)]
     if env.shield[unit]:
         bars.append((float(armies.shield[copy, unit] / env.shield[unit]), SHIELD))
-    half, thick = 0.5 * CELL * SMOOTH, 3 * SMOOTH
-    x, bottom = x * SMOOTH, top * SMOOTH - SMOOTH
+    left, right, bottom = ((x - radius) * SMOOTH, (x + radius) * SMOOTH, (y - radius) * SMOOTH)
     for share, colour in bars:
-        draw.rectangle([x - half, bottom - thick, x + half, bottom], fill=MISSING)
+        top = bottom - BAR * SMOOTH
+        draw.rectangle([left, top, right, bottom], fill=MISSING)
         if share > 0:
-            draw.rectangle([x - half, bottom - thick, x - half + 2 * half * share, bottom], colour)
-        bottom -= thick + SMOOTH
+            draw.rectangle([left, top, left + (right - left) * share, bottom], fill=colour)
+        bottom = top - 1

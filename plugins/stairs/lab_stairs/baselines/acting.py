@@ -4,8 +4,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from lab_stairs.checks import check_ids
 from lab_stairs.environments.interface import Actor, Frame
@@ -47,7 +47,7 @@ class GreedyPolicy:
             features = entity_features(layout, obs, last, id_bits=self.id_bits)
             scores, memory = self.network.step(layout, features, memory)
             actions = scores.masked_fill(~available, UNAVAILABLE).argmax(-1)
-            last = F.one_hot(actions, layout.num_actions).float()
+            last = functional.one_hot(actions, layout.num_actions).float()
             return actions.cpu().numpy()
 
         return act

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lab_stairs.baselines.acting import GreedyPolicy
 from lab_stairs.baselines.checks import check_pairs, check_tasks
@@ -171,7 +172,7 @@ class HiSSDLearner:
         predicted = self.network.predictor(
             batch.layout, skills[inner.inside[rows.inside]], inner.counts
         )
-        actions = nn.functional.one_hot(inner.take(batch.actions), batch.layout.num_actions)
+        actions = functional.one_hot(inner.take(batch.actions), batch.layout.num_actions)
         state = inner.take(batch.state.roll(-1, 0))
         actual = acted_entities(batch.layout, state, actions.float())
         counted = torch.tensor(inner.counts, dtype=state.dtype, device=state.device)

@@ -5,9 +5,9 @@ one episode. Source of all: mooricAnna/HiSSD, hissd_learner.py and hissd_agent.p
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 
 def expectile_value_loss(
@@ -79,4 +79,6 @@ def skill_contrast(
     rows = torch.cat([current, negatives.detach()])
     columns = torch.cat([positive, negatives]).detach()
     logits = rows @ bilinear @ columns.T
-    return F.cross_entropy(logits, torch.zeros(rows.shape[0], dtype=torch.long).to(rows.device))
+    return functional.cross_entropy(
+        logits, torch.zeros(rows.shape[0], dtype=torch.long).to(rows.device)
+    )

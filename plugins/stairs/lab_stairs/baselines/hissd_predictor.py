@@ -1,4 +1,4 @@
-"""HiSSD's prediction of the next state from all agents' common skills (hissd_agent.py, `MergeRec`)."""
+"""HiSSD's prediction of the next state from common skills (hissd_agent.py, `MergeRec`)."""
 
 from collections.abc import Sequence
 
@@ -44,9 +44,8 @@ class StatePredictor(nn.Module):
         """Predictions from the skills at the tokens own, enemies, allies of each agent."""
         own = skills[:, :, 0]
         views = skills[:, :, 1 : 1 + layout.num_enemies].transpose(1, 2)
-        parts = [
-            part.split(list(counts)) for part in (own, self.own(own), views, self.views(views))
-        ]
+        whole = (own, self.own(own), views, self.views(views))
+        parts = [part.split(list(counts)) for part in whole]
         memory = self.first_memory.expand(counts[0], layout.num_enemies, -1)
         outputs = []
         for a, b, c, d in zip(*parts, strict=True):

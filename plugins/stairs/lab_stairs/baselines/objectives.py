@@ -3,9 +3,9 @@
 Notation: T frames of B episodes, n agents; a row is one frame of one episode.
 """
 
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from lab_stairs.objectives import UNAVAILABLE
 
@@ -58,7 +58,7 @@ def action_cross_entropy(
 
     Source: LAMDA-RL/ODIS, bc_learner.py.
     """
-    loss = F.cross_entropy(logits.flatten(0, 1), actions.flatten(), reduction="none")
+    loss = functional.cross_entropy(logits.flatten(0, 1), actions.flatten(), reduction="none")
     return loss.view(actions.shape).mean(1)
 
 
@@ -72,4 +72,4 @@ def swapped_attention(
     The published softmax runs over the queries, so that keys and queries have changed places; the
     mixer's pooling is the mean of these outputs. Source: LAMDA-RL/ODIS, odis_agent.py.
     """
-    return F.scaled_dot_product_attention(keys, queries, values)
+    return functional.scaled_dot_product_attention(keys, queries, values)

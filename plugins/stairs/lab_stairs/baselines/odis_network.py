@@ -1,9 +1,9 @@
 """The networks of ODIS (LAMDA-RL/ODIS, odis_agent.py)."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lab_stairs.baselines.config import ODISConfig, TransformerConfig
 from lab_stairs.baselines.embedding import EntityEmbedding, action_scores, read_tokens
@@ -31,7 +31,7 @@ class StateEncoder(nn.Module):
         self, layout: Layout, state: Float[Tensor, "rows s"], actions: Int[Tensor, "rows n"]
     ) -> Float[Tensor, "rows n d"]:
         """Codes of the agents; enemies have one bit "attacked by someone now"."""
-        shown = F.one_hot(actions, layout.num_actions).float()
+        shown = functional.one_hot(actions, layout.num_actions).float()
         ally_state, enemy_state = acted_entities(layout, state, shown)
         entities = torch.cat([self.allies(ally_state), self.enemies(enemy_state)], 1)
         keys = self.key(entities[:, : layout.num_agents])
@@ -133,6 +133,6 @@ class ODISNetwork(nn.Module):
     ) -> tuple[Float[Tensor, "rows n a"], Memory]:
         """Logits of the actions under the skill of the highest value."""
         codes, seen = self.observation_encoder.step(features, memory[0])
-        best = F.one_hot(self.value_head(codes).argmax(-1), self.num_skills).float()
+        best = functional.one_hot(self.value_head(codes).argmax(-1), self.num_skills).float()
         logits, decoded = self.decoder.step(layout, features, best, memory[1])
         return logits, (seen, decoded)
