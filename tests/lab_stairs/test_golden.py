@@ -155,11 +155,15 @@ def golden_weights(part: str) -> dict[str, Tensor]:
 
 
 def assert_published(task: str, q: Tensor, q_tot: Tensor) -> None:
-    """To 1e-4 of the published values; 1e-5 and 1e-4 absolute where those are near 0."""
+    """To 1e-4 of the published values.
+
+    The absolute part, for values near 0, is 5e-5 of Q (the published float32 values lie up to 1e-5
+    from the same arithmetic in float64) and 1e-3 of Q_tot, which is of the order of 100.
+    """
     q, q_tot = q.transpose(0, 1), q_tot.transpose(0, 1)
-    np.testing.assert_allclose(q.numpy(), GOLDEN[f"{task}/q"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(q.numpy(), GOLDEN[f"{task}/q"], rtol=1e-4, atol=5e-5)
     expected = GOLDEN[f"{task}/q_tot"].squeeze(-1)
-    np.testing.assert_allclose(q_tot.numpy(), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(q_tot.numpy(), expected, rtol=1e-4, atol=1e-3)
 
 
 def taken(q: Tensor, batch: Batch) -> Tensor:

@@ -17,7 +17,7 @@ RECORDED = [
     # cn-2, expert: the last two steps of an episode.
     ("cn-2", [3, 3, 4, 2, 1, 5, 3, 6], [4, 4], [3, 4, 4, 3, 1, 5, 3, 6], False),
     ("cn-2", [3, 4, 4, 3, 1, 5, 3, 6], [1, 4], [2, 4, 4, 4, 1, 5, 3, 6], True),
-    # cn-4: agents 1 and 2 both want (10, 7) and stay; agent 3 takes the cell that 2 failed to leave.
+    # cn-4: agents 1 and 2 both want (10, 7) and stay; agent 3 takes the cell that 2 did not leave.
     (
         "cn-4",
         [9, 7, 10, 6, 10, 5, 10, 10, 3, 1, 1, 2, 3, 2, 2, 9],
@@ -93,7 +93,7 @@ def test_all_recorded_episodes_come_out_as_recorded(task, quality):
 
 
 def test_observation_is_own_cell_then_other_agents_then_landmarks_counted_from_one():
-    env, frame = placed("cn-2", [[0, 2], [4, 5]], [[3, 0], [5, 1]])
+    _, frame = placed("cn-2", [[0, 2], [4, 5]], [[3, 0], [5, 1]])
     np.testing.assert_array_equal(frame.obs[0, 0], [1, 3, 5, 6, 4, 1, 6, 2])
     np.testing.assert_array_equal(frame.obs[0, 1], [5, 6, 1, 3, 4, 1, 6, 2])
     np.testing.assert_array_equal(frame.state[0], [1, 3, 5, 6, 4, 1, 6, 2])
@@ -117,7 +117,7 @@ def test_known_names_are_those_of_2_to_15_agents():
 
 def test_what_is_out_of_sight_shows_zeros():
     # Sight 2: agent 1 at (0, 0) sees the landmark at (2, 2), not agent 2 at (2, 3).
-    env, frame = placed("cn-2", [[0, 0], [2, 3]], [[2, 2], [5, 5]], sight=2)
+    _, frame = placed("cn-2", [[0, 0], [2, 3]], [[2, 2], [5, 5]], sight=2)
     np.testing.assert_array_equal(frame.obs[0, 0], [1, 1, 0, 0, 3, 3, 0, 0])
     np.testing.assert_array_equal(frame.obs[0, 1], [3, 4, 0, 0, 3, 3, 0, 0])
 
@@ -161,7 +161,7 @@ def test_the_team_needs_a_landmark_of_its_own_for_every_agent(reach, expected):
 
 def test_reach_is_two_cells_in_both_directions_and_is_not_remembered():
     # Agent 2 is in reach of (5, 5) from the start. Agent 1 at (0, 4) is in reach of (0, 1) only
-    # after two steps west; agent 2 has left by then.
+    # after a step west, by which time agent 2 has left.
     env, _ = placed("cn-2", [[0, 4], [3, 3]], [[0, 1], [5, 5]])
     _, outcome = env.step(np.array([[NONE, WEST]]))
     assert not outcome.won[0]
@@ -186,7 +186,7 @@ def test_a_copy_that_has_ended_stays_as_it_is_while_others_go_on():
         np.array([[[1, 1], [5, 4]], [[5, 5], [5, 0]]]),
     )
     first = env.step(np.array([[EAST, NONE], [SOUTH, NONE]]))[1]
-    frame, second = env.step(np.array([[EAST, NONE], [SOUTH, NONE]]))
+    _, second = env.step(np.array([[EAST, NONE], [SOUTH, NONE]]))
     assert first.terminated.tolist() == [True, False]
     assert second.terminated.tolist() == [False, False]
     assert second.reward.tolist() == [0, 0]

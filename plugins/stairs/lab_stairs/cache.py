@@ -37,7 +37,10 @@ def ensure(recipe: Recipe, progress: Progress) -> Path:
         except OSError as error:
             text = f"cannot make {file.parent}: {error.strerror}; set LABRUN_HOME"
             raise LabError(text) from error
-        with _locked(file.parent, waiting=lambda: progress("another process makes it", 0, recipe.num_episodes)):
+        with _locked(
+            file.parent,
+            waiting=lambda: progress("another process makes it", 0, recipe.num_episodes),
+        ):
             if not file.exists():
                 _make(recipe, file, progress)
     return file

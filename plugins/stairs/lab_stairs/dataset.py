@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labrun.errors import LabError, PreemptedError
@@ -43,7 +43,10 @@ class OfflineDataset:
         simulator that is not installed, and files that are missing or don't fit their task.
         """
         layouts, tasks = self.layouts(), self.tasks
+        _check_distinct("train_tasks", tasks.train)
+        _check_distinct("test_tasks", tasks.test)
         check_one_network(list(layouts.values()))
+        sources = {task: self._describe(task, layouts[task]) for task in tasks.train}
         self._check_simulators(layouts)
         unseen = [task for task in tasks.test if task not in tasks.train]
         facts: dict[str, object] = {
@@ -51,7 +54,7 @@ class OfflineDataset:
             "test": ", ".join(tasks.test),
             "unseen": ", ".join(unseen) or "none",
         }
-        return facts | {task: self._describe(task, layouts[task]) for task in tasks.train}
+        return facts | sources
 
     def load(self, ctx: "RunContext | None" = None) -> OfflineData:
         """Every training task's episodes; generates those that are not there yet.
@@ -131,6 +134,12 @@ class OfflineDataset:
         if self.config.path:
             return published.select(self.config, task, layout).fingerprint()
         return self._recipe(task).facts()
+
+
+def _check_distinct(key: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise LabError(f"dataset.{key} names {name!r} twice")
 
 
 def _statistics(part: Part) -> str:

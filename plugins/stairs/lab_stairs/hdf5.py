@@ -1,6 +1,7 @@
 """Reader of offline data in the published HDF5 layout (see `hdf5_probe`)."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,7 @@ def _rows_by_part(parts: Sequence[Part], index: np.ndarray | None) -> list[np.nd
     """The chosen episodes of each part, numbered within it."""
     bounds = np.cumsum([0, *(part.num_episodes for part in parts)])
     chosen = np.arange(bounds[-1]) if index is None else index
-    return [
-        chosen[(chosen >= low) & (chosen < high)] - low
-        for low, high in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    return [chosen[(chosen >= low) & (chosen < high)] - low for low, high in pairwise(bounds)]
 
 
 def _filled(part: Part, rows: np.ndarray) -> np.ndarray:

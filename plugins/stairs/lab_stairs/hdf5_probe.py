@@ -125,10 +125,15 @@ def opened(file: Path) -> Iterator[h5py.File]:
         yield stored
 
 
-def _shape(stored: h5py.File, key: str, rank: int, file: Path) -> tuple[int, ...]:
-    if key not in stored or not isinstance(stored[key], h5py.Dataset):
+def _values(stored: h5py.File, key: str, file: Path) -> h5py.Dataset:
+    found = stored.get(key)
+    if not isinstance(found, h5py.Dataset):
         raise LabError(f"{file} has no key {key!r}; it has: {', '.join(stored) or 'none'}")
-    shape = tuple(stored[key].shape)
+    return found
+
+
+def _shape(stored: h5py.File, key: str, rank: int, file: Path) -> tuple[int, ...]:
+    shape = _values(stored, key, file).shape
     if len(shape) != rank:
         raise LabError(f"{file}: {key} has {len(shape)} axes {shape}, expected {rank}")
     return shape
@@ -147,10 +152,10 @@ def _check_shape(
 
 
 def _check_types(file: Path, stored: h5py.File, layout: Layout) -> None:
-    kind = stored["actions"].dtype.kind
-    if (kind == "f") != layout.continuous:
+    dtype = _values(stored, "actions", file).dtype
+    if (dtype.kind == "f") != layout.continuous:
         wanted = "floating-point numbers" if layout.continuous else "integers"
-        raise LabError(f"{file}: actions holds {stored['actions'].dtype}, expected {wanted}")
+        raise LabError(f"{file}: actions holds {dtype}, expected {wanted}")
 
 
 def _check_attributes(file: Path, attributes: Mapping[str, Any], layout: Layout) -> None:

@@ -25,6 +25,30 @@ def lab_plugin() -> PluginInfo:
                 "trainer:StairsTrainer",
                 "transformer with spatial and temporal hierarchies; TD and behaviour cloning",
             ),
+            _trainer(
+                "bc",
+                "baselines.config:BCConfig",
+                "baselines.trainers:BCTrainer",
+                "behaviour cloning: BC-t, or BC-r with the return to go",
+            ),
+            _trainer(
+                "updet",
+                "baselines.config:UPDeTConfig",
+                "baselines.trainers:UPDeTTrainer",
+                "UPDeT with a conservative term; values summed or mixed",
+            ),
+            _trainer(
+                "odis",
+                "baselines.config:ODISConfig",
+                "baselines.trainers:ODISTrainer",
+                "skill discovery, then a policy over skills",
+            ),
+            _trainer(
+                "hissd",
+                "baselines.config:HiSSDConfig",
+                "baselines.trainers:HiSSDTrainer",
+                "common skills from a planner, task-specific ones by contrast",
+            ),
             Component(
                 kind="dataset",
                 name="offline",

@@ -122,7 +122,7 @@ def _finished(image: Image.Image, caption: str) -> np.ndarray:
     """The picture at its size, below its caption."""
     width, height = image.width // SMOOTH, image.height // SMOOTH
     whole = Image.new("RGB", (width, height + CAPTION), PAPER)
-    whole.paste(image.resize((width, height), Image.Resampling.LANCZOS), (0, CAPTION))
+    whole.paste(image.resize((width, height), Image.Resampling.BOX), (0, CAPTION))
     font = ImageFont.load_default(size=CAPTION * 0.6)
     ImageDraw.Draw(whole).text((GAP, CAPTION / 2), caption, fill=INK, font=font, anchor="lm")
     return np.asarray(whole)

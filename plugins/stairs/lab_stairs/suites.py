@@ -43,7 +43,7 @@ SUITES = {
     "battle-stalker-zealot": _suite(*STALKER_ZEALOT, prefix="battle-"),
     "spread": _suite("2 4", "2 3 4 5", prefix="spread-"),
     "tag": _suite("2v1 4v2", "2v1 3v1 4v2 5v2", prefix="tag-"),
-    "mamujoco": _suite("2x3 6x1", "2x3 3x2 6x1", prefix="halfcheetah-"),
+    "mamujoco": _suite("2x3 6x1", "2x3 3x2 6x1 2x3-off3 6x1-off3", prefix="halfcheetah-"),
     "smac-marine-hard": _suite(*MARINE_HARD),
     "smac-marine-easy": _suite(*MARINE_EASY),
     "smac-stalker-zealot": _suite(*STALKER_ZEALOT),

@@ -1,5 +1,6 @@
 """BC-t and BC-r as learners (LAMDA-RL/ODIS, bc_learner.py, bc_agent.py, bcr_agent.py)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +40,7 @@ class BCLearner:
             learning_rate=config.learning_rate,
             max_grad_norm=config.max_grad_norm,
         )
-        self.best_return = 0.0
+        self.best_return = -math.inf
 
     def update(self, batch: Batch) -> dict[str, float]:
         task = batch.layout.task
@@ -69,7 +70,9 @@ class BCLearner:
     def target_return(self) -> float:
         """What a BC-r policy asks for."""
         given = self.config.target_return
-        return self.best_return if given is None else given
+        if given is None:
+            return 0.0 if math.isinf(self.best_return) else self.best_return
+        return given
 
     def policy(self) -> Policy:
         network = (

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Optimization:
-    """An optimizer whose gradient may gather over several batches.
+    """Adam whose gradient may gather over several batches; any decay is decoupled (AdamW).
 
     Parameters that no loss has reached since the last step are left alone by it.
     """

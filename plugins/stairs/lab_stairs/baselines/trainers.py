@@ -13,6 +13,7 @@ from lab_stairs.baselines.config import (
     UPDeTConfig,
     discovery_updates,
 )
+from lab_stairs.config import MixerConfig
 from lab_stairs.dataset import OfflineDataset
 from lab_stairs.layouts import Layout
 
@@ -70,6 +71,11 @@ class UPDeTTrainer:
         self.config = config
 
     def preflight(self, dataset: Dataset) -> dict[str, object]:
+        if self.config.mixing == "sum" and self.config.mixer != MixerConfig():
+            raise LabError(
+                "trainer.mixer is set, but trainer.mixing=sum has no mixer; set "
+                "trainer.mixing=attention or leave it out"
+            )
         return _preflight(self.config, dataset, method="UPDeT")
 
     def fit(self, ctx: "RunContext", data: "OfflineData") -> TrainResult:

@@ -1,7 +1,9 @@
 """A scripted team for simple_spread: every agent takes a landmark of its own and stops on it."""
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
+from lab_stairs.behaviours.noise import noisy
 from lab_stairs.environments.interface import Actor, Frame, VectorEnv
 from lab_stairs.layouts import Layout
 
@@ -16,14 +18,14 @@ PUSH_REACH = 0.2
 
 def start(env: VectorEnv, *, epsilon: float, rng: np.random.Generator) -> Actor:
     """A team whose agents act at random with probability `epsilon`, each on its own."""
-    return SpreadActor(env.layout, epsilon, rng)
+    return noisy(Team(env.layout), epsilon=epsilon, rng=rng)
 
 
-class SpreadActor:
+class Team:
     """Assigns the landmarks once, at its first frame, so that the sum of distances is smallest."""
 
-    def __init__(self, layout: Layout, epsilon: float, rng: np.random.Generator) -> None:
-        self.layout, self.epsilon, self.rng = layout, epsilon, rng
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
         self.goals: np.ndarray | None = None
 
     def __call__(self, frame: Frame, live: np.ndarray) -> np.ndarray:
@@ -31,8 +33,7 @@ class SpreadActor:
         if self.goals is None:
             self.goals = assignment(agents[..., :2], landmarks)
         targets = np.take_along_axis(landmarks, self.goals[..., None], axis=1)
-        wanted = steer(targets - agents[..., :2], agents[..., 2:], dead_zone=PUSH_REACH / 2)
-        return explored(wanted, self.epsilon, self.rng, self.layout.num_actions)
+        return steer(targets - agents[..., :2], agents[..., 2:], dead_zone=PUSH_REACH / 2)
 
 
 def state_entities(layout: Layout, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -46,8 +47,6 @@ def state_entities(layout: Layout, state: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def assignment(agents: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """[E, n] landmark of each agent: the pairing [n, 2] to [n, 2] of least total distance."""
-    from scipy.optimize import linear_sum_assignment
-
     distances = np.linalg.norm(agents[:, :, None] - landmarks[:, None], axis=-1)
     return np.array([linear_sum_assignment(costs)[1] for costs in distances])
 
@@ -63,11 +62,3 @@ def steer(error: np.ndarray, velocity: np.ndarray, *, dead_zone: float) -> np.nd
     along = np.take_along_axis(left, axis[..., None], axis=-1)[..., 0]
     push = 1 + 2 * axis + (along > 0)
     return np.where(np.abs(along) > dead_zone, push, 0)
-
-
-def explored(
-    wanted: np.ndarray, epsilon: float, rng: np.random.Generator, num_actions: int
-) -> np.ndarray:
-    """`wanted`, with each action replaced by a uniformly random one with probability `epsilon`."""
-    random = rng.integers(num_actions, size=wanted.shape)
-    return np.where(rng.random(wanted.shape) < epsilon, random, wanted)

@@ -1,10 +1,11 @@
 """A scripted pack for simple_tag: predators share the prey out and run to where it will be."""
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
-from lab_stairs.behaviours.spread import explored, state_entities, steer
+from lab_stairs.behaviours.noise import noisy
+from lab_stairs.behaviours.spread import state_entities, steer
 from lab_stairs.environments.interface import Actor, Frame, VectorEnv
-from lab_stairs.layouts import Layout
 
 TIERS = {"expert": 0.0, "medium": 0.4}
 """Share of random actions of each tier."""
@@ -14,30 +15,22 @@ LEAD = 0.3
 
 def start(env: VectorEnv, *, epsilon: float, rng: np.random.Generator) -> Actor:
     """A pack whose predators act at random with probability `epsilon`, each on its own."""
-    return TagActor(env.layout, epsilon, rng)
+    layout = env.layout
 
-
-class TagActor:
-    """Shares the prey out anew at every step."""
-
-    def __init__(self, layout: Layout, epsilon: float, rng: np.random.Generator) -> None:
-        self.layout, self.epsilon, self.rng = layout, epsilon, rng
-
-    def __call__(self, frame: Frame, live: np.ndarray) -> np.ndarray:
-        predators, prey = state_entities(self.layout, frame.state)
+    def hunt(frame: Frame, live: np.ndarray) -> np.ndarray:
+        predators, prey = state_entities(layout, frame.state)
         place, velocity = predators[..., :2], predators[..., 2:4]
         chosen = shared_out(place, prey[..., :2])
         meeting = prey[..., :2] + LEAD * prey[..., 2:]
         targets = np.take_along_axis(meeting, chosen[..., None], axis=1)
-        wanted = steer(targets - place, velocity, dead_zone=0.0)
-        return explored(wanted, self.epsilon, self.rng, self.layout.num_actions)
+        return steer(targets - place, velocity, dead_zone=0.0)
+
+    return noisy(hunt, epsilon=epsilon, rng=rng)
 
 
 def shared_out(predators: np.ndarray, prey: np.ndarray) -> np.ndarray:
-    """[E, P] prey of each predator: of least total distance, among those that give each prey as
-    many hunters as every other, or one more."""
-    from scipy.optimize import linear_sum_assignment
-
+    """[E, P] prey of each predator: of least total distance, with at most P / Q hunters, rounded
+    up, for each prey."""
     num_predators, num_prey = predators.shape[1], prey.shape[1]
     distances = np.linalg.norm(predators[:, :, None] - prey[:, None], axis=-1)
     rounds = -(-num_predators // num_prey)

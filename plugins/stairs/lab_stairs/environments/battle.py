@@ -98,12 +98,14 @@ class BattleEnv:
         x = np.concatenate([agents[..., 0] - SPAWN_X, enemies[..., 0] + SPAWN_X], axis=1)
         return self.place(x, np.concatenate([agents[..., 1], enemies[..., 1]], axis=1))
 
-    def place(self, x: np.ndarray, y: np.ndarray) -> Frame:
-        """Begin battles with unhurt units at positions [E, N], in cells from the centre."""
+    def place(self, x: np.ndarray, y: np.ndarray, health: np.ndarray | None = None) -> Frame:
+        """Begin battles with units at positions [E, N], in cells from the field's centre; unhurt
+        where no health is given."""
+        points = self.health if health is None else health.astype(np.float32)
         self.armies = Armies(
             x=np.array(x, np.float32),
             y=np.array(y, np.float32),
-            health=np.tile(self.health, (self.num_envs, 1)),
+            health=np.array(np.broadcast_to(points, x.shape)),
             shield=np.tile(self.shield, (self.num_envs, 1)),
             cooldown=np.zeros(x.shape, np.float32),
         )

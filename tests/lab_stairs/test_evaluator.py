@@ -1,0 +1,72 @@
+"""Scores by rollout, on a small real task."""
+
+from types import SimpleNamespace
+
+import numpy as np
+from lab_stairs.environments.interface import Frame
+from lab_stairs.evaluator import RolloutEvaluator, means
+from lab_stairs.evaluator_config import RolloutConfig
+from lab_stairs.offline_data import OfflineData
+from labrun import Score
+
+
+class Still:
+    """Agents that never move."""
+
+    def start(self, layout, num_envs):
+        def act(frame: Frame, live: np.ndarray) -> np.ndarray:
+            stay = np.zeros((num_envs, layout.num_agents), np.int64)
+            allowed = np.take_along_axis(frame.avail_actions, stay[..., None], -1)[..., 0]
+            return np.where(allowed, stay, frame.avail_actions.argmax(-1))
+
+        return act
+
+
+def context(seed: int = 0):
+    """What the evaluator asks of a run's context."""
+    return SimpleNamespace(
+        step=0,
+        derive_seed=lambda *names: abs(hash((seed, *names))) % 2**31,
+        heartbeat=lambda: None,
+    )
+
+
+DATA = OfflineData({}, train_tasks=("cn-2",), test_tasks=("cn-2", "cn-3"))
+
+
+def scores(episodes: int, num_envs: int = 8) -> dict[tuple[str, str], Score]:
+    config = RolloutConfig(episodes=episodes, num_envs=num_envs, figures=False)
+    found = RolloutEvaluator(config).evaluate(context(), Still(), DATA)
+    return {(s.task, s.metric): s for s in found}
+
+
+def test_every_test_task_is_scored_with_one_item_per_episode():
+    found = scores(12)
+    for task in ("cn-2", "cn-3"):
+        won, returns = found[task, "win_rate"], found[task, "return"]
+        assert won.n == len(won.items) == 12
+        assert won.value == np.mean(won.items)
+        # the grid task rewards success by 1 and nothing else
+        assert won.items == returns.items
+        lengths = np.array(found[task, "episode_length"].items)
+        assert (lengths[np.array(won.items) == 0] == 50).all()
+
+
+def test_seen_and_unseen_are_means_over_their_tasks():
+    found = scores(6)
+    assert found["seen", "win_rate"].value == found["cn-2", "win_rate"].value
+    assert found["unseen", "win_rate"].value == found["cn-3", "win_rate"].value
+
+
+def test_means_leave_out_what_has_a_scale_of_its_own():
+    made = means("seen", [Score("a", "win_rate", 0.5, 4), Score("b", "win_rate", 1.0, 4)])
+    assert made == [Score("seen", "win_rate", 0.75, 2, (0.5, 1.0))]
+    assert means("seen", [Score("a", "return", 0.5, 4)]) == []
+
+
+def test_an_evaluation_can_be_repeated():
+    assert scores(6) == scores(6)
+
+
+def test_without_episodes_nothing_is_played():
+    assert scores(0) == {}
