@@ -42,7 +42,7 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 
 $(VENV)/.installed-test: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	$(PIP) install $(TORCH)
-	$(PIP) install -e '.[test]' -c $(CONSTRAINTS)
+	$(PIP) install -e '.[test,marl]' -c $(CONSTRAINTS)
 	@touch $@ $(VENV)/.installed
 
 clean:

@@ -98,7 +98,7 @@ def documented_metrics() -> set[str]:
 
 def names_in(path: str, pattern: str) -> set[str]:
     """Literal metric names that a module's source gives to the run."""
-    return set(re.findall(pattern, (ROOT / path).read_text()))
+    return set(re.findall(pattern, (ROOT / path).read_text(), flags=re.M))
 
 
 def test_grpo_metrics_are_documented():
@@ -147,6 +147,21 @@ def test_warm_start_metrics_are_documented():
     logged = names_in(source, r'"(train/\w+)"')
     validated = {f"validation/{name}" for name in ("pass_rate", "epistemic_words")}
     assert logged | validated <= documented_metrics()
+
+
+def test_offline_metrics_are_documented():
+    from lab_stairs.evaluator import METRICS
+
+    learners = [*ROOT.glob("plugins/stairs/lab_stairs/*.py")]
+    learners += ROOT.glob("plugins/stairs/lab_stairs/baselines/*.py")
+    sources = [str(path.relative_to(ROOT)) for path in learners if "update(" in path.read_text()]
+    logged = {
+        n
+        for source in sources
+        for n in names_in(source, r'^ +"(\w+)": [\w.]+(?:\.item\(\)|norm),$')
+    }
+    assert {"td_loss", "bc_loss", "conservative_loss", "contrast_loss"} <= logged
+    assert logged | set(METRICS) <= documented_metrics()
 
 
 def example_files() -> dict[str, str]:

@@ -15,7 +15,7 @@ from lab_stairs.generate import Recipe, batches, generate
 from lab_stairs.tiers import Stage, stages
 from labrun.errors import LabError
 
-ACTIONS_OF_VERSION_1 = "3e4f"
+ACTIONS_OF_VERSION_1 = "219e91d2134c"
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -142,6 +142,21 @@ def test_data_of_version_1_have_not_changed():
     made = generate(Recipe("cn-3", "medium-replay", 40, 0), quiet)
     digest = hashlib.sha256(made.episodes.actions.astype("<i8").tobytes()).hexdigest()
     assert digest[:12] == ACTIONS_OF_VERSION_1
+
+
+def test_robots_are_played_by_policies_that_were_searched_for(monkeypatch):
+    pytest.importorskip("mujoco")
+    monkeypatch.setattr(tiers, "SEARCH_ITERATIONS", 1)
+    seen = []
+    recipe = Recipe("halfcheetah-2x3", "medium-replay", 10, 0)
+    made = generate(recipe, lambda *state: seen.append(state))
+    assert ("policies of halfcheetah-2x3", 1, 1) in seen
+    assert made.episodes.truncated[:, 199].all()
+    assert (np.abs(made.episodes.actions) <= 1).all()
+    # The one policy found is all zeros; the first episode is random, the last has its noise alone.
+    spread = made.episodes.actions[:, :200].std((1, 2, 3))
+    assert spread[0] == pytest.approx(1 / np.sqrt(3), abs=0.03)
+    assert spread[-1] == pytest.approx(0.1, abs=0.01)
 
 
 @pytest.mark.usefixtures("home")

@@ -14,19 +14,6 @@ from lab_stairs.objectives import UNAVAILABLE
 from lab_stairs.tokens import entity_features
 
 
-class NetworkPolicy:
-    """argmax over available actions of Q_i, histories carried along each episode."""
-
-    def __init__(self, network: StairsNetwork, config: NetworkConfig) -> None:
-        self.network = network
-        self.config = config
-
-    def start(self, layout: Layout, num_envs: int) -> Actor:
-        check_ids(layout, self.config.id_bits)
-        with torch.no_grad():
-            return Episode(stacked([self.network]), self.config, layout, num_envs).act
-
-
 class Episode:
     """One batch of episodes played by stacked weights (S = 1)."""
 
@@ -50,16 +37,20 @@ class Episode:
 
     @torch.no_grad()
     def act(self, frame: Frame, live: np.ndarray) -> np.ndarray:
-        """Actions [E, n] int64 of every copy; those of ended copies are allowed ones."""
+        """Actions of every copy; those of ended copies are allowed ones."""
         maps: list[Tensor] | None = None if self.watch is None else []
         read = self.read(frame, maps)
         if self.watch is not None and maps is not None:
             self.watch.append(maps)
+        actions, self.last = self.choose(read, frame)
+        return actions.cpu().numpy()
+
+    def choose(self, read: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
+        """Actions [E, n], and the form [E, n, a] in which the next step's tokens hold them."""
         q = q_values(self.weights, self.layout, read)[0]
         available = torch.from_numpy(frame.avail_actions).to(self.device)
         actions = q.masked_fill(~available, UNAVAILABLE).argmax(-1)
-        self.last = torch.nn.functional.one_hot(actions, self.layout.num_actions).float()
-        return actions.cpu().numpy()
+        return actions, torch.nn.functional.one_hot(actions, self.layout.num_actions).float()
 
     def read(self, frame: Frame, maps: list[Tensor] | None = None) -> Tensor:
         """(1, E, n, tokens, d): what the head reads; moves the histories one step on."""
@@ -71,3 +62,31 @@ class Episode:
         )
         self.time += 1
         return out.unflatten(1, (-1, self.layout.num_agents))
+
+
+class MemoryPolicy:
+    """A network that plays, with histories of its own in each batch of episodes."""
+
+    plays: type[Episode]
+
+    def __init__(self, network: StairsNetwork, config: NetworkConfig) -> None:
+        self.network = network
+        self.config = config
+
+    def start(self, layout: Layout, num_envs: int) -> Actor:
+        return self.episode(layout, num_envs).act
+
+    def episode(
+        self, layout: Layout, num_envs: int, *, watch: list[list[Tensor]] | None = None
+    ) -> Episode:
+        """A batch of episodes with the present weights; `watch` as in `Episode`."""
+        check_ids(layout, self.config.id_bits)
+        with torch.no_grad():
+            weights = stacked([self.network])
+        return self.plays(weights, self.config, layout, num_envs, watch=watch)
+
+
+class NetworkPolicy(MemoryPolicy):
+    """argmax over available actions of Q_i, histories carried along each episode."""
+
+    plays = Episode

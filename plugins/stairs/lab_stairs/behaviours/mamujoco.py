@@ -83,7 +83,7 @@ def search(
         returns.append(float(scores.mean()))
         if on_progress:
             on_progress(iteration + 1, iterations, returns[-1])
-    return _chosen(iterates, np.array(returns))
+    return chosen(iterates, np.array(returns))
 
 
 def start(env: VectorEnv, *, found: Found, tier: str, rng: np.random.Generator) -> Actor:
@@ -160,7 +160,8 @@ def updated(
     return weights + STEP / (BEST * sigma) * push
 
 
-def _chosen(iterates: list[LinearPolicy], returns: np.ndarray) -> Found:
+def chosen(iterates: list[LinearPolicy], returns: np.ndarray) -> Found:
+    """The iterates that are kept, from the mean return around each."""
     halfway = (returns[0] + returns.max()) / 2
     medium = int(np.argmax(returns >= halfway))
     return Found(iterates[int(returns.argmax())], iterates[medium], returns)

@@ -28,14 +28,25 @@ SOURCE = "git+https://github.com/oxwhirl/smac.git"
 INSTALLER = "infra/install_sc2.sh"
 
 LIMITS = {
-    **{"3m": 60, "4m": 75, "5m": 90, "6m": 100, "7m": 110, "8m": 120, "9m": 120, "10m": 120},
-    **{"11m": 150, "12m": 150, "25m": 150},
-    **{"4m_vs_5m": 60, "5m_vs_6m": 70, "6m_vs_7m": 80, "7m_vs_8m": 90, "8m_vs_9m": 120},
-    **{"9m_vs_10m": 140, "10m_vs_11m": 150, "11m_vs_12m": 160, "10m_vs_12m": 160},
-    **{"13m_vs_15m": 160, "27m_vs_30m": 180},
-    **{"1s3z": 120, "1s4z": 130, "1s5z": 140, "2s3z": 120, "2s4z": 130, "2s5z": 150},
-    **{"3s3z": 140, "3s4z": 140, "3s5z": 150, "4s3z": 150, "4s4z": 150, "4s5z": 160, "4s6z": 170},
-    **{"3s5z_vs_3s6z": 170, "3s6z_vs_3s7z": 180, "4s5z_vs_4s6z": 180, "4s6z_vs_4s7z": 200},
+    name: limit
+    for limit, names in {
+        60: "3m 4m_vs_5m",
+        70: "5m_vs_6m",
+        75: "4m",
+        80: "6m_vs_7m",
+        90: "5m 7m_vs_8m",
+        100: "6m",
+        110: "7m",
+        120: "8m 9m 10m 8m_vs_9m 1s3z 2s3z",
+        130: "1s4z 2s4z",
+        140: "9m_vs_10m 1s5z 3s3z 3s4z",
+        150: "11m 12m 25m 10m_vs_11m 2s5z 3s5z 4s3z 4s4z",
+        160: "11m_vs_12m 10m_vs_12m 13m_vs_15m 4s5z",
+        170: "4s6z 3s5z_vs_3s6z",
+        180: "27m_vs_30m 3s6z_vs_3s7z 4s5z_vs_4s6z",
+        200: "4s6z_vs_4s7z",
+    }.items()
+    for name in names.split()
 }
 """Steps of an episode at most, of every map of marines, or of stalkers and zealots."""
 
@@ -81,6 +92,8 @@ class Game(Protocol):
 
 Launch = Callable[[int], Game]
 """A game that will be started with this seed; nothing runs before its first reset."""
+Begin = Callable[[Game, int], None]
+"""Begins a battle with a seed."""
 
 
 def owns(task: str) -> bool:
@@ -126,25 +139,30 @@ def make(task: str, num_envs: int) -> SerialEnv:
     return battles(layout(task), launch, num_envs)
 
 
-def battles(layout: Layout, launch: Launch, num_envs: int) -> SerialEnv:
+def begin(game: Game, seed: int) -> None:
+    """Next battle; SMAC's starts do not depend on chance, and its game takes no second seed."""
+    game.reset()
+
+
+def battles(layout: Layout, launch: Launch, num_envs: int, *, begin: Begin = begin) -> SerialEnv:
     """Copies of a game. Raises LabError where the game's sizes are not the layout's."""
     probe = launch(0)
     check_sizes(layout, probe.get_env_info())
     probe.close()
-    return SerialEnv(layout, [Battle(layout, launch) for _ in range(num_envs)])
+    return SerialEnv(layout, [Battle(layout, launch, begin) for _ in range(num_envs)])
 
 
 class Battle:
     """One copy of a game that was launched with `continuing_episode`: it then says whether an
     episode was cut off at its limit, and does nothing else differently."""
 
-    def __init__(self, layout: Layout, launch: Launch) -> None:
-        self.layout, self.launch = layout, launch
+    def __init__(self, layout: Layout, launch: Launch, begin: Begin) -> None:
+        self.layout, self.launch, self.begin = layout, launch, begin
         self.game: Game | None = None
 
     def reset(self, seed: int) -> View:
         self.game = self.game or self.launch(seed)
-        self.game.reset()
+        self.begin(self.game, seed)
         return self._view(self.game)
 
     def step(self, actions: np.ndarray) -> tuple[View, Result]:
@@ -190,22 +208,24 @@ def load(module: str, source: str) -> Any:
     name = module.partition(".")[0]
     spec = find_spec(name)
     if spec is None:
-        raise LabError(f"package {name} is not installed; run: pip install {source} ({INSTALLER})")
+        raise LabError(f"{name} is not installed; run {INSTALLER}, or pip install {source}")
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
     if not any((folder / "env").is_dir() for folder in folders):
         raise LabError(
-            f"the installed package {name} is another tool (SMAC3 of the package index, which tunes "
+            f"the installed package {name} is another tool (the package index's SMAC3, which tunes "
             f"hyperparameters); run: pip uninstall {name}, then pip install {source}"
         )
     try:
         return import_module(module)
     except ImportError as error:
-        raise LabError(f"{name} cannot be imported: {error}; install it as {INSTALLER} does") from error
-    except TypeError as error:
-        # What protobuf 4 and later raise for the game's older message classes.
         raise LabError(
-            f"{name} cannot be imported: its protobuf messages are too old for the installed "
-            f"protobuf; set PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python"
+            f"{name} cannot be imported: {error}; install it as {INSTALLER} does"
+        ) from error
+    except TypeError as error:
+        # protobuf 4 and later raise it for message classes that were generated before them.
+        raise LabError(
+            f"{name} cannot be imported: {str(error).splitlines()[0]} Where messages are too "
+            "old for this protobuf, set PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python"
         ) from error
 
 
@@ -214,12 +234,12 @@ def check_game(files: Sequence[str]) -> None:
     folder = Path(os.environ.get("SC2PATH") or "~/StarCraftII").expanduser()
     if not (folder / "Versions").is_dir():
         raise LabError(
-            f"no StarCraft II in {folder}; set SC2PATH to its folder, or install it with {INSTALLER}"
+            f"no StarCraft II in {folder}; set SC2PATH to its folder, or run {INSTALLER}"
         )
     maps = folder / "Maps" / "SMAC_Maps"
     missing = [name for name in files if not (maps / name).is_file()]
     if missing:
-        raise LabError(f"no {', '.join(missing)} in {maps}; install the maps with {INSTALLER}")
+        raise LabError(f"no {', '.join(missing)} in {maps}; {INSTALLER} installs them")
 
 
 def register(found: Map) -> None:
