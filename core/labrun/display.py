@@ -129,7 +129,7 @@ class _Lines:
         self._console, self._period_s = console, period_s
         self._said: dict[str, tuple[float, str, int]] = {}
         self._began = time.monotonic()
-        self._first: dict[str, tuple[float, int]] = {}
+        self._first: dict[str, tuple[float, int, int]] = {}
 
     def show(self, now: _Snapshot) -> None:
         said_at, stage, step = self._said.get(now.run.id, (-1e9, "", -1))
@@ -148,7 +148,10 @@ class _Lines:
     def _eta(self, now: _Snapshot, clock: float) -> str:
         if not now.total or not 0 < now.step < now.total:
             return ""
-        began, first = self._first.setdefault(now.run.id, (clock, now.step))
+        began, first, total = self._first.get(now.run.id, (clock, now.step, now.total))
+        if now.step < first or now.total != total:  # another stage counts anew
+            began, first = clock, now.step
+        self._first[now.run.id] = (began, first, now.total)
         if now.step == first:
             return ""
         return f"eta {(clock - began) * (now.total - now.step) / (now.step - first):.0f}s"

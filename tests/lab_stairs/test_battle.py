@@ -318,9 +318,13 @@ def test_a_lost_battle_and_one_without_survivors_end_and_are_not_won():
 
 def test_a_battle_is_cut_off_at_its_limit():
     env = duel(5.5, health=1000)
-    outcomes = [step(env, STOP, 0, 0)[1] for _ in range(60)]
-    assert [bool(outcome.truncated[0]) for outcome in outcomes] == [False] * 59 + [True]
-    assert not any(outcome.terminated[0] for outcome in outcomes)
+    start = env.armies.x, env.armies.y, env.armies.health
+    x, y, health = (values.copy() for values in start)
+    for _ in range(2):
+        outcomes = [step(env, STOP, 0, 0)[1] for _ in range(60)]
+        assert [bool(outcome.truncated[0]) for outcome in outcomes] == [False] * 59 + [True]
+        assert not any(outcome.terminated[0] for outcome in outcomes)
+        env.place(x, y, health)
 
 
 def test_units_that_stand_too_near_are_pushed_apart_but_not_by_the_dead():

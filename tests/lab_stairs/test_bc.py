@@ -222,7 +222,8 @@ def test_one_step_applies_the_sum_of_the_gathered_gradients_clipped():
     made = Optimization([x], learning_rate=0.1, max_grad_norm=1.0)
     made.gather(3 * x[0], task="a")
     made.gather(4 * x[1], task="a")
-    assert x.grad is not None and x.grad.tolist() == [3, 4]
+    assert x.grad is not None
+    assert x.grad.tolist() == [3, 4]
     assert made.step(task="a") == 5.0
     # Adam's first step is the rate in each direction, whatever the clipped gradient's length.
     torch.testing.assert_close(x.detach(), tensor([-0.1, -0.1]))

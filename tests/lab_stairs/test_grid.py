@@ -173,9 +173,11 @@ def test_reach_is_two_cells_in_both_directions_and_is_not_remembered():
 
 def test_an_episode_is_cut_off_at_its_limit_without_being_over():
     env, _ = placed("cn-2", [[0, 0], [0, 1]], [[5, 5], [5, 0]])
-    outcomes = [env.step(np.array([[NONE, NONE]]))[1] for _ in range(50)]
-    assert [bool(outcome.truncated[0]) for outcome in outcomes] == [False] * 49 + [True]
-    assert not any(outcome.terminated[0] or outcome.reward[0] for outcome in outcomes)
+    for _ in range(2):
+        outcomes = [env.step(np.array([[NONE, NONE]]))[1] for _ in range(50)]
+        assert [bool(outcome.truncated[0]) for outcome in outcomes] == [False] * 49 + [True]
+        assert not any(outcome.terminated[0] or outcome.reward[0] for outcome in outcomes)
+        env.place(env.agents, env.landmarks)
 
 
 def test_a_copy_that_has_ended_stays_as_it_is_while_others_go_on():

@@ -123,9 +123,11 @@ def test_the_planners_gradient_waits_for_the_next_task_or_the_end_of_the_round()
     first = made.network.predictor.own.weight
     before = first.detach().clone()
     made.update(wave_batch(MARINES, [3]))
-    assert torch.equal(first, before) and first.grad is not None
+    assert torch.equal(first, before)
+    assert first.grad is not None
     made.update(wave_batch(OTHER, [2]))
-    assert not torch.equal(first, before) and first.grad is None
+    assert not torch.equal(first, before)
+    assert first.grad is None
 
 
 def test_nets_for_the_planned_value_are_never_trained():
@@ -140,7 +142,8 @@ def test_targets_are_copied_after_the_given_number_of_updates():
     online, target = (net.value.head[0].weight for net in (made.online, made.target))
     start = target.clone()
     made.update(wave_batch(MARINES, [3]))
-    assert torch.equal(target, start) and not torch.equal(online, start)
+    assert torch.equal(target, start)
+    assert not torch.equal(online, start)
     made.update(wave_batch(MARINES, [3]))
     assert torch.equal(target, online)
 

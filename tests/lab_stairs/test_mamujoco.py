@@ -153,7 +153,7 @@ def test_pettingzoos_own_test_passes():
 def test_the_update_weighs_the_best_directions_by_their_difference(monkeypatch):
     monkeypatch.setattr(behaviour, "BEST", 2)
     directions = np.arange(1.0, 4.0).reshape(3, 1, 1, 1)
-    forwards, backwards = np.array([3.0, 0.0, 1.0]), np.array([1.0, 0.5, 5.0])
+    forwards, backwards = np.array([3.0, 2.0, 1.0]), np.array([1.0, 0.5, 5.0])
     # best: direction 3 (max 5) and direction 1 (max 3); returns 1, 3, 5, 1 have std sqrt(2.75);
     # (1 - 5) * 3 + (3 - 1) * 1 = -10, times 0.02 / (2 sqrt(2.75))
     weights = behaviour.updated(np.ones((1, 1, 1)), directions, forwards, backwards)
@@ -198,6 +198,16 @@ def test_a_search_repeats_with_its_seed_and_reports_each_iteration(short):
     assert not np.array_equal(first.returns, other.returns)
     assert [(made, total) for made, total, _ in told] == [(1, 3), (2, 3), (3, 3)]
     assert [mean for _, _, mean in told] == first.returns.tolist()
+
+
+def test_a_search_climbs_a_hill_whose_top_is_known(monkeypatch):
+    def height(env, weights, moments, *, seed):
+        return -np.square(weights[:, 0, 0, :2] - [0.3, -0.2]).sum(-1)
+
+    monkeypatch.setattr(behaviour, "rollouts", height)
+    found = behaviour.search("halfcheetah-2x3", seed=0, iterations=100)
+    assert found.returns[0] < -0.1
+    np.testing.assert_allclose(found.expert.weights[0, 0, :2], [0.3, -0.2], atol=0.05)
 
 
 def test_rollouts_play_each_weight_in_a_copy_of_its_own(short):

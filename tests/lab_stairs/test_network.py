@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from lab_stairs.blocks import block, stacked
+from lab_stairs.blocks import Dropped, block, stacked
 from lab_stairs.config import NetworkConfig
 from lab_stairs.network import (
     StairsNetwork,
@@ -135,20 +135,20 @@ def test_a_dropped_token_attends_to_all_tokens_alike():
     net = network(layout, heads=2)
     weights = stacked([net])
     x = torch.randn(1, 1, 6, 8)
-    bias = torch.zeros(1, 6, 6)
-    bias[:, 1] = bias[:, :, 1] = -1e9
+    kept = torch.ones(1, 6, dtype=torch.bool)
+    kept[0, 1] = False
     maps: list[torch.Tensor] = []
-    block(weights, "low", x, bias, heads=2, histories=2, maps=maps)
+    block(weights, "low", x, Dropped.of(kept), heads=2, histories=2, maps=maps)
     torch.testing.assert_close(maps[0][0, 0, :, 1], torch.full((2, 6), 1 / 6))
     assert maps[0][0, 0, 0, 0, 1].item() == 0
 
 
-def by_hand(net, x, bias=None):
-    """Functions L and H of the network on tokens x."""
+def by_hand(net):
+    """Functions L and H of the network."""
     weights = stacked([net])
 
     def apply(name):
-        return lambda y: block(weights, name, y, bias, heads=net.config.heads, histories=2)
+        return lambda y: block(weights, name, y, None, heads=net.config.heads, histories=2)
 
     return apply("low"), apply("high")
 
@@ -171,7 +171,7 @@ def test_recursion_applies_the_blocks_in_the_order_of_its_schedule(schedule):
     zero = torch.zeros(1, 2, 8)
     high0 = net.gru(zero[0], zero[0])[None]
     x = torch.cat([tokens, zero[:, :, None], high0[:, :, None]], 2)
-    low, high = by_hand(net, x)
+    low, high = by_hand(net)
     z = low(x)
     if schedule == "published":
         out = high(low(z + x))
@@ -191,7 +191,7 @@ def test_more_cycles_apply_the_blocks_more_often():
     zero = torch.zeros(1, 2, 8)
     high0 = net.gru(zero[0], zero[0])[None]
     x = torch.cat([tokens, zero[:, :, None], high0[:, :, None]], 2)
-    low, high = by_hand(net, x)
+    low, high = by_hand(net)
     z = low(low(x) + x)  # steps 1 and 2; H follows the second (2 mod h_cycles = 0)
     h = high(z)
     z = low(z + h + x)  # step 3 is the last without gradient
@@ -214,7 +214,7 @@ def test_one_step_gradient_passes_through_the_last_step_alone():
     zero = torch.zeros(1, 2, 8)
     high0 = one.gru(zero[0], zero[0])[None]
     x = torch.cat([tokens, zero[:, :, None], high0[:, :, None]], 2)
-    low, high = by_hand(one, x)
+    low, high = by_hand(one)
     one.zero_grad()
     out = high(low(low(x).detach() + x))
     (out @ stacked([one])["readout.weight"][:, None])[:, :, 3].sum().backward()

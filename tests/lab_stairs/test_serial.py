@@ -93,13 +93,13 @@ def test_an_episode_is_cut_off_at_the_limit_unless_it_ends_there():
     assert not env.live.any()
 
 
-def test_a_reset_brings_ended_copies_back():
-    env = env_of(1)
-    env.reset(0)
-    env.step(STAY)
-    env.reset(0)
-    assert env.live.all()
-    assert env.step(STAY)[1].reward.tolist() == [1]
+def test_a_reset_brings_ended_copies_back_for_a_whole_episode():
+    env = env_of(1, 9)
+    for _ in range(2):
+        env.reset(0)
+        outcomes = [env.step(STAY)[1] for _ in range(3)]
+        assert [o.reward.tolist() for o in outcomes] == [[1, 1], [0, 2], [0, 3]]
+        assert [o.truncated[1] for o in outcomes] == [False, False, True]
 
 
 def test_frames_have_the_types_of_the_interface():

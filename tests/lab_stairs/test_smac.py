@@ -169,10 +169,23 @@ def test_a_game_is_launched_once_with_the_first_seed_and_the_probe_is_closed():
     assert [(game.seed, game.battles) for game in games[1:]] == [(seed, 2) for seed in seeds]
 
 
+def test_the_games_of_dropped_copies_are_closed():
+    env, games = played(num_envs=2)
+    env.reset(0)
+    assert [game.closed for game in games[1:]] == [False, False]
+    del env
+    assert [game.closed for game in games[1:]] == [True, True]
+
+
 def test_a_game_of_other_sizes_is_refused_with_both_numbers():
     info = {**dict(zip(SIZES, RECORDED["3m"], strict=True)), "obs_shape": 33, "n_actions": 10}
     with pytest.raises(LabError, match="obs_shape 33 against 30, n_actions 10 against 9"):
         smac.check_sizes(smac.layout("3m"), info)
+    # 5m: 4 moves, 5 enemies and 4 allies of 5, own health
+    with pytest.raises(
+        LabError, match=r"'5m': .* obs_shape 30 against 50, .* n_agents 3 against 5"
+    ):
+        smac.battles(smac.layout("5m"), lambda seed: Game("3m", seed, continuing_episode=True), 1)
 
 
 @pytest.fixture

@@ -104,7 +104,8 @@ def test_targets_are_copied_after_the_given_number_of_updates():
     online, target = (net.agents.head.weight for net in (made.online, made.target))
     start = online.detach().clone()
     made.update(batch)
-    assert torch.equal(target, start) and not torch.equal(online, start)
+    assert torch.equal(target, start)
+    assert not torch.equal(online, start)
     made.update(batch)
     assert torch.equal(target, online)
 

@@ -179,3 +179,20 @@ def test_doctor_exits_2_where_a_plugin_is_broken(lab, tmp_path, monkeypatch):
     (line,) = [line for line in checked.stdout.splitlines() if "plugin brittle" in line]
     assert line.startswith("bad")
     assert "No module named 'no_such_module'" in line
+
+
+def test_time_left_starts_anew_where_another_stage_counts_other_steps(monkeypatch):
+    from types import SimpleNamespace
+
+    from labrun.display import _Lines
+
+    lines = _Lines(SimpleNamespace(print=lambda *_, **__: None), period_s=0)
+
+    def left(clock: float, step: int, total: int) -> str:
+        run = SimpleNamespace(id="one")
+        return lines._eta(SimpleNamespace(run=run, step=step, total=total), clock)
+
+    assert left(0, 100, 2000) == ""
+    assert left(10, 1100, 2000) == "eta 9s"
+    assert left(20, 10, 50) == ""  # the data are made, training begins
+    assert left(30, 20, 50) == "eta 30s"

@@ -5,6 +5,7 @@ dimension S and matrices as (S, in, out). S = 1 carries the gradient to the modu
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +13,28 @@ from torch import Tensor, nn
 
 Weights = Mapping[str, Tensor]
 
-DROPPED = -1e9
-"""Attention score of a pair with a dropped token: finite, so that a dropped token, all of whose
-pairs are masked, attends to all tokens alike, as in the published code."""
+
+@dataclass(frozen=True)
+class Dropped:
+    """Token dropout of R rows: nobody attends to a dropped token, and a dropped token attends to
+    all tokens alike, whatever they hold, as in the published code."""
+
+    bias: Tensor
+    """(R, K, K): -inf where the row's token is kept and the column's is dropped, else 0."""
+    kept: Tensor
+    """(R, K): 1 at kept tokens, 0 at dropped ones."""
+
+    @classmethod
+    def of(cls, kept: Tensor) -> "Dropped":
+        """From (R, K) bool."""
+        hidden = kept[:, :, None] & ~kept[:, None]
+        bias = torch.zeros(hidden.shape, device=kept.device).masked_fill_(hidden, -torch.inf)
+        return cls(bias, kept.float())
+
+    def split(self, sizes: Sequence[int]) -> list["Dropped"]:
+        """Consecutive groups of rows."""
+        parts = zip(self.bias.split(list(sizes)), self.kept.split(list(sizes)), strict=True)
+        return [Dropped(bias, kept) for bias, kept in parts]
 
 
 class Block(nn.Module):
@@ -36,16 +56,34 @@ class Block(nn.Module):
 def stacked(networks: Sequence[nn.Module], *, dtype: torch.dtype | None = None) -> Weights:
     """The networks' parameters, each (S, ...); matrices transposed to (S, in, out).
 
-    `dtype` is that of the matrix products alone: layer norms and all sums stay as they are.
+    Each block's attention is folded: scores are q_i . k_j = x_i (Wq Wk^T) x_j, and the output is
+    sum_j p_ij x_j (Wv Wo), so the products of matrices are taken once here (in float64) and tokens
+    are projected two times instead of four. `dtype` is that of the matrix products of tokens alone:
+    layer norms and all sums stay as they are.
     """
     tables = [dict(network.named_parameters()) for network in networks]
     weights = {}
     for name in tables[0]:
         rows = [table[name] for table in tables]
         weight = rows[0][None] if len(rows) == 1 else torch.stack(rows)
-        weight = weight.transpose(1, 2) if weight.dim() == 3 else weight
-        weights[name] = weight if dtype is None or "norm" in name else weight.to(dtype)
-    return weights
+        weights[name] = weight.transpose(1, 2) if weight.dim() == 3 else weight
+    for name in [n for n in weights if n.endswith(".qkv.weight")]:
+        _fold(weights, name.removesuffix(".qkv.weight"))
+    if dtype is None:
+        return weights
+    return {name: w if "norm" in name else w.to(dtype) for name, w in weights.items()}
+
+
+def _fold(weights: dict[str, Tensor], name: str) -> None:
+    """Replace a block's q, k, v and output matrices by Wq Wk^T and Wv Wo of each head."""
+    qkv, out = weights.pop(f"{name}.qkv.weight"), weights[f"{name}.out.weight"]
+    width = qkv.shape[1]
+    q, k, v = (part.unflatten(-1, (-1, width)).double() for part in qkv.chunk(3, -1))
+    o = out.unflatten(1, (-1, width)).double()
+    score = torch.einsum("sihd,sjhd->sihj", q, k).flatten(2)
+    mixed = torch.einsum("sihd,shdo->shio", v, o).flatten(1, 2)
+    weights[f"{name}.score.weight"] = score.to(qkv.dtype)
+    weights[f"{name}.out.weight"] = mixed.to(out.dtype)
 
 
 def linear(weights: Weights, name: str, x: Tensor, *, widen: bool = True) -> Tensor:
@@ -76,7 +114,7 @@ def block(
     weights: Weights,
     name: str,
     x: Tensor,
-    bias: Tensor | None,
+    dropped: Dropped | None,
     *,
     heads: int,
     histories: int,
@@ -86,14 +124,14 @@ def block(
 ) -> Tensor:
     """The block's output for x (S, R, K, d), whose last `histories` tokens are histories.
 
-    `bias` (R, K, K) is added to the attention scores. With `last`, only the tokens that are read
-    afterwards are computed: not the first `skip` ones, and of the histories the first one alone.
-    `maps` receives the attention weights (S, R, heads, queries, K).
+    With `last`, only the tokens that are read afterwards are computed: not the first `skip` ones,
+    and of the histories the first one alone. `maps` receives the attention weights
+    (S, R, heads, queries, K).
     """
-    tokens = x.shape[2]
-    stop = tokens - histories + 1 if last else tokens
-    queries = x[:, :, skip:stop]
-    mixed = _attention(weights, name, x, queries, bias, heads, skip, stop, maps)
+    stop = x.shape[2] - histories + 1 if last else x.shape[2]
+    read = slice(skip, stop)
+    mixed = _attention(weights, name, x, read, dropped, heads, maps)
+    queries = x[:, :, read]
     y = layer_norm(weights, f"{name}.norm1", queries + linear(weights, f"{name}.out", mixed))
     kept = 1 if last else histories
     entities, hist = y[:, :, :-kept], y[:, :, -kept:]
@@ -113,35 +151,29 @@ def _attention(
     weights: Weights,
     name: str,
     x: Tensor,
-    queries: Tensor,
-    bias: Tensor | None,
+    read: slice,
+    dropped: Dropped | None,
     heads: int,
-    skip: int,
-    stop: int,
     maps: list[Tensor] | None,
 ) -> Tensor:
-    """softmax(q k / sqrt(d) + bias) v for the queries, heads side by side: (S, R, Q, heads d)."""
-    width = heads * x.shape[-1]
-    weight = weights[f"{name}.qkv.weight"]
-    if queries.shape[2] == x.shape[2]:
-        q, k, v = linear({"qkv.weight": weight}, "qkv", x).split(width, -1)
-    else:
-        q = linear({"q.weight": weight[..., :width]}, "q", queries)
-        k, v = linear({"kv.weight": weight[..., width:]}, "kv", x).split(width, -1)
-    part = None if bias is None else bias[:, skip:stop].to(x.dtype)
+    """sum_j softmax_j(x_i (Wq Wk^T) x_j / sqrt(d)) x_j for the tokens i that are read.
+
+    (S, R, Q, heads d), heads side by side; `out` holds Wv Wo.
+    """
+    q = linear(weights, f"{name}.score", x[:, :, read])
+    bias = None
+    if dropped is not None:
+        # A dropped token's scores are all 0: it attends to all alike, and no gradient comes back.
+        q = q * dropped.kept[:, read, None]
+        bias = dropped.bias[None, :, read]
     if heads == 1 and maps is None:
-        mask = None if part is None else part[None]
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    q, k, v = (_split_heads(values, heads) for values in (q, k, v))
-    mask = None if part is None else part.repeat(x.shape[0], 1, 1)[:, None]
+        return F.scaled_dot_product_attention(q, x, x, attn_mask=bias)
+    q = q.unflatten(-1, (heads, -1)).transpose(2, 3).flatten(0, 1)
+    k = x.flatten(0, 1)[:, None].expand(-1, heads, -1, -1)
+    bias = None if bias is None else bias.expand(x.shape[0], -1, -1, -1).flatten(0, 1)[:, None]
     if maps is not None:
-        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
-        shown = (scores if mask is None else scores + mask).softmax(-1)
+        scores = q @ k.transpose(-1, -2) / x.shape[-1] ** 0.5
+        shown = (scores if bias is None else scores + bias).softmax(-1)
         maps.append(shown.unflatten(0, x.shape[:2]))
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    return mixed.transpose(1, 2).reshape(*x.shape[:2], -1, width)
-
-
-def _split_heads(values: Tensor, heads: int) -> Tensor:
-    """(S, R, K, heads d) -> (S R, heads, K, d)."""
-    return values.flatten(0, 1).unflatten(-1, (heads, -1)).transpose(1, 2)
+    mixed = F.scaled_dot_product_attention(q, k, k, attn_mask=bias)
+    return mixed.transpose(1, 2).flatten(2).unflatten(0, x.shape[:2])

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
-from lab_stairs.blocks import DROPPED, Block, Weights, block, linear
+from lab_stairs.blocks import Block, Dropped, Weights, block, linear
 from lab_stairs.config import NetworkConfig
 from lab_stairs.layouts import Layout
 from lab_stairs.tokens import EntityFeatures, enemy_width, own_width
@@ -108,7 +108,7 @@ def advance(
     tokens: Tensor,
     memory: Memory,
     time: int,
-    bias: Tensor | None = None,
+    dropped: Dropped | None = None,
     maps: list[Tensor] | None = None,
 ) -> tuple[Tensor, Memory]:
     """One time step: read tokens (S, R, 1 + read enemies, d) and the histories after it.
@@ -121,7 +121,7 @@ def advance(
         high = _gru(weights, memory.low, high)
     histories = [memory.low] if high is None else [memory.low, high]
     x = torch.cat([tokens, torch.stack(histories, 2)], 2)
-    z = _recursion(weights, config, x, bias, order_of(layout).unread, len(histories), maps)
+    z = _recursion(weights, config, x, dropped, order_of(layout).unread, len(histories), maps)
     read = linear(weights, "readout", z)
     return read[:, :, :-1], Memory(read[:, :, -1], high)
 
@@ -130,7 +130,7 @@ def _recursion(
     weights: Weights,
     config: NetworkConfig,
     x: Tensor,
-    bias: Tensor | None,
+    dropped: Dropped | None,
     skip: int,
     histories: int,
     maps: list[Tensor] | None,
@@ -147,7 +147,7 @@ def _recursion(
             weights,
             name,
             y,
-            bias,
+            dropped,
             heads=config.heads,
             histories=histories,
             skip=start,
@@ -209,13 +209,13 @@ def unroll(
     agents = layout.num_agents
     sizes = [count * agents for count in counts]
     steps = embed(weights, layout, features).split(sizes, 1)
-    masks = [None] * len(sizes) if keep is None else _bias(layout, config, keep).split(sizes)
+    masks = [None] * len(sizes) if keep is None else _dropped(layout, config, keep).split(sizes)
     memory = start(weights, sizes[0], config)
     read = []
-    for time, (tokens, bias) in enumerate(zip(steps, masks, strict=True)):
+    for time, (tokens, mask) in enumerate(zip(steps, masks, strict=True)):
         if tokens.shape[1] < memory.low.shape[1]:
             memory = memory.first(tokens.shape[1])
-        out, memory = advance(weights, config, layout, tokens, memory, time, bias)
+        out, memory = advance(weights, config, layout, tokens, memory, time, mask)
         read.append(out)
     return torch.cat(read, 1).unflatten(1, (-1, agents))
 
@@ -251,11 +251,9 @@ def draw_kept_tokens(
     return keep
 
 
-def _bias(layout: Layout, config: NetworkConfig, keep: Tensor) -> Tensor:
-    """(rows * n, K, K): 0 where both tokens are kept, else `DROPPED`."""
+def _dropped(layout: Layout, config: NetworkConfig, keep: Tensor) -> Dropped:
+    """Token dropout of every row * n in this module's order of tokens; histories are kept."""
     flat = keep.flatten(0, 1)
     own, enemies, allies = flat.split([1, layout.enemies.count, layout.allies.count], 1)
     entities = order_of(layout).arrange(own, enemies, allies, dim=1)
-    kept = F.pad(entities, (0, 2 if config.temporal else 1), value=True)
-    pairs = kept[:, :, None] & kept[:, None]
-    return torch.zeros(pairs.shape, device=keep.device).masked_fill_(~pairs, DROPPED)
+    return Dropped.of(F.pad(entities, (0, 2 if config.temporal else 1), value=True))

@@ -24,7 +24,6 @@ from torch import Tensor
 
 from lab_stairs.batches import Batch
 from lab_stairs.blocks import stacked
-from lab_stairs.environments.interface import Policy
 from lab_stairs.layouts import Layout
 from lab_stairs.network import Memory, unroll
 from lab_stairs.targets import TargetClock
@@ -192,7 +191,7 @@ class TD3BCLearner:
         return {
             "loss": losses.total.item(),
             "grad_norm": norm,
-            "q_taken": losses.totals.mean().item(),
+            "q_total": losses.totals.mean().item(),
             "target": losses.targets.mean().item(),
         }
 
@@ -209,7 +208,7 @@ class TD3BCLearner:
     def _features(self, layout: Layout, obs: Tensor, actions: Tensor) -> EntityFeatures:
         return entity_features(layout, obs, actions, id_bits=self.config.network.id_bits)
 
-    def policy(self) -> Policy:
+    def policy(self) -> ActorPolicy:
         return ActorPolicy(self.online.actor, self.config.network)
 
     def state_dict(self) -> dict[str, Any]:

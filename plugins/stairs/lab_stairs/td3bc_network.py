@@ -1,9 +1,9 @@
 """STAIRS-Former's network as an actor and as a critic of continuous actions.
 
-The actor's action of a joint is read at that joint's token, its tokens hold the last actions. The
-critic's joint tokens hold the actions that are to be valued, its value is read at the own token. Its
-histories run over the actions that were taken, so that the value of another action at one time asks
-for one step from the histories before it: all times at once.
+The actor's action of a joint is read at that joint's token; its tokens hold the last actions. The
+critic's joint tokens hold the actions that are to be valued; its value is read at the own token.
+The critic's histories run over the actions that were taken, so that the value of another action at
+one time asks for one step from the histories before it, and all times are valued at once.
 """
 
 from collections.abc import Sequence
@@ -86,7 +86,7 @@ def step_from(
     """Read tokens (S, rows, n, 1 + j, d) of one step from each of the histories.
 
     `memories[k]` are those before time `first + k`, of as many agents as the rows of that time.
-    All times at which the high-level history moves make one step of the network, the others another.
+    Times at which the high-level history moves make one step of the network, all others another.
     """
     sizes = [memory.low.shape[1] for memory in memories]
     steps = embed(weights, layout, features).split(sizes, 1)

@@ -1,7 +1,7 @@
 """The equations of TD3+BC, one function for each (arXiv 2106.06860; TD3: arXiv 1802.09477).
 
-Notation: R transitions, n agents, j joints that an agent moves; pi is the actor, Q_1 and Q_2 are the
-critics' mixed values of all agents' actions, a prime marks a target network.
+Notation: R transitions, n agents, j joints that an agent moves; pi is the actor, Q_1 and Q_2 are
+the critics' mixed values of all agents' actions, a prime marks a target network.
 """
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 def smoothed_actions(
     actions: Float[Tensor, "*batch j"], noise: Float[Tensor, "*batch j"], *, clip: float
 ) -> Float[Tensor, "*batch j"]:
-    """a~ = clip(a' + clip(noise, -c, c), -1, 1); no gradient (TD3, eq. 14 and algorithm 1)."""
+    """a~ = clip(a' + clip(noise, -c, c), -1, 1); no gradient (TD3, algorithm 1)."""
     return (actions + noise.clamp(-clip, clip)).clamp(-1, 1).detach()
 
 
@@ -23,7 +23,7 @@ def twin_targets(
     *,
     gamma: float,
 ) -> Float[Tensor, " R"]:
-    """y = r + gamma (1 - done) min(Q'_1, Q'_2)(s', a~); no gradient (TD3, eq. 10)."""
+    """y = r + gamma (1 - done) min(Q'_1, Q'_2)(s', a~); no gradient (TD3, algorithm 1)."""
     return (reward + gamma * (1 - terminated) * following.min(0).values).detach()
 
 
@@ -33,7 +33,7 @@ def twin_loss(totals: Float[Tensor, "2 R"], targets: Float[Tensor, " R"]) -> Flo
 
 
 def value_weight(values: Float[Tensor, " R"], *, alpha: float) -> Float[Tensor, ""]:
-    """lambda = alpha / ((1 / R) sum |Q_1|); no gradient (TD3+BC, eq. 5).
+    """lambda = alpha / ((1 / R) sum |Q_1|); no gradient (TD3+BC, section 5).
 
     As in the published code, Q_1 is that of the actor's actions; the paper writes the dataset's.
     """
@@ -43,14 +43,14 @@ def value_weight(values: Float[Tensor, " R"], *, alpha: float) -> Float[Tensor, 
 def cloning_error(
     actions: Float[Tensor, "R n j"], dataset: Float[Tensor, "R n j"]
 ) -> Float[Tensor, ""]:
-    """Mean over transitions, agents and joints of (pi - a)^2 (TD3+BC, eq. 3)."""
+    """Mean over transitions, agents and joints of (pi - a)^2 (TD3+BC, section 5)."""
     return (actions - dataset).square().mean()
 
 
 def actor_loss(
     values: Float[Tensor, " R"], weight: Float[Tensor, ""], cloning: Float[Tensor, ""]
 ) -> Float[Tensor, ""]:
-    """-lambda (1 / R) sum Q_1(s, pi(s)) + cloning error (TD3+BC, eq. 3, as a loss)."""
+    """-lambda (1 / R) sum Q_1(s, pi(s)) + cloning error (TD3+BC, section 5, as a loss)."""
     return cloning - weight * values.mean()
 
 

@@ -49,6 +49,6 @@ def check_tasks(layouts: Sequence[Layout], *, id_bits: int) -> None:
         if not layout.continuous:
             raise LabError(
                 f"method=td3_bc is for continuous tasks (halfcheetah-2x3, ...), task "
-                f"{layout.task!r} has discrete actions; use dataset.suite=mamujoco or method=stairs"
+                f"{layout.task!r} has discrete actions; use dataset=mamujoco or method=stairs"
             )
         check_ids(layout, id_bits)

@@ -11,6 +11,7 @@ from lab_stairs.environments.grid import MOVES, REACH, GridEnv
 from lab_stairs.environments.interface import Actor, Frame
 
 Kind = Literal["planned", "nearest"]
+NONE = 0
 TIE = 0.5
 """Greatest noise on a distance in steps, so that equal plans are taken by chance: two agents that
 block each other then swap their landmarks sooner or later."""
@@ -25,18 +26,19 @@ def start(
     """Agents go for landmarks and keep out of each other's way.
 
     `planned`: each for its own landmark, with the least sum of steps, planned anew at each step.
-    `nearest`: each for the nearest one, so that a team often leaves landmarks out. Each agent's
-    action is drawn uniformly instead with probability `epsilon`.
+    `nearest`: each for the nearest one, where it stays, so that a team often leaves landmarks out.
+    Each agent's action is drawn uniformly instead with probability `epsilon`.
     """
     if kind not in get_args(Kind):
         raise unknown("kind of grid behaviour", kind, get_args(Kind))
 
     def act(frame: Frame, live: np.ndarray) -> np.ndarray:
         steps = steps_to_reach(env.agents[:, :, None], env.landmarks[:, None])
-        steps = steps + rng.uniform(0, TIE, steps.shape)
-        goals = _assigned(steps, live) if kind == "planned" else steps.argmin(-1)
+        cost = steps + rng.uniform(0, TIE, steps.shape)
+        goals = _assigned(cost, live) if kind == "planned" else cost.argmin(-1)
         landmarks = np.take_along_axis(env.landmarks, goals[..., None], axis=1)
-        return _moves(env, frame, landmarks, rng)
+        actions = _moves(env, frame, landmarks, rng)
+        return actions if kind == "planned" else np.where(steps.min(-1) > 0, actions, NONE)
 
     return noisy(act, epsilon=epsilon, rng=rng)
 

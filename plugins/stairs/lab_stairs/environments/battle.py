@@ -3,8 +3,8 @@
 StarCraft II does not run. Units walk, shoot and die by the rules of battle_rules.py, vectorised
 over episodes; what they show (observations, state, masks, rewards) has SMAC's form. Field, walks,
 ranges, spawns and weapons were read off recorded episodes of SMAC's 3m and StarCraft's unit tables,
-but a policy trained on SMAC's data does not play well here, nor the other way round. Results are
-named `battle-...` and are no SMAC results.
+but fights go another way, and a policy trained in one need not win in the other. Results are named
+`battle-...` and are no SMAC results.
 
 Enemies walk to the team's spawn, attack what comes near, and keep a target while it is close. Left
 out: regeneration of shields, turning and wind-up of attacks, terrain, and paths around other units

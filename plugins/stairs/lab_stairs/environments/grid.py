@@ -85,9 +85,6 @@ class GridEnv:
         field = FIELDS[n]
         self.layout, self.num_envs, self.size = layout, num_envs, field.size
         self.sight = field.sight if sight is None else sight
-        self.agents = self.landmarks = np.zeros((num_envs, n, 2), np.int64)
-        self.live = np.zeros(num_envs, bool)
-        self.time = 0
         # Row i of the observations: agent i itself, then the other entities in their order.
         others = [[j for j in range(2 * n) if j != i] for i in range(n)]
         self._order = np.array([[i, *rest] for i, rest in enumerate(others)])

@@ -10,6 +10,7 @@ seed. Equal episodes therefore need equal histories.
 
 import os
 import re
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -161,7 +162,10 @@ class Battle:
         self.game: Game | None = None
 
     def reset(self, seed: int) -> View:
-        self.game = self.game or self.launch(seed)
+        if self.game is None:
+            self.game = self.launch(seed)
+            # An evaluation drops its copies; their processes must not outlive them.
+            weakref.finalize(self, self.game.close)
         self.begin(self.game, seed)
         return self._view(self.game)
 
