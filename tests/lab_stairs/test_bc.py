@@ -183,6 +183,8 @@ def test_two_heads_mix_the_values_of_each_head():
 @pytest.mark.parametrize("layout", [GRID, MARINES], ids=["grid", "marines"])
 def test_policy_takes_the_best_available_action_and_remembers(layout):
     made = learner(layout)
+    with torch.no_grad():
+        made.network.head.bias.sub_(50)
     played = replay(made.policy(), wave_batch(layout, [5, 5]))
     scores = made.network(played, filled_rows(played))
     assert torch.equal(played.actions, best(scores, played))

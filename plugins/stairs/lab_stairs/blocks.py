@@ -93,10 +93,7 @@ def linear(weights: Weights, name: str, x: Tensor, *, widen: bool = True) -> Ten
     """
     weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
     flat = x.reshape(x.shape[0], -1, x.shape[-1]).to(weight.dtype)
-    if bias is None:
-        made = torch.bmm(flat, weight)
-    else:
-        made = torch.baddbmm(bias[:, None], flat, weight)
+    made = torch.bmm(flat, weight) if bias is None else torch.baddbmm(bias[:, None], flat, weight)
     made = made.view(*x.shape[:-1], weight.shape[-1])
     return made.to(x.dtype) if widen else made
 

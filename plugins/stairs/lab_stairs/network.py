@@ -238,7 +238,7 @@ def draw_kept_tokens(
 ) -> Bool[Tensor, "rows n k"]:
     """Token dropout: False at tokens that are dropped, in the order own, enemies, allies.
 
-    Own token and histories always stay, and so does the enemy that `actions`, the dataset's, attack.
+    Own token and histories always stay, and so does the enemy that the dataset's action attacks.
     """
     tokens = 1 + layout.enemies.count + layout.allies.count
     drawn = torch.rand(*actions.shape, tokens, generator=generator, device=actions.device)
