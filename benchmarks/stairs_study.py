@@ -23,7 +23,7 @@ from labrun.run_dir import all_runs, group_of, home
 METHODS = "stairs,updet_m,bc_t,no_spatial,no_temporal,no_dropout,no_st,no_std"
 EVALUATION = ("rollout.episodes=100", "rollout.num_envs=100", "figures=false")
 PARTS = {
-    "stairs-grid": ("dataset=grid", "quality=expert", "max_steps=800", "batch_size=32"),
+    "stairs-grid": ("dataset=grid", "quality=expert", "max_steps=600", "batch_size=32"),
     "stairs-battle": (
         "dataset=battle_small",
         "quality=medium-expert",

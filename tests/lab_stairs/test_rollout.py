@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from lab_stairs.environments import grid, rollout
-from lab_stairs.environments.interface import Frame
-from lab_stairs.layouts import Layout
+from lab_stairs.environments.interface import Frame, Outcome
+from lab_stairs.layouts import Block, Layout
 
 NONE, SOUTH, EAST = 0, 2, 4
 # Copy 1: agent 1 must go one step east, so that the episode has one transition. Copy 2: one more.
@@ -120,3 +120,49 @@ def test_many_episodes_are_played_in_batches_of_at_most_the_size_and_different_s
     seeds = [rollout.batch_seed(5, index) for index in range(3)]
     assert [made[0].seeds, made[1].seeds] == [seeds[:2], seeds[2:]]
     assert len({*seeds, *(rollout.batch_seed(6, index) for index in range(3))}) == 6
+
+
+class Slider:
+    """One agent with two numbers as its action; ends, not won, after two steps."""
+
+    num_envs = 1
+    layout = Layout(
+        task="slider",
+        family="slider",
+        num_agents=1,
+        num_enemies=2,
+        num_non_attack=0,
+        attacks=False,
+        obs_size=1,
+        state_size=1,
+        own=((0, 1),),
+        allies=Block(1, 0, 0),
+        enemies=Block(1, 0, 0),
+        state_allies=Block(0, 1, 1),
+        state_enemies=Block(1, 0, 0),
+        episode_limit=2,
+        continuous=True,
+    )
+
+    def reset(self, seed: int) -> Frame:
+        self.place = np.zeros((1, 1, 1), np.float32)
+        return self.frame()
+
+    def step(self, actions: np.ndarray) -> tuple[Frame, Outcome]:
+        self.place = self.place + actions.sum()
+        no, over = np.zeros(1, bool), np.array([self.place[0, 0, 0] > 1])
+        return self.frame(), Outcome(np.float32([0.5]), over, no, no)
+
+    def frame(self) -> Frame:
+        return Frame(self.place, self.place[:, 0], np.ones((1, 1, 2), bool))
+
+
+def test_continuous_actions_are_recorded_as_numbers():
+    def push(frame: Frame, live: np.ndarray) -> np.ndarray:
+        return np.array([[[0.25, 0.5]]], np.float32)
+
+    episodes, won = rollout.play(Slider(), push, seed=0)
+    assert episodes.actions.dtype == np.float32
+    np.testing.assert_array_equal(episodes.actions[0, :, 0], [[0.25, 0.5], [0.25, 0.5], [0, 0]])
+    np.testing.assert_array_equal(episodes.obs[0, :, 0, 0], [0, 0.75, 1.5])
+    assert (episodes.returns.tolist(), won.tolist()) == ([1.0], [False])
