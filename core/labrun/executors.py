@@ -19,7 +19,7 @@ from labrun.errors import (
     LabError,
 )
 from labrun.leases import Lease, Pool, devices_here, lease_folder
-from labrun.run_config import RunConfig
+from labrun.run_config import ResourcesConfig, RunConfig
 from labrun.run_dir import RunDir
 
 POLL_S = 0.05
@@ -96,10 +96,14 @@ class LocalExecutor:
             raise StoppedError
 
     def _launch(self) -> None:
+        full: list[ResourcesConfig] = []  # asked for and not free in this round
         for item in list(self._queue):
             run, config, attempt = item
+            if config.resources in full:
+                continue
             lease = self.pool.acquire(config.resources, holder=f"run {run.id}")
             if lease is None:
+                full.append(config.resources)
                 self._tell_wait()
                 continue
             self._queue.remove(item)

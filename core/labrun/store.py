@@ -229,12 +229,13 @@ class LiveMirror:
 
     def __init__(self, home: Path, runs: Sequence[RunDir], *, period_s: float = 5.0) -> None:
         self._runs = list(runs)
-        self._mirrors = {
-            u: Mirror(home, u) for u in {r.experiment().run.tracking.uri for r in runs}
-        }
+        uris = {run.id: run.experiment().run.tracking.uri for run in runs}
+        mirrors = {uri: Mirror(home, uri) for uri in set(uris.values())}
+        self._mirrors = {run_id: mirrors[uri] for run_id, uri in uris.items()}
         self._period_s = period_s
         self._last = time.monotonic()
         self._complete: set[str] = set()
+        self._waiting: set[str] = set()
         self._broken = False
         self._thread: threading.Thread | None = None
 
@@ -264,10 +265,14 @@ class LiveMirror:
             print("lab: the results store does not answer; later: lab reindex", file=sys.stderr)
 
     def _update(self, run: RunDir) -> None:
-        if run.status().state in ENDED:
+        state = run.status().state
+        if state == "queued" and run.id in self._waiting:
+            return  # nothing new; a long sweep would write the same again and again
+        self._waiting.add(run.id)
+        if state in ENDED:
             self._complete.add(run.id)
         try:
-            self._mirrors[run.experiment().run.tracking.uri].update(run)
+            self._mirrors[run.id].update(run)
         except Exception as error:  # whatever the store's client raises, the runs go on
             self._broken = True
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -5,7 +5,9 @@ import warnings
 import numpy as np
 import pytest
 from lab_stairs.environments import make
+from lab_stairs.environments.interface import Frame, Outcome
 from lab_stairs.environments.parallel import AsParallelEnv, parallel_env
+from lab_stairs.layouts import Block, Layout
 
 TASKS = ["cn-2", "battle-3m", "battle-2s3z"]
 
@@ -80,22 +82,53 @@ def test_a_seed_begins_a_series_of_episodes_that_can_be_repeated():
     assert one[0] != one[1]
 
 
-def test_continuous_actions_have_a_box_and_observations_no_mask():
-    class Continuous:
-        """Shows zeros; remembers what was done."""
+class Arm:
+    """One joint for each of two agents; what they see is what they did."""
 
-        num_envs = 1
-        from lab_stairs.layouts import Block, Layout
+    num_envs = 1
+    layout = Layout(
+        task="arm",
+        family="arm",
+        num_agents=2,
+        num_enemies=1,
+        num_non_attack=0,
+        attacks=False,
+        obs_size=1,
+        state_size=2,
+        own=((0, 1),),
+        allies=Block(1, 1, 0),
+        enemies=Block(1, 1, 0),
+        state_allies=Block(0, 2, 1),
+        state_enemies=Block(2, 1, 0),
+        episode_limit=10,
+        continuous=True,
+    )
 
-        layout = Layout(
-            "reacher", "own", 2, 3, 0, False, 4, 5, ((0, 1),), Block(1, 1, 1), Block(2, 2, 1),
-            Block(0, 2, 1), Block(2, 3, 1), 10, continuous=True,
-        )  # fmt: skip
+    def reset(self, seed: int) -> Frame:
+        return self.frame(np.zeros((1, 2, 1), np.float32))
 
-    env = AsParallelEnv(Continuous())  # pyright: ignore[reportArgumentType]
+    def step(self, actions: np.ndarray) -> tuple[Frame, Outcome]:
+        no = np.zeros(1, bool)
+        return self.frame(actions), Outcome(np.zeros(1, np.float32), no, no, no)
+
+    def frame(self, seen: np.ndarray) -> Frame:
+        return Frame(seen, seen[..., 0], np.ones((1, 2, 1), bool))
+
+
+def test_continuous_actions_have_a_box_and_their_observations_no_mask():
+    env = AsParallelEnv(Arm())
+    assert env.agents == []
+    views, _ = env.reset()
+    assert {agent: view.tolist() for agent, view in views.items()} == {
+        "agent_0": [0],
+        "agent_1": [0],
+    }
     box = env.action_space("agent_1")
-    assert (box.shape, box.low.min(), box.high.max()) == ((3,), -1, 1)
-    assert env.observation_space("agent_0").shape == (4,)
+    assert (box.shape, box.low.min(), box.high.max()) == ((1,), -1, 1)
+    joint = {"agent_0": np.float32([0.5]), "agent_1": np.float32([-1])}
+    views, *_ = env.step(joint)
+    assert views == joint
+    assert all(env.observation_space(agent).contains(view) for agent, view in views.items())
 
 
 def test_render_draws_only_where_it_was_asked_to():
@@ -104,6 +137,7 @@ def test_render_draws_only_where_it_was_asked_to():
     picture = drawn.render()
     assert picture is not None
     assert (picture.ndim, picture.shape[-1], picture.dtype) == (3, 3, np.uint8)
+    assert drawn.metadata == {"name": "battle-3m", "render_modes": ["rgb_array"]}
     silent = parallel_env("battle-3m")
     silent.reset(seed=0)
     assert silent.render() is None

@@ -381,6 +381,30 @@ def test_actor_is_cloned_and_weighted_by_the_first_critic():
     torch.testing.assert_close(losses.total, error - losses.weight * values.sum() / 3)
 
 
+def test_actor_is_valued_by_the_first_critic_after_the_datasets_actions():
+    """Q_1 at each time of an episode read anew with the actor's action at that time alone."""
+    layout = robot_layout()
+    rows = whole(robot_batch(layout, [7]))
+    made = learner(layout)
+    histories = made.critic_losses(rows, made.draw_noise(rows)).histories
+    losses = made.actor_losses(rows, histories, None)
+    config, obs = made.config.network, rows.at(rows.obs)
+    actor, critic = stacked([made.online.actor]), stacked([made.online.critics[0]])
+    seen = entity_features(layout, obs, rows.at(rows.last), id_bits=4)
+    actions = joint_actions(actor, unroll(actor, config, layout, seen, (1,) * 7))[0]
+    values = []
+    for t in range(7):
+        taken = torch.cat([rows.actions[:t], actions[t : t + 1]])
+        features = entity_features(layout, obs[: t + 1], taken, id_bits=4)
+        q = agent_values(critic, unroll(critic, config, layout, features, (1,) * (t + 1)))[0, -1:]
+        values.append(made.online.mixers[0](layout, q, rows.at(rows.state)[t : t + 1]))
+    expected = torch.cat(values).mean()
+    torch.testing.assert_close((losses.cloning - losses.total) / losses.weight, expected)
+    for memory in histories:
+        assert memory.high is not None
+        assert not memory.low.requires_grad | memory.high.requires_grad
+
+
 def test_values_push_the_actor_uphill_and_leave_the_critics_alone():
     layout = robot_layout()
     rows = whole(robot_batch(layout, [6, 4]))

@@ -4,19 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from labrun import Score
 from torch import Tensor
 
 from lab_stairs import environments, render
 from lab_stairs.attention import attention_record, draw_attention
-from lab_stairs.blocks import stacked
 from lab_stairs.environments import rollout
 from lab_stairs.environments.battle import BattleEnv
 from lab_stairs.environments.grid import GridEnv
 from lab_stairs.environments.interface import Actor, Policy, VectorEnv
 from lab_stairs.offline_data import OfflineData
-from lab_stairs.policy import Episode, NetworkPolicy
+from lab_stairs.policy import MemoryPolicy
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
@@ -41,25 +39,18 @@ def draw(ctx: "RunContext", policy: Policy, data: OfflineData, scores: Sequence[
     task = data.train_tasks[-1]
     env = environments.make(task, 1)
     maps: list[list[Tensor]] = []
-    pictures = play_pictures(
-        env, _watched(policy, env, maps), seed=ctx.derive_seed("figures", task)
-    )
-    if isinstance(policy, NetworkPolicy):
+    if isinstance(policy, MemoryPolicy):
+        actor = policy.episode(env.layout, 1, watch=maps).act
+    else:
+        actor = policy.start(env.layout, 1)
+    pictures = play_pictures(env, actor, seed=ctx.derive_seed("figures", task))
+    if isinstance(policy, MemoryPolicy):
         record = attention_record(env.layout, maps, temporal=policy.config.temporal)
         ctx.figure("attention", draw_attention(record, task=task))
     if pictures:
         render.save_gif(ctx.artifact_path("episode.gif"), pictures, FRAMES_PER_SECOND)
         strip = [pictures[i] for i in spread(len(pictures), STRIP_FRAMES)]
         render.save_strip(ctx.artifact_path("episode.png"), strip, min(len(strip), STRIP_COLUMNS))
-
-
-def _watched(policy: Policy, env: VectorEnv, maps: list[list[Tensor]]) -> Actor:
-    """The policy's actor, its attention recorded in `maps` where it has any."""
-    if not isinstance(policy, NetworkPolicy):
-        return policy.start(env.layout, env.num_envs)
-    with torch.no_grad():
-        weights = stacked([policy.network])
-    return Episode(weights, policy.config, env.layout, env.num_envs, watch=maps).act
 
 
 def play_pictures(env: VectorEnv, actor: Actor, *, seed: int) -> list[np.ndarray]:

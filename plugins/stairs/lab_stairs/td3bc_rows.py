@@ -54,12 +54,11 @@ def draw_rows(batch: Batch, *, length: int) -> Rows:
     transitions = batch.transitions.sum(0).long()
     sizes = transitions.clamp(max=length) if length else transitions
     starts = (torch.rand_like(batch.reward[0]) * (transitions - sizes + 1)).long()
-    order = sizes.argsort(descending=True, stable=True)
-    sizes = sizes[order]
+    # The batch's longest episode comes first, and so does the longest part.
     steps = torch.arange(int(sizes[0]) + 1, device=sizes.device)[:, None]
     inside = steps <= sizes
-    time = (starts[order] + steps)[inside]
-    episode = order.expand_as(inside)[inside]
+    time = (starts + steps)[inside]
+    episode = torch.arange(len(sizes), device=sizes.device).expand_as(inside)[inside]
     begins = (steps < sizes)[inside]
     return Rows(
         layout=batch.layout,

@@ -87,7 +87,6 @@ class ODISLearner:
         """The parts that this stage trains, and a new optimizer."""
         for part in self.network.discovery():
             part.requires_grad_(self.discovering)
-        self.online.requires_grad_(not self.discovering)
         both = [*self.network.parameters(), *self.mixer.parameters()]
         self.optimization = Optimization(
             [parameter for parameter in both if parameter.requires_grad],

@@ -10,7 +10,7 @@ from lab_stairs.behaviours.noise import noisy
 from lab_stairs.environments.grid import MOVES, REACH, GridEnv
 from lab_stairs.environments.interface import Actor, Frame
 
-Kind = Literal["planned", "nearest"]
+Kind = Literal["planned", "nearest", "settled"]
 NONE = 0
 TIE = 0.5
 """Greatest noise on a distance in steps, so that equal plans are taken by chance: two agents that
@@ -26,8 +26,9 @@ def start(
     """Agents go for landmarks and keep out of each other's way.
 
     `planned`: each for its own landmark, with the least sum of steps, planned anew at each step.
-    `nearest`: each for the nearest one, where it stays, so that a team often leaves landmarks out.
-    Each agent's action is drawn uniformly instead with probability `epsilon`.
+    `nearest`: each for the nearest one, in whose reach it strolls about, so that a team often
+    leaves landmarks out. `settled`: so too, but it stays where it first reaches one. Each agent's
+    action is drawn uniformly instead with probability `epsilon`.
     """
     if kind not in get_args(Kind):
         raise unknown("kind of grid behaviour", kind, get_args(Kind))
@@ -38,7 +39,7 @@ def start(
         goals = _assigned(cost, live) if kind == "planned" else cost.argmin(-1)
         landmarks = np.take_along_axis(env.landmarks, goals[..., None], axis=1)
         actions = _moves(env, frame, landmarks, rng)
-        return actions if kind == "planned" else np.where(steps.min(-1) > 0, actions, NONE)
+        return np.where(steps.min(-1) > 0, actions, NONE) if kind == "settled" else actions
 
     return noisy(act, epsilon=epsilon, rng=rng)
 

@@ -1,0 +1,24 @@
+"""A STAIRS worker that dies by SIGKILL: python kill_stairs_at.py MOMENT RUN_DIR."""
+
+import sys
+
+from kill_at import dying
+from lab_stairs import cache, evaluator, stairs
+from labrun import worker
+
+
+def arm(moment: str) -> None:
+    if moment == "data":
+        cache.generate = dying(cache.generate, call=2)  # one file is there, the other is not
+    elif moment == "update":
+        stairs.td_loss = dying(stairs.td_loss, call=4)  # in the fourth step
+    elif moment == "evaluation":
+        # after step 4, before the first test task has been played
+        evaluator.score_episodes = dying(evaluator.score_episodes, call=3)
+    else:
+        raise SystemExit(f"no moment {moment!r}")
+
+
+if __name__ == "__main__":
+    arm(sys.argv[1])
+    sys.exit(worker.main(sys.argv[2:]))
