@@ -15,7 +15,7 @@ from lab_stairs.generate import Recipe, batches, generate
 from lab_stairs.tiers import Stage, stages
 from labrun.errors import LabError
 
-ACTIONS_OF_VERSION_1 = "219e91d2134c"
+ACTIONS_OF_VERSION_1 = "b6098e0c611c"
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -84,13 +84,14 @@ def test_qualities_begin_in_other_places():
 
 
 def test_each_stage_is_played_by_its_tier():
-    """In cn-4 the expert wins at once and always, the medium team in about half of 50 steps."""
+    """In cn-4 the expert wins at once and always, the medium team seldom; in battles the noise of
+    medium-replay falls."""
     made = generate(Recipe("cn-4", "medium-expert", 80, 0), quiet)
     lengths = made.episodes.lengths - 1
     assert made.won[40:].all()
     assert lengths[40:].mean() < 8
-    assert 0.3 < made.won[:40].mean() < 0.9
-    replay = generate(Recipe("cn-4", "medium-replay", 200, 0), quiet)
+    assert 0.0 < made.won[:40].mean() < 0.5
+    replay = generate(Recipe("battle-3m", "medium-replay", 200, 0), quiet)
     assert replay.won[:20].mean() < replay.won[-20:].mean()
 
 
@@ -172,7 +173,7 @@ def test_the_file_of_a_recipe_is_made_once_with_its_facts():
     with h5py.File(file) as stored:
         facts = dict(stored.attrs)
     assert (facts["task"], facts["quality"], facts["seed"]) == ("cn-2", "medium", 3)
-    assert facts["policy"] == "cheap grid policies, 5 medium with noise 0.3"
+    assert facts["policy"] == "cheap grid policies, 5 medium with noise 0.05"
     assert set(generate(recipe, quiet).statistics().items()) <= set(facts.items())
     part = cache.kept(recipe)
     assert part is not None

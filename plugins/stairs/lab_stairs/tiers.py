@@ -19,15 +19,15 @@ Progress = Callable[[str, int, int], None]
 """(what is made, how much of it is done, how much it is in all), called often."""
 
 EPSILON: Mapping[str, Mapping[Tier, float]] = {
-    "grid": {"expert": 0.0, "medium": 0.3},
+    "grid": {"expert": 0.0, "medium": 0.05},
     "battle": {"expert": 0.0, "medium": 0.2},
     "spread": {"expert": spread.TIERS["expert"], "medium": spread.TIERS["medium"]},
     "tag": {"expert": tag.TIERS["expert"], "medium": tag.TIERS["medium"]},
     "mamujoco": {"expert": 0.0, "medium": 0.0},
 }
 """Probability with which an agent's action is drawn at random. A tier may differ in its policy too:
-the grid's medium team goes for the nearest landmarks, MaMuJoCo's is an earlier iterate."""
-GRID_KINDS: Mapping[Tier, grid.Kind] = {"expert": "planned", "medium": "nearest"}
+the grid's medium agents settle at the nearest landmark, MaMuJoCo's is an earlier iterate."""
+GRID_KINDS: Mapping[Tier, grid.Kind] = {"expert": "planned", "medium": "settled"}
 SEARCH_ITERATIONS = 60
 """Of the augmented random search for MaMuJoCo's policies (32 episodes each)."""
 REPLAY_LEVELS = 10
