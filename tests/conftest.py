@@ -10,9 +10,23 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook(
-    ["lab_llm.credit", "lab_llm.scorer", "lab_llm.teacher", "lab_rlrt"], "shape_check.checked"
-)
+LANGUAGE = ["lab_llm.credit", "lab_llm.scorer", "lab_llm.teacher", "lab_rlrt"]
+AGENTS = [
+    f"lab_stairs.{module}"
+    for module in (
+        "objectives",
+        "tokens",
+        "mixer",
+        "network",
+        "td3bc_objectives",
+        "baselines.objectives",
+        "baselines.odis_objectives",
+        "baselines.hissd_objectives",
+        "baselines.embedding",
+        "baselines.transformer",
+    )
+]
+install_import_hook([*LANGUAGE, *AGENTS], "shape_check.checked")
 
 EXAMPLE = Path(__file__).with_name("example_plugin")
 Completed = subprocess.CompletedProcess[str]
