@@ -34,7 +34,7 @@ PARTS = {
 
 
 def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     arguments.add_argument("--seeds", default="0,1,2,3,4")
     arguments.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     chosen = arguments.parse_args()

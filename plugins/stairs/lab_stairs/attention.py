@@ -10,6 +10,7 @@ from torch import Tensor
 from lab_stairs.layouts import Layout
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 LANDMARKS = {"grid": "landmark", "spread": "landmark", "tag": "prey", "mamujoco": "joint"}
@@ -54,16 +55,16 @@ def draw_attention(record: AttentionRecord, *, task: str) -> "Figure":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 6.5), layout="constrained")
-    parts = figure.subfigures(2, 1, height_ratios=(1, 1.2))
-    _draw_own(parts[0].subplots(), record, task)
+    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.2), squeeze=False)[:, 0]
+    _draw_own(above.subplots(), record, task)
     if record.pairs is not None:
         steps = [0, len(record.pairs) // 2, len(record.pairs) - 1]
-        for axis, step in zip(parts[1].subplots(1, 3, sharey=True), steps, strict=True):
+        for axis, step in zip(below.subplots(1, 3, sharey=True), steps, strict=True):
             _draw_pairs(axis, record, step)
     return figure
 
 
-def _draw_own(axis, record: AttentionRecord, task: str) -> None:
+def _draw_own(axis: "Axes", record: AttentionRecord, task: str) -> None:
     shown = axis.imshow(record.own.T, aspect="auto", cmap="viridis", vmin=0, interpolation="none")
     axis.set_yticks(range(len(record.tokens)), record.tokens)
     axis.set_xlabel("step of the episode")
@@ -71,7 +72,7 @@ def _draw_own(axis, record: AttentionRecord, task: str) -> None:
     axis.figure.colorbar(shown, ax=axis, label="attention weight")
 
 
-def _draw_pairs(axis, record: AttentionRecord, step: int) -> None:
+def _draw_pairs(axis: "Axes", record: AttentionRecord, step: int) -> None:
     assert record.pairs is not None
     axis.imshow(record.pairs[step], cmap="viridis", vmin=0, vmax=1, interpolation="none")
     axis.set_title(f"block L at step {step}")

@@ -61,8 +61,8 @@ def stacked(networks: Sequence[nn.Module], *, dtype: torch.dtype | None = None) 
     are projected two times instead of four. `dtype` is that of the matrix products of tokens alone:
     layer norms and all sums stay as they are.
     """
-    tables = [dict(network.named_parameters()) for network in networks]
-    weights = {}
+    tables: list[dict[str, Tensor]] = [dict(network.named_parameters()) for network in networks]
+    weights: dict[str, Tensor] = {}
     for name in tables[0]:
         rows = [table[name] for table in tables]
         weight = rows[0][None] if len(rows) == 1 else torch.stack(rows)

@@ -72,7 +72,7 @@ def spread(count: int, wanted: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, wanted))})
 
 
-def win_rates(ctx: "RunContext", scores: Sequence[Score]) -> dict[str, Curve]:
+def win_rates(ctx: "RunContext", scores: Sequence[Score]) -> dict[str, dict[int, float]]:
     """Win rate of each task at each evaluation, this one included."""
     curves: dict[str, dict[int, float]] = {}
     for (task, metric), values in ctx.run.scores().items():
