@@ -137,8 +137,21 @@ class Trainer(Protocol):
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """Scores a model; reads no global random state, so that it never changes training."""
+    """Scores a model; reads no global random state, so that it never changes training.
+
+    One that depends on the data's kind may have a method `check(dataset)`, which raises LabError
+    before anything starts; see `ChecksDataset`.
+    """
 
     def preflight(self) -> Mapping[str, object]: ...
 
     def evaluate(self, ctx: "RunContext", model: Any, data: Any) -> list[Score]: ...
+
+
+@runtime_checkable
+class ChecksDataset(Protocol):
+    """An evaluator that cannot score on every dataset."""
+
+    def check(self, dataset: Dataset) -> None:
+        """Raises LabError where it cannot score models on this dataset."""
+        ...

@@ -6,7 +6,7 @@ from typing import Any
 
 from labrun import plugins
 from labrun.config import typed
-from labrun.contract import KINDS, Component, Dataset, Evaluator, Kind, Trainer
+from labrun.contract import KINDS, ChecksDataset, Component, Dataset, Evaluator, Kind, Trainer
 from labrun.errors import LabError
 from labrun.run_config import Experiment, ResourcesConfig
 
@@ -28,6 +28,9 @@ class Parts:
             "dataset": self.dataset.preflight(),
             "trainer": self.trainer.preflight(self.dataset),
         }
+        for evaluator in self.evaluators.values():
+            if isinstance(evaluator, ChecksDataset):
+                evaluator.check(self.dataset)
         return facts | {f"evaluator.{n}": e.preflight() for n, e in self.evaluators.items()}
 
 

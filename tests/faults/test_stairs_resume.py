@@ -37,7 +37,7 @@ def run_worker(run: RunDir, *before: str) -> int:
 
 
 def outcome(run: RunDir) -> tuple[dict, dict, dict]:
-    learner = torch.load(run.artifacts / "learner.pt", weights_only=True)
+    learner = torch.load(run.artifacts / "learner.pt", weights_only=True)["learner"]
     return learner["network"] | learner["target_mixer"], run.series(), run.scores()
 
 

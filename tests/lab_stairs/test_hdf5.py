@@ -6,6 +6,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 import pytest
 from lab_stairs import environments, hdf5
 from lab_stairs.checks import check_ids
@@ -207,6 +208,67 @@ def test_places_are_numbered_as_in_the_file(tmp_path):
     assert numbers(hdf5.read([path], TOY, np.array([0, 1]))) == [1, 2]
 
 
+def retyped(key: str, dtype: npt.DTypeLike) -> dict[str, np.ndarray]:
+    arrays = toy()
+    return arrays | {key: arrays[key].astype(dtype)}
+
+
+def mask(key: str, place: tuple, value: float) -> dict[str, np.ndarray]:
+    """The toy data with floating-point masks, one entry of one of them changed."""
+    arrays = toy() | {"truncated": np.zeros((3, 5, 1))}
+    arrays[key] = arrays[key].astype(np.float64)
+    arrays[key][place] = value
+    return arrays
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        (
+            mask("avail_actions", (2, 1, 1, 2), np.nan),
+            "avail_actions holds nan, expected 0 or 1: episode 2, frame 1, position 1, 2",
+        ),
+        (
+            changed("avail_actions", (1, 0, 0, 1), -1),
+            "avail_actions holds -1, expected 0 or 1: episode 1, frame 0, position 0, 1",
+        ),
+        (mask("filled", (1, 2), 0.5), "filled holds 0.5, expected 0 or 1: episode 1, frame 2"),
+        (changed("filled", (0, 4), 2), "filled holds 2, expected 0 or 1: episode 0, frame 4"),
+        (changed("terminated", (2, 3), 2), "terminated holds 2, expected 0 or 1: episode 2, f"),
+        (mask("truncated", (2, 3), 0.5), "truncated holds 0.5, expected 0 or 1: episode 2, fr"),
+    ],
+)
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_masks_hold_only_0_and_1(arrays, expected, chunk, tmp_path):
+    assert refusal(store(tmp_path / "part_0.h5", arrays, chunk=chunk)).startswith(f": {expected}")
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])
+def test_masks_of_every_real_type_are_read_alike(dtype, tmp_path):
+    keys = ("avail_actions", "terminated", "filled")
+    arrays = toy() | {key: toy()[key].astype(dtype) for key in keys}
+    read = hdf5.read([store(tmp_path / "other.h5", arrays)], TOY)
+    plain = hdf5.read([store(tmp_path / "plain.h5", toy())], TOY)
+    for key in keys:
+        assert (getattr(read, key) == getattr(plain, key)).all(), key
+
+
+def test_a_mask_may_hold_anything_behind_the_end(tmp_path):
+    path = store(tmp_path / "part_0.h5", mask("avail_actions", (0, 2, 0, 1), np.nan))
+    assert not hdf5.read([path], TOY).avail_actions[0, 2:].any()
+
+
+@pytest.mark.parametrize(
+    ("episode", "frame", "agent"),
+    [(2, 1, 1), (1, 2, 0)],
+    ids=["where a transition begins", "at the last frame"],
+)
+def test_an_agent_without_an_allowed_action_is_refused(episode, frame, agent, tmp_path):
+    path = store(tmp_path / "part_0.h5", changed("avail_actions", (episode, frame, agent), 0))
+    place = f"episode {episode}, frame {frame}, agent {agent}"
+    assert refusal(path) == f": avail_actions allows an agent no action: {place}"
+
+
 def without(key: str) -> dict[str, np.ndarray]:
     return {name: values for name, values in toy().items() if name != key}
 
@@ -229,6 +291,17 @@ def without(key: str) -> dict[str, np.ndarray]:
         (
             toy() | {"actions": np.zeros((3, 5, 2, 1))},
             ": actions holds float64, expected integers",
+        ),
+        (retyped("actions", bool), ": actions holds bool, expected integers"),
+        (retyped("obs", "S4"), ": obs holds |S4, expected real numbers"),
+        (retyped("state", complex), ": state holds complex128, expected real numbers"),
+        (retyped("reward", "S4"), ": reward holds |S4, expected real numbers"),
+        (retyped("avail_actions", complex), ": avail_actions holds complex128, expected real "),
+        (retyped("filled", "S1"), ": filled holds |S1, expected real numbers"),
+        (retyped("terminated", "S1"), ": terminated holds |S1, expected real numbers"),
+        (
+            toy() | {"truncated": np.zeros((3, 5, 1), complex)},
+            ": truncated holds complex128, expected real numbers",
         ),
         (
             {name: np.repeat(values, 2, axis=1) for name, values in toy().items()},
@@ -299,8 +372,11 @@ def test_written_episodes_are_read_back_as_they_were(tmp_path):
             "win_rate": 0.5,
             "layout": json.dumps(dataclasses.asdict(TOY), sort_keys=True),
         }
-        assert stored["obs"].compression == "gzip"
-        assert stored["actions"].shape == (3, 5, 2, 1)
+        obs, actions = stored["obs"], stored["actions"]
+        assert isinstance(obs, h5py.Dataset)
+        assert isinstance(actions, h5py.Dataset)
+        assert obs.compression == "gzip"
+        assert actions.shape == (3, 5, 2, 1)
         assert "actions_onehot" not in stored
     assert sorted(file.name for file in tmp_path.iterdir()) == ["part_0.h5", "source.h5"]
 
@@ -327,6 +403,13 @@ def test_continuous_actions_keep_their_numbers_and_their_range(tmp_path):
     assert refusal(store(path, arrays), ARM) == expected
 
 
+def test_a_continuous_task_needs_no_allowed_action(tmp_path):
+    arrays = toy() | {"actions": np.zeros((3, 5, 2, 2), np.float32)}
+    arrays["avail_actions"] = np.zeros((3, 5, 2, 2), np.int32)
+    path = store(tmp_path / "part_0.h5", arrays)
+    assert not hdf5.read([path], ARM).avail_actions.any()
+
+
 def test_a_file_of_another_layout_or_schema_is_refused(tmp_path):
     episodes = hdf5.read([store(tmp_path / "source.h5", toy())], TOY)
     path = tmp_path / "part_0.h5"
@@ -336,6 +419,34 @@ def test_a_file_of_another_layout_or_schema_is_refused(tmp_path):
     with h5py.File(path, "r+") as stored:
         stored.attrs["schema_version"] = 2
     assert refusal(path) == " has schema_version 2; this version reads 1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("layout", "{no", "holds '{no', expected a JSON object"),
+        ("layout", "[1]", "holds '[1]', expected a JSON object"),
+        ("layout", np.bytes_(b"\xff"), "holds np.bytes_(b'\\xff'), expected a JSON object"),
+        ("layout", 7, "holds np.int64(7), expected a JSON object"),
+        ("layout", "[" + 90 * "1,", "holds '[" + 29 * "1," + ", expected a JSON object"),
+        ("schema_version", "one\ntwo", "holds 'one\\ntwo', expected the integer 1"),
+        ("schema_version", [1, 1], "holds array([1, 1]), expected the integer 1"),
+    ],
+)
+def test_a_damaged_attribute_is_named(name, value, expected, tmp_path):
+    path = store(tmp_path / "part_0.h5", toy())
+    with h5py.File(path, "r+") as stored:
+        stored.attrs[name] = value
+    assert refusal(path) == f": attribute {name!r} {expected}"
+
+
+def test_an_attribute_that_cannot_be_unpacked_is_named(tmp_path):
+    path = store(tmp_path / "part_0.h5", toy())
+    with h5py.File(path, "r+") as stored:
+        stored.attrs["layout"] = "{}"
+    # Texts of any length lie in a heap of their own, which begins with these letters.
+    path.write_bytes(path.read_bytes().replace(b"GCOL", b"LOST"))
+    assert refusal(path) == " is damaged: attribute 'layout' cannot be read"
 
 
 def test_as_many_agents_as_the_code_numbers():

@@ -97,6 +97,25 @@ def test_pictures_reach_the_results_store(finished):
     assert {p.name for p in kept.rglob("*") if p.is_file()} >= {"episode.gif", "attention.png"}
 
 
+def test_saved_weights_are_evaluated_again_with_equal_scores(finished, lab, home):
+    run, _ = finished
+    weights = run.artifacts / "learner.pt"
+    again = [s for s in SETTINGS if s != "max_steps=4"]
+    done = lab("run", *again, f"weights={weights}", "max_steps=0", "figures=false")
+    assert done.returncode == 0, done.stderr
+    (other,) = run_dir.all_runs(home)
+    last = {key: scores[4] for key, scores in run.scores().items()}
+    assert {key: scores[0] for key, scores in other.scores().items()} == last
+
+
+def test_weights_of_another_size_are_refused_by_name(finished, lab, home):
+    run, _ = finished
+    weights = run.artifacts / "learner.pt"
+    refused = lab("run", *SETTINGS, f"weights={weights}", "network.width=16")
+    assert refused.returncode == 2
+    assert "not a learner of this method and these sizes" in refused.stdout + refused.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -105,6 +124,7 @@ def test_pictures_reach_the_results_store(finished):
         ("dataset.test_tasks=[cn-99]", "cn-99"),
         ("dataset=llm.countdown", "takes dataset=stairs.offline"),
         ("network.id_bits=1", "'cn-2' has 2 agents"),
+        ("weights=nowhere.pt", "trainer.weights=nowhere.pt: no such file"),
         ("device=cuda", "torch finds no CUDA device"),
     ],
 )

@@ -321,6 +321,14 @@ def test_critic_targets_of_one_transition_are_their_definition():
     assert losses.total.item() == pytest.approx(each, rel=1e-4)
 
 
+def test_noise_has_its_standard_deviation():
+    rows = whole(robot_batch(robot_layout(), [40, 40]))
+    torch.manual_seed(0)
+    noise = learner(rows.layout, smoothing_noise=0.4).draw_noise(rows)
+    assert noise.shape == rows.actions.shape
+    assert noise.std().item() == pytest.approx(0.4, rel=0.1)
+
+
 def test_critics_value_the_datasets_actions_each_with_its_own_mixer():
     layout = robot_layout()
     rows = whole(robot_batch(layout, [4, 2]))
@@ -518,7 +526,7 @@ def test_training_goes_on_exactly_from_a_saved_state(tmp_path):
             made.update(batches[step])
         return made
 
-    settings = {"chunk": 3, "target_update_every": 3, "learning_rate": 1e-2}
+    settings = {"chunk": 3, "target_update_every": 4, "learning_rate": 1e-2}
     uncut = train(learner(layout, **settings), range(6))
     cut = train(learner(layout, **settings), range(3))
     torch.save(cut.state_dict(), tmp_path / "state.pt")

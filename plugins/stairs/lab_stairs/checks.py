@@ -25,6 +25,19 @@ def check_ids(layout: Layout, bits: int) -> None:
         )
 
 
+def check_mask(
+    values: np.ndarray, key: str, valid: np.ndarray, *, file: object, episodes: np.ndarray
+) -> None:
+    """Raises LabError where stored values [E, T, ...] are neither 0 nor 1.
+
+    Only frames of `valid` [E, T] count; `episodes` [E] are the numbers that a refusal names.
+    """
+    bad = (values != 0) & (values != 1) & valid.reshape(valid.shape + (1,) * (values.ndim - 2))
+    if bad.any():
+        found = values[np.unravel_index(bad.argmax(), bad.shape)]
+        _refuse(bad, f"{key} holds {found}, expected 0 or 1", file=file, episodes=episodes)
+
+
 def check_filled(filled: np.ndarray, *, file: object, episodes: np.ndarray) -> None:
     """Raises LabError where filled [E, T] is no prefix of at least two frames.
 
@@ -57,18 +70,20 @@ class _Refusal:
     def __init__(self, file: object, episodes: np.ndarray) -> None:
         self._file, self._episodes = file, episodes
 
-    def __call__(self, bad: np.ndarray, text: str) -> None:
-        _refuse(bad, text, file=self._file, episodes=self._episodes)
+    def __call__(self, bad: np.ndarray, text: str, axis: str = "position") -> None:
+        _refuse(bad, text, axis, file=self._file, episodes=self._episodes)
 
 
-def _refuse(bad: np.ndarray, text: str, *, file: object, episodes: np.ndarray) -> None:
-    """`bad` is [E, T, ...], its third axis, where there is one, the agents or entries."""
+def _refuse(
+    bad: np.ndarray, text: str, axis: str = "position", *, file: object, episodes: np.ndarray
+) -> None:
+    """`bad` is [E, T, ...]; `axis` says what is counted behind the frames, where anything is."""
     if not bad.any():
         return
     episode, frame, *rest = (int(i) for i in np.argwhere(bad)[0])
     place = f"episode {int(episodes[episode])}, frame {frame}"
     if rest:
-        place += f", position {', '.join(map(str, rest))}"
+        place += f", {axis} {', '.join(map(str, rest))}"
     raise LabError(f"{file}: {text}: {place}")
 
 
@@ -78,6 +93,10 @@ def _check_block(block: Episodes, layout: Layout, refuse: _Refusal) -> None:
     frames = np.arange(block.filled.shape[1])
     last = block.lengths[:, None] - 2
     moves = frames <= last
+    if not layout.continuous:
+        # The bootstrapped value of a next frame is a maximum over the allowed actions.
+        stuck = block.filled[:, :, None] & ~block.avail_actions.any(-1)
+        refuse(stuck, "avail_actions allows an agent no action", axis="agent")
     _check_actions(block, layout, moves, refuse)
     for name in ("terminated", "truncated"):
         misplaced = getattr(block, name) & (frames != last)

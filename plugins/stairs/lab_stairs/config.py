@@ -27,6 +27,9 @@ class OfflineSettings:
     """Evaluate before the first step."""
     save_every: Annotated[int, Ge(1)] = 100
     """Steps between checkpoints."""
+    weights: str = ""
+    """File `artifacts/learner.pt` of an earlier run of the same method and sizes: networks, targets
+    and optimizer to begin from; with max_steps=0 they are evaluated. Empty: fresh ones."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the networks lie; auto: cuda where the job holds a GPU, else cpu."""
 

@@ -31,9 +31,11 @@ class OfflineDataConfig:
     choose: Literal["last", "random", "first"] = "last"
     """Which episodes of the files, where they hold more; random: a subset drawn with data_seed.
     Generated data are exactly num_episodes, and all are used."""
-    timeouts: Literal["terminal", "bootstrap"] = "terminal"
-    """What an episode's end at its limit counts as: the end of the task, as in the published grid
-    data, or a cut after which the last state is still worth something. Data without a key
-    `truncated` say it by their length; there an end whose reward is positive counts as success."""
+    timeouts: Literal["suite", "terminal", "bootstrap"] = "suite"
+    """What an episode's end at its limit counts as: terminal, the end of the task, as in the
+    published grid data; bootstrap, a cut after which the last state is still worth something;
+    suite, bootstrap in spread, tag and mamujoco, whose episodes all end so, else terminal. Data
+    without a key `truncated` say it by their length; there an end whose reward is positive counts
+    as success."""
     data_seed: Annotated[int, Ge(0)] = 0
     """Seed of generated data and of choose=random; not the run's, so that runs share data."""

@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from labrun import Score
+from labrun import Dataset, LabError, Score
 
 from lab_stairs import environments
+from lab_stairs.dataset import OfflineDataset, start_one_of_each_family
 from lab_stairs.environments.interface import Policy
 from lab_stairs.environments.rollout import Tally, score_episodes
 from lab_stairs.evaluator_config import RolloutConfig
@@ -30,6 +31,17 @@ class RolloutEvaluator:
 
     def preflight(self) -> dict[str, object]:
         return {"episodes_per_task": self.config.episodes}
+
+    def check(self, dataset: Dataset) -> None:
+        """Raises LabError for data of another kind, or where a test task cannot be played."""
+        if not isinstance(dataset, OfflineDataset):
+            raise LabError(
+                f"evaluator=stairs.rollout takes dataset=stairs.offline, "
+                f"not {type(dataset).__name__}"
+            )
+        if self.config.episodes:
+            layouts = dataset.layouts()
+            start_one_of_each_family([layouts[task] for task in dataset.tasks.test])
 
     def evaluate(self, ctx: "RunContext", model: Policy, data: OfflineData) -> list[Score]:
         """Every task has a seed of its own, the same at each evaluation of a run."""

@@ -10,8 +10,6 @@ from torch import Tensor
 from lab_stairs import environments, render
 from lab_stairs.attention import attention_record, draw_attention
 from lab_stairs.environments import rollout
-from lab_stairs.environments.battle import BattleEnv
-from lab_stairs.environments.grid import GridEnv
 from lab_stairs.environments.interface import Actor, Policy, VectorEnv
 from lab_stairs.offline_data import OfflineData
 from lab_stairs.policy import MemoryPolicy
@@ -20,6 +18,8 @@ if TYPE_CHECKING:
     from labrun.context import RunContext
     from matplotlib.figure import Figure
 
+DRAWN = ("grid", "battle")
+"""Families of tasks that `render` can draw."""
 STRIP_FRAMES = 8
 """Pictures of an episode in its strip."""
 STRIP_COLUMNS = 4
@@ -37,6 +37,8 @@ def draw(ctx: "RunContext", policy: Policy, data: OfflineData, scores: Sequence[
     ctx.progress(stage="figures")
     ctx.figure("learning_curves", draw_curves(ctx.run.series(), win_rates(ctx, scores), data))
     task = data.train_tasks[-1]
+    if not isinstance(policy, MemoryPolicy) and environments.layout_of(task).family not in DRAWN:
+        return  # nothing of an episode could be shown
     env = environments.make(task, 1)
     maps: list[list[Tensor]] = []
     if isinstance(policy, MemoryPolicy):
@@ -55,7 +57,7 @@ def draw(ctx: "RunContext", policy: Policy, data: OfflineData, scores: Sequence[
 
 def play_pictures(env: VectorEnv, actor: Actor, *, seed: int) -> list[np.ndarray]:
     """Pictures of the first copy along one episode; none where the task has no picture."""
-    drawn = isinstance(env, GridEnv | BattleEnv)
+    drawn = env.layout.family in DRAWN
     pictures: list[np.ndarray] = []
 
     def on_step(step: int) -> None:
@@ -97,7 +99,10 @@ def draw_curves(
             if f"{task}/{name}" in series:
                 axis.plot(*smoothed(series[f"{task}/{name}"]), label=task)
         axis.set_title(f"{name}, running mean")
-    td.set_yscale("log")
+        if not axis.lines:
+            axis.set_title(f"no {name} in this method")
+    if td.lines:
+        td.set_yscale("log")
     for task, curve in rates.items():
         if task in data.test_tasks:
             style = "-o" if data.seen(task) else "--s"

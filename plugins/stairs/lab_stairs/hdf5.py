@@ -50,7 +50,7 @@ def _filled(part: Part, rows: np.ndarray) -> np.ndarray:
     filled = np.zeros((len(rows), part.frames), bool)
     if len(rows):
         with opened(part.file) as stored:
-            _read_rows(stored["filled"], rows, filled, part.file)
+            _read_rows(stored["filled"], rows, filled, part.file, np.ones_like(filled))
         checks.check_filled(filled, file=part.file, episodes=rows)
     return filled
 
@@ -80,12 +80,17 @@ def _fill(target: Episodes, part: Part, rows: np.ndarray, filled: np.ndarray) ->
     with opened(part.file) as stored:
         for name, values in target.arrays():
             if name in stored and name != "filled":
-                _read_rows(stored[name], rows, values, part.file)
+                _read_rows(stored[name], rows, values, part.file, filled)
                 values[~filled] = 0
 
 
-def _read_rows(stored: Any, rows: np.ndarray, into: np.ndarray, file: Path) -> None:
-    """Copy episodes `rows` into `into`, chunk by chunk, so that each is unpacked once."""
+def _read_rows(
+    stored: Any, rows: np.ndarray, into: np.ndarray, file: Path, valid: np.ndarray
+) -> None:
+    """Copy episodes `rows` into `into`, chunk by chunk, so that each is unpacked once.
+
+    Raises LabError where `into` is boolean and a frame of `valid` [E, T] holds neither 0 nor 1.
+    """
     step = stored.chunks[0] if stored.chunks else BLOCK
     frames = into.shape[1]
     for low in range(int(rows[0]) // step * step, int(rows[-1]) + 1, step):
@@ -98,4 +103,8 @@ def _read_rows(stored: Any, rows: np.ndarray, into: np.ndarray, file: Path) -> N
             block = stored[begin:end, :frames]
         except OSError as error:
             raise LabError(f"{file} is damaged: {stored.name[1:]} cannot be unpacked") from error
-        into[first:last] = block[inside - begin].reshape(into[first:last].shape)
+        values = block[inside - begin].reshape(into[first:last].shape)
+        if into.dtype == bool:
+            key = stored.name[1:]
+            checks.check_mask(values, key, valid[first:last], file=file, episodes=inside)
+        into[first:last] = values

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 from labrun.errors import LabError
 
 from lab_stairs.layouts import Layout
 
 SCHEMA_VERSION = 1
 """Of the root attributes that our own files carry."""
+SHOWN = 60
+"""Characters of a damaged attribute that a refusal shows."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,8 @@ def _nearest(folder: Path) -> tuple[Path, list[str]]:
 def probe(files: Sequence[Path], layout: Layout) -> list[Part]:
     """Every part, its shapes and attributes compared with the task; no episode is read.
 
-    Raises LabError for a file that is no HDF5, a missing key, a rank, length or width that does
-    not fit, and parts that do not fit each other.
+    Raises LabError for a file that is no HDF5, damaged attributes, a missing key, a rank, length,
+    width or type that does not fit, and parts that do not fit each other.
     """
     parts = [_probe(file, layout) for file in files]
     for part in parts[1:]:
@@ -93,7 +96,7 @@ def _widths(layout: Layout) -> dict[str, tuple[int, ...]]:
 
 def _probe(file: Path, layout: Layout) -> Part:
     with opened(file) as stored:
-        attributes = dict(stored.attrs)
+        attributes = {name: _attribute(stored, name, file) for name in stored.attrs}
         _check_attributes(file, attributes, layout)
         widths = _widths(layout)
         if "truncated" in stored:
@@ -102,7 +105,7 @@ def _probe(file: Path, layout: Layout) -> Part:
         num, frames = shapes["obs"][:2]
         for key, width in widths.items():
             _check_shape(file, key, shapes[key], (num, frames, *width), layout)
-        _check_types(file, stored, layout)
+            _check_type(file, key, _values(stored, key, file).dtype, layout)
     if frames > layout.episode_limit + 1:
         raise LabError(
             f"{file}: obs has {frames} frames, task {layout.task} has at most "
@@ -151,21 +154,45 @@ def _check_shape(
             raise LabError(f"{file}: {key} has {got} {name}, task {layout.task} has {wanted}")
 
 
-def _check_types(file: Path, stored: h5py.File, layout: Layout) -> None:
-    dtype = _values(stored, "actions", file).dtype
-    if (dtype.kind == "f") != layout.continuous:
-        wanted = "floating-point numbers" if layout.continuous else "integers"
-        raise LabError(f"{file}: actions holds {dtype}, expected {wanted}")
+def _check_type(file: Path, key: str, dtype: np.dtype, layout: Layout) -> None:
+    kinds, wanted = "biuf", "real numbers"
+    if key == "actions":
+        kinds, wanted = ("f", "floating-point numbers") if layout.continuous else ("iu", "integers")
+    if dtype.kind not in kinds:
+        raise LabError(f"{file}: {key} holds {dtype}, expected {wanted}")
+
+
+def _attribute(stored: h5py.File, name: str, file: Path) -> Any:
+    try:
+        return stored.attrs[name]
+    except (OSError, TypeError) as error:
+        raise LabError(f"{file} is damaged: attribute {name!r} cannot be read") from error
+
+
+def _misread(file: Path, name: str, value: object, wanted: str) -> LabError:
+    found = " ".join(repr(value).split())[:SHOWN]
+    return LabError(f"{file}: attribute {name!r} holds {found}, expected {wanted}")
 
 
 def _check_attributes(file: Path, attributes: Mapping[str, Any], layout: Layout) -> None:
     """Our own files carry the layout that they were written for."""
     version = attributes.get("schema_version", SCHEMA_VERSION)
+    if not isinstance(version, int | np.integer):
+        raise _misread(file, "schema_version", version, f"the integer {SCHEMA_VERSION}")
     if version != SCHEMA_VERSION:
         raise LabError(f"{file} has schema_version {version}; this version reads {SCHEMA_VERSION}")
-    if "layout" not in attributes:
-        return
-    written = json.loads(attributes["layout"])
+    if "layout" in attributes:
+        _check_layout(file, attributes["layout"], layout)
+
+
+def _check_layout(file: Path, text: Any, layout: Layout) -> None:
+    wanted = "a JSON object"
+    try:
+        written = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise _misread(file, "layout", text, wanted) from error
+    if not isinstance(written, dict):
+        raise _misread(file, "layout", text, wanted)
     for name, value in json.loads(layout_json(layout)).items():
         if written.get(name) != value:
             raise LabError(

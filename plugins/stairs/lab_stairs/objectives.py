@@ -3,7 +3,6 @@
 Notation: T frames of B episodes, n agents, a actions; Q_i is agent i's value, Q_tot the mixer's.
 """
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -105,8 +104,3 @@ def mixed_value(
     """Q_tot = |final| . ELU(sum_i |first_i| Q_i + bias) + V(g): monotonic in every Q_i (QMIX)."""
     hidden = F.elu((q[:, :, None] * first.abs()).sum(1) + bias)
     return (hidden * final.abs()).sum(-1) + state_value
-
-
-def gradient_is_finite(norm: Tensor, loss: Tensor) -> bool:
-    """Whether the step may be taken."""
-    return bool(torch.isfinite(norm) & torch.isfinite(loss))

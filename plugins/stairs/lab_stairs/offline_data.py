@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
 from lab_stairs.episodes import Episodes
 from lab_stairs.layouts import Layout
-
-Timeouts = Literal["terminal", "bootstrap"]
+from lab_stairs.suites import Timeouts
 
 
 @dataclass(frozen=True)

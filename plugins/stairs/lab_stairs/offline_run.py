@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,6 +37,8 @@ def preflight(
         raise LabError(
             "trainer.device=cuda, but torch finds no CUDA device; use trainer.device=cpu"
         )
+    if settings.weights and not Path(settings.weights).is_file():
+        raise LabError(f"trainer.weights={settings.weights}: no such file")
     held = dataset.config.num_episodes
     if 0 < held < settings.batch_size:
         raise LabError(
@@ -59,14 +62,16 @@ def train(
         state = torch.load(ctx.resume_from / STATE, map_location=device, weights_only=True)
         learner.load_state_dict(state["learner"])
         done = state["step"]
-    elif settings.evaluate_start and settings.max_steps > 0:
+    elif settings.weights:
+        begin_from(learner, Path(settings.weights), device)
+    if ctx.resume_from is None and settings.evaluate_start and settings.max_steps > 0:
         ctx.evaluate(learner.policy(), data, step=0)
     for step in range(done + 1, settings.max_steps + 1):
         ctx.log(step, _update(ctx, data, settings, learner, step, device))
         ctx.progress(step=step, total=settings.max_steps, stage="train")
         _after_step(ctx, data, settings, learner, step)
     if settings.max_steps > 0:
-        torch.save(learner.state_dict(), ctx.artifact_path(STATE))
+        save(learner, settings.max_steps, ctx.artifact_path(STATE).parent)
     return TrainResult(learner.policy(), settings.max_steps)
 
 
@@ -102,6 +107,18 @@ def _after_step(
         ctx.save_checkpoint(step, lambda folder: save(learner, step, folder))
     if ctx.should_stop and not last:
         raise PreemptedError(f"stopped at step {step} of {settings.max_steps}")
+
+
+def begin_from(learner: Learner, file: Path, device: torch.device) -> None:
+    """Load what `save` wrote. Raises LabError for a file of another kind, method or size."""
+    try:
+        state = torch.load(file, map_location=device, weights_only=True)
+        learner.load_state_dict(state["learner"])
+    except (KeyError, TypeError, RuntimeError, ValueError, UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise LabError(
+            f"trainer.weights={file}: not a learner of this method and these sizes: {reason}"
+        ) from error
 
 
 def save(learner: Learner, step: int, folder: Path) -> None:

@@ -49,6 +49,12 @@ def lab_plugin() -> PluginInfo:
                 "baselines.trainers:HiSSDTrainer",
                 "common skills from a planner, task-specific ones by contrast",
             ),
+            _trainer(
+                "td3_bc",
+                "td3bc_config:TD3BCConfig",
+                "td3bc_trainer:TD3BCTrainer",
+                "an actor head and TD3+BC, for continuous tasks",
+            ),
             Component(
                 kind="dataset",
                 name="offline",

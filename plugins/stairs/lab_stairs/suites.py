@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from labrun.errors import unknown
+
+Timeouts = Literal["terminal", "bootstrap"]
 
 
 @dataclass(frozen=True)
@@ -12,13 +15,16 @@ class Suite:
 
     train: tuple[str, ...]
     test: tuple[str, ...]
+    timeouts: Timeouts = "terminal"
+    """What the end of an episode at its limit counts as."""
 
 
-def _suite(train: str, test: str, *, prefix: str = "") -> Suite:
+def _suite(train: str, test: str, *, prefix: str = "", timeouts: Timeouts = "terminal") -> Suite:
     """Names without their common prefix, separated by spaces."""
     return Suite(
         tuple(f"{prefix}{name}" for name in train.split()),
         tuple(f"{prefix}{name}" for name in test.split()),
+        timeouts,
     )
 
 
@@ -41,9 +47,11 @@ SUITES = {
     "battle-marine-hard": _suite(*MARINE_HARD, prefix="battle-"),
     "battle-marine-easy": _suite(*MARINE_EASY, prefix="battle-"),
     "battle-stalker-zealot": _suite(*STALKER_ZEALOT, prefix="battle-"),
-    "spread": _suite("2 4", "2 3 4 5", prefix="spread-"),
-    "tag": _suite("2v1 4v2", "2v1 3v1 4v2 5v2", prefix="tag-"),
-    "mamujoco": _suite("2x3 6x1", "2x3 3x2 6x1 2x3-off3 6x1-off3", prefix="halfcheetah-"),
+    "spread": _suite("2 4", "2 3 4 5", prefix="spread-", timeouts="bootstrap"),
+    "tag": _suite("2v1 4v2", "2v1 3v1 4v2 5v2", prefix="tag-", timeouts="bootstrap"),
+    "mamujoco": _suite(
+        "2x3 6x1", "2x3 3x2 6x1 2x3-off3 6x1-off3", prefix="halfcheetah-", timeouts="bootstrap"
+    ),
     "smac-marine-hard": _suite(*MARINE_HARD),
     "smac-marine-easy": _suite(*MARINE_EASY),
     "smac-stalker-zealot": _suite(*STALKER_ZEALOT),
@@ -63,4 +71,4 @@ def find(name: str) -> Suite:
 def tasks(name: str, *, train: Sequence[str], test: Sequence[str]) -> Suite:
     """The suite's tasks, each list replaced by the one given unless that is empty."""
     suite = find(name)
-    return Suite(tuple(train) or suite.train, tuple(test) or suite.test)
+    return Suite(tuple(train) or suite.train, tuple(test) or suite.test, suite.timeouts)
