@@ -1,13 +1,20 @@
 """Scores by rollout, on a small real task."""
 
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
+from lab_stairs import hdf5_writer
+from lab_stairs.environments import layout_of
 from lab_stairs.environments.interface import Frame
 from lab_stairs.evaluator import RolloutEvaluator, means
 from lab_stairs.evaluator_config import RolloutConfig
 from lab_stairs.offline_data import OfflineData
-from labrun import Score
+from labrun import LabError, Score
+from labrun.config import compose
+from labrun.parts import build
+from stairs_cases import random_episodes
 
 
 class Still:
@@ -70,3 +77,30 @@ def test_an_evaluation_can_be_repeated():
 
 def test_without_episodes_nothing_is_played():
     assert scores(0) == {}
+
+
+def smac_parts(tmp_path, episodes: int):
+    """The parts of a run on files of SMAC's 3m."""
+    layout = layout_of("3m")
+    folder = tmp_path / "3m" / "medium" / "run"
+    folder.mkdir(parents=True)
+    made = random_episodes(layout, [3, 2, 4])
+    hdf5_writer.write(folder / "part_0.h5", made, layout, attributes={})
+    words = ["plugin=stairs", "suite=smac-marine-hard", "quality=medium", "num_episodes=0"]
+    words += ["train_tasks=[3m]", "test_tasks=[3m]", f"dataset.path={tmp_path}"]
+    experiment = compose([*words, f"rollout.episodes={episodes}", "batch_size=2"])
+    return build(experiment), experiment.run.resources
+
+
+@pytest.mark.skipif(find_spec("smac") is not None, reason="SMAC is installed here")
+def test_files_of_a_game_that_is_not_here_can_be_trained_on_but_not_played(tmp_path):
+    parts, resources = smac_parts(tmp_path / "trained", 0)
+    assert parts.preflight(resources)["evaluator.rollout"] == {"episodes_per_task": 0}
+    parts, resources = smac_parts(tmp_path / "played", 4)
+    with pytest.raises(LabError, match="smac is not installed"):
+        parts.preflight(resources)
+
+
+def test_data_of_another_kind_are_refused():
+    with pytest.raises(LabError, match=r"takes dataset=stairs\.offline, not int"):
+        RolloutEvaluator(RolloutConfig()).check(3)
