@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lab_llm.distillation_config import DistillationConfig
+
 Scored = Literal["none", "correct", "all"]
 Context = Literal["sibling", "reference_solution", "answer"]
 
@@ -30,6 +32,10 @@ Measure = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Mapping[str, float]
 """The same arguments -> metrics of the credit."""
 
 
+Shape = Callable[[Tensor, Tensor], Tensor]
+"""(advantages (B, T), entropies of the policy (B, T), nats) -> advantages (B, T)."""
+
+
 @dataclass(frozen=True)
 class Credit:
     """A credit function with what it needs from the teacher.
@@ -43,6 +49,10 @@ class Credit:
     scored: Scored
     context: Context
     template: str
+    shape: Shape | None = None
+    """Advantages that depend on the policy's entropy, made of the others at each update."""
+    distillation: DistillationConfig | None = None
+    """SDPO's loss in place of the surrogate, whatever the advantages are."""
 
 
 def rows_to_score(

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from accelerate.utils import gather_object
 from labrun.errors import DivergedError, LabError
 from torch import Tensor
 from transformers.trainer_callback import TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from lab_llm import teacher
+from lab_llm import ranks, teacher
 from lab_llm.credit import Credit, rows_to_score
 from lab_llm.grpo_config import GRPOSettings
-from lab_llm.microbatches import by_length
+from lab_llm.microbatches import minibatches
 from lab_llm.policy import Policy
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.sampler import sample
@@ -61,6 +60,7 @@ class CreditTrainer(GRPOTrainer):
         self.settings, self.credit = settings, credit
         self.step_metrics: dict[str, list[float]] = defaultdict(list)
         self._graded: tuple[list[str], Tensor] = ([], torch.empty(0))
+        self._updating: dict[str, Any] | None = None
         rollouts = self._rollouts if settings.sampler == "cpu" else None
         super().__init__(
             model=policy.model,
@@ -124,9 +124,7 @@ class CreditTrainer(GRPOTrainer):
 
     def _calculate_rewards(self, *inputs: Any) -> Tensor:
         rewards = super()._calculate_rewards(*inputs)
-        texts = self._texts
-        if self.accelerator.num_processes > 1:
-            texts = gather_object(texts)
+        texts = [text for of_rank in ranks.gather_objects(self._texts) for text in of_rank]
         self._graded = (texts, rewards[:, 0])
         groups = rewards[:, 0].view(-1, self.settings.num_generations)
         uniform = (groups == groups[:, :1]).all(1).float().mean().item()
@@ -211,8 +209,7 @@ class CreditTrainer(GRPOTrainer):
     def _teacher_prompts(
         self, inputs: Sequence[dict[str, Any]], rows: Sequence[int], start: int
     ) -> list[list[int]]:
-        texts, rewards = self._graded
-        group = teacher.Group(texts, rewards.tolist(), self.settings.num_generations)
+        group = self._group()
         prompts: list[list[int]] = []
         encoded: dict[tuple[str, str], list[int]] = {}
         for row in rows:
@@ -227,6 +224,10 @@ class CreditTrainer(GRPOTrainer):
             prompts.append(encoded[problem.id, text])
         self._check_length(prompts)
         return prompts
+
+    def _group(self) -> teacher.Group:
+        texts, rewards = self._graded
+        return teacher.Group(texts, rewards.tolist(), self.settings.num_generations)
 
     def _group_rng(self, number: int) -> np.random.Generator:
         return self.ctx.rng("teacher", self.state.global_step, number)
@@ -253,15 +254,17 @@ class CreditTrainer(GRPOTrainer):
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         """TRL's, with micro-batches of like length: little is computed for padding.
 
-        TRL shuffles; the order is of no account here, since all micro-batches of a generation
-        belong to one optimizer step. The loss types on offer weigh each rollout or token alike in
-        whichever part it lies, and `_entropy_coef_of` does so for the entropy bonus.
+        TRL shuffles; so do we where a batch of rollouts makes several optimizer steps. Within a
+        step the order is of no account: the loss types on offer weigh each rollout or token alike
+        in whichever part it lies, and `_entropy_coef_of` does so for the entropy bonus.
         """
-        rollouts = self.settings.prompts_per_step * self.settings.num_generations
-        num_parts = rollouts // self.settings.micro_batch_size
+        num_parts = self.args.steps_per_generation
         if self._step % num_parts == 0:
             batch = self._generate_and_score_completions(generation_batch)
-            self._buffered_inputs = by_length(batch, num_parts)
+            seed = self.ctx.derive_seed("minibatch", self.state.global_step)
+            self._buffered_inputs = minibatches(
+                batch, self.settings.num_minibatches, num_parts, seed=seed
+            )
         inputs = self._buffered_inputs[self._step % num_parts]
         self.step_metrics["tokens"].append(inputs["completion_mask"].sum().item())
         return inputs
@@ -269,7 +272,7 @@ class CreditTrainer(GRPOTrainer):
     def _entropy_coef_of(self, inputs: dict[str, Any]) -> float:
         """The coefficient that makes TRL's bonus, a mean over the micro-batch's own tokens, this
         part's share of `entropy_coef` times the mean over all tokens of the step."""
-        parts = self.accelerator.num_processes * self.current_gradient_accumulation_steps
+        parts = self.accelerator.num_processes * self.args.steps_per_generation
         tokens_per_part = inputs["num_items_in_batch"] / parts
         share = inputs["completion_mask"].sum() / tokens_per_part
         return self.settings.entropy_coef * share.item()
@@ -277,10 +280,22 @@ class CreditTrainer(GRPOTrainer):
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Tensor:
         if self.settings.entropy_coef:
             self.entropy_coef = self._entropy_coef_of(inputs)
+        self._updating = inputs = dict(inputs)
         loss = super().compute_loss(model, inputs, *args, **kwargs)
         if not torch.isfinite(loss):
             raise DivergedError(f"loss is {loss.item()} at step {self.state.global_step + 1}")
         return loss
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        """TRL's. Its loss calls this first and reads the advantages afterwards, so that those
+        which depend on the policy's entropy are made here, of the entropy of the same pass."""
+        found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        if self.credit.shape is not None and self._updating is not None and kwargs.get(
+            "compute_entropy"
+        ):
+            advantages, mask = self._updating["advantages"], self._updating["completion_mask"]
+            self._updating["advantages"] = self.credit.shape(advantages, found[1]) * mask
+        return found
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         began = time.perf_counter()
@@ -307,7 +322,7 @@ class CreditTrainer(GRPOTrainer):
 
     def _own_metrics(self) -> dict[str, float]:
         found: dict[str, float] = {}
-        for name, values in self.step_metrics.items():
+        for name, values in ranks.pooled(self.step_metrics).items():
             summed = name.startswith(("time/", "teacher_context/"))
             found[name] = sum(values) if summed else sum(values) / len(values)
         spent = sum(found.get(f"time/{part}", 0.0) for part in ("sample", "verify", "teacher"))
@@ -325,6 +340,9 @@ class CreditTrainer(GRPOTrainer):
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """TRL writes a card at every checkpoint; the run directory says all it would."""
 
+    def _save_own(self, folder: Path) -> None:
+        """Write what else a resume needs; a trainer with state of its own says what."""
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Let transformers write everything that resume needs into the run's own checkpoint."""
 
@@ -332,6 +350,7 @@ class CreditTrainer(GRPOTrainer):
             before, self.args.output_dir = self.args.output_dir, str(folder)
             try:
                 super(CreditTrainer, self)._save_checkpoint(model, trial)
+                self._save_own(folder)
             finally:
                 self.args.output_dir = before
 
@@ -346,15 +365,19 @@ def _mean(values: list[float], tokens: list[float]) -> float:
 
 
 class RunCallback(TrainerCallback):
-    """Evaluates and stops at step boundaries, as the run asks."""
+    """Evaluates and stops at step boundaries, as the run asks; all ranks at the same step."""
 
     def __init__(self, ctx: "RunContext", policy: Policy, sets: ProblemSets, every: int) -> None:
         self._ctx, self._policy, self._sets, self._every = ctx, policy, sets, every
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+    def on_step_end(
+        self, args: Any, state: Any, control: Any, *, optimizer: Any = None, **_: Any
+    ) -> Any:
         due = self._every and state.global_step % self._every == 0
         if due and state.global_step < args.max_steps:
-            self._ctx.evaluate(self._policy, self._sets, step=state.global_step)
-        if self._ctx.should_stop:
+            with ranks.whole_weights(self._policy.model, optimizer):
+                self._ctx.evaluate(self._policy, self._sets, step=state.global_step)
+        if ranks.any_rank(self._ctx.should_stop):
+            self._ctx.should_stop = True
             control.should_save = control.should_training_stop = True
         return control

@@ -28,11 +28,14 @@ class GRPOSettings:
     max_grad_norm: Annotated[float, Gt(0)] = 1.0
     """Norm to which the gradient is clipped."""
     prompts_per_step: Annotated[int, Ge(1)] = 32
-    """Prompts of one optimizer step (count)."""
+    """Prompts of one batch of rollouts, all processes together (count)."""
     num_generations: Annotated[int, Ge(2)] = 8
     """G, rollouts of one prompt (count)."""
+    num_minibatches: Annotated[int, Ge(1)] = 1
+    """Optimizer steps made of one batch of rollouts (count), each of an equal share of it.
+    `max_steps` counts optimizer steps. With 1 the importance ratio is 1 and is never clipped."""
     micro_batch_size: Annotated[int, Ge(1)] = 64
-    """Rollouts of one forward and backward pass (count); divides a step's rollouts."""
+    """Rollouts of one forward and backward pass of one process (count); divides a step's."""
     max_completion_length: Annotated[int, Ge(1)] = 64
     """Longest rollout (tokens)."""
     temperature: Annotated[float, Gt(0)] = 1.0
@@ -65,7 +68,8 @@ class GRPOSettings:
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     save_every: Annotated[int, Ge(1)] = 25
-    """Steps between checkpoints; the last step always has one."""
+    """Steps between checkpoints, rounded up to whole batches of rollouts; the last step always has
+    one."""
     evaluate_every: Annotated[int, Ge(0)] = 0
     """Steps between evaluations during training; 0: only before and after it."""
     evaluate_start: bool = True

@@ -6,6 +6,7 @@ import os
 import socket
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from lab_llm.credit import Credit
 from lab_llm.grpo_config import GRPOSettings
 from lab_llm.policy import Policy, load_policy, locate, preflight_policy, read_config
 from lab_llm.problems import ProblemSets
+from lab_llm.templates import TEMPLATE_FILE
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
@@ -25,11 +27,7 @@ if TYPE_CHECKING:
 def preflight(settings: GRPOSettings) -> dict[str, object]:
     """Facts of the run; LabError where its settings, model and machine cannot work together."""
     rollouts = settings.prompts_per_step * settings.num_generations
-    if rollouts % settings.micro_batch_size:
-        raise LabError(
-            f"trainer.micro_batch_size={settings.micro_batch_size} does not divide a step's "
-            f"{rollouts} rollouts (prompts_per_step * num_generations)"
-        )
+    _check_batches(settings, rollouts)
     if settings.warmup_steps and settings.lr_schedule == "constant":
         raise LabError(
             f"trainer.lr_schedule=constant has no warm-up, but warmup_steps={settings.warmup_steps}"
@@ -44,8 +42,29 @@ def preflight(settings: GRPOSettings) -> dict[str, object]:
             f"trainer.max_completion_length={settings.max_completion_length} leaves no room for a "
             f"prompt in the model's {limit} tokens"
         )
-    steps = settings.max_steps
+    steps = settings.max_steps // settings.num_minibatches
     return {**facts, "rollouts_per_step": rollouts, "rollouts": steps * rollouts}
+
+
+def _check_batches(settings: GRPOSettings, rollouts: int) -> None:
+    """LabError where a batch of rollouts does not part evenly, or a step would end inside one."""
+    minibatches = settings.num_minibatches
+    if rollouts % minibatches:
+        raise LabError(
+            f"trainer.num_minibatches={minibatches} does not divide a step's {rollouts} rollouts "
+            "(prompts_per_step * num_generations)"
+        )
+    if (rollouts // minibatches) % settings.micro_batch_size:
+        of = f" / {minibatches} minibatches" if minibatches > 1 else ""
+        raise LabError(
+            f"trainer.micro_batch_size={settings.micro_batch_size} does not divide a step's "
+            f"{rollouts // minibatches} rollouts (prompts_per_step * num_generations{of})"
+        )
+    if settings.max_steps % minibatches:
+        raise LabError(
+            f"trainer.max_steps={settings.max_steps} is no multiple of "
+            f"num_minibatches={minibatches}: a run ends between batches of rollouts only"
+        )
 
 
 def _check_sampler(settings: GRPOSettings) -> None:
@@ -121,6 +140,7 @@ def train(
     target = ctx.artifact_path("model")
     trained.model.save_pretrained(target)
     trained.tokenizer.save_pretrained(target)
+    (target / TEMPLATE_FILE).write_text(credit.template, encoding="utf-8")
     return TrainResult(trained, step)
 
 
@@ -145,11 +165,16 @@ def build_trainer(
 
     from lab_llm.grpo import CreditTrainer, RunCallback
 
+    kind: Any = CreditTrainer
+    if credit.distillation is not None:
+        from lab_llm.self_distillation import SelfDistillationTrainer
+
+        kind = partial(SelfDistillationTrainer, distillation=credit.distillation)
     order = list(prompt_order(ctx, len(sets.train), settings))
     prompts = [[dict(message) for message in sets.train[i].prompt] for i in order]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # notices of transformers and TRL about their own defaults
-        trainer = CreditTrainer(
+        trainer = kind(
             ctx=ctx,
             policy=policy,
             sets=sets,
@@ -169,10 +194,20 @@ def prompt_order(ctx: "RunContext", size: int, settings: GRPOSettings) -> Iterat
     """
     if size == 0:
         raise LabError("the training set is empty")
-    wanted = settings.max_steps * settings.prompts_per_step
+    wanted = settings.max_steps // settings.num_minibatches * settings.prompts_per_step
     for epoch in range(-(-wanted // size)):
         order = ctx.rng("prompts", epoch).permutation(size)
         yield from np.asarray(order[: wanted - epoch * size]).tolist()
+
+
+def num_processes() -> int:
+    """Processes of this run, as a launcher says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def whole_batches(steps: int, settings: GRPOSettings) -> int:
+    """`steps` rounded up to where a batch of rollouts is used up, which is where a resume begins."""
+    return -(-steps // settings.num_minibatches) * settings.num_minibatches
 
 
 def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
@@ -180,7 +215,8 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
     import torch
     from trl.trainer.grpo_config import GRPOConfig
 
-    accumulation = settings.prompts_per_step * settings.num_generations // settings.micro_batch_size
+    rollouts = settings.prompts_per_step * settings.num_generations // num_processes()
+    parts = rollouts // settings.micro_batch_size
     cuda = torch.cuda.is_available()
     vllm = settings.sampler == "vllm"
     return GRPOConfig(
@@ -192,8 +228,8 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         per_device_train_batch_size=settings.micro_batch_size,
-        gradient_accumulation_steps=accumulation,
-        steps_per_generation=accumulation,
+        gradient_accumulation_steps=parts // settings.num_minibatches,
+        steps_per_generation=parts,
         num_generations=settings.num_generations,
         max_completion_length=settings.max_completion_length,
         temperature=settings.temperature,
@@ -215,7 +251,7 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
         seed=ctx.derive_seed("trainer") % 2**32,
         shuffle_dataset=False,
         save_strategy="steps",
-        save_steps=settings.save_every,
+        save_steps=whole_batches(settings.save_every, settings),
         logging_strategy="steps",
         logging_steps=1,
         logging_nan_inf_filter=False,

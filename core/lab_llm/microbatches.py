@@ -5,7 +5,30 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-PROMPT = ("prompt_ids", "prompt_mask")
+PROMPTS = ("prompt", "teacher_prompt")
+"""What is padded left: `{name}_ids` with `{name}_mask`."""
+
+
+def minibatches(
+    batch: Mapping[str, Tensor], num_steps: int, num_parts: int, *, seed: int
+) -> list[dict[str, Tensor]]:
+    """`num_parts` equal micro-batches of B rollouts for `num_steps` optimizer steps, in order.
+
+    Each step has B / num_steps rollouts, drawn at random by `seed` where there are several steps,
+    and its own micro-batches of like length. `num_steps` must divide `num_parts`.
+    """
+    if num_steps == 1:
+        return by_length(batch, num_parts)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(batch["completion_mask"]), generator=generator)
+    per_step = num_parts // num_steps
+    return [
+        part
+        for rows in order.chunk(num_steps)
+        for part in by_length(
+            {k: v[rows.to(v.device)] if v.dim() else v for k, v in batch.items()}, per_step
+        )
+    ]
 
 
 def by_length(batch: Mapping[str, Tensor], num_batches: int) -> list[dict[str, Tensor]]:
@@ -24,16 +47,21 @@ def by_length(batch: Mapping[str, Tensor], num_batches: int) -> list[dict[str, T
 
 
 def _part(batch: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
-    prompt = int(batch["prompt_mask"][rows].sum(1).max())
     completion = int(batch["completion_mask"][rows].sum(1).max())
+    prompts = {
+        f"{name}_{what}": int(batch[f"{name}_mask"][rows].sum(1).max())
+        for name in PROMPTS
+        if f"{name}_mask" in batch
+        for what in ("ids", "mask")
+    }
     part = {}
     for name, value in batch.items():
         if value.dim() == 0:
             part[name] = value
         elif value.dim() == 1:
             part[name] = value[rows]
-        elif name in PROMPT:
-            part[name] = value[rows][:, value.shape[1] - prompt :]
+        elif name in prompts:
+            part[name] = value[rows][:, value.shape[1] - prompts[name] :]
         else:
             part[name] = value[rows][:, :completion]
     return part

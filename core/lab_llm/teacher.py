@@ -24,8 +24,16 @@ class Group:
     rewards: Sequence[float]
     size: int
 
-    def correct_sibling(self, row: int, seed: Callable[[int], np.random.Generator]) -> str | None:
+    def correct_sibling(
+        self,
+        row: int,
+        seed: Callable[[int], np.random.Generator],
+        *,
+        allow_itself: bool = True,
+    ) -> str | None:
         """A correct rollout of the row's group: another one where there is one, else itself.
+
+        None where there is no such rollout, or only itself and that is not allowed.
 
         One is drawn for the whole group, and a second one for the first itself, so that the
         teacher reads two contexts a group and not one a rollout. `seed` gives a generator for a
@@ -33,7 +41,7 @@ class Group:
         """
         start = row - row % self.size
         correct = [i for i in range(start, start + self.size) if self.rewards[i] == 1.0]
-        if not correct:
+        if not correct or (correct == [row] and not allow_itself):
             return None
         first, second = seed(start // self.size).permutation(correct)[[0, min(1, len(correct) - 1)]]
         return self.texts[int(second if row == first else first)]

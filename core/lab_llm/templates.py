@@ -1,6 +1,7 @@
 """Prompts as a teacher sees them, and as token ids."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labrun.errors import LabError
@@ -14,18 +15,24 @@ COUNTDOWN_TEMPLATE = "{prompt}\nref: {solution}"
 SOLUTION_TEMPLATE = (
     "{prompt}\n\nCorrect solution:\n\n{solution}\n\nCorrectly solve the original question."
 )
+TEMPLATE_FILE = "teacher_template.txt"
+"""Lies beside a model's weights and says how a solution enters the prompts that it knows."""
 THINK_START, THINK_END = "<think>", "</think>"
 
 
 def teacher_template(given: str, *, model: str) -> str:
-    """`given`, or where it is empty the form that the model of this name knows.
+    """`given`, or where it is empty the form that the model of this name or directory knows.
 
-    That is COUNTDOWN_TEMPLATE for `tiny`, and for every other SOLUTION_TEMPLATE, the SDPO prompt
+    That is COUNTDOWN_TEMPLATE for `tiny`; what stands in TEMPLATE_FILE for a directory that has
+    it, as a run leaves it beside the model; else SOLUTION_TEMPLATE, the SDPO prompt
     (arXiv 2601.20802).
     """
     if given:
         return given
-    return COUNTDOWN_TEMPLATE if model == "tiny" else SOLUTION_TEMPLATE
+    if model == "tiny":
+        return COUNTDOWN_TEMPLATE
+    file = Path(model).expanduser() / TEMPLATE_FILE
+    return file.read_text(encoding="utf-8") if file.is_file() else SOLUTION_TEMPLATE
 
 
 def with_solution(prompt: Sequence[Message], solution: str, template: str) -> list[Message]:

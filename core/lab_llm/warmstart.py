@@ -20,7 +20,7 @@ from lab_llm.countdown import CountdownDataset
 from lab_llm.policy import Policy
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.sampler import sample
-from lab_llm.templates import encode
+from lab_llm.templates import COUNTDOWN_TEMPLATE, TEMPLATE_FILE, encode
 from lab_llm.tiny_model import TinyModelConfig, build_model, train_tokenizer
 from lab_llm.warmstart_config import WarmStartConfig
 
@@ -220,6 +220,8 @@ class WarmStartTrainer:
         policy.model.eval()
         policy.model.save_pretrained(ctx.artifact_path("tiny"))
         policy.tokenizer.save_pretrained(ctx.artifact_path("tiny"))
+        form = ctx.artifact_path("tiny") / TEMPLATE_FILE
+        form.write_text(COUNTDOWN_TEMPLATE, encoding="utf-8")
         if start < self.config.max_steps:
             _save(ctx, self.config.max_steps, policy, optimizer)
         return TrainResult(model=policy, step=self.config.max_steps)

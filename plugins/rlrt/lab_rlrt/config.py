@@ -3,10 +3,11 @@
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
+from lab_llm.distillation_config import DistillationConfig
 from lab_llm.grpo_config import GRPOSettings
 from labrun import schema
 
-Method = Literal["grpo", "rlsd", "following", "rlrt", "rlrt_all"]
+Method = Literal["grpo", "rlsd", "following", "rlrt", "rlrt_all", "entropy_shaped", "sdpo"]
 
 
 @schema
@@ -15,7 +16,9 @@ class RLRTConfig(GRPOSettings):
 
     credit: Method = "rlrt"
     """The token weight: grpo, none; rlrt, eq. 3 on correct rollouts; rlrt_all, eq. 3 on all;
-    following, its inverse on correct rollouts; rlsd, its inverse on all (papers' names)."""
+    following, its inverse on correct rollouts; rlsd, its inverse on all (papers' names);
+    entropy_shaped, no weight but a bonus where the policy is uncertain; sdpo, no policy gradient
+    but the distance to the teacher."""
     lam: Annotated[float, Ge(0), Le(1)] = 0.5
     """lambda of eq. 4, share of the weighted advantage (arXiv 2605.10781: 0.5)."""
     eps_w: Annotated[float, Gt(0), Le(1)] = 1.0
@@ -26,5 +29,11 @@ class RLRTConfig(GRPOSettings):
     one), the dataset's solution (its answer where it has none), or the answer."""
     teacher_template: str = ""
     """How that enters the last user message, with {prompt} and {solution}. Empty: for the model
-    `tiny` the form that it was warm-started with, for all others the SDPO prompt
-    (arXiv 2601.20802); both stand in `lab_llm/templates.py`."""
+    `tiny`, and what was trained from it, the form that it was warm-started with, for all others
+    the SDPO prompt (arXiv 2601.20802); both stand in `lab_llm/templates.py`."""
+    entropy_alpha: Annotated[float, Ge(0)] = 0.4
+    """Scale of the entropy in the entropy-shaped advantage (arXiv 2506.14758: 0.4)."""
+    entropy_kappa: Annotated[float, Gt(0)] = 2.0
+    """The bonus is at most |A| / kappa, so that above 1 it turns no sign (arXiv 2506.14758: 2)."""
+    distillation: DistillationConfig = DistillationConfig()
+    """The loss and the teacher of sdpo; no other method reads it."""

@@ -27,6 +27,8 @@ RULES: Mapping[Method, Rule] = {
     "following": Rule(objectives.following_weight, "correct"),
     "rlrt": Rule(objectives.reversed_weight, "correct"),
     "rlrt_all": Rule(objectives.reversed_weight, "all"),
+    "entropy_shaped": Rule(None, "none"),
+    "sdpo": Rule(None, "none"),
 }
 
 
@@ -71,10 +73,17 @@ def make_credit(config: RLRTConfig) -> Credit:
         mean = (asymmetry * correct).sum() / correct.sum().clamp(min=1.0)
         return {"asymmetry_correct": mean.item(), "weight_clip_fraction": share.item()}
 
+    def shape(advantages: Tensor, entropies: Tensor) -> Tensor:
+        return objectives.entropy_shaped_advantage(
+            advantages, entropies, alpha=config.entropy_alpha, kappa=config.entropy_kappa
+        )
+
     return Credit(
         weigh=weigh,
         measure=measure,
         scored=rule.scored,
         context=config.teacher_context,
         template=teacher_template(config.teacher_template, model=config.model.name),
+        shape=shape if config.credit == "entropy_shaped" else None,
+        distillation=config.distillation if config.credit == "sdpo" else None,
     )

@@ -57,6 +57,21 @@ def gate_correct(
     return torch.where((rewards == 1.0)[:, None], weighted, advantages[:, None])
 
 
+def entropy_shaped_advantage(
+    advantages: Float[Tensor, "B T"],
+    entropies: Float[Tensor, "B T"],
+    *,
+    alpha: float,
+    kappa: float,
+) -> Float[Tensor, "B T"]:
+    """A + min(alpha H_t, |A| / kappa), the entropy detached (arXiv 2506.14758).
+
+    `entropies` is H_t of the policy at the update over the whole vocabulary (nats).
+    """
+    bonus = torch.minimum(alpha * entropies.detach(), advantages.abs() / kappa)
+    return advantages + bonus
+
+
 def clip_fraction(
     weight: Float[Tensor, "B T"], mask: Float[Tensor, "B T"], *, eps_w: float
 ) -> Float[Tensor, ""]:

@@ -1,0 +1,127 @@
+"""Self-distillation on a student's own rollouts (SDPO, arXiv 2601.20802), as pure functions.
+
+Shapes: N tokens, V vocabulary, K compared entries, H width of the hidden states. Log-probabilities
+are in nats. p is the student, q the teacher, who is never differentiated.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+Head = Callable[[Tensor], Tensor]
+"""Hidden states (n, H) -> logits (n, V)."""
+
+
+def divergence(
+    student: Float[Tensor, "N K"], teacher: Float[Tensor, "N K"], *, alpha: float
+) -> Float[Tensor, " N"]:
+    """The divergence of two distributions over K outcomes, from their log-probabilities.
+
+    alpha 0: KL(q || p); alpha 1: KL(p || q); between: the generalised Jensen-Shannon divergence
+    (1 - alpha) KL(p || m) + alpha KL(q || m) with m = (1 - alpha) p + alpha q.
+    """
+    teacher = teacher.detach()
+    if alpha == 0:
+        return _kl(teacher, student)
+    if alpha == 1:
+        return _kl(student, teacher)
+    shares = student.new_tensor([1 - alpha, alpha]).log()
+    mixture = torch.logaddexp(student + shares[0], teacher + shares[1])
+    return (1 - alpha) * _kl(student, mixture) + alpha * _kl(teacher, mixture)
+
+
+def _kl(first: Tensor, second: Tensor) -> Tensor:
+    return (first.exp() * (first - second)).sum(-1)
+
+
+def compared(
+    student: Float[Tensor, "N V"], teacher: Float[Tensor, "N V"], *, top_k: int, tail: bool
+) -> tuple[Float[Tensor, "N K"], Float[Tensor, "N K"]]:
+    """Log-probabilities of the outcomes that are compared: the student's `top_k` tokens.
+
+    With `tail` all other tokens are one more outcome, of probability 1 - sum; without it both
+    distributions are renormalised over the top_k. `top_k` 0, or at least V: the whole vocabulary.
+    """
+    if not 0 < top_k < student.shape[-1]:
+        return student, teacher
+    chosen = student.topk(top_k, -1).indices
+    student, teacher = student.gather(-1, chosen), teacher.gather(-1, chosen)
+    if tail:
+        return with_tail(student), with_tail(teacher)
+    return student.log_softmax(-1), teacher.log_softmax(-1)
+
+
+def with_tail(logprobs: Float[Tensor, "N k"]) -> Float[Tensor, "N k+1"]:
+    """One more entry: log(1 - sum p_i), the sum kept a rounding error below 1."""
+    total = logprobs.logsumexp(-1, keepdim=True).clamp(max=-torch.finfo(logprobs.dtype).eps)
+    return torch.cat([logprobs, torch.log(-torch.expm1(total))], -1)
+
+
+def importance_weight(
+    logprobs: Float[Tensor, " N"], old: Float[Tensor, " N"], *, clip: float | None
+) -> Float[Tensor, " N"]:
+    """min(p(y) / p_old(y), clip) of the sampled tokens, detached; 1 where `clip` is None."""
+    if clip is None:
+        return torch.ones_like(logprobs).detach()
+    return (logprobs - old).detach().exp().clamp(max=clip)
+
+
+def distillation_loss(
+    divergences: Float[Tensor, "B T"],
+    weight: Float[Tensor, "B T"],
+    completion_mask: Float[Tensor, "B T"],
+    has_context: Float[Tensor, " B"],
+    *,
+    num_tokens: Float[Tensor, ""] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean of weight x divergence over the tokens of the rollouts whose teacher had a context.
+
+    `num_tokens` stands for that number of tokens where these are a part of a step; 0 gives 0.
+    """
+    mask = completion_mask * has_context[:, None]
+    total = mask.sum() if num_tokens is None else num_tokens
+    return (divergences * weight * mask).sum() / total.clamp(min=1.0)
+
+
+class Compared(NamedTuple):
+    """What the tokens of a micro-batch came to, each (N,); only the first two have a gradient."""
+
+    divergences: Float[Tensor, " N"]
+    logprobs: Float[Tensor, " N"]
+    entropies: Float[Tensor, " N"]
+
+
+def compare_hidden(
+    student: Float[Tensor, "N H"],
+    teacher: Float[Tensor, "N H"],
+    tokens: Int[Tensor, " N"],
+    *,
+    heads: tuple[Head, Head],
+    temperature: float,
+    alpha: float,
+    top_k: int,
+    tail: bool,
+    chunk_size: int,
+) -> Compared:
+    """Divergence, log p(y) and entropy of p at every position, from last hidden states.
+
+    `heads` are the student's and the teacher's output layers; logits are divided by `temperature`.
+    Logits exist for `chunk_size` tokens at a time, in the backward pass too, where they are
+    computed again: of N x V there is never a whole.
+    """
+
+    def one(mine: Tensor, theirs: Tensor, sampled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        p = (heads[0](mine).float() / temperature).log_softmax(-1)
+        with torch.no_grad():
+            q = (heads[1](theirs).float() / temperature).log_softmax(-1)
+        found = divergence(*compared(p, q, top_k=top_k, tail=tail), alpha=alpha)
+        entropy = -(p.detach().exp() * p.detach()).sum(-1)
+        return found, p.gather(-1, sampled[:, None])[:, 0], entropy
+
+    parts = zip(*(t.split(chunk_size) for t in (student, teacher, tokens)), strict=True)
+    done = [checkpoint(one, *part, use_reentrant=False) for part in parts]
+    return Compared(*map(torch.cat, zip(*done, strict=True)))

@@ -1,0 +1,32 @@
+"""Settings of self-distillation on a student's own rollouts."""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le
+from labrun.schema import schema
+
+
+@schema
+class DistillationConfig:
+    """The loss and the teacher of SDPO (arXiv 2601.20802)."""
+
+    alpha: Annotated[float, Ge(0), Le(1)] = 0.5
+    """The divergence: 0, KL(teacher || student); 1, KL(student || teacher); between, the
+    generalised Jensen-Shannon divergence (arXiv 2603.24472: 0.5)."""
+    top_k: Annotated[int, Ge(0)] = 100
+    """Tokens that are compared, the student's most probable ones (count); 0: the whole
+    vocabulary (arXiv 2603.24472: 100)."""
+    tail: bool = True
+    """Compare the probability of all other tokens as one more outcome; else renormalise."""
+    ratio_clip: Annotated[float, Gt(0)] | None = 2.0
+    """Upper clip of the importance ratio that multiplies each token's loss; None: no ratio."""
+    teacher: Literal["frozen", "ema", "live"] = "frozen"
+    """The teacher's weights: those at the start, an exponential moving average, the student's."""
+    ema_rate: Annotated[float, Ge(0), Le(1)] = 0.05
+    """Share of the student's weights that enters the average at each optimizer step (ema only)."""
+    dont_reprompt_on_self_success: bool = True
+    """A rollout is never its own teacher's solution: without another correct one, no loss."""
+    remove_thinking: bool = False
+    """Show the teacher a solution without its <think>...</think> (c = s without think)."""
+    chunk_size: Annotated[int, Ge(1)] = 2048
+    """Tokens whose logits are in memory at once (count)."""
