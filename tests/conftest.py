@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-LANGUAGE = ["lab_llm.credit", "lab_llm.scorer", "lab_llm.teacher", "lab_rlrt"]
+LANGUAGE = [
+    "lab_llm.credit",
+    "lab_llm.distillation",
+    "lab_llm.scorer",
+    "lab_llm.teacher",
+    "lab_rlrt",
+]
 AGENTS = [
     f"lab_stairs.{module}"
     for module in (

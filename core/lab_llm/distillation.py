@@ -62,8 +62,8 @@ def with_tail(logprobs: Float[Tensor, "N k"]) -> Float[Tensor, "N k+1"]:
 
 
 def importance_weight(
-    logprobs: Float[Tensor, " N"], old: Float[Tensor, " N"], *, clip: float | None
-) -> Float[Tensor, " N"]:
+    logprobs: Float[Tensor, "*shape"], old: Float[Tensor, "*shape"], *, clip: float | None
+) -> Float[Tensor, "*shape"]:
     """min(p(y) / p_old(y), clip) of the sampled tokens, detached; 1 where `clip` is None."""
     if clip is None:
         return torch.ones_like(logprobs).detach()

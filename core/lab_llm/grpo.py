@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +80,7 @@ class CreditTrainer(GRPOTrainer):
 
     def _rollouts(self, prompts: list[Any], _: GRPOTrainer) -> dict[str, Any]:
         """G completions of each run of equal prompts, by the toolkit's decoder."""
-        with self._timed("sample"):
+        with self._timed("sample"), self._whole_weights():
             runs = [(list(prompt), len(list(same))) for prompt, same in groupby(prompts)]
             sizes = {size for _, size in runs}
             if len(sizes) > 1:
@@ -107,6 +107,9 @@ class CreditTrainer(GRPOTrainer):
             "completion_ids": found.completion_ids,
             "logprobs": found.logprobs,
         }
+
+    def _whole_weights(self) -> AbstractContextManager[None]:
+        return ranks.whole_weights(self.model, self.optimizer)
 
     def _reward(self, completions: list[Any], index: list[int], **_: Any) -> list[float | None]:
         """The verifier's reward of every completion; keeps the texts for the teacher."""
@@ -172,15 +175,16 @@ class CreditTrainer(GRPOTrainer):
     def _score(self, prompts: list[list[int]], completions: list[list[int]], width: int) -> Tensor:
         """Teacher log-probabilities (n, width): by the engine that also samples."""
         if self.settings.sampler == "cpu":
-            return completion_logprobs(
-                self.accelerator.unwrap_model(self.model),
-                prompts,
-                completions,
-                width=width,
-                batch_size=self.settings.micro_batch_size,
-                pad_token_id=self._pad,
-                temperature=self.settings.temperature,
-            )
+            with self._whole_weights():
+                return completion_logprobs(
+                    self.accelerator.unwrap_model(self.model),
+                    prompts,
+                    completions,
+                    width=width,
+                    batch_size=self.settings.micro_batch_size,
+                    pad_token_id=self._pad,
+                    temperature=self.settings.temperature,
+                )
         return teacher.score(
             self._score_batch,
             prompts,
@@ -290,8 +294,10 @@ class CreditTrainer(GRPOTrainer):
         """TRL's. Its loss calls this first and reads the advantages afterwards, so that those
         which depend on the policy's entropy are made here, of the entropy of the same pass."""
         found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        if self.credit.shape is not None and self._updating is not None and kwargs.get(
-            "compute_entropy"
+        if (
+            self.credit.shape is not None
+            and self._updating is not None
+            and kwargs.get("compute_entropy")
         ):
             advantages, mask = self._updating["advantages"], self._updating["completion_mask"]
             self._updating["advantages"] = self.credit.shape(advantages, found[1]) * mask
@@ -341,7 +347,7 @@ class CreditTrainer(GRPOTrainer):
         """TRL writes a card at every checkpoint; the run directory says all it would."""
 
     def _save_own(self, folder: Path) -> None:
-        """Write what else a resume needs; a trainer with state of its own says what."""
+        """Write, on the first rank, what else a resume needs; a trainer with state of its own says what."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Let transformers write everything that resume needs into the run's own checkpoint."""
@@ -350,7 +356,8 @@ class CreditTrainer(GRPOTrainer):
             before, self.args.output_dir = self.args.output_dir, str(folder)
             try:
                 super(CreditTrainer, self)._save_checkpoint(model, trial)
-                self._save_own(folder)
+                if self.args.should_save:
+                    self._save_own(folder)
             finally:
                 self.args.output_dir = before
 
@@ -377,7 +384,9 @@ class RunCallback(TrainerCallback):
         if due and state.global_step < args.max_steps:
             with ranks.whole_weights(self._policy.model, optimizer):
                 self._ctx.evaluate(self._policy, self._sets, step=state.global_step)
-        if ranks.any_rank(self._ctx.should_stop):
+        steps_a_batch = args.steps_per_generation // args.gradient_accumulation_steps
+        between = state.global_step % steps_a_batch == 0  # a resume begins with fresh rollouts
+        if between and ranks.any_rank(self._ctx.should_stop):
             self._ctx.should_stop = True
             control.should_save = control.should_training_stop = True
         return control

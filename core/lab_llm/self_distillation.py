@@ -133,9 +133,7 @@ class SelfDistillationTrainer(CreditTrainer):
             mask.float(),
             inputs["has_context"],
             # The trainer adds the parts of a step up and averages over processes.
-            num_tokens=inputs["num_distilled"]
-            * self.current_gradient_accumulation_steps
-            / parts,
+            num_tokens=inputs["num_distilled"] * self.current_gradient_accumulation_steps / parts,
         )
 
     def _hidden(

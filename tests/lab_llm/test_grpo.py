@@ -10,7 +10,14 @@ import pytest
 import torch
 from lab_llm.credit import rows_to_score
 from lab_llm.grpo import LOGGED
-from lab_llm.grpo_run import build_trainer, preflight, prompt_order, train
+from lab_llm.grpo_run import (
+    build_trainer,
+    preflight,
+    prompt_order,
+    train,
+    trl_config,
+    whole_batches,
+)
 from lab_llm.policy import load_policy
 from lab_llm.policy_config import PolicyConfig
 from lab_llm.templates import encode, with_solution
@@ -301,3 +308,63 @@ def test_an_architecture_that_the_decoder_lacks_is_refused_before_the_run(tmp_pa
 def test_an_empty_training_set_is_refused(ctx):
     with pytest.raises(LabError, match="training set is empty"):
         list(prompt_order(ctx, 0, RLRTConfig()))
+
+
+def test_an_entropy_shaped_advantage_reads_the_entropy_of_the_update_itself(ctx, sets):
+    trainer = trainer_of(ctx, sets, credit="entropy_shaped", micro_batch_size=4, loss_type="grpo")
+    got = step_gradient(trainer)
+    trainer.model.zero_grad()
+    loss = torch.zeros(())
+    for part in trainer._buffered_inputs:
+        ids = torch.cat([part["prompt_ids"], part["completion_ids"]], 1)
+        seen = torch.cat([part["prompt_mask"], part["completion_mask"]], 1)
+        logits = trainer.model(ids, attention_mask=seen).logits
+        logprobs = logits[:, part["prompt_ids"].shape[1] - 1 : -1].log_softmax(-1)
+        entropy = -(logprobs.exp() * logprobs).sum(-1).detach()
+        plain = part["advantages"]
+        shaped = plain + torch.minimum(0.4 * entropy, plain.abs() / 2)
+        mask = part["completion_mask"]
+        sampled = logprobs.gather(2, part["completion_ids"][..., None])[..., 0]
+        loss = loss - ((sampled * shaped * mask).sum(1) / mask.sum(1)).sum() / 24
+    loss.backward()
+    expected = flat_gradient(trainer.model)
+    assert (got - expected).norm() < 1e-4 * expected.norm()
+
+
+def test_two_steps_of_a_batch_use_each_rollout_once_and_clip_the_ratio(ctx, sets):
+    settings = {**SMALL, "num_minibatches": 2, "micro_batch_size": 4, "learning_rate": 5e-3}
+    config = RLRTConfig(**settings, credit="grpo", epsilon=1e-4)
+    train(ctx, sets, config, make_credit(config))
+    series = ctx.run.series()
+    assert sorted(series["reward"]) == [1]
+    assert sorted(series["loss"]) == [1, 2]
+    assert series["ratio_clip_fraction"][1] == 0.0
+    assert series["ratio_clip_fraction"][2] > 0.1
+
+
+def test_clip_higher_lets_a_token_rise_further(ctx, sets):
+    settings = {"num_minibatches": 2, "micro_batch_size": 4, "credit": "grpo"}
+    low, high = (
+        trainer_of(ctx, sets, **settings, epsilon=0.2, epsilon_high=bound) for bound in (None, 0.28)
+    )
+    assert (low.epsilon_low, low.epsilon_high) == (0.2, 0.2)
+    assert (high.epsilon_low, high.epsilon_high) == (0.2, 0.28)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_minibatches": 3}, "num_minibatches=3 does not divide a step's 256 rollouts"),
+        ({"num_minibatches": 8}, "micro_batch_size=64 does not divide a step's 32 rollouts"),
+        ({"num_minibatches": 2, "max_steps": 7}, "max_steps=7 is no multiple of num_minibatches=2"),
+    ],
+)
+def test_batches_that_do_not_part_evenly_are_refused(settings, message):
+    with pytest.raises(LabError, match=message):
+        preflight(RLRTConfig(**settings))
+
+
+def test_checkpoints_are_taken_between_batches_of_rollouts(ctx):
+    settings = RLRTConfig(num_minibatches=4, save_every=6, max_steps=40)
+    assert whole_batches(6, settings) == 8
+    assert trl_config(ctx, settings).save_steps == 8

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from lab_llm.microbatches import by_length
+from lab_llm.microbatches import by_length, minibatches
 
 BATCH = {
     "prompt_ids": torch.tensor([[0, 1, 2], [0, 0, 3], [4, 5, 6], [0, 0, 7]]),
@@ -27,3 +27,33 @@ def test_short_rollouts_come_first_and_padding_goes():
 def test_rollouts_that_make_no_equal_parts_are_refused():
     with pytest.raises(ValueError, match="4 rollouts do not make 3 equal"):
         by_length(BATCH, 3)
+
+
+def test_a_batch_for_two_steps_is_dealt_out_at_random_and_whole():
+    first = minibatches(BATCH, 2, 4, seed=0)
+    assert [len(part["completion_ids"]) for part in first] == [1] * 4
+    ids = sorted(part["advantages"].max().item() for part in first)
+    assert ids == [1.0, 2.0, 3.0, 4.0]
+    # Each step's own parts are in order of length: rollouts 1 to 4 have 4, 1, 3 and 1 tokens.
+    lengths = [int(part["completion_mask"].sum()) for part in first]
+    assert lengths[0] <= lengths[1]
+    assert lengths[2] <= lengths[3]
+    dealt = {
+        frozenset(part["advantages"].max().item() for part in minibatches(BATCH, 2, 4, seed=s)[:2])
+        for s in range(20)
+    }
+    assert len(dealt) > 3
+    again = minibatches(BATCH, 2, 4, seed=0)
+    assert all(
+        torch.equal(a["prompt_ids"], b["prompt_ids"]) for a, b in zip(first, again, strict=True)
+    )
+
+
+def test_a_teachers_prompts_are_padded_left_too():
+    told = {
+        "teacher_prompt_ids": torch.tensor([[0, 8, 9], [0, 0, 9], [7, 8, 9], [0, 0, 9]]),
+        "teacher_prompt_mask": torch.tensor([[0, 1, 1], [0, 0, 1], [1, 1, 1], [0, 0, 1]]),
+    }
+    short, long = by_length(BATCH | told, 2)
+    assert short["teacher_prompt_ids"].tolist() == [[9], [9]]
+    assert long["teacher_prompt_mask"].tolist() == [[1, 1, 1], [0, 1, 1]]

@@ -114,8 +114,10 @@ def test_rows_that_the_teacher_scores_per_method():
     counts = {
         method: int(rows_to_score(rewards, advantages, rule.scored).sum())
         for method, rule in RULES.items()
+        if rule.weight is not None
     }
-    assert counts == {"grpo": 0, "rlsd": 4, "following": 2, "rlrt": 2, "rlrt_all": 4}
+    assert counts == {"rlsd": 4, "following": 2, "rlrt": 2, "rlrt_all": 4}
+    assert {RULES[m].scored for m in ("grpo", "entropy_shaped", "sdpo")} == {"none"}
 
 
 def test_measures_of_a_correct_rollout():
@@ -127,3 +129,28 @@ def test_measures_of_a_correct_rollout():
     # mean of (log 2, 0); weights 2 and 1, of which 2 lies above 1.5
     assert got["asymmetry_correct"] == pytest.approx(LN2 / 2)
     assert got["weight_clip_fraction"] == pytest.approx(0.5)
+
+
+def test_the_entropy_bonus_of_an_advantage_is_capped_by_a_share_of_it():
+    advantages = tensor([[1.0, 1.0, -0.5, -0.5]])
+    entropies = tensor([[0.5, 5.0, 0.1, 5.0]]).requires_grad_()
+    got = objectives.entropy_shaped_advantage(advantages, entropies, alpha=0.4, kappa=2.0)
+    # min(.2, .5), min(2, .5), min(.04, .25), min(2, .25)
+    torch.testing.assert_close(got, tensor([[1.2, 1.5, -0.46, -0.25]]))
+    assert not got.requires_grad
+
+
+def test_the_baselines_without_a_teacher_leave_the_advantage_alone_and_say_what_they_add():
+    for method in ("entropy_shaped", "sdpo"):
+        credit = make_credit(RLRTConfig(credit=method))
+        assert credit.scored == "none"
+        assert (credit.shape is not None) == (method == "entropy_shaped")
+        assert (credit.distillation is not None) == (method == "sdpo")
+    shape = make_credit(
+        RLRTConfig(credit="entropy_shaped", entropy_alpha=1.0, entropy_kappa=4.0)
+    ).shape
+    assert shape is not None
+    # 2 + min(1 * .3, 2 / 4) and 2 + min(1 * .9, 2 / 4)
+    torch.testing.assert_close(
+        shape(tensor([[2.0, 2.0]]), tensor([[0.3, 0.9]])), tensor([[2.3, 2.5]])
+    )

@@ -1,0 +1,222 @@
+"""SDPO on the shipped model: which teacher sees what, the step's gradient, the teacher's weights."""
+
+import dataclasses
+
+import pytest
+import torch
+from lab_llm.distillation import compared, divergence
+from lab_llm.distillation_config import DistillationConfig
+from lab_llm.grpo_run import build_trainer, train
+from lab_llm.policy import load_policy
+from lab_llm.self_distillation import average
+from lab_llm.templates import encode, with_solution
+from lab_rlrt.config import RLRTConfig
+from lab_rlrt.credit import make_credit
+from labrun import PreemptedError, run_dir
+from labrun.config import compose
+from labrun.context import RunContext
+from labrun.parts import build
+
+SMALL = {
+    "credit": "sdpo",
+    "max_steps": 2,
+    "prompts_per_step": 6,
+    "num_generations": 4,
+    "micro_batch_size": 8,
+    "save_every": 1,
+    "evaluate_start": False,
+}
+
+
+def context(root) -> RunContext:
+    run = run_dir.create(compose(["plugin=rlrt", "method=sdpo", "seed=1"]), root=root)
+    return RunContext(run=run, seed=1, attempt=0, devices=(), resume_from=None, keep_checkpoints=2)
+
+
+@pytest.fixture
+def ctx(tmp_path) -> RunContext:
+    return context(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def sets():
+    return build(compose(["plugin=rlrt"])).dataset.load(None)
+
+
+def config_of(distillation=None, **settings) -> RLRTConfig:
+    chosen = DistillationConfig(**(distillation or {}))
+    return RLRTConfig(**{**SMALL, **settings}, distillation=chosen)
+
+
+def trainer_of(ctx, sets, distillation=None, **settings):
+    config = config_of(distillation, **settings)
+    return build_trainer(ctx, load_policy(config.model), sets, config, make_credit(config))
+
+
+def step_gradient(trainer):
+    """What the micro-batches of one optimizer step accumulate, before clipping."""
+    inputs = next(iter(trainer.get_train_dataloader()))
+    trainer.model.train()
+    trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
+    for _ in range(trainer.args.gradient_accumulation_steps):
+        trainer.training_step(trainer.model, inputs, None)
+    return flat_gradient(trainer.model), inputs
+
+
+def flat_gradient(model):
+    return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+def plain_loss(trainer, student, teacher, inputs, *, allow_itself=False):
+    """SDPO's loss rollout by rollout, whole distributions, no padding, no chunks."""
+    config, group = trainer.distillation, trainer._group()
+    texts = group.texts
+    total, count = torch.zeros(()), 0
+    for row, text in enumerate(texts):
+        start = row - row % group.size
+        correct = [i for i in range(start, start + group.size) if group.rewards[i] == 1.0]
+        others = [i for i in correct if i != row]
+        if not (others or (allow_itself and correct)):
+            continue
+        solution = group.correct_sibling(row, trainer._group_rng)
+        assert solution in {texts[i] for i in (others or [row])}
+        problem = trainer.sets.train[inputs[row]["index"]]
+        completion = trainer.completions[row]
+        told = with_solution(problem.prompt, solution, trainer.credit.template)
+        p = distribution(student, trainer, problem.prompt, completion)
+        with torch.no_grad():
+            q = distribution(teacher, trainer, told, completion)
+        pair = compared(p, q, top_k=config.top_k, tail=config.tail)
+        total = total + divergence(*pair, alpha=config.alpha).sum()
+        count += len(completion)
+        assert text is not None
+    return total / count
+
+
+def distribution(model, trainer, prompt, completion):
+    prompt_ids = encode(trainer.policy.tokenizer, prompt)
+    logits = model(torch.tensor([[*prompt_ids, *completion]])).logits[0, len(prompt_ids) - 1 : -1]
+    return logits.log_softmax(-1)
+
+
+def remember_completions(trainer):
+    """Keep each rollout's tokens, in the order in which they were sampled."""
+    original = trainer._rollouts
+
+    def rollouts(*args):
+        found = original(*args)
+        trainer.completions = found["completion_ids"]
+        return found
+
+    trainer.rollout_func = rollouts
+
+
+@pytest.mark.parametrize("itself", [False, True])
+@pytest.mark.parametrize("micro_batch_size", [24, 4])
+def test_a_steps_gradient_is_that_of_the_plain_loss(ctx, sets, micro_batch_size, itself):
+    how = {"top_k": 20, "dont_reprompt_on_self_success": not itself}
+    trainer = trainer_of(ctx, sets, how, micro_batch_size=micro_batch_size)
+    with torch.no_grad():  # a teacher that differs from the student
+        for parameter in trainer.teacher_model.parameters():
+            parameter.mul_(1.1)
+    remember_completions(trainer)
+    got, inputs = step_gradient(trainer)
+    trainer.model.zero_grad()
+    loss = plain_loss(trainer, trainer.model, trainer.teacher_model, inputs, allow_itself=itself)
+    loss.backward()
+    expected = flat_gradient(trainer.model)
+    assert expected.norm() > 0.01
+    assert (got - expected).norm() < 1e-4 * expected.norm()
+
+
+def test_a_live_teacher_is_the_student_without_gradient(ctx, sets):
+    trainer = trainer_of(ctx, sets, {"teacher": "live"})
+    assert trainer.teacher_model is None
+    remember_completions(trainer)
+    got, inputs = step_gradient(trainer)
+    trainer.model.zero_grad()
+    plain_loss(trainer, trainer.model, trainer.model, inputs).backward()
+    expected = flat_gradient(trainer.model)
+    assert (got - expected).norm() < 1e-4 * expected.norm()
+
+
+def test_the_dataset_s_answer_can_be_the_context_of_every_rollout(ctx, sets):
+    trainer = trainer_of(ctx, sets, teacher_context="answer")
+    inputs = next(iter(trainer.get_train_dataloader()))
+    trainer.model.train()
+    output = trainer._generate_and_score_completions(inputs)
+    assert output["has_context"].tolist() == [1.0] * 24
+    assert output["num_distilled"] == output["completion_mask"].sum()
+    problem = sets.train[inputs[5]["index"]]
+    told = with_solution(problem.prompt, problem.answer, trainer.credit.template)
+    ids = output["teacher_prompt_ids"][5][output["teacher_prompt_mask"][5].bool()]
+    assert ids.tolist() == encode(trainer.policy.tokenizer, told)
+
+
+def test_thinking_is_taken_out_of_the_solution_where_that_is_asked(ctx, sets):
+    thought = dataclasses.replace(sets.train[0], solution="<think>so</think>5+1")
+    told = dataclasses.replace(sets, train=[thought])
+    for remove, expected in ((False, "<think>so</think>5+1"), (True, "5+1")):
+        how = {"remove_thinking": remove}
+        trainer = trainer_of(ctx, told, how, teacher_context="reference_solution")
+        assert trainer._context([{"index": 0}], 0, 0) == expected
+
+
+def test_rollouts_of_groups_without_a_success_add_nothing(ctx, sets):
+    trainer = trainer_of(ctx, dataclasses.replace(sets, verify=lambda *_: 0.0))
+    gradient, _ = step_gradient(trainer)
+    assert not gradient.any()
+    assert trainer.step_metrics["teacher_context_fraction"] == [0.0]
+
+
+def test_the_average_moves_by_its_rate():
+    teacher, student = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    for model, value in ((teacher, 1.0), (student, 3.0)):
+        torch.nn.init.constant_(model.weight, value)
+    average(teacher, student, rate=0.25)
+    assert teacher.weight.item() == 1.5  # .75 * 1 + .25 * 3
+    assert student.weight.item() == 3.0
+
+
+@pytest.mark.parametrize("teacher", ["frozen", "ema"])
+def test_a_teacher_of_its_own_is_the_same_after_a_resume(tmp_path, sets, teacher):
+    steps = {"max_steps": 4, "num_minibatches": 2, "micro_batch_size": 4}
+    config = config_of({"teacher": teacher, "ema_rate": 0.5}, **steps)
+    whole = context(tmp_path / "whole")
+    train(whole, sets, config, make_credit(config))
+    parted = context(tmp_path / "parted")
+    parted.should_stop = True
+    with pytest.raises(PreemptedError, match="stopped at step 2 of 4"):
+        train(parted, sets, config, make_credit(config))
+    parted.should_stop = False
+    parted.resume_from = parted.run.checkpoints / "00000002"
+    train(parted, sets, config, make_credit(config))
+    weights = [
+        (ctx.run.artifacts / "model" / "model.safetensors").read_bytes() for ctx in (whole, parted)
+    ]
+    assert weights[0] == weights[1]
+    losses = [ctx.run.series()["loss"] for ctx in (whole, parted)]
+    assert losses[0] == losses[1]
+    assert sorted(losses[0]) == [1, 2, 3, 4]
+
+
+def test_the_averaged_teacher_follows_the_student_and_the_frozen_one_stays(ctx, sets, tmp_path):
+    start = load_policy(RLRTConfig().model).model
+    for teacher, moved in (("frozen", False), ("ema", True)):
+        one = context(tmp_path / teacher)
+        trainer = trainer_of(one, sets, {"teacher": teacher, "ema_rate": 0.5}, max_steps=1)
+        trainer.train()
+        same = [
+            torch.equal(a, b)
+            for a, b in zip(trainer.teacher_model.parameters(), start.parameters(), strict=True)
+        ]
+        assert all(same) != moved
+        if moved:
+            means = zip(
+                trainer.teacher_model.parameters(),
+                start.parameters(),
+                trainer.model.parameters(),
+                strict=True,
+            )
+            for mean, before, after in means:
+                torch.testing.assert_close(mean, 0.5 * before + 0.5 * after)
