@@ -235,7 +235,7 @@ def _problem(family: str, identity: Identity, turn: int, rng: random.Random) -> 
 
 
 class CountdownDataset:
-    """Trains in-domain (three numbers up to 9); evaluates in-domain and on two OOD families."""
+    """Trains on one family (three numbers up to 9, unless another is chosen); scores all three."""
 
     def __init__(self, config: CountdownConfig):
         self.config = config
@@ -244,6 +244,7 @@ class CountdownDataset:
         """Sizes of the sets. Raises LabError where an evaluation set cannot fill `eval_size`."""
         split, size = self.config.eval_split, self.config.eval_size
         held = {family: len(identities(family, split)) for family in FAMILIES}
+        held_for_training = identities(self.config.train_family, "train")
         smallest = min(held, key=held.__getitem__)
         if size is not None and size > held[smallest]:
             raise LabError(
@@ -252,7 +253,7 @@ class CountdownDataset:
             )
         return {
             "train": self.config.train_size,
-            "train_distinct": min(self.config.train_size, len(identities("in_domain", "train"))),
+            "train_distinct": min(self.config.train_size, len(held_for_training)),
             split: held if size is None else dict.fromkeys(FAMILIES, size),
         }
 
@@ -260,7 +261,7 @@ class CountdownDataset:
         """The problems; they depend on the config alone, not on the run."""
         c = self.config
         return ProblemSets(
-            train=problems("in_domain", "train", c.train_size, c.seed),
+            train=problems(c.train_family, "train", c.train_size, c.seed),
             evaluation={f: self._scored(f) for f in FAMILIES},
             verify=verify,
         )

@@ -11,8 +11,10 @@ class CountdownConfig:
     """Countdown: make a target from a few numbers with + and -, searching in words."""
 
     train_size: Annotated[int, Ge(1)] = 215
-    """Training problems, in-domain (count). Beyond the 215 distinct ones they come again
-    with their numbers in another order."""
+    """Training problems (count). Beyond the distinct ones (215 in_domain, 234 ood_large, 56
+    ood_four) they come again with their numbers in another order."""
+    train_family: Literal["in_domain", "ood_large", "ood_four"] = "in_domain"
+    """The family that is trained on; the sets keep their names, whichever it is."""
     eval_split: Literal["evaluation", "validation"] = "evaluation"
     """What the scores are taken on. Choose settings on `validation` (45 problems in_domain, 156
     ood_large, 65 ood_four), report on `evaluation` (204, 385, 237)."""

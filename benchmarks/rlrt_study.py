@@ -1,0 +1,146 @@
+"""Every method of the comparison on the tiny model at equal steps: learning rates, then seeds.
+
+    OMP_NUM_THREADS=1 python benchmarks/rlrt_study.py
+
+Three parts, each a group of runs that `lab compare --group NAME` shows.
+
+- `rlrt-tune`: 9 methods x 3 learning rates x seeds 100 and 101, scored on the validation split. A
+  method's rate is the one with the highest in-domain accuracy, the mean of both seeds.
+- `rlrt-study`: 9 methods, each at its rate, seeds 0 to 4, scored on the evaluation split.
+- `rlrt-regime`: GRPO, following and RLRT where the paper's claim should show if it shows at this
+  scale: a harder training family (four numbers, solved 40 % of the time at the start), larger
+  groups (32), longer training (2.5 times the steps). Same rates, seeds 0 to 4, run once.
+
+40 batches of 256 rollouts, each for 4 optimizer steps, so that the importance ratio is not 1 and
+its clip (clip-higher) can act. About 80 minutes on two cores. What has finished stays finished: the
+same command goes on where it was stopped.
+
+Expected, before the runs. In the study: GRPO, RLRT, clip-higher and the entropy-shaped advantage
+within each other's intervals in-domain; the entropy bonus level or a little below; RLSD and
+following level in-domain, below GRPO on ood_large; RLRT with more epistemic words than GRPO and
+longer completions; RLRT-all with the longest completions and the highest entropy, perhaps with a
+collapse in one seed; SDPO lowest in accuracy on the OOD sets and with the fewest epistemic words. pass@8 is
+near its ceiling (.98) at the start and will not tell methods apart. In the regime: RLRT at least
+level with GRPO on ood_four, and above following; a difference of .03 would not be told apart by
+five seeds.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections import defaultdict
+from statistics import fmean
+
+from labrun.run_dir import RunDir, all_runs, group_of, home
+
+METHODS = (
+    "grpo",
+    "rlsd",
+    "following",
+    "rlrt",
+    "rlrt_all",
+    "sdpo",
+    "entropy_bonus",
+    "clip_higher",
+    "entropy_shaped",
+)
+RATES = ("1.5e-4", "4e-4", "1e-3")
+TUNING_SEEDS = "100,101"
+BATCHES = ("num_minibatches=4", "save_every=80", "evaluate_every=0")
+TUNING = ("dataset.eval_split=validation", "dataset.eval_size=null", "accuracy.num_samples=16")
+SCORING = ("accuracy.num_samples=8", "accuracy.pass_k=[8]")
+STUDY = ("max_steps=160", "evaluate_every=80", *SCORING)
+REGIME_METHODS = ("grpo", "following", "rlrt")
+REGIME = (
+    "dataset.train_family=ood_four",
+    "num_generations=32",
+    "prompts_per_step=8",
+    "max_steps=400",
+    *SCORING,
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--seeds", default="0,1,2,3,4")
+    arguments = parser.parse_args()
+    for part in arguments.parts:
+        PARTS[part](arguments.seeds)
+    return 0
+
+
+def tune(_: str) -> None:
+    sweep = (f"method={','.join(METHODS)}", f"learning_rate={','.join(RATES)}")
+    finish("rlrt-tune", f"seed={TUNING_SEEDS}", "max_steps=160", *TUNING, *sweep, start=False)
+
+
+def study(seeds: str) -> None:
+    for rate, methods in by_rate(METHODS).items():
+        sweep = (f"method={','.join(methods)}", f"learning_rate={rate}", f"seed={seeds}")
+        finish("rlrt-study", *sweep, *STUDY)
+
+
+def regime(seeds: str) -> None:
+    for rate, methods in by_rate(REGIME_METHODS).items():
+        sweep = (f"method={','.join(methods)}", f"learning_rate={rate}", f"seed={seeds}")
+        finish("rlrt-regime", *sweep, *REGIME)
+
+
+PARTS = {"tune": tune, "study": study, "regime": regime}
+
+
+def finish(group: str, *words: str, start: bool = True) -> None:
+    """Run the sweep, or what is left of it."""
+    rate = next(word for word in words if word.startswith("learning_rate="))
+    mine = [run for run in runs_of(group) if rate_of(run) in values(rate)]
+    left = [run.id for run in mine if run.status().state != "done"]
+    common = ("plugin=rlrt", f"group={group}", f"evaluate_start={str(start).lower()}")
+    chosen = {word.split("=", 1)[0]: word for word in (*BATCHES, *words)}
+    if not mine:
+        lab("run", "-m", *common, *chosen.values())
+    elif left:
+        lab("resume", *left)
+
+
+def lab(*words: str) -> None:
+    print("lab", *words, flush=True)
+    subprocess.run([sys.executable, "-m", "labrun.cli", *words], check=True)
+
+
+def by_rate(methods: tuple[str, ...]) -> dict[str, list[str]]:
+    """Rate -> the methods whose rate it is."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for method in methods:
+        scores = tuning_scores(method)
+        best = max(RATES, key=lambda rate: scores[float(rate)])
+        table = ", ".join(f"{rate} {scores[float(rate)]:.3f}" for rate in RATES)
+        print(f"{method}: {table} -> {best}", flush=True)
+        found[best].append(method)
+    return found
+
+
+def tuning_scores(method: str) -> dict[float, float]:
+    """Learning rate -> validation accuracy, in-domain, the mean over seeds."""
+    found: dict[float, list[float]] = defaultdict(list)
+    for run in runs_of("rlrt-tune"):
+        if run.experiment().choices["method"] == method:
+            scores = run.scores()["in_domain", "accuracy"]
+            found[rate_of(run)].append(scores[max(scores)].value)
+    return {rate: fmean(accuracies) for rate, accuracies in found.items()}
+
+
+def runs_of(group: str) -> list[RunDir]:
+    return [run for run in all_runs(home()) if group_of(run) == group]
+
+
+def rate_of(run: RunDir) -> float:
+    return float(run.experiment().settings["trainer"]["learning_rate"])
+
+
+def values(word: str) -> list[float]:
+    return [float(value) for value in word.split("=", 1)[1].split(",")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
