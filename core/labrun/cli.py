@@ -57,7 +57,9 @@ def run(
     facts = session.preflight(experiments)
     if dry_run:
         report.print_plan(experiments, facts, _console())
+        report.print_missing(session.missing(facts), _console())
         return
+    session.refuse_missing(facts)
     runs = session.launch(experiments, home(), _console())
     report.finish(runs, home(), _console())
 
@@ -154,6 +156,9 @@ def compare(
         list[str] | None, typer.Option(help="Series or score to draw; may be repeated.")
     ] = None,
     smooth: Annotated[int, typer.Option(min=1, help="Steps averaged in the curves.")] = 5,
+    baseline: Annotated[
+        str | None, typer.Option(help="Arm against which the others are tested, seed by seed.")
+    ] = None,
     out: Annotated[str | None, typer.Option(help="Folder for the PNG and CSV.")] = None,
 ) -> None:
     """Table of scores (mean, 95% t-interval over seeds) and a PNG of the learning curves."""
@@ -164,7 +169,9 @@ def compare(
 
     runs = select(names or [], group, home())
     folder = Path(out) if out else None
-    report.compare(runs, home(), _console(), metrics=metric, smooth=smooth, out=folder)
+    report.compare(
+        runs, home(), _console(), metrics=metric, smooth=smooth, baseline=baseline, out=folder
+    )
 
 
 @app.command()

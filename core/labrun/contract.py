@@ -93,7 +93,12 @@ class Dataset(Protocol):
     """Data by configuration: `load` gives what the plugin's trainer takes."""
 
     def preflight(self) -> Mapping[str, object]:
-        """Facts for the dry-run plan. Raises LabError for a missing file, column, ...: cheap."""
+        """Facts for the dry-run plan. Raises LabError for a missing file, column, ...: cheap.
+
+        A fact `missing`, a list of sentences, says what is right and only not on this machine (a
+        download, a package): a dry run prints them, and a run is refused with them. Trainers and
+        evaluators may give it too.
+        """
         ...
 
     def load(self, ctx: "RunContext") -> Any: ...
@@ -120,7 +125,9 @@ class Makeable(Dataset, Protocol):
 class Trainer(Protocol):
     """Trains one model. Its config has a field `max_steps` (optimizer steps; 0 only evaluates).
 
-    An attribute `max_gpus`, where there is one, bounds `resources.num_gpus`.
+    It runs in one process, on one GPU at most, unless it has an attribute `max_processes`: the
+    largest number that can share its work, or None for any. `fit` then runs in every process, with
+    `ctx.rank` and `ctx.world_size`, and sets `ctx.barrier`.
     """
 
     def preflight(self, dataset: Dataset) -> Mapping[str, object]:
@@ -132,6 +139,15 @@ class Trainer(Protocol):
 
         Raises DivergedError at a NaN or infinite loss, PreemptedError when it stopped early.
         """
+        ...
+
+
+@runtime_checkable
+class ChecksProcesses(Protocol):
+    """A trainer whose settings must suit the number of processes."""
+
+    def check_processes(self, num_processes: int) -> None:
+        """Raises LabError where its work cannot be shared by so many (2 or more)."""
         ...
 
 

@@ -6,7 +6,16 @@ from typing import Any
 
 from labrun import plugins
 from labrun.config import typed
-from labrun.contract import KINDS, ChecksDataset, Component, Dataset, Evaluator, Kind, Trainer
+from labrun.contract import (
+    KINDS,
+    ChecksDataset,
+    ChecksProcesses,
+    Component,
+    Dataset,
+    Evaluator,
+    Kind,
+    Trainer,
+)
 from labrun.errors import LabError
 from labrun.run_config import Experiment, ResourcesConfig
 
@@ -19,11 +28,7 @@ class Parts:
 
     def preflight(self, resources: ResourcesConfig) -> dict[str, Mapping[str, object]]:
         """Facts by section; LabError where the experiment could not run."""
-        most = getattr(self.trainer, "max_gpus", None)
-        if most is not None and resources.num_gpus > most:
-            raise LabError(
-                f"resources.num_gpus={resources.num_gpus}: this trainer uses at most {most}"
-            )
+        self._check_resources(resources)
         facts = {
             "dataset": self.dataset.preflight(),
             "trainer": self.trainer.preflight(self.dataset),
@@ -32,6 +37,24 @@ class Parts:
             if isinstance(evaluator, ChecksDataset):
                 evaluator.check(self.dataset)
         return facts | {f"evaluator.{n}": e.preflight() for n, e in self.evaluators.items()}
+
+    def _check_resources(self, resources: ResourcesConfig) -> None:
+        if resources.num_gpus and resources.num_processes not in (0, resources.num_gpus):
+            raise LabError(
+                f"resources.num_processes={resources.num_processes}: a job with "
+                f"resources.num_gpus={resources.num_gpus} has one process per GPU; "
+                "leave num_processes out"
+            )
+        key = "num_processes" if resources.num_processes else "num_gpus"
+        self.check_processes(resources.processes, key=f"resources.{key}")
+
+    def check_processes(self, num_processes: int, *, key: str) -> None:
+        """LabError where the trainer cannot share its work among so many processes."""
+        most = getattr(self.trainer, "max_processes", 1)
+        if most is not None and num_processes > most:
+            raise LabError(f"{key}={num_processes}: this trainer uses at most {most}")
+        if num_processes > 1 and isinstance(self.trainer, ChecksProcesses):
+            self.trainer.check_processes(num_processes)
 
 
 def build(experiment: Experiment) -> Parts:

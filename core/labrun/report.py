@@ -13,7 +13,7 @@ from rich.table import Column
 from rich.table import Table as RichTable
 
 from labrun import compare as comparison
-from labrun import plugins
+from labrun import paired, plugins
 from labrun.config import flat, to_plain
 from labrun.errors import LabError
 from labrun.run_config import Experiment
@@ -42,11 +42,20 @@ def print_plan(
             table.add_row(section, name, str(value))
     for section, known in facts[0].items():
         for name, value in known.items():
-            table.add_row(f"{section} facts", name, str(value))
+            if name != "missing":
+                table.add_row(f"{section} facts", name, str(value))
     console.print(table)
     for experiment in experiments:
         words = " ".join(experiment.overrides)
         console.print(f"  {config_hash(experiment)}  {words}", soft_wrap=True)
+
+
+def print_missing(sentences: Sequence[str], console: Console) -> None:
+    """The end of a dry run: what a run on this machine would be refused for."""
+    if sentences:
+        console.print("missing on this machine; a run here is refused until it is there:", style="yellow")
+    for sentence in sentences:
+        console.print(f"  - {sentence}", style="yellow", markup=False, soft_wrap=True)
 
 
 def finish(runs: Sequence[RunDir], home: Path, console: Console) -> None:
@@ -99,10 +108,15 @@ def compare(
     *,
     metrics: Sequence[str] | None = None,
     smooth: int = 5,
+    baseline: str | None = None,
     out: Path | None = None,
 ) -> None:
-    """Print the table of scores, and write it as CSV beside a PNG of the curves."""
+    """Print the table of scores, and write it as CSV beside a PNG of the curves.
+
+    With a `baseline`, the label of an arm, also the paired differences to it.
+    """
     arms = comparison.arms(runs)
+    against = paired.differences(arms, baseline) if baseline is not None else []
     done = [run for arm in arms for run in arm.runs]
     comparison.check_metrics(metrics or [], done)
     table = comparison.table(arms)
@@ -117,6 +131,10 @@ def compare(
     except OSError as error:
         raise LabError(f"cannot write to {folder}: {error.strerror}; choose --out") from error
     console.print(f"table    {folder / 'scores.csv'}", soft_wrap=True)
+    if baseline is not None:
+        _print_differences(against, baseline, console)
+        (folder / "paired.csv").write_text(paired.to_csv(against, baseline))
+        console.print(f"paired   {folder / 'paired.csv'}", soft_wrap=True)
     drawn = metrics or _headline(done)
     if drawn:
         figure = comparison.curves(arms, drawn, folder / "curves.png", smooth=smooth)
@@ -157,6 +175,26 @@ def _one_row_an_arm(table: comparison.Table) -> RichTable:
         for arm, cell in cells.items():
             shown.add_row(task, metric, arm, str(cell))
     return shown
+
+
+def _print_differences(
+    found: Sequence[paired.Difference], baseline: str, console: Console
+) -> None:
+    console.print(f"\nless {baseline}, paired by seed")
+    shown = RichTable("task", "metric", "arm", box=None, pad_edge=False)
+    for name in ("difference", "p", "p (Holm)"):
+        shown.add_column(name, justify="right")
+    for d in found:
+        ps = (f"{p:.3f}" for p in (d.p, d.p_holm))
+        shown.add_row(d.task, d.metric, d.arm, str(d.difference), *ps)
+    console.print(shown)
+    least = min(d.difference.n for d in found)
+    console.print(
+        "difference ± half its 95% t-interval; p of the paired t-test, Holm-corrected over the "
+        f"arms and tasks of a metric; with {least} seeds an exact sign-flip test could not go below "
+        f"{paired.smallest_permutation_p(least):.3g}",
+        soft_wrap=True,
+    )
 
 
 def print_runs(runs: Sequence[RunDir], console: Console) -> None:

@@ -37,15 +37,40 @@ def preflight(experiments: Sequence[Experiment]) -> list[Facts]:
     """The facts of each experiment, after all its components and its launcher agreed to it."""
     for experiment in experiments:
         check_uri(experiment.run.tracking.uri)
-        executors.make(experiment.run.launcher).preflight(experiment.run)
     known: dict[str, Facts] = {}
     facts = []
     for experiment in experiments:
         key = config.key_without_seed(experiment)
         if key not in known:
-            known[key] = build(experiment).preflight(experiment.run.resources)
+            parts = build(experiment).preflight(experiment.run.resources)
+            known[key] = parts | _launcher_facts(experiment)
         facts.append(known[key])
     return facts
+
+
+def _launcher_facts(experiment: Experiment) -> Facts:
+    """What the launcher lacks here: the plan may be for another machine."""
+    try:
+        executors.make(experiment.run.launcher).preflight(experiment.run)
+    except LabError as error:
+        return {"launcher": {"missing": [str(error)]}}
+    return {}
+
+
+def missing(facts: Sequence[Facts]) -> list[str]:
+    """What this machine lacks for these experiments: every sentence under `missing`, once."""
+    found: dict[str, None] = {}
+    for section in (section for known in facts for section in known.values()):
+        sentences = section.get("missing", ())
+        assert isinstance(sentences, list | tuple)
+        found |= dict.fromkeys(map(str, sentences))
+    return list(found)
+
+
+def refuse_missing(facts: Sequence[Facts]) -> None:
+    """Raise LabError where a run lacks something here; a dry run only prints it."""
+    if sentences := missing(facts):
+        raise LabError("; ".join(sentences))
 
 
 def launch(experiments: Sequence[Experiment], home: Path, console: Console) -> list[RunDir]:
@@ -68,7 +93,7 @@ def resume(runs: Sequence[RunDir], home: Path, console: Console, *, restart: boo
         if not restart:
             checkpoints.latest(run.checkpoints)
         experiment = run.experiment()
-        build(experiment).preflight(experiment.run.resources)
+        refuse_missing([build(experiment).preflight(experiment.run.resources)])
     for run in runs if restart else ():
         _put_checkpoints_aside(run)
     drain(runs, home, console)

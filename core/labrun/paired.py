@@ -1,0 +1,104 @@
+"""Arms against a baseline, paired by seed."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from labrun.compare import Arm
+from labrun.errors import LabError, unknown
+from labrun.intervals import Interval, t_interval
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An arm less the baseline on one score: mean over common seeds, with its 95% t-interval.
+
+    `p` is the two-sided paired t-test's; `p_holm` is corrected over all arms and tasks of the same
+    metric.
+    """
+
+    arm: str
+    task: str
+    metric: str
+    difference: Interval
+    p: float
+    p_holm: float
+
+
+def differences(compared: Sequence[Arm], baseline: str) -> list[Difference]:
+    """Every other arm against `baseline` (a label), on every last score that both have.
+
+    Raises LabError for an unknown label, and where no arm has two seeds in common with it.
+    """
+    labels = [arm.label for arm in compared]
+    if baseline not in labels:
+        raise unknown("baseline", baseline, labels)
+    last = {arm.label: _last_scores(arm) for arm in compared}
+    pairs = {}
+    for label in labels:
+        for key, mine in last[label].items() if label != baseline else ():
+            theirs = last[baseline].get(key, {})
+            seeds = sorted(set(mine) & set(theirs))
+            if len(seeds) > 1:
+                pairs[label, *key] = np.array([mine[seed] - theirs[seed] for seed in seeds])
+    if not pairs:
+        raise LabError(f"no arm has two seeds in common with the baseline {baseline!r}")
+    ps = {key: paired_p(values) for key, values in pairs.items()}
+    corrected: dict[tuple[str, str, str], float] = {}
+    for metric in dict.fromkeys(metric for _, _, metric in pairs):
+        family = [key for key in pairs if key[2] == metric]
+        corrected |= dict(zip(family, holm([ps[key] for key in family]), strict=True))
+    return [
+        Difference(*key, t_interval(values.tolist()), ps[key], corrected[key])
+        for key, values in pairs.items()
+    ]
+
+
+def paired_p(values: np.ndarray) -> float:
+    """Two-sided p of Student's t-test that the mean of paired differences is 0; 1 if all are 0."""
+    if not np.ptp(values):
+        return 0.0 if values[0] else 1.0
+    return float(stats.ttest_1samp(values, 0.0).pvalue)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's step-down correction: the i-th smallest of m times m - i + 1, never falling, <= 1.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(ps)), key=ps.__getitem__)
+    corrected, least = [0.0] * len(ps), 0.0
+    for rank, index in enumerate(order):
+        least = max(least, min(1.0, (len(ps) - rank) * ps[index]))
+        corrected[index] = least
+    return corrected
+
+
+def smallest_permutation_p(num_seeds: int) -> float:
+    """The least p that flipping the signs of so many paired differences could give: 2 / 2^n."""
+    return 2.0 / 2**num_seeds
+
+
+def to_csv(found: Sequence[Difference], baseline: str) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    header = ["task", "metric", "arm", "baseline", "difference", "t95_half_width", "num_seeds"]
+    writer.writerow([*header, "p", "p_holm"])
+    for d in found:
+        cell = [d.difference.mean, d.difference.half_width, d.difference.n]
+        writer.writerow([d.task, d.metric, d.arm, baseline, *cell, d.p, d.p_holm])
+    return out.getvalue()
+
+
+def _last_scores(arm: Arm) -> dict[tuple[str, str], dict[int, float]]:
+    """(task, metric) -> seed -> the score at its last step."""
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for run in arm.runs:
+        for key, steps in run.scores().items():
+            found.setdefault(key, {})[run.experiment().run.seed] = steps[max(steps)].value
+    return found
