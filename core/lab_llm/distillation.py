@@ -43,16 +43,22 @@ def compared(
 ) -> tuple[Float[Tensor, "N K"], Float[Tensor, "N K"]]:
     """Log-probabilities of the outcomes that are compared: the student's `top_k` tokens.
 
-    With `tail` all other tokens are one more outcome, of probability 1 - sum; without it both
-    distributions are renormalised over the top_k. `top_k` 0, or at least V: the whole vocabulary.
+    `student` and `teacher` are logits, or log-probabilities. With `tail` all other tokens are one
+    more outcome, of probability 1 - sum; without it both distributions are renormalised over the
+    top_k. `top_k` 0, or at least V: the whole vocabulary.
     """
     if not 0 < top_k < student.shape[-1]:
-        return student, teacher
-    chosen = student.topk(top_k, -1).indices
-    student, teacher = student.gather(-1, chosen), teacher.gather(-1, chosen)
+        return student.log_softmax(-1), teacher.log_softmax(-1)
+    chosen = student.detach().topk(top_k, -1).indices
     if tail:
-        return with_tail(student), with_tail(teacher)
+        return with_tail(_logprobs(student, chosen)), with_tail(_logprobs(teacher, chosen))
+    student, teacher = student.gather(-1, chosen), teacher.gather(-1, chosen)
     return student.log_softmax(-1), teacher.log_softmax(-1)
+
+
+def _logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
+    """log p of some tokens (N, k), without a normalised copy of all the logits (N, V)."""
+    return logits.gather(-1, tokens) - logits.logsumexp(-1, keepdim=True)
 
 
 def with_tail(logprobs: Float[Tensor, "N k"]) -> Float[Tensor, "N k+1"]:
@@ -115,12 +121,12 @@ def compare_hidden(
     """
 
     def one(mine: Tensor, theirs: Tensor, sampled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        p = (heads[0](mine).float() / temperature).log_softmax(-1)
+        logits = heads[0](mine).float() / temperature
         with torch.no_grad():
-            q = (heads[1](theirs).float() / temperature).log_softmax(-1)
-        found = divergence(*compared(p, q, top_k=top_k, tail=tail), alpha=alpha)
-        entropy = -(p.detach().exp() * p.detach()).sum(-1)
-        return found, p.gather(-1, sampled[:, None])[:, 0], entropy
+            other = heads[1](theirs).float() / temperature
+            entropy = torch.special.entr(logits.softmax(-1)).sum(-1)
+        found = divergence(*compared(logits, other, top_k=top_k, tail=tail), alpha=alpha)
+        return found, _logprobs(logits, sampled[:, None])[:, 0], entropy
 
     parts = zip(*(t.split(chunk_size) for t in (student, teacher, tokens)), strict=True)
     done = [checkpoint(one, *part, use_reentrant=False) for part in parts]

@@ -76,6 +76,16 @@ class CreditTrainer(GRPOTrainer):
         assert isinstance(pad, int)
         return pad
 
+    @property
+    def _plain_model(self) -> Any:
+        return self.accelerator.unwrap_model(self.model)
+
+    @property
+    def _num_parts(self) -> int:
+        """Micro-batches that one batch of rollouts makes on this process."""
+        args: Any = self.args
+        return args.steps_per_generation
+
     # Sampling ---------------------------------------------------------------------------------
 
     def _rollouts(self, prompts: list[Any], _: GRPOTrainer) -> dict[str, Any]:
@@ -91,7 +101,7 @@ class CreditTrainer(GRPOTrainer):
             generator.manual_seed(self.ctx.derive_seed("rollout", self.state.global_step, rank))
             (size,) = sizes
             found = sample(
-                self.accelerator.unwrap_model(self.model),
+                self._plain_model,
                 ids,
                 num_samples=size,
                 max_new_tokens=self.settings.max_completion_length,
@@ -177,7 +187,7 @@ class CreditTrainer(GRPOTrainer):
         if self.settings.sampler == "cpu":
             with self._whole_weights():
                 return completion_logprobs(
-                    self.accelerator.unwrap_model(self.model),
+                    self._plain_model,
                     prompts,
                     completions,
                     width=width,
@@ -262,7 +272,7 @@ class CreditTrainer(GRPOTrainer):
         step the order is of no account: the loss types on offer weigh each rollout or token alike
         in whichever part it lies, and `_entropy_coef_of` does so for the entropy bonus.
         """
-        num_parts = self.args.steps_per_generation
+        num_parts = self._num_parts
         if self._step % num_parts == 0:
             batch = self._generate_and_score_completions(generation_batch)
             seed = self.ctx.derive_seed("minibatch", self.state.global_step)
@@ -276,7 +286,7 @@ class CreditTrainer(GRPOTrainer):
     def _entropy_coef_of(self, inputs: dict[str, Any]) -> float:
         """The coefficient that makes TRL's bonus, a mean over the micro-batch's own tokens, this
         part's share of `entropy_coef` times the mean over all tokens of the step."""
-        parts = self.accelerator.num_processes * self.args.steps_per_generation
+        parts = self.accelerator.num_processes * self._num_parts
         tokens_per_part = inputs["num_items_in_batch"] / parts
         share = inputs["completion_mask"].sum() / tokens_per_part
         return self.settings.entropy_coef * share.item()

@@ -93,7 +93,7 @@ class SelfDistillationTrainer(CreditTrainer):
     # The loss -----------------------------------------------------------------------------------
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        inner = self.accelerator.unwrap_model(model)
+        inner: Any = self.accelerator.unwrap_model(model)
         return self._redirect(model, inner, self._distil, inner, inputs)
 
     def _distil(self, student: "PreTrainedModel", inputs: dict[str, Any]) -> Tensor:
@@ -125,7 +125,7 @@ class SelfDistillationTrainer(CreditTrainer):
         divergences, logprobs = (_placed(x, rows) for x in (found.divergences, found.logprobs))
         old = self._old_logprobs(inputs, logprobs)
         weight = importance_weight(logprobs, old, clip=config.ratio_clip)
-        parts = self.accelerator.num_processes * self.args.steps_per_generation
+        parts = self.accelerator.num_processes * self._num_parts
         self._metrics["train"]["entropy"].append(found.entropies.mean().item())
         return distillation_loss(
             divergences,
@@ -175,9 +175,8 @@ class AverageCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         trainer = self._trainer
-        student = trainer.accelerator.unwrap_model(trainer.model)
         assert trainer.teacher_model is not None
-        average(trainer.teacher_model, student, rate=trainer.distillation.ema_rate)
+        average(trainer.teacher_model, trainer._plain_model, rate=trainer.distillation.ema_rate)
         return control
 
 

@@ -75,8 +75,10 @@ def test_the_students_top_tokens_are_compared_with_the_rest_as_one():
     student, teacher = compared(p, q, top_k=2, tail=False)
     torch.testing.assert_close(student.exp(), tensor([[2 / 3, 1 / 3]]))
     torch.testing.assert_close(teacher.exp(), tensor([[2 / 3, 1 / 3]]))
-    assert compared(p, q, top_k=3, tail=True)[0] is p
-    assert compared(p, q, top_k=0, tail=False)[1] is q
+    torch.testing.assert_close(compared(p, q, top_k=3, tail=True)[0], p)
+    torch.testing.assert_close(compared(p, q, top_k=0, tail=False)[1], q)
+    logits = compared(p + 3.0, q - 2.0, top_k=2, tail=True)
+    torch.testing.assert_close(logits, compared(p, q, top_k=2, tail=True))
 
 
 def test_a_tail_without_probability_stays_finite_in_float32():
