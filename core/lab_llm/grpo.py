@@ -119,6 +119,7 @@ class CreditTrainer(GRPOTrainer):
         }
 
     def _whole_weights(self) -> AbstractContextManager[None]:
+        assert self.model is not None
         return ranks.whole_weights(self.model, self.optimizer)
 
     def _reward(self, completions: list[Any], index: list[int], **_: Any) -> list[float | None]:

@@ -176,7 +176,8 @@ class AverageCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         trainer = self._trainer
         assert trainer.teacher_model is not None
-        average(trainer.teacher_model, trainer._plain_model, rate=trainer.distillation.ema_rate)
+        with trainer._whole_weights():
+            average(trainer.teacher_model, trainer._plain_model, rate=trainer.distillation.ema_rate)
         return control
 
 

@@ -19,26 +19,43 @@ def save(root: Path, step: int, writer: Callable[[Path], None], *, keep: int) ->
 
     A crash at any moment leaves the earlier checkpoints as they were.
     """
+    begin(root, step)
+    writer(draft_of(root, step))
+    seal(root, step, keep=keep)
+    return sealed_of(root, step)
+
+
+def draft_of(root: Path, step: int) -> Path:
+    return root / f".draft-{step:08d}"
+
+
+def sealed_of(root: Path, step: int) -> Path:
+    return root / f"{step:08d}"
+
+
+def begin(root: Path, step: int) -> None:
+    """Make the draft of `step` to write into; what an earlier attempt left of drafts goes."""
     root.mkdir(parents=True, exist_ok=True)
     for stale in root.glob(".draft-*"):
         shutil.rmtree(stale)
-    draft = root / f".draft-{step:08d}"
-    draft.mkdir()
-    writer(draft)
+    draft_of(root, step).mkdir()
+
+
+def seal(root: Path, step: int, *, keep: int) -> None:
+    """Make the written draft the checkpoint of `step`, and drop all but the newest `keep`."""
+    draft = draft_of(root, step)
     names = sorted(p.relative_to(draft) for p in draft.rglob("*") if p.is_file())
     for name in names:
         _sync(draft / name)
     sums = {str(name): _sha256(draft / name) for name in names}
     write_json(draft / MANIFEST, {"step": step, "sha256": sums})
-    sealed = root / f"{step:08d}"
     superseded = [path for path in _steps(root) if step_of(path) >= step]
     for path in superseded:  # of an earlier attempt, which went further: damaged, or replayed now
         os.rename(path, root / f".draft-{path.name}-superseded")
-    os.rename(draft, sealed)
+    os.rename(draft, sealed_of(root, step))
     _sync(root)
     for stale in [*root.glob(".draft-*"), *_steps(root)[:-keep]]:
         shutil.rmtree(stale)
-    return sealed
 
 
 def latest(root: Path) -> Path | None:

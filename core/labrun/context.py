@@ -1,8 +1,11 @@
 """What a component sees of its run: its seed, its steps, its results, its checkpoints."""
 
+import atexit
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -35,7 +38,13 @@ class RunContext:
     evaluators: Sequence[Evaluator] = ()
     should_stop: bool = False
     """True once the run was asked to stop: save a checkpoint and raise PreemptedError."""
+    rank: int = 0
+    """Which of the job's processes this is; only 0 writes into the run directory."""
+    world_size: int = 1
+    barrier: Callable[[], None] | None = None
+    """Returns once all processes have called it; set by the trainer where there are several."""
     step: int = 0
+    _scratch: Path | None = field(default=None, repr=False)
     _last_beat: float = field(default=0.0, repr=False)
     _progress: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -62,7 +71,10 @@ class RunContext:
         self._event("metrics", step=step, metrics={k: float(v) for k, v in metrics.items()})
 
     def evaluate(self, model: Any, data: Any, *, step: int) -> list[Score]:
-        """Score the model with every evaluator of the run and record the scores."""
+        """Score the model with every evaluator of the run and record the scores.
+
+        All processes call it. Each evaluator gives all of them the same scores.
+        """
         self.progress(stage="evaluate")
         scores = [s for part in self.evaluators for s in part.evaluate(self, model, data)]
         for score in scores:
@@ -70,17 +82,45 @@ class RunContext:
         return scores
 
     def save_checkpoint(self, step: int, writer: Callable[[Path], None]) -> Path:
-        """Seal what `writer(directory)` writes as the checkpoint of `step`."""
+        """Seal what `writer(directory)` writes as the checkpoint of `step`.
+
+        All processes call it, and write their parts into one directory.
+        """
         self.progress(stage="checkpoint")
         self._sync_events()
         root = self.run.checkpoints
-        return checkpoints.save(root, step, writer, keep=self.keep_checkpoints)
+        if self.world_size == 1:
+            return checkpoints.save(root, step, writer, keep=self.keep_checkpoints)
+        if self.rank == 0:
+            checkpoints.begin(root, step)
+        self._meet()
+        writer(checkpoints.draft_of(root, step))
+        self._meet()
+        if self.rank == 0:
+            checkpoints.seal(root, step, keep=self.keep_checkpoints)
+        self._meet()
+        return checkpoints.sealed_of(root, step)
+
+    def _meet(self) -> None:
+        assert self.barrier is not None, "a trainer of several processes sets ctx.barrier"
+        self.barrier()
 
     def artifact_path(self, name: str) -> Path:
-        """A path under the run's artifacts, its folder made; what lies there is kept for good."""
-        path = self.run.artifacts / name
+        """A path under the run's artifacts, its folder made; what lies there is kept for good.
+
+        Processes other than the first get a path in a private folder that ends with them.
+        """
+        path = self._artifacts() / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def _artifacts(self) -> Path:
+        if self.rank == 0:
+            return self.run.artifacts
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix=f"labrun-rank{self.rank}-"))
+            atexit.register(shutil.rmtree, self._scratch)
+        return self._scratch
 
     def figure(self, name: str, figure: "Figure") -> Path:
         """Save a matplotlib figure as `artifacts/<name>.png`."""
@@ -99,7 +139,7 @@ class RunContext:
         now = time.time()
         news = {"step": step, "total": total, "stage": stage}
         self._progress |= {key: value for key, value in news.items() if value is not None}
-        if stage is None and now - self._last_beat < BEAT_S:
+        if self.rank > 0 or (stage is None and now - self._last_beat < BEAT_S):
             return
         self._last_beat = now
         path = self.run.path / PROGRESS
@@ -114,21 +154,25 @@ class RunContext:
     def start_attempt(self) -> None:
         """Mark where this attempt begins; mends a line that a crash cut off."""
         resumed = checkpoints.step_of(self.resume_from) if self.resume_from else None
+        self.step = resumed or 0
+        if self.rank > 0:
+            return
         path = self.run.path / "events.jsonl"
         if path.exists():
             text = path.read_bytes()
             if text and not text.endswith(b"\n"):
                 os.truncate(path, text.rfind(b"\n") + 1)
-        self.step = resumed or 0
         self._event("attempt", attempt=self.attempt, resumed_from=resumed)
 
     def _event(self, kind: str, **values: Any) -> None:
+        if self.rank > 0:
+            return
         line = json.dumps({"time": time.time(), "kind": kind, **values})
         with open(self.run.path / "events.jsonl", "a") as out:
             out.write(line + "\n")
 
     def _sync_events(self) -> None:
         path = self.run.path / "events.jsonl"
-        if path.exists():
+        if self.rank == 0 and path.exists():
             with open(path, "rb") as lines:
                 os.fsync(lines.fileno())

@@ -1,6 +1,5 @@
 """Where jobs run. One interface; `local` is a pool of processes on this machine."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -19,12 +18,12 @@ from labrun.errors import (
     LabError,
 )
 from labrun.leases import Lease, Pool, devices_here, lease_folder
+from labrun.ranks import PLACE, die_with_parent
 from labrun.run_config import ResourcesConfig, RunConfig
 from labrun.run_dir import RunDir
 
 POLL_S = 0.05
 NO_RETRY = {EXIT_DONE, EXIT_CONFIG, EXIT_DIVERGED, EXIT_PREEMPTED}
-PR_SET_PDEATHSIG = 1
 
 
 class Executor(Protocol):
@@ -179,7 +178,7 @@ def _spawn(
         "HF_HUB_OFFLINE": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in PLACE},
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # nvidia-smi's numbers, which the leases name
         "CUDA_VISIBLE_DEVICES": lease.gpus(),
         "LABRUN_ATTEMPT": str(attempt),
@@ -195,12 +194,8 @@ def _spawn(
             stderr=log,
             pass_fds=(*lease.handles, claim),
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_tree(process: subprocess.Popen[bytes]) -> None:

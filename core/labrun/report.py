@@ -53,7 +53,8 @@ def print_plan(
 def print_missing(sentences: Sequence[str], console: Console) -> None:
     """The end of a dry run: what a run on this machine would be refused for."""
     if sentences:
-        console.print("missing on this machine; a run here is refused until it is there:", style="yellow")
+        heading = "missing on this machine; a run here is refused until it is there:"
+        console.print(heading, style="yellow")
     for sentence in sentences:
         console.print(f"  - {sentence}", style="yellow", markup=False, soft_wrap=True)
 

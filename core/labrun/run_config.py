@@ -16,8 +16,16 @@ class ResourcesConfig:
     """Memory that each of these GPUs must have, in GiB."""
     num_cpus: Annotated[int, Ge(1)] = 1
     """CPU slots that the job holds; also its number of threads."""
+    num_processes: Annotated[int, Ge(0)] = 0
+    """Processes that share the work, each with its share of the threads. 0: one per GPU, one
+    without GPUs."""
     wait: bool = False
     """Wait for GPUs that another job holds now, instead of refusing."""
+
+    @property
+    def processes(self) -> int:
+        """Processes of the job."""
+        return self.num_processes or max(1, self.num_gpus)
 
 
 @schema

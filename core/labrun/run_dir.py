@@ -76,13 +76,13 @@ class RunDir:
         """The frozen experiment. Raises LabError where spec.json is missing or altered."""
         try:
             spec = json.loads((self.path / "spec.json").read_text())
-            frozen = json.dumps(spec["experiment"])
-            experiment = TypeAdapter(Experiment).validate_json(frozen)
+            frozen = spec["experiment"]
+            experiment = TypeAdapter(Experiment).validate_json(json.dumps(frozen))
             expected = spec["config_hash"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = str(error).splitlines()[0]
             raise LabError(f"{self.path / 'spec.json'} cannot be read: {reason}") from error
-        if config_hash(experiment) != expected:
+        if _hash(frozen) != expected:
             raise LabError(f"{self.path / 'spec.json'} was edited; start a new run instead")
         return experiment
 
@@ -225,7 +225,11 @@ def create(experiment: Experiment, *, root: Path) -> RunDir:
 
 def config_hash(experiment: Experiment) -> str:
     """SHA-256 of the whole configuration, 12 hex digits."""
-    text = json.dumps(to_plain(experiment), sort_keys=True)
+    return _hash(to_plain(experiment))
+
+
+def _hash(plain: object) -> str:
+    text = json.dumps(plain, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -1,4 +1,8 @@
-"""One attempt at one run, in its own process: `python -m labrun.worker RUN_DIR`."""
+"""One attempt at one run, in its own process: `python -m labrun.worker RUN_DIR`.
+
+For a job of several processes this one only starts them (`labrun.ranks`) and waits. Under another
+launcher (`accelerate launch -m labrun.worker RUN_DIR`) each process is a rank at once.
+"""
 
 import json
 import os
@@ -12,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labrun import checkpoints, provenance
+from labrun import checkpoints, provenance, ranks
 from labrun.context import RunContext
 from labrun.errors import (
     EXIT_CONFIG,
@@ -24,9 +28,9 @@ from labrun.errors import (
     PreemptedError,
 )
 from labrun.parts import build
+from labrun.ranks import EXIT_FAILED, Ending, Place
 from labrun.run_dir import RunDir, write_json
 
-EXIT_FAILED = 1
 ENDINGS: dict[type[Exception], tuple[str, int]] = {
     LabError: ("refused", EXIT_CONFIG),
     DivergedError: ("diverged", EXIT_DIVERGED),
@@ -39,6 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     run = RunDir(Path(path))
     attempt = int(os.environ.get("LABRUN_ATTEMPT", "0"))
     devices = tuple(d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d)
+    place = ranks.place()
+    if place is not None and (place.rank > 0 or ranks.has_launcher()):
+        return _rank(run, attempt, devices, place)
     run.write_status(
         state="running",
         attempt=attempt,
@@ -50,28 +57,50 @@ def main(argv: list[str] | None = None) -> int:
         started=time.time(),
         ended=None,
     )
-    state, code, message = _attempt(run, attempt, devices)
-    run.write_status(state=state, exit_code=code, message=message, ended=time.time())
-    return code
+    if place is None and (num_processes := _num_processes(run)) > 1:
+        ending = ranks.launch([sys.executable, "-m", "labrun.worker", path], num_processes)
+    else:
+        ending = _attempt(run, attempt, devices, place or Place())
+    run.write_status(
+        state=ending.state, exit_code=ending.code, message=ending.message, ended=time.time()
+    )
+    return ending.code
 
 
-def _attempt(run: RunDir, attempt: int, devices: tuple[str, ...]) -> tuple[str, int, str]:
+def _num_processes(run: RunDir) -> int:
+    """Processes that the run asks for; one where its spec is damaged, which then says so."""
     try:
-        fit(run, attempt=attempt, devices=devices)
+        return run.experiment().run.resources.processes
+    except LabError:
+        return 1
+
+
+def _rank(run: RunDir, attempt: int, devices: tuple[str, ...], place: Place) -> int:
+    """One of several processes; the first one, or their launcher, writes the status."""
+    ending = _attempt(run, attempt, devices, place)
+    if ranks.has_launcher():
+        ranks.leave(ending)
+    return ending.code
+
+
+def _attempt(run: RunDir, attempt: int, devices: tuple[str, ...], place: Place) -> Ending:
+    try:
+        fit(run, attempt=attempt, devices=devices, place=place)
     except Exception as error:  # the last place where a component's failure can be recorded
         for kind, (state, code) in ENDINGS.items():
             if isinstance(error, kind):
                 print(f"lab: {error}", file=sys.stderr)
-                return state, code, str(error)
+                return Ending(state, code, str(error))
         traceback.print_exc()
-        return "failed", EXIT_FAILED, f"{type(error).__name__}: {error}"
-    return "done", EXIT_DONE, ""
+        return Ending("failed", EXIT_FAILED, f"{type(error).__name__}: {error}")
+    return Ending("done", EXIT_DONE)
 
 
-def fit(run: RunDir, *, attempt: int, devices: tuple[str, ...]) -> None:
+def fit(run: RunDir, *, attempt: int, devices: tuple[str, ...], place: Place) -> None:
     """Load, train, evaluate: the whole life of one attempt."""
     experiment = run.experiment()
     parts = build(experiment)
+    parts.check_processes(place.world_size, key="WORLD_SIZE")
     context = RunContext(
         run=run,
         seed=experiment.run.seed,
@@ -80,31 +109,34 @@ def fit(run: RunDir, *, attempt: int, devices: tuple[str, ...]) -> None:
         resume_from=checkpoints.latest(run.checkpoints),
         keep_checkpoints=experiment.run.keep_checkpoints,
         evaluators=tuple(parts.evaluators.values()),
+        rank=place.rank,
+        world_size=place.world_size,
     )
     signal.signal(signal.SIGTERM, lambda *_: setattr(context, "should_stop", True))
     context.start_attempt()
-    if not (run.path / "provenance.json").exists():
+    if place.rank == 0 and not (run.path / "provenance.json").exists():
         provenance.record(run, seed=experiment.run.seed)
     random.seed(context.derive_seed("python"))
     np.random.seed(context.derive_seed("numpy") % 2**32)
     context.progress(stage="load")
-    _same_data(run, parts.dataset.fingerprint())
+    _same_data(run, parts.dataset.fingerprint(), keep=place.rank == 0)
     try:
         data = parts.dataset.load(context)
         result = parts.trainer.fit(context, data)
         context.step = result.step
         context.evaluate(result.model, data, step=result.step)
     finally:
-        run.write_status(step=context.step)
+        if place.rank == 0:
+            run.write_status(step=context.step)
     context.progress(step=result.step, stage="done")
 
 
-def _same_data(run: RunDir, fingerprint: str) -> None:
-    """Keep the data's fingerprint; raise LabError where an earlier attempt saw other data."""
+def _same_data(run: RunDir, fingerprint: str, *, keep: bool) -> None:
+    """Keep the data's fingerprint, if `keep`; LabError where an earlier attempt saw other data."""
     path = run.path / "data.json"
-    if not path.exists():
+    if keep and not path.exists():
         write_json(path, {"fingerprint": fingerprint})
-    elif json.loads(path.read_text())["fingerprint"] != fingerprint:
+    elif path.exists() and json.loads(path.read_text())["fingerprint"] != fingerprint:
         raise LabError(
             f"the data of run {run.id} changed since it began; restore it, or start a new run"
         )

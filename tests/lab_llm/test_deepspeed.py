@@ -1,9 +1,12 @@
-"""ZeRO-2 and ZeRO-3 by configuration, in one process on the CPU."""
+"""ZeRO-2 and ZeRO-3 by configuration, on the CPU: in one process, and in two against plain DDP."""
 
 import importlib.util
 from pathlib import Path
 
 import pytest
+import torch
+from labrun.ranks import Ending
+from rank_cases import create
 
 pytestmark = pytest.mark.skipif(
     not importlib.util.find_spec("deepspeed"), reason="deepspeed is not installed (extra gpu)"
@@ -21,3 +24,22 @@ def test_a_run_under_zero_ends_with_its_model_and_checkpoints(lab, home, stage, 
     (run,) = home.glob("rlrt-*")
     assert (run / "artifacts" / "model" / "model.safetensors").exists()
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["00000001", "00000002"]
+
+
+@pytest.mark.parametrize("stage", ["zero2", "zero3"])
+def test_two_ranks_under_zero_train_as_two_ranks_without_it(start, two_ranks, tmp_path, stage):
+    run = create(tmp_path, f"deepspeed={FILES / stage}.json")
+    assert start(run) == Ending("done", 0)
+    plain, found = two_ranks.series(), run.series()
+    names = [name for name in plain if not name.startswith("time/")]
+    assert {n: found[n][1] for n in names} == pytest.approx(
+        {n: plain[n][1] for n in names}, rel=1e-4
+    )
+    weights = [torch.load(run.path / "out" / f"3-{rank}.pt", weights_only=True) for rank in (0, 1)]
+    expected = torch.load(two_ranks.path / "out" / "3-0.pt", weights_only=True)
+    for name, value in expected.items():
+        assert torch.equal(weights[0][name], weights[1][name])
+        # three steps of Adam at 1e-3; elements whose gradient is near 0 may go the other way
+        assert (weights[0][name] - value).abs().mean() < 2e-5
+    states = run.checkpoints / "00000003" / "checkpoint-3" / "global_step3"
+    assert len(list(states.glob("zero_pp_rank_*_optim_states.pt"))) == 2

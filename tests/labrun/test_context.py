@@ -1,7 +1,11 @@
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from labrun import checkpoints
 from labrun.context import RunContext
 
 
@@ -135,3 +139,44 @@ def test_notes_and_figures_are_kept_with_the_run(context):
     path = ctx.figure("plots/one", Figure())
     assert path == ctx.run.artifacts / "plots" / "one.png"
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_rank_other_than_the_first_leaves_the_run_directory_as_it_is(context, make_run):
+    run = make_run(state="running")
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    ctx = context(run=run, rank=1, world_size=2, resume_from=run.checkpoints / "00000003")
+    ctx.start_attempt()
+    assert ctx.step == 3
+    ctx.log(4, {"loss": 0.5})
+    ctx.note("a note")
+    ctx.progress(stage="train")
+    ctx.artifact_path("completions/a.jsonl").write_text("x")
+    assert ctx.step == 4
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+    assert list(run.artifacts.rglob("*")) == []
+
+
+def test_a_checkpoint_holds_what_all_ranks_wrote_and_is_sealed_after_the_last(context, make_run):
+    run = make_run(state="running")
+    barrier = threading.Barrier(2)
+    sealed = run.checkpoints / "00000005"
+    seen = []
+
+    def write(rank, folder):
+        time.sleep(0.2 * rank)
+        seen.append(sealed.exists())
+        (folder / str(rank)).write_text(str(rank))
+
+    def save(rank):
+        ctx = context(run=run, rank=rank, world_size=2, barrier=barrier.wait)
+        found.append(ctx.save_checkpoint(5, lambda folder: write(rank, folder)))
+        assert sealed.exists()
+
+    found = []
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(save, (0, 1)))
+    assert seen == [False, False]
+    assert found == [sealed, sealed]
+    manifest = json.loads((sealed / "manifest.json").read_text())
+    assert sorted(manifest["sha256"]) == ["0", "1"]
+    assert checkpoints.latest(run.checkpoints) == sealed

@@ -1,8 +1,8 @@
 """The trainer component: GRPO on the toolkit with this plugin's credit."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lab_llm import grpo_run
+from lab_llm import grpo_run, ranks
 from lab_llm.problems import ProblemSets
 from lab_llm.templates import check_template, teacher_template
 from labrun import Dataset, LabError, TrainResult
@@ -12,24 +12,34 @@ from lab_rlrt.config import RLRTConfig
 if TYPE_CHECKING:
     from labrun.context import RunContext
 
+UNTAUGHT = ("grpo", "entropy_shaped")
+"""Credits without a teacher, whose contexts need not fit."""
+
 
 class RLRTTrainer:
-    """Trains one policy by `config.credit`, in one process."""
+    """Trains one policy by `config.credit`, in as many processes as the run has."""
 
-    max_gpus = 1
+    max_processes = None
 
     def __init__(self, config: RLRTConfig) -> None:
         self.config = config
 
     def preflight(self, dataset: Dataset) -> dict[str, object]:
+        config = self.config
+        template = teacher_template(config.teacher_template, model=config.model.name)
         try:
-            check_template(
-                teacher_template(self.config.teacher_template, model=self.config.model.name)
-            )
+            check_template(template)
         except LabError as error:
             raise LabError(f"trainer.teacher_template: {error}") from error
-        del dataset  # every dataset of problems will do
-        return grpo_run.preflight(self.config)
+        facts = grpo_run.preflight(config)
+        if "missing" not in dataset.preflight():
+            problems: Any = dataset.load(None)  # pyright: ignore[reportArgumentType]
+            context = None if config.credit in UNTAUGHT else config.teacher_context
+            grpo_run.check_lengths(config, problems.train, context=context, template=template)
+        return facts
+
+    def check_processes(self, num_processes: int) -> None:
+        ranks.check_rollouts(self.config, num_processes)
 
     def fit(self, ctx: "RunContext", data: ProblemSets) -> TrainResult:
         from lab_rlrt.credit import make_credit

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 class TD3BCTrainer:
     """TD3+BC on the offline data of continuous tasks, in one process."""
 
-    max_gpus = 1
-
     def __init__(self, config: TD3BCConfig) -> None:
         self.config = config
 

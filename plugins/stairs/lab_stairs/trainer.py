@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 class StairsTrainer:
     """TD and behaviour cloning on the offline data, in one process."""
 
-    max_gpus = 1
-
     def __init__(self, config: StairsConfig) -> None:
         self.config = config
 

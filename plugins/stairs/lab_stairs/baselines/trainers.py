@@ -38,8 +38,6 @@ def _preflight(config: AnyConfig, dataset: Dataset, *, method: str) -> dict[str,
 class BCTrainer:
     """Behaviour cloning: BC-t and BC-r."""
 
-    max_gpus = 1
-
     def __init__(self, config: BCConfig) -> None:
         self.config = config
 
@@ -65,8 +63,6 @@ class BCTrainer:
 class UPDeTTrainer:
     """Conservative Q-learning: UPDeT-l and UPDeT-m."""
 
-    max_gpus = 1
-
     def __init__(self, config: UPDeTConfig) -> None:
         self.config = config
 
@@ -91,8 +87,6 @@ class UPDeTTrainer:
 
 class ODISTrainer:
     """Skill discovery, then conservative Q-learning over skills."""
-
-    max_gpus = 1
 
     def __init__(self, config: ODISConfig) -> None:
         self.config = config
@@ -123,8 +117,6 @@ class ODISTrainer:
 
 class HiSSDTrainer:
     """Common and task-specific skills."""
-
-    max_gpus = 1
 
     def __init__(self, config: HiSSDConfig) -> None:
         self.config = config

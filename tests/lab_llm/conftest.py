@@ -1,0 +1,41 @@
+"""Runs in two ranks, made once for all tests that read them."""
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from labrun import ranks
+from labrun.ranks import Ending
+from labrun.run_dir import RunDir
+from rank_cases import create, words
+
+Start = Callable[..., Ending]
+
+
+@pytest.fixture(scope="session")
+def start() -> Start:
+    """`start(run)` trains in two ranks; `start(run, "1")` stops the second one after step 1."""
+
+    def begin(run: RunDir, *stop_at: str) -> Ending:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OMP_NUM_THREADS", "1")
+            patch.setenv("HF_HUB_OFFLINE", "1")
+            return ranks.launch(words(run, *stop_at), 2)
+
+    return begin
+
+
+@pytest.fixture(scope="session")
+def two_ranks(start, tmp_path_factory) -> RunDir:
+    """A whole run in two ranks; read it only."""
+    run = create(tmp_path_factory.mktemp("two"))
+    assert start(run) == Ending("done", 0)
+    return run
+
+
+@pytest.fixture(scope="session")
+def one_process(tmp_path_factory) -> RunDir:
+    """The first step of the same run in one process; read it only."""
+    run = create(tmp_path_factory.mktemp("one"), "max_steps=1")
+    subprocess.run(words(run), check=True, capture_output=True)
+    return run

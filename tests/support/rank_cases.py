@@ -1,0 +1,25 @@
+"""Runs of the tiny model whose rollouts are the same in any number of ranks."""
+
+import sys
+from pathlib import Path
+
+from labrun import run_dir
+from labrun.config import compose
+from labrun.run_dir import RunDir
+
+WORKER = Path(__file__).with_name("rank_worker.py")
+# 12 rollouts a step: two ranks have 6 each, and the second group of 4 lies in both
+SMALL = ["plugin=rlrt", "seed=1", "max_steps=3", "save_every=1", "keep_checkpoints=3"]
+SMALL += ["prompts_per_step=3", "num_generations=4", "micro_batch_size=6", "learning_rate=1e-3"]
+SMALL += ["evaluate_every=2", "max_problems=2", "accuracy.num_samples=1", "evaluate_start=false"]
+
+
+def create(root: Path, *settings: str) -> RunDir:
+    """A run with a folder `out` beside its files, for each rank's weights."""
+    run = run_dir.create(compose([*SMALL, *settings]), root=root)
+    (run.path / "out").mkdir()
+    return run
+
+
+def words(run: RunDir, *stop_at: str) -> list[str]:
+    return [sys.executable, str(WORKER), str(run.path), str(run.path / "out"), *stop_at]

@@ -1,0 +1,54 @@
+"""A worker whose rollouts depend on their place alone: rank_worker.py RUN_DIR OUT [STEP].
+
+However many ranks share a step, each of its rollouts is drawn with a seed of its own. OUT gets the
+weights that each rank's evaluations see. In the last rank, SIGTERM arrives at the end of STEP.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from lab_llm import grpo
+from lab_llm.sampler import Rollouts
+from labrun import worker
+from labrun.context import RunContext
+
+RANK, WORLD_SIZE = (
+    int(os.environ.get(name, one)) for name, one in (("RANK", 0), ("WORLD_SIZE", 1))
+)
+OUT = Path(sys.argv[2])
+STOP_AT = [int(step) for step in sys.argv[3:]]
+original_sample, original_evaluate = grpo.sample, RunContext.evaluate
+original_step_end = grpo.RunCallback.on_step_end
+
+
+def sample(model: Any, prompts: Any, *, num_samples: int, generator: Any, **settings: Any) -> Any:
+    rows = [prompt for prompt in prompts for _ in range(num_samples)]
+    found = Rollouts([], [], [])
+    for row, prompt in enumerate(rows, start=RANK * len(rows)):
+        generator.manual_seed(row)
+        one = original_sample(model, [prompt], num_samples=1, generator=generator, **settings)
+        found.completion_ids.extend(one.completion_ids)
+        found.logprobs.extend(one.logprobs)
+        found.finished.extend(one.finished)
+    return found
+
+
+def evaluate(self: RunContext, model: Any, data: Any, *, step: int) -> Any:
+    torch.save(model.model.state_dict(), OUT / f"{step}-{RANK}.pt")
+    return original_evaluate(self, model, data, step=step)
+
+
+def on_step_end(self: Any, args: Any, state: Any, control: Any, **rest: Any) -> Any:
+    if state.global_step in STOP_AT and RANK == WORLD_SIZE - 1:
+        signal.raise_signal(signal.SIGTERM)
+    return original_step_end(self, args, state, control, **rest)
+
+
+if __name__ == "__main__":
+    grpo.sample, RunContext.evaluate = sample, evaluate
+    grpo.RunCallback.on_step_end = on_step_end
+    sys.exit(worker.main(sys.argv[1:2]))
