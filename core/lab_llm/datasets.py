@@ -3,8 +3,9 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from labrun.errors import LabError
 
 from lab_llm import reasoning_gym_tasks as tasks
 from lab_llm import rows
-from lab_llm.datasets_config import ReasoningGymConfig, RowsConfig
+from lab_llm.datasets_config import ReasoningGymConfig, RowsConfig, RowSet
+from lab_llm.hub_files import NotCachedError
 from lab_llm.problems import Message, Problem, ProblemSets
 from lab_llm.verifiers import verify_math, verify_reasoning_gym
 
@@ -25,17 +27,23 @@ class RowsDataset:
 
     def __init__(self, config: RowsConfig):
         self.config = config
-        given = (config.prompt_column, config.answer_column, config.solution_column)
-        self.columns = [column for column in given if column is not None]
 
     def preflight(self) -> dict[str, object]:
-        """Files and number of problems of each set; reads every row that the run will use."""
-        files = {name: rows.find_files(paths) for name, paths in self._paths().items()}
-        sets = {"train": self._sets.train, **self._sets.evaluation}
-        return {
-            name: f"{len(sets[name])} problems from {', '.join(map(str, found))}"
-            for name, found in files.items()
-        }
+        """Files and number of problems of each set; reads every row that the run will use.
+
+        `missing` lists the hub data sets that are not in the cache.
+        """
+        facts: dict[str, object] = {}
+        missing: list[str] = []
+        for name, source in self._sources.items():
+            try:
+                files = rows.find_files(source.path)
+            except NotCachedError as error:
+                facts[name] = f"not here: {source.path}"
+                missing.append(str(error))
+                continue
+            facts[name] = f"{len(self._problems(name))} problems from {', '.join(map(str, files))}"
+        return facts | ({"missing": missing} if missing else {})
 
     def load(self, ctx: "RunContext | None" = None) -> ProblemSets:
         return self._sets
@@ -45,48 +53,107 @@ class RowsDataset:
 
     @cached_property
     def _sets(self) -> ProblemSets:
-        config = self.config
         return ProblemSets(
-            train=self._read(config.path, limit=config.limit),
-            evaluation={name: self._read(path) for name, path in config.evaluation.items()},
+            train=self._problems("train"),
+            evaluation={name: self._problems(name) for name in self.config.evaluation},
             verify=verify_math,
         )
 
-    def _paths(self) -> dict[str, str | tuple[str, ...]]:
+    @cached_property
+    def _sources(self) -> dict[str, "Source"]:
+        """Where the rows of each set lie and how they are read; `train` comes first."""
         if "train" in self.config.evaluation:
             raise LabError("dataset.evaluation: 'train' names the training rows; rename the set")
-        return {"train": self.config.path, **self.config.evaluation}
+        config = self.config
+        given = {name: _row_set(value) for name, value in config.evaluation.items()}
+        train = Source.of(RowSet(path=config.path), config, solution_column=config.solution_column)
+        return {"train": train} | {name: Source.of(own, config) for name, own in given.items()}
 
-    def _read(self, paths: str | Sequence[str], *, limit: int | None = None) -> list[Problem]:
-        found: list[Problem] = []
-        for file in rows.find_files(paths):
-            left = None if limit is None else limit - len(found)
-            if left == 0:
-                break
-            for number, row in enumerate(rows.read_rows(file, self.columns, limit=left)):
-                found.append(self._problem(row, file, number=number))
-        return found
+    def _problems(self, name: str) -> list[Problem]:
+        """The problems of a set, read once."""
+        if name not in self._read:
+            source, config = self._sources[name], self.config
+            found = source.problems()
+            if name == "train":
+                found = _first_of_each(found) if config.unique else found
+                found = islice(found, config.limit)
+            self._read[name] = list(found)
+        return self._read[name]
+
+    @cached_property
+    def _read(self) -> dict[str, list[Problem]]:
+        return {}
+
+
+def _row_set(value: str | RowSet) -> RowSet:
+    return RowSet(path=value) if isinstance(value, str) else value
+
+
+def _first_of_each(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """Those whose question was not there before; digests, so that few bytes are kept of each."""
+    seen: set[bytes] = set()
+    for problem in problems:
+        digest = hashlib.blake2b(problem.prompt[-1]["content"].encode(), digest_size=16).digest()
+        if digest not in seen:
+            seen.add(digest)
+            yield problem
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The files of one set, and how its rows become problems."""
+
+    path: str | Sequence[str]
+    prompt_column: str
+    answer_column: str
+    solution_column: str | None
+    system_prompt: str | None
+    drop_prefix: str
+    drop_suffix: str
+    instruction: str
+
+    @classmethod
+    def of(cls, own: RowSet, config: RowsConfig, *, solution_column: str | None = None) -> "Source":
+        """What the set says, and for all else what the data set does."""
+        shared = ("prompt_column", "answer_column", "drop_prefix", "drop_suffix", "instruction")
+        given = {name: getattr(own, name) for name in shared}
+        values = {n: getattr(config, n) if v is None else v for n, v in given.items()}
+        return cls(
+            path=own.path,
+            solution_column=solution_column,
+            system_prompt=config.system_prompt,
+            **values,
+        )
+
+    def problems(self) -> Iterator[Problem]:
+        """One problem a row, as the files give them: no more than a batch of rows in memory."""
+        given = (self.prompt_column, self.answer_column, self.solution_column)
+        columns = [column for column in given if column is not None]
+        for file in rows.find_files(self.path):
+            for number, row in enumerate(rows.read_rows(file, columns)):
+                yield self._problem(row, file, number=number)
 
     def _problem(self, row: rows.Row, file: Path, *, number: int) -> Problem:
         where = f"{file} row {number}"
-        config = self.config
-        solution = None
-        if config.solution_column is not None:
-            solution = _text(
-                rows.value_at(row, config.solution_column, file=file), config.solution_column, where
-            )
+
+        def text(column: str) -> str:
+            return _text(rows.value_at(row, column, file=file), column, where)
+
+        messages = chat(
+            rows.value_at(row, self.prompt_column, file=file),
+            system_prompt=self.system_prompt,
+            where=f"{where}, column {self.prompt_column!r}",
+        )
         return Problem(
             id=f"{file.stem}/{number}",
-            prompt=chat(
-                rows.value_at(row, config.prompt_column, file=file),
-                system_prompt=config.system_prompt,
-                where=f"{where}, column {config.prompt_column!r}",
-            ),
-            answer=_text(
-                rows.value_at(row, config.answer_column, file=file), config.answer_column, where
-            ),
-            solution=solution,
+            prompt=(*messages[:-1], {**messages[-1], "content": self._asked(messages[-1])}),
+            answer=text(self.answer_column),
+            solution=None if self.solution_column is None else text(self.solution_column),
         )
+
+    def _asked(self, message: Message) -> str:
+        content = message["content"].removeprefix(self.drop_prefix).removesuffix(self.drop_suffix)
+        return f"{content}\n{self.instruction}" if self.instruction else content
 
 
 def chat(value: object, *, system_prompt: str | None, where: str) -> tuple[Message, ...]:
@@ -191,6 +258,7 @@ class ReasoningGymDataset:
                 size=config.eval_size,
                 seed=config.seed,
                 instruction=config.instruction,
+                bare_answer=config.bare_answer,
             )
             for name, (task, params) in self._evaluation.items()
         }
@@ -201,6 +269,7 @@ class ReasoningGymDataset:
             size=config.train_size,
             seed=config.seed,
             instruction=config.instruction,
+            bare_answer=config.bare_answer,
             exclude=set().union(*map(tasks.questions, evaluation.values())),
         )
         return ProblemSets(train=train, evaluation=evaluation, verify=verify_reasoning_gym)

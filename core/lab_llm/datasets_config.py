@@ -1,10 +1,28 @@
 """Settings of the data sets for real models: rows of files, and reasoning-gym tasks."""
 
 from dataclasses import field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
 from labrun.schema import schema
+
+
+@schema
+class RowSet:
+    """Rows whose columns differ from the training rows'; None: as the data set has it."""
+
+    path: str | tuple[str, ...] = ""
+    """A file, a glob, a cached hub data set, or a list of these."""
+    prompt_column: str | None = None
+    """The question's column."""
+    answer_column: str | None = None
+    """The final answer's column."""
+    drop_prefix: str | None = None
+    """Text that is taken from the question's beginning; empty: none."""
+    drop_suffix: str | None = None
+    """Text that is taken from the question's end; empty: none."""
+    instruction: str | None = None
+    """Text that follows the question; empty: none."""
 
 
 @schema
@@ -12,14 +30,19 @@ class RowsConfig:
     """Problems with an answer that math-verify checks, from JSONL or Parquet files.
 
     A column may be a dotted path into structs, and through strings that hold JSON
-    (`reward_model.ground_truth`). Paths are relative to where `lab` is started.
+    (`reward_model.ground_truth`). Paths are relative to where `lab` is started. A path
+    `hub:org/name[@revision][:glob]` stands for the files of a hub data set that is already in the
+    Hugging Face cache (all its Parquet files, else all its JSONL files, or those that the glob
+    names): a run downloads nothing.
     """
 
     path: str | tuple[str, ...] = ""
-    """Training rows: a file (.jsonl, .json with one object a line, .parquet), a glob, or a list of
-    these, read in this order. Must be given."""
-    evaluation: dict[str, str] = field(default_factory=dict)
-    """Evaluation sets: the name that results carry -> a file or a glob. Same columns."""
+    """Training rows: a file (.jsonl, .json with one object a line, .parquet), a glob, a cached hub
+    data set, or a list of these, read in this order. Must be given."""
+    evaluation: dict[str, str | RowSet] = field(default_factory=dict)
+    """Evaluation sets: the name that results carry -> a path, or a mapping with a path and what
+    differs from the training rows (prompt_column, answer_column, drop_prefix, drop_suffix,
+    instruction)."""
     prompt_column: str = "prompt"
     """The question: text (one user message), a chat list of role and content, or a JSON string of
     such a list."""
@@ -29,8 +52,18 @@ class RowsConfig:
     """A worked solution; None: the rows have none."""
     system_prompt: str | None = None
     """The system message of every prompt, in place of the row's own; None: leave prompts alone."""
+    drop_prefix: str = ""
+    """Text that is taken from the beginning of the last message where it stands there (a set's own
+    instruction); empty: none."""
+    drop_suffix: str = ""
+    """The same at its end."""
+    instruction: str = ""
+    """Follows the last message on a line of its own; empty: nothing follows."""
+    unique: bool = False
+    """Drop training rows whose last message was seen in an earlier row (the hub's DAPO-Math-17k
+    holds each problem about a hundred times)."""
     limit: Annotated[int, Ge(1)] | None = None
-    """Training rows that are used, the first ones (count); None: all."""
+    """Training problems that are used, the first ones (count); None: all."""
 
 
 @schema
@@ -56,4 +89,6 @@ class ReasoningGymConfig:
     key `task`, another task with its own settings."""
     instruction: str = "Put your final answer inside <answer></answer>."
     """Follows the question after an empty line; empty: nothing follows. The answer is read from
-    the answer tag, else from \\boxed{}, else from the last line."""
+    the answer tag, else from \\boxed{}, else as `bare_answer` says."""
+    bare_answer: Literal["line", "number"] = "line"
+    """The answer of a completion without tag and box: its last line, or the last number in it."""

@@ -1,30 +1,27 @@
 """Accuracy, pass@k, length and epistemic words of sampled completions."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from labrun.contract import Score
 from labrun.errors import LabError
 
-from lab_llm.decoder import Decoder
+from lab_llm import pass_at_k_curves
+from lab_llm.engines import Engine, Sampling, Share, check_engine, end_tokens, open_engine
 from lab_llm.evaluator_config import AccuracyConfig
 from lab_llm.pass_at_k import avg_at_k, pass_at_k
 from lab_llm.policy import Policy
 from lab_llm.problems import Problem, ProblemSets, Verify
-from lab_llm.sampler import sample
+from lab_llm.ranks import gather_objects
 from lab_llm.templates import encode
 from lab_llm.verbalization import epistemic_count, epistemic_words
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
-
-Sampling = Callable[[Policy, list[list[int]], AccuracyConfig, torch.Generator], list[list[int]]]
-"""Completion ids of every prompt, num_samples each, prompt by prompt."""
 
 
 @dataclass(frozen=True)
@@ -61,66 +58,112 @@ class AccuracyEvaluator:
                 f"evaluator.temperature=0 gives num_samples={config.num_samples} equal completions;"
                 " set num_samples=1 or a temperature above 0"
             )
-        return {"metric": f"avg@{config.num_samples}", "pass_k": list(config.pass_k)}
+        check_engine(config.engine)
+        return {
+            "metric": f"avg@{config.num_samples}",
+            "pass_k": list(config.pass_k),
+            "engine": config.engine,
+        }
 
     def evaluate(self, ctx: "RunContext", model: Policy, data: ProblemSets) -> list[Score]:
-        """Scores of every set; the completions go to `artifacts/completions/<set>.jsonl`.
+        """Scores of every set, the same on all ranks, each of which samples its share.
 
-        Each set has a generator of its own, seeded by the run's seed and the set's name: an
-        evaluation leaves all other random states alone, and a later one draws the same numbers.
-        The file holds the last evaluation's completions.
+        `artifacts/completions/<set>.jsonl` holds the last evaluation's completions, and with more
+        than one sample `artifacts/pass_at_k.json` and `.png` its curves. Each set has a seed of its
+        own, from the run's seed and the set's name: an evaluation leaves all other random states
+        alone, and a later one draws the same numbers.
         """
         self.preflight()
+        chosen = {name: self._choose(name, found) for name, found in data.evaluation.items()}
+        prompts = {
+            name: [encode(model.tokenizer, problem.prompt) for problem in problems]
+            for name, problems in chosen.items()
+        }
         was_training = model.model.training
         model.model.eval()
         try:
-            sampling = _choose_sampling(ctx, model)
-            return [
-                score
-                for name, problems in data.evaluation.items()
-                for score in self._evaluate_set(ctx, model, name, problems, data.verify, sampling)
-            ]
+            graded = self._sample_and_grade(ctx, model, chosen, prompts, data.verify)
         finally:
             model.model.train(was_training)
+        self._write_curves(ctx, graded)
+        return [score for name, found in graded.items() for score in self._scores(name, found)]
 
-    def _evaluate_set(
+    def _choose(self, name: str, problems: Sequence[Problem]) -> Sequence[Problem]:
+        if not problems:
+            raise LabError(f"evaluation set {name!r} has no problems")
+        return problems[: self.config.max_problems]
+
+    def _sample_and_grade(
         self,
         ctx: "RunContext",
         policy: Policy,
-        name: str,
-        problems: Sequence[Problem],
+        chosen: Mapping[str, Sequence[Problem]],
+        prompts: Mapping[str, Sequence[Sequence[int]]],
         verify: Verify,
-        sampling: Sampling,
-    ) -> list[Score]:
-        chosen = problems[: self.config.max_problems]
-        if not chosen:
-            raise LabError(f"evaluation set {name!r} has no problems")
-        generator = torch.Generator(device=policy.model.device)
-        generator.manual_seed(ctx.derive_seed("evaluate", name))
-        graded: list[Graded] = []
-        step = max(1, self.config.batch_size // self.config.num_samples)
-        for start in range(0, len(chosen), step):
-            batch = chosen[start : start + step]
-            prompts = [encode(policy.tokenizer, problem.prompt) for problem in batch]
-            completions = sampling(policy, prompts, self.config, generator)
-            graded.extend(self._grade(policy, batch, completions, verify))
-            ctx.heartbeat()
-        _write_completions(ctx, name, graded)
-        return self._scores(name, graded)
+    ) -> dict[str, list[Graded]]:
+        lengths = [len(prompt) for of_set in prompts.values() for prompt in of_set]
+        num_tokens = max(lengths, default=0) + self.config.max_new_tokens
+        graded: dict[str, list[Graded]] = {}
+        with open_engine(ctx, policy, self.config, num_tokens=num_tokens) as engine:
+            for name, problems in chosen.items():
+                seed = ctx.derive_seed("evaluate", name)
+                mine = self._grade_share(
+                    ctx, policy, engine, problems, prompts[name], verify, seed=seed
+                )
+                shares = {i: one for share in gather_objects(mine) for i, one in share.items()}
+                graded[name] = [shares[index] for index in range(len(problems))]
+                _write_completions(ctx, name, graded[name], seed=seed, engine=engine.name)
+        return graded
 
-    def _grade(
+    def _grade_share(
         self,
+        ctx: "RunContext",
         policy: Policy,
+        engine: Engine,
         problems: Sequence[Problem],
-        completions: list[list[int]],
+        prompts: Sequence[Sequence[int]],
         verify: Verify,
-    ) -> Iterator[Graded]:
-        num = self.config.num_samples
-        for row, problem in enumerate(problems):
-            ids = completions[row * num : (row + 1) * num]
+        *,
+        seed: int,
+    ) -> dict[int, Graded]:
+        """This rank's problems of one set, by their place in it."""
+        sampling = self._sampling(policy)
+        share = Share(ctx.rank, ctx.world_size)
+        found = engine.sample(prompts, sampling, seed=seed, share=share, beat=ctx.heartbeat)
+        graded: dict[int, Graded] = {}
+        for index, ids in found.items():
+            problem = problems[index]
             texts = [str(policy.tokenizer.decode(i, skip_special_tokens=True)) for i in ids]
             rewards = [verify(problem, text) for text in texts]
-            yield Graded(problem, texts, [len(i) for i in ids], rewards)
+            graded[index] = Graded(problem, texts, [len(i) for i in ids], rewards)
+            ctx.heartbeat()
+        return graded
+
+    def _sampling(self, policy: Policy) -> Sampling:
+        return Sampling(
+            num_samples=self.config.num_samples,
+            temperature=self.config.temperature,
+            top_p=self.config.top_p,
+            top_k=self.config.top_k,
+            max_new_tokens=self.config.max_new_tokens,
+            batch_size=self.config.batch_size,
+            end_token_ids=end_tokens(policy),
+        )
+
+    def _write_curves(self, ctx: "RunContext", graded: Mapping[str, list[Graded]]) -> None:
+        if self.config.num_samples == 1 or ctx.rank > 0:
+            return
+        curves = {
+            name: pass_at_k_curves.curve([g.rewards for g in found], ctx.rng("bootstrap", name))
+            for name, found in graded.items()
+        }
+        written = {
+            "interval": pass_at_k_curves.INTERVAL,
+            "sampling": asdict(self.config),
+            "sets": {name: found.as_json() for name, found in curves.items()},
+        }
+        _replace(ctx, "pass_at_k.json", json.dumps(written, indent=1) + "\n")
+        ctx.figure("pass_at_k", pass_at_k_curves.draw(curves))
 
     def _scores(self, name: str, graded: list[Graded]) -> list[Score]:
         num = self.config.num_samples
@@ -137,106 +180,35 @@ class AccuracyEvaluator:
         ]
 
 
-def _choose_sampling(ctx: "RunContext", policy: Policy) -> Sampling:
-    """The toolkit's sampler, or transformers' where it refuses the model; the run notes that."""
-    try:
-        Decoder(policy.model)
-    except LabError as refusal:
-        ctx.note(f"evaluation samples with transformers' generate: {refusal}")
-        return _sample_by_generate
-    return _sample
-
-
-def _sample(
-    policy: Policy, prompts: list[list[int]], config: AccuracyConfig, generator: torch.Generator
-) -> list[list[int]]:
-    return sample(
-        policy.model,
-        prompts,
-        num_samples=config.num_samples,
-        max_new_tokens=config.max_new_tokens,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        top_k=config.top_k,
-        eos_token_ids=end_tokens(policy),
-        pad_token_id=_pad_token(policy),
-        generator=generator,
-    ).completion_ids
-
-
-def _sample_by_generate(
-    policy: Policy, prompts: list[list[int]], config: AccuracyConfig, generator: torch.Generator
-) -> list[list[int]]:
-    """The same by transformers' `generate`, for architectures that the sampler doesn't know.
-
-    `generate` takes no generator, but reads the global one of the model's device: that is seeded by
-    one number from `generator`, and set back afterwards.
-    """
-    model, pad, ends = policy.model, _pad_token(policy), end_tokens(policy)
-    longest = max(map(len, prompts))
-    ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts])
-    real = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
-    seed = torch.randint(2**62, (), generator=generator, device=generator.device).item()
-    generate: Any = model.generate
-    with _global_generator(model.device, seed=int(seed)), torch.inference_mode():
-        rows = generate(
-            ids.to(model.device),
-            attention_mask=real.to(model.device),
-            max_new_tokens=config.max_new_tokens,
-            num_return_sequences=config.num_samples,
-            eos_token_id=ends,
-            pad_token_id=pad,
-            **_generate_options(config),
+def _write_completions(
+    ctx: "RunContext", name: str, graded: Sequence[Graded], *, seed: int, engine: str
+) -> None:
+    """One line a sample, problems in the set's order; the seed is that of the whole set."""
+    if ctx.rank > 0:
+        return
+    lines = [
+        {
+            "id": g.problem.id,
+            "index": index,
+            "sample": sample,
+            "completion": text,
+            "tokens": length,
+            "correct": reward,
+            "seed": seed,
+            "engine": engine,
+        }
+        for index, g in enumerate(graded)
+        for sample, (text, length, reward) in enumerate(
+            zip(g.texts, g.lengths, g.rewards, strict=True)
         )
-    return [_until_end(row, ends) for row in rows[:, longest:].tolist()]
+    ]
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    _replace(ctx, f"completions/{name}.jsonl", text)
 
 
-@contextmanager
-def _global_generator(device: torch.device, *, seed: int) -> Iterator[None]:
-    """The device's global generator seeded; its old state comes back at the end."""
-    on_gpu = device.type == "cuda"
-    own = torch.cuda.default_generators[device.index] if on_gpu else torch.default_generator
-    before = own.get_state()
-    try:
-        own.manual_seed(seed)
-        yield
-    finally:
-        own.set_state(before)
-
-
-def _generate_options(config: AccuracyConfig) -> dict[str, object]:
-    if config.temperature == 0:
-        return {"do_sample": False}
-    return {
-        "do_sample": True,
-        "temperature": config.temperature,
-        "top_p": config.top_p,
-        "top_k": config.top_k,
-    }
-
-
-def _until_end(ids: list[int], ends: Sequence[int]) -> list[int]:
-    end = next((place for place, token in enumerate(ids) if token in ends), len(ids))
-    return ids[: end + 1]
-
-
-def end_tokens(policy: Policy) -> list[int]:
-    """The tokens that end a completion: the model's, and its tokenizer's."""
-    settings = policy.model.generation_config
-    own = settings.eos_token_id if settings is not None else None
-    listed: list[Any] = [*(own if isinstance(own, list) else [own]), policy.tokenizer.eos_token_id]
-    return sorted({int(token) for token in listed if token is not None})
-
-
-def _pad_token(policy: Policy) -> int:
-    pad: Any = policy.tokenizer.pad_token_id
-    return int(pad)
-
-
-def _write_completions(ctx: "RunContext", name: str, graded: list[Graded]) -> None:
-    path = ctx.artifact_path(f"completions/{name}.jsonl")
-    with path.open("w", encoding="utf-8") as out:
-        for g in graded:
-            for index, (text, reward) in enumerate(zip(g.texts, g.rewards, strict=True)):
-                line = {"id": g.problem.id, "sample": index, "completion": text, "correct": reward}
-                out.write(json.dumps(line, ensure_ascii=False) + "\n")
+def _replace(ctx: "RunContext", name: str, text: str) -> None:
+    """Write an artifact aside and put it in place whole."""
+    path = ctx.artifact_path(name)
+    draft = path.with_name(path.name + ".draft")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)

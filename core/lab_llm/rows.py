@@ -9,6 +9,8 @@ from typing import Any
 
 from labrun.errors import LabError
 
+from lab_llm.hub_files import PREFIX, find_hub_files
+
 JSON_SUFFIXES = (".jsonl", ".json")
 SUFFIXES = (*JSON_SUFFIXES, ".parquet")
 
@@ -16,7 +18,7 @@ Row = Mapping[str, Any]
 
 
 def find_files(patterns: str | Sequence[str]) -> list[Path]:
-    """The files that paths and globs name, globs sorted.
+    """The files that paths, globs and names of cached hub data sets stand for, globs sorted.
 
     Raises LabError where there is none, or where a file is of another kind.
     """
@@ -31,6 +33,8 @@ def find_files(patterns: str | Sequence[str]) -> list[Path]:
 
 
 def _matches(pattern: str) -> list[Path]:
+    if pattern.startswith(PREFIX):
+        return find_hub_files(pattern)
     path = Path(pattern).expanduser()
     if path.is_file():
         return [path]

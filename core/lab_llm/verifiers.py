@@ -22,6 +22,7 @@ MAX_TERMS = 300.0
 _COMPUTED_BY_PARSER = re.compile(r"(?:binom|gcd|lcm).*(?:\d{5}|[\^!])", re.DOTALL)
 """What the parser computes at once, however large; not given to it."""
 _ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 def verify_math(problem: Problem, completion: str) -> float:
@@ -129,11 +130,11 @@ def _num_terms(expression: Any) -> float:
     return sum(parts) if isinstance(expression, Add) else max(parts)
 
 
-def extract_answer(completion: str) -> str:
+def extract_answer(completion: str, *, bare: str = "line") -> str:
     """The answer to a reasoning-gym task, stripped.
 
-    The last <answer></answer>; else the last \\boxed{}; else the last line that isn't empty; for
-    an empty completion, the empty text.
+    The last <answer></answer>; else the last \\boxed{}; else, with `bare` "line", the last line
+    that isn't empty, with "number" the last number; where there is none, the empty text.
     """
     tagged = _ANSWER_TAG.findall(completion)
     if tagged:
@@ -141,6 +142,9 @@ def extract_answer(completion: str) -> str:
     boxed = last_boxed(completion)
     if boxed is not None:
         return boxed.strip()
+    if bare == "number":
+        numbers = _NUMBER.findall(completion)
+        return numbers[-1] if numbers else ""
     lines = completion.strip().splitlines()
     return lines[-1].strip() if lines else ""
 
@@ -148,12 +152,14 @@ def extract_answer(completion: str) -> str:
 def verify_reasoning_gym(problem: Problem, completion: str) -> float:
     """1.0 iff the task's own `score_answer` gives the answer full marks; partial scores are 0.0.
 
-    `problem.payload` holds `task`, `task_params` and `entry`.
+    `problem.payload` holds `task`, `task_params` and `entry`, and `bare_answer` where a number is
+    enough.
     """
     payload: Any = problem.payload
     task = _reasoning_gym_task(payload["task"], json.dumps(payload["task_params"], sort_keys=True))
+    answer = extract_answer(completion, bare=payload.get("bare_answer", "line"))
     try:
-        score = task.score_answer(answer=extract_answer(completion), entry=payload["entry"])
+        score = task.score_answer(answer=answer, entry=payload["entry"])
     # Some tasks raise, each its own way, on text that isn't of the answer's form
     # (prime_factorization: ValueError, game_of_life: KeyError): a wrong answer.
     except Exception:

@@ -109,7 +109,7 @@ def test_scores_agree_with_the_completions_that_are_written(tmp_path, request, w
 
 def test_words_of_doubt_are_averaged_over_samples(tmp_path, policy, monkeypatch):
     ids = [policy.tokenizer.encode(text) for text in ("maybe waiting", "1")]
-    monkeypatch.setattr("lab_llm.evaluator._sample", lambda *_: ids)
+    monkeypatch.setattr("lab_llm.engines.DecoderEngine._sample", lambda *_: ids)
     data = ProblemSets(train=[], evaluation={"s": [problem(1)]}, verify=even_first_letter)
     scores = run(tmp_path, policy, data, num_samples=2)
     assert scores["s", "epistemic_count"].items == [1.0]  # (maybe + wait) / 2
@@ -159,7 +159,10 @@ def test_greedy_samplers_agree(tmp_path, policy, monkeypatch):
     assert min(lengths) < 12
     assert own == other
     for name in DATA.evaluation:
-        assert lines(tmp_path / "own", name) == lines(tmp_path / "generate", name)
+        own_lines, other_lines = (lines(tmp_path / part, name) for part in ("own", "generate"))
+        assert [line.pop("engine") for line in own_lines] == ["cpu"] * len(own_lines)
+        assert [line.pop("engine") for line in other_lines] == ["transformers"] * len(own_lines)
+        assert own_lines == other_lines
 
 
 def test_another_sampler_is_noted_in_the_run(tmp_path, foreign):

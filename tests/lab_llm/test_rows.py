@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from lab_llm.datasets import RowsDataset, chat
-from lab_llm.datasets_config import RowsConfig
+from lab_llm.datasets_config import RowsConfig, RowSet
 from labrun.errors import LabError
 
 MATH = Path(__file__).parents[2] / "../shared/data/math"
@@ -197,3 +197,81 @@ def test_a_column_that_a_later_row_lacks_is_refused_before_a_run(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"prompt": "?", "answer": "1"}\n{"prompt": "?"}\n')
     assert "answer" in refusal(path=str(path))
+
+
+def test_a_question_seen_before_is_dropped_and_the_limit_counts_problems(tmp_path):
+    rows = [{"prompt": p, "answer": a} for p, a in (("x", 1), ("x", 2), ("y", 3), ("x", 4))]
+    path = jsonl(tmp_path / "a.jsonl", *rows, {"prompt": "z", "answer": 5})
+    ids = [p.id for p in RowsDataset(RowsConfig(path=path, unique=True)).load().train]
+    assert ids == ["a/0", "a/2", "a/4"]
+    two = RowsDataset(RowsConfig(path=path, unique=True, limit=2)).load().train
+    assert [p.answer for p in two] == ["1", "3"]
+    assert len(RowsDataset(RowsConfig(path=path)).load().train) == 5
+
+
+def test_an_instruction_takes_the_place_of_the_sets_own(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", {"prompt": "Solve: 1+1? Thanks.", "answer": 2})
+    config = RowsConfig(
+        path=path, drop_prefix="Solve: ", drop_suffix=" Thanks.", instruction="Box it."
+    )
+    assert RowsDataset(config).load().train[0].prompt[-1]["content"] == "1+1?\nBox it."
+
+
+def test_an_evaluation_set_may_have_columns_and_wording_of_its_own(tmp_path):
+    train = jsonl(tmp_path / "a.jsonl", {"prompt": "1?", "answer": 1})
+    own = jsonl(tmp_path / "b.jsonl", {"question": "Q: 2?", "result": "\\boxed{2}"})
+    other = RowSet(path=own, prompt_column="question", answer_column="result", drop_prefix="Q: ")
+    silent = RowSet(path=train, instruction="")
+    sets = RowsDataset(
+        RowsConfig(path=train, instruction="Box it.", evaluation={"b": other, "c": silent})
+    ).load()
+    (found,) = sets.evaluation["b"]
+    assert found.prompt[0]["content"] == "2?\nBox it."
+    assert sets.verify(found, "\\boxed{2}") == 1.0
+    assert sets.evaluation["c"][0].prompt[0]["content"] == "1?"
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """A cached hub data set lab/sums with one training row; its snapshot's folder."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    root = tmp_path / "datasets--lab--sums"
+    (root / "refs").mkdir(parents=True)
+    (root / "refs/main").write_text("c0ffee")
+    data = root / "snapshots/c0ffee/data"
+    data.mkdir(parents=True)
+    parquet(data / "train-00000-of-00001.parquet", {"prompt": "1?", "answer": "1"})
+    return root / "snapshots/c0ffee"
+
+
+def test_a_cached_hub_data_set_is_read_without_a_download(cached):
+    for path in ("hub:lab/sums", "hub:lab/sums@main", "hub:lab/sums@main:data/train-*"):
+        assert [p.answer for p in RowsDataset(RowsConfig(path=path)).load().train] == ["1"]
+    assert "it holds data/train-00000-of-00001.parquet" in refusal(path="hub:lab/sums:other/*")
+    assert "a hub data set is written hub:org/name" in refusal(path="hub:sums")
+
+
+def test_jsonl_is_read_where_a_hub_data_set_has_no_parquet(cached):
+    (cached / "data/train-00000-of-00001.parquet").unlink()
+    jsonl(cached / "test.jsonl", {"prompt": "2?", "answer": "2"})
+    assert [p.answer for p in RowsDataset(RowsConfig(path="hub:lab/sums")).load().train] == ["2"]
+
+
+def test_several_splits_of_a_hub_data_set_are_not_read_as_one(cached):
+    parquet(cached / "data/test-00000-of-00001.parquet", {"prompt": "2?", "answer": "2"})
+    assert "has several splits" in refusal(path="hub:lab/sums")
+    train = RowsDataset(RowsConfig(path="hub:lab/sums:data/train-*")).load().train
+    assert [p.answer for p in train] == ["1"]
+
+
+def test_hub_data_sets_that_are_not_here_are_listed_with_their_commands(cached):
+    dataset = RowsDataset(
+        RowsConfig(path="hub:lab/more@v2", evaluation={"e": "hub:lab/sums", "f": "hub:lab/else"})
+    )
+    facts = dataset.preflight()
+    assert facts["e"].startswith("1 problems from")
+    first, second = facts["missing"]
+    assert first.endswith("hf download --repo-type dataset lab/more --revision v2")
+    assert second.endswith("hf download --repo-type dataset lab/else")
+    with pytest.raises(LabError, match="lab/more"):
+        dataset.load()

@@ -5,7 +5,10 @@ import time
 
 import pytest
 from lab_llm.problems import Problem
+from lab_llm.reasoning_gym_tasks import draw
 from lab_llm.verifiers import extract_answer, last_boxed, verify_math, verify_reasoning_gym
+
+SUM = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
 
 
 def math_problem(answer):
@@ -120,3 +123,27 @@ def test_a_task_that_raises_on_garbage_gives_nothing():
     )
     assert verify_reasoning_gym(problem, "<answer>2 \u00d7 3</answer>") == 1.0
     assert verify_reasoning_gym(problem, "<answer>garbage</answer>") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("completion", "answer"),
+    [
+        ("7 + 5 = 12. The answer is 12.", "12"),
+        ("It is -3.5, I think", "-3.5"),
+        ("<answer>4</answer> or 5", "4"),
+        ("no idea", ""),
+    ],
+)
+def test_the_last_number_can_be_the_answer_where_no_tag_marks_it(completion, answer):
+    assert extract_answer(completion, bare="number") == answer
+
+
+def test_a_sum_in_a_sentence_counts_where_a_number_is_enough():
+    (strict,) = draw("chain_sum", SUM, name="t", size=1, seed=0, instruction="")
+    (lenient,) = draw(
+        "chain_sum", SUM, name="t", size=1, seed=0, instruction="", bare_answer="number"
+    )
+    text = f"The answer is {strict.answer}."
+    assert verify_reasoning_gym(strict, text) == 0.0
+    assert verify_reasoning_gym(lenient, text) == 1.0
+    assert verify_reasoning_gym(lenient, text + " No, 1000.") == 0.0

@@ -5,7 +5,7 @@ log P_S(y_t | x, y_<t), `teacher` is log P_T(y_t | x, c, y_<t), both of the samp
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -78,3 +78,22 @@ def clip_fraction(
     """Share of the mask's tokens whose weight lies outside [1 - eps_w, 1 + eps_w]; 0 of none."""
     outside = ((weight < 1 - eps_w) | (weight > 1 + eps_w)).float()
     return (outside * mask).sum() / mask.sum().clamp(min=1.0)
+
+
+def sampled_logprobs(
+    logprobs: Float[Tensor, "N V"], tokens: Int[Tensor, " N"]
+) -> Float[Tensor, " N"]:
+    """log P(y_t) of the sampled tokens, out of the log-probabilities of the whole vocabulary."""
+    return logprobs.gather(-1, tokens[:, None])[:, 0]
+
+
+def promoted(
+    base: Float[Tensor, "N V"], trained: Float[Tensor, "N V"], *, threshold: float
+) -> Bool[Tensor, "N V"]:
+    """The entries that come first under `trained` and had base probability < `threshold`.
+
+    At most one entry of a position: the first of equal largest ones.
+    """
+    top = torch.zeros_like(base, dtype=torch.bool)
+    top.scatter_(-1, trained.argmax(-1, keepdim=True), True)
+    return top & (base.exp() < threshold)

@@ -1,0 +1,173 @@
+"""Estimates of memory, work and disk before a run: pure functions of shapes and settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+GIB = 2**30
+BYTES = {"float32": 4, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Sizes of a dense decoder with grouped-query attention and a gated MLP."""
+
+    num_layers: int
+    hidden_size: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    tied: bool
+    """Whether the output projection is the embedding."""
+    context_length: int
+    """max_position_embeddings (tokens)."""
+    qk_norm: bool = True
+    """Whether the queries and keys of each head are normed, as in Qwen3."""
+
+
+_QWEN3_4B = (36, 2560, 32, 8, 128, 9728, 151936, True)
+_QWEN3_8B = (36, 4096, 32, 8, 128, 12288, 151936, False)
+KNOWN: Mapping[str, ModelShape] = {
+    "Qwen/Qwen3-4B-Base": ModelShape(*_QWEN3_4B, context_length=32768),
+    "Qwen/Qwen3-8B-Base": ModelShape(*_QWEN3_8B, context_length=32768),
+    "Qwen/Qwen3-4B-Instruct-2507": ModelShape(*_QWEN3_4B, context_length=262144),
+    "Qwen/Qwen3-8B": ModelShape(*_QWEN3_8B, context_length=40960),
+    "smollm2": ModelShape(30, 576, 9, 3, 64, 1536, 49152, True, context_length=8192, qk_norm=False),
+}
+"""Name -> sizes out of its config.json, for models that are not here, or are here as GGUF."""
+
+
+def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
+    """The sizes in a config.json; None where it names them otherwise than Qwen and Llama do."""
+    text = config.get("text_config", config)
+    names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
+    if not all(isinstance(text.get(n), int) for n in (*names, "vocab_size")):
+        return None
+    heads = text["num_attention_heads"]
+    return ModelShape(
+        num_layers=text["num_hidden_layers"],
+        hidden_size=text["hidden_size"],
+        num_heads=heads,
+        num_kv_heads=text.get("num_key_value_heads") or heads,
+        head_dim=text.get("head_dim") or text["hidden_size"] // heads,
+        intermediate_size=text["intermediate_size"],
+        vocab_size=text["vocab_size"],
+        tied=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", True))),
+        context_length=text.get("max_position_embeddings") or 0,
+        qk_norm="qwen3" in str(text.get("model_type", "")),
+    )
+
+
+def num_parameters(shape: ModelShape) -> int:
+    """Weights of a Qwen3 or a Llama of this shape (count).
+
+    V h (twice if untied) + L (2 h q + 2 h kv + 3 h i + 2 h + 2 d) + h, with q and kv the widths of
+    all query and of all key heads, d of one head (0 without qk_norm).
+    """
+    s = shape
+    q, kv = s.num_heads * s.head_dim, s.num_kv_heads * s.head_dim
+    layer = 2 * s.hidden_size * (q + kv) + 3 * s.hidden_size * s.intermediate_size
+    layer += 2 * s.hidden_size + (2 * s.head_dim if s.qk_norm else 0)
+    embeddings = s.vocab_size * s.hidden_size * (1 if s.tied else 2)
+    return embeddings + s.num_layers * layer + s.hidden_size
+
+
+@dataclass(frozen=True)
+class State:
+    """Bytes of one process that stay through training."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    copies: float
+
+    @property
+    def total(self) -> float:
+        return self.weights + self.gradients + self.optimizer + self.copies
+
+
+def state_bytes(
+    parameters: int, *, dtype: str, zero_stage: int, num_processes: int, num_copies: int = 0
+) -> State:
+    """What weights, gradients, AdamW and frozen copies of the model hold in each process.
+
+    With P parameters of b bytes: weights b P, gradients b P, AdamW's two moments 2 b P. DeepSpeed
+    with bfloat16 keeps float32 masters beside float32 moments: 12 P (ZeRO, arXiv 1910.02054,
+    section 3.1). ZeRO-1 divides the optimizer's part by the number of processes, ZeRO-2 the
+    gradients as well, ZeRO-3 the weights too. A copy (the reference of beta > 0, a frozen or an
+    averaged teacher) has b P, divided under ZeRO-3.
+    """
+    size = float(BYTES[dtype] * parameters)
+    masters = zero_stage > 0 and dtype == "bfloat16"
+    moments = 12.0 * parameters if masters else 2 * size
+    share = {stage: num_processes if zero_stage >= stage else 1 for stage in (1, 2, 3)}
+    return State(
+        weights=size / share[3],
+        gradients=size / share[2],
+        optimizer=moments / share[1],
+        copies=num_copies * size / share[3],
+    )
+
+
+def activation_bytes(shape: ModelShape, *, tokens: int, dtype: str, checkpointing: bool) -> int:
+    """Bytes that the backward pass needs of a micro-batch of `tokens` tokens, without the logits.
+
+    A layer keeps, for each token, the inputs of its products and norms: 4 h (two norms and what
+    they give), 2 (q + kv) + kv (queries and keys before and after their norm, values), q (the
+    heads' output) and 4 i (gate, up, activation, product); attention keeps no scores (it is
+    computed in blocks, arXiv 2205.14135). With checkpointing each layer keeps its input h, and one
+    layer at a time is computed anew (arXiv 1604.06174). An estimate: kernels differ.
+    """
+    s = shape
+    q, kv = s.num_heads * s.head_dim, s.num_kv_heads * s.head_dim
+    layer = 4 * s.hidden_size + 2 * (q + kv) + kv + q + 4 * s.intermediate_size
+    kept = s.num_layers * s.hidden_size + layer if checkpointing else s.num_layers * layer
+    return BYTES[dtype] * tokens * kept
+
+
+def logits_bytes(shape: ModelShape, *, tokens: int, dtype: str) -> int:
+    """Logits of a micro-batch's completions and their gradient: 2 b (tokens) V bytes."""
+    return 2 * BYTES[dtype] * tokens * shape.vocab_size
+
+
+def gpu_bytes(process_bytes: float, *, vllm_share: float) -> float:
+    """The least memory of a GPU that holds a training process beside vLLM's share of it.
+
+    vLLM takes the share (fraction) of the whole GPU: process / (1 - share).
+    """
+    return process_bytes / (1.0 - vllm_share)
+
+
+def checkpoint_bytes(parameters: int, *, dtype: str, deepspeed: bool) -> int:
+    """A checkpoint on disk: the weights, and AdamW's state as `state_bytes` has it, undivided."""
+    state = state_bytes(parameters, dtype=dtype, zero_stage=int(deepspeed), num_processes=1)
+    return int(state.weights + state.optimizer)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run makes; tokens are upper bounds, as if no completion ended early."""
+
+    batches: int
+    """Batches of rollouts; each gives num_minibatches optimizer steps."""
+    rollouts_per_batch: int
+    rollouts: int
+    tokens_per_batch: int
+    tokens: int
+
+
+def work(
+    *,
+    max_steps: int,
+    num_minibatches: int,
+    prompts_per_step: int,
+    num_generations: int,
+    max_completion_length: int,
+) -> Work:
+    """Rollouts and completion tokens of a run: prompts x G a batch, T tokens each at most."""
+    batches = max_steps // num_minibatches
+    rollouts = prompts_per_step * num_generations
+    tokens = rollouts * max_completion_length
+    return Work(batches, rollouts, batches * rollouts, tokens, batches * tokens)

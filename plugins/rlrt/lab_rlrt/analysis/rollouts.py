@@ -1,0 +1,234 @@
+"""Rollouts of the evaluated model, what its teacher reads, and distributions along them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from lab_llm.decoder import check_architecture
+from lab_llm.evaluator import end_tokens
+from lab_llm.policy import Policy
+from lab_llm.problems import Problem, ProblemSets
+from lab_llm.sampler import sample
+from lab_llm.teacher import Group, padded, solution_for
+from lab_llm.templates import encode, teacher_template, with_solution
+from labrun import LabError, unknown
+from torch import Tensor
+
+from lab_rlrt.analysis.config import RolloutSettings
+
+if TYPE_CHECKING:
+    from labrun.context import RunContext
+
+Ids = Sequence[int]
+Reduce = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(first (n, V), second (n, V), tokens (n,)) -> (n, K); the first two are log-probabilities."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One completion of a problem; `group` numbers the problem, `index` the rollout."""
+
+    index: int
+    group: int
+    problem: Problem
+    prompt: Ids
+    completion: Ids
+    text: str
+    reward: float
+
+    @property
+    def correct(self) -> bool:
+        return self.reward == 1.0
+
+
+def is_due(ctx: "RunContext", policy: Policy, *, only_last: bool) -> bool:
+    """Whether to work at this evaluation: at each, or where the run has taken all its steps.
+
+    Raises LabError at the first call for an architecture that the sampler does not know.
+    """
+    check_architecture(policy.model.config)
+    if not only_last:
+        return True
+    return ctx.step >= ctx.run.experiment().settings["trainer"]["max_steps"]
+
+
+@contextmanager
+def evaluating(policy: Policy) -> Iterator[None]:
+    """The model without dropout and gradient; its mode comes back at the end."""
+    was_training = policy.model.training
+    policy.model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        policy.model.train(was_training)
+
+
+def choose_set(data: ProblemSets, settings: RolloutSettings) -> tuple[str, Sequence[Problem]]:
+    """Name and first problems of the evaluation set that is analysed."""
+    name = settings.evaluation_set or next(iter(data.evaluation), "")
+    if name not in data.evaluation:
+        raise unknown("evaluation_set", name, data.evaluation)
+    problems = data.evaluation[name][: settings.max_problems]
+    if not problems:
+        raise LabError(f"evaluation set {name!r} has no problems")
+    return name, problems
+
+
+def sample_groups(
+    ctx: "RunContext", policy: Policy, data: ProblemSets, settings: RolloutSettings
+) -> list[Rollout]:
+    """`num_samples` rollouts of each problem, group after group.
+
+    Their generator is seeded by the run's seed and the set's name: all analyses of equal settings
+    look at the same rollouts.
+    """
+    name, problems = choose_set(data, settings)
+    prompts = [encode(policy.tokenizer, problem.prompt) for problem in problems]
+    generator = torch.Generator(device=policy.model.device)
+    generator.manual_seed(ctx.derive_seed("analysis", name))
+    size, at_once = settings.num_samples, max(1, settings.batch_size // settings.num_samples)
+    found: list[Rollout] = []
+    for start in range(0, len(problems), at_once):
+        completions = complete(
+            policy,
+            prompts[start : start + at_once],
+            num_samples=size,
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            generator=generator,
+        )
+        for ids in completions:
+            group = len(found) // size
+            problem, text = problems[group], decode(policy, ids)
+            reward = data.verify(problem, text)
+            found.append(
+                Rollout(len(found), group, problem, prompts[group], tuple(ids), text, reward)
+            )
+        ctx.heartbeat()
+    return found
+
+
+def complete(
+    policy: Policy,
+    prompts: Sequence[Ids],
+    *,
+    num_samples: int,
+    max_new_tokens: int,
+    temperature: float,
+    generator: torch.Generator,
+) -> list[list[int]]:
+    """Token ids of `num_samples` completions of each prompt, over the whole vocabulary."""
+    return sample(
+        policy.model,
+        prompts,
+        num_samples=num_samples,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        eos_token_ids=end_tokens(policy),
+        pad_token_id=pad_token(policy),
+        generator=generator,
+    ).completion_ids
+
+
+def decode(policy: Policy, ids: Ids) -> str:
+    """The text of a completion, as a verifier reads it."""
+    return str(policy.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+
+def pad_token(policy: Policy) -> int:
+    pad: Any = policy.tokenizer.pad_token_id
+    return int(pad)
+
+
+def mixed_groups(rollouts: Sequence[Rollout]) -> list[Rollout]:
+    """The rollouts of groups that hold correct and other ones: where A is not 0."""
+    outcomes: dict[int, set[bool]] = {}
+    for rollout in rollouts:
+        outcomes.setdefault(rollout.group, set()).add(rollout.correct)
+    return [rollout for rollout in rollouts if len(outcomes[rollout.group]) == 2]
+
+
+def teacher_prompts(
+    ctx: "RunContext",
+    policy: Policy,
+    rollouts: Sequence[Rollout],
+    chosen: Sequence[Rollout],
+    *,
+    size: int,
+    template: str,
+) -> list[list[int]]:
+    """What the teacher reads for each chosen rollout: its prompt with a correct sibling, as in
+    training. `rollouts` are all of them, groups of `size`."""
+    group = Group([r.text for r in rollouts], [r.reward for r in rollouts], size)
+    form = teacher_template(template, model=str(policy.tokenizer.name_or_path))
+
+    def rng(number: int) -> np.random.Generator:
+        return ctx.rng("analysis", "teacher", number)
+
+    prompts: list[list[int]] = []
+    for rollout in chosen:
+        solution, _ = solution_for(rollout.problem, "sibling", group, rollout.index, rng)
+        messages = with_solution(rollout.problem.prompt, solution, form)
+        prompts.append(encode(policy.tokenizer, messages))
+    return prompts
+
+
+@dataclass(frozen=True)
+class Side:
+    """A policy and the prompts after which it sees the completions."""
+
+    policy: Policy
+    prompts: Sequence[Ids]
+
+
+def compare_along(
+    first: Side,
+    second: Side,
+    completions: Sequence[Ids],
+    reduce: Reduce,
+    *,
+    settings: RolloutSettings,
+    beat: Callable[[], None] = lambda: None,
+) -> list[Float[Tensor, "T K"]]:
+    """`reduce` of both distributions at every position of every completion, (T_i, K) each.
+
+    Logits exist for `chunk_size` positions at a time, in float32, divided by the temperature.
+    """
+    found: list[Tensor] = []
+    for start in range(0, len(completions), settings.batch_size):
+        rows = slice(start, start + settings.batch_size)
+        part = completions[rows]
+        states = [_states(side.policy, side.prompts[rows], part) for side in (first, second)]
+        tokens = torch.tensor([token for ids in part for token in ids], device=states[0].device)
+        pieces = zip(*(t.split(settings.chunk_size) for t in (*states, tokens)), strict=True)
+        done = [
+            reduce(
+                _logprobs(first.policy, mine, settings.temperature),
+                _logprobs(second.policy, theirs, settings.temperature),
+                sampled,
+            )
+            for mine, theirs, sampled in pieces
+        ]
+        found.extend(torch.cat(done).cpu().split([len(ids) for ids in part]))
+        beat()
+    return found
+
+
+def _states(policy: Policy, prompts: Sequence[Ids], completions: Sequence[Ids]) -> Tensor:
+    """Last hidden states (N, H) that predict the completions' tokens, one after another."""
+    ids, mask = padded(prompts, completions, pad_token(policy), policy.model.device)
+    model: Any = policy.model
+    states = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+    width = max(map(len, completions))
+    predicting = states.last_hidden_state[:, -width - 1 : -1]
+    return predicting[mask[:, -width:].bool()]
+
+
+def _logprobs(policy: Policy, states: Tensor, temperature: float) -> Tensor:
+    head: Any = policy.model.get_output_embeddings()
+    return (head(states).float() / temperature).log_softmax(-1)

@@ -1,0 +1,190 @@
+"""The paper's scale on a fixture in the formats of its models and data: planned, refused, run."""
+
+import json
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from lab_llm import grpo_run
+from lab_llm.grpo_config import GRPOSettings
+from lab_llm.policy_config import PolicyConfig
+from lab_llm.problems import Problem
+from lab_llm.templates import SOLUTION_TEMPLATE
+from lab_llm.tiny_model import shipped_path
+from labrun.errors import LabError
+
+PREFIX = (
+    "Solve the following math problem step by step. The last line of your response should be of "
+    "the form Answer: $Answer (without quotes) where $Answer is the answer to the problem.\n\n"
+)
+SUFFIX = '\n\nRemember to put your answer on its own line after "Answer:".'
+EVALUATION = {
+    "math-ai/aime24": ("problem", "solution"),
+    "math-ai/aime25": ("problem", "answer"),
+    "MathArena/aime_2026": ("problem", "answer"),
+    "MathArena/hmmt_feb_2026": ("problem", "answer"),
+    "math-ai/amc23": ("question", "answer"),
+    "HuggingFaceH4/MATH-500": ("problem", "answer"),
+}
+SMALL = (
+    "trainer.sampler=cpu",
+    "trainer.deepspeed=''",
+    "trainer.prompts_per_step=4",
+    "trainer.num_generations=2",
+    "trainer.num_minibatches=1",
+    "trainer.micro_batch_size=4",
+    "trainer.max_completion_length=16",
+    "trainer.max_steps=1",
+    "trainer.warmup_steps=0",
+    "trainer.lr_schedule=constant",
+    "resources.num_gpus=0",
+    "accuracy.num_samples=1",
+    "accuracy.pass_k=[1]",
+    "accuracy.max_new_tokens=8",
+    "trainer.evaluate_start=false",
+)
+
+
+def snapshot(cache, kind, repo):
+    """An empty snapshot in the layout of the Hugging Face cache."""
+    root = cache / "hub" / f"{kind}--{repo.replace('/', '--')}"
+    (root / "refs").mkdir(parents=True)
+    (root / "refs/main").write_text("c0ffee")
+    folder = root / "snapshots/c0ffee"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def cached_data(cache):
+    rows = [
+        {
+            "data_source": "math_dapo",
+            "prompt": [{"content": f"{PREFIX}{n}+1?{SUFFIX}", "role": "user"}],
+            "ability": "MATH",
+            "reward_model": {"ground_truth": str(n + 1), "style": "rule-lighteval/MATH_v2"},
+            "extra_info": {"index": str(n)},
+        }
+        for n in (1, 2, 3, 1, 2)
+    ]
+    folder = snapshot(cache, "datasets", "BytedTsinghua-SIA/DAPO-Math-17k") / "data"
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), folder / "dapo-math-17k.parquet")
+    for repo, (question, answer) in EVALUATION.items():
+        row = {question: "5+1?", answer: "\\boxed{6}" if answer == "solution" else "6"}
+        folder = snapshot(cache, "datasets", repo)
+        pq.write_table(pa.Table.from_pylist([row]), folder / "test-00000-of-00001.parquet")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    path = tmp_path / "hf"
+    path.mkdir()
+    monkeypatch.setenv("HF_HOME", str(path))
+    return path
+
+
+@pytest.fixture
+def model(tmp_path):
+    """The shipped tiny model as a directory: Qwen3, safetensors, a chat template."""
+    return shutil.copytree(shipped_path(), tmp_path / "model")
+
+
+def test_without_weights_and_data_the_plan_is_printed_and_a_run_is_refused(lab, home, cache):
+    planned = lab("run", "plugin=rlrt", "scale=paper", "model=qwen3_8b", "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert "hf download Qwen/Qwen3-8B" in planned.stdout
+    assert "hf download --repo-type dataset BytedTsinghua-SIA/DAPO-Math-17k" in planned.stdout
+    assert "hf download --repo-type dataset HuggingFaceH4/MATH-500" in planned.stdout
+    assert "resources.num_gpus=8" in planned.stdout
+    assert "8190735360" in planned.stdout
+    words = planned.stdout.split()
+    assert words[words.index("eps_w") + 1] == "0.2"
+    refused = lab("run", "plugin=rlrt", "scale=paper", "model=qwen3_8b")
+    assert refused.returncode == 2
+    assert "hf download Qwen/Qwen3-8B" in refused.stderr
+    assert "hf download --repo-type dataset BytedTsinghua-SIA/DAPO-Math-17k" in refused.stderr
+    assert not home.exists()
+
+
+def test_a_fixture_in_the_papers_formats_is_planned_and_trains_one_step(lab, home, cache, model):
+    cached_data(cache)
+    words = ("run", "plugin=rlrt", "scale=paper", f"model.name={model}")
+    planned = lab(*words, "trainer.max_completion_length=256", "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert "3 problems from" in planned.stdout  # of 5 rows
+    assert "hf download" not in planned.stdout
+    done = lab(*words, *SMALL)
+    assert done.returncode == 0, done.stderr
+    (run,) = home.glob("rlrt-*")
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    assert [e["step"] for e in events if e["kind"] == "metrics"] == [1]
+    tasks = {e["score"]["task"] for e in events if e["kind"] == "score"}
+    assert tasks == {"aime24", "aime25", "aime26", "hmmt26", "amc23", "math500"}
+
+
+def settings(model, **changed):
+    return GRPOSettings(model=PolicyConfig(name=str(model)), **changed)
+
+
+def problem(text, solution=None):
+    return Problem("rows/7", ({"role": "user", "content": text},), answer="1", solution=solution)
+
+
+def check(model, problems, context=None, **changed):
+    grpo_run.check_lengths(
+        settings(model, **changed), problems, context=context, template=SOLUTION_TEMPLATE
+    )
+
+
+def test_a_prompt_that_leaves_no_room_for_a_completion_is_named(model):
+    long = problem("7" * 980)  # a token each; 1024 in all
+    check(model, [problem("1"), long], max_completion_length=16)
+    with pytest.raises(LabError, match=r"prompt of rows/7 has \d+ tokens.*64 is more than.*1024"):
+        check(model, [problem("1"), long], max_completion_length=64)
+
+
+def test_a_teachers_context_that_does_not_fit_is_named(model):
+    solved = problem("1", solution="7" * 980)
+    check(model, [solved], "answer", max_completion_length=64)
+    with pytest.raises(LabError, match="rows/7 with its reference_solution has"):
+        check(model, [solved], "reference_solution", max_completion_length=64)
+    check(model, [problem("7" * 300)], "sibling", max_completion_length=64)
+    with pytest.raises(LabError, match=r"rows/7 has .* before the rollout it shows"):
+        check(model, [problem("7" * 300)], "sibling", max_completion_length=400)
+
+
+def test_quantised_weights_are_named(model):
+    path = model / "config.json"
+    plain = json.loads(path.read_text())
+    path.write_text(json.dumps(plain | {"quantization_config": {"quant_method": "awq"}}))
+    with pytest.raises(LabError, match=r"weights are quantised \(awq\).*dtype=float32"):
+        grpo_run.preflight(settings(model))
+
+
+def test_eight_bit_weights_are_named(model):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    path = model / "model.safetensors"
+    weights = load_file(path)
+    name = next(iter(weights))
+    save_file(weights | {name: weights[name].to(torch.float8_e4m3fn)}, path)
+    with pytest.raises(LabError, match=f"{name} in model.safetensors is F8_E4M3"):
+        grpo_run.preflight(settings(model))
+
+
+def test_what_is_missing_is_a_fact_and_no_refusal(model, monkeypatch):
+    monkeypatch.setattr(grpo_run.importlib.util, "find_spec", lambda name: None)
+    facts = grpo_run.preflight(settings(model, sampler="vllm", deepspeed="zero3"))
+    vllm, deepspeed = facts["missing"]
+    assert "vllm is not installed; `pip install 'labrun[gpu]'`" in vllm
+    assert "trainer.deepspeed=zero3, but deepspeed is not installed" in deepspeed
+
+
+def test_deepspeed_names_a_shipped_file_or_a_path(tmp_path):
+    assert grpo_run.zero_stage(settings("tiny", deepspeed="zero2")) == 2
+    assert grpo_run.zero_stage(settings("tiny", deepspeed="zero3")) == 3
+    assert grpo_run.zero_stage(settings("tiny")) == 0
+    with pytest.raises(LabError, match="no such file; give a path, or one of zero2, zero3"):
+        grpo_run.zero_stage(settings("tiny", deepspeed="zero4"))
