@@ -64,7 +64,8 @@ class GRPOSettings:
     vllm_gpu_memory_utilization: Annotated[float, Gt(0), Le(1)] = 0.3
     """Share of the GPU's memory that a colocated vLLM takes."""
     deepspeed: str = ""
-    """Path to a DeepSpeed JSON configuration; empty: none."""
+    """`zero2` or `zero3`, which come with the package, or the path of a DeepSpeed JSON
+    configuration; empty: none."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     save_every: Annotated[int, Ge(1)] = 25

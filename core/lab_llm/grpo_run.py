@@ -261,6 +261,19 @@ def _memory(settings: GRPOSettings, shape: estimates.ModelShape, num_processes: 
     return f"{total / gib:.3g} ({named})"
 
 
+def check_distillation(settings: GRPOSettings) -> None:
+    """LabError where the model's output layer is more than its head, which SDPO's loss calls."""
+    path = locate(settings.model)
+    if path.suffix == ".gguf":
+        return
+    read = read_config(path, settings.model)
+    if getattr(read, "final_logit_softcapping", None):
+        raise LabError(
+            f"method=sdpo: model {settings.model.name!r} caps its logits "
+            "(final_logit_softcapping), which the distillation loss does not; take another model"
+        )
+
+
 def deepspeed_path(settings: GRPOSettings) -> str:
     """The DeepSpeed configuration: `zero2` and `zero3` are the package's own; empty: none."""
     if settings.deepspeed in SHIPPED_DEEPSPEED:
@@ -472,5 +485,6 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
         remove_unused_columns=False,
     )

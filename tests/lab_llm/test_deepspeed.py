@@ -1,7 +1,6 @@
 """ZeRO-2 and ZeRO-3 by configuration, on the CPU: in one process, and in two against plain DDP."""
 
 import importlib.util
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,15 +10,13 @@ from rank_cases import create
 pytestmark = pytest.mark.skipif(
     not importlib.util.find_spec("deepspeed"), reason="deepspeed is not installed (extra gpu)"
 )
-FILES = Path(__file__).parents[2] / "infra" / "deepspeed"
 SMALL = ["plugin=rlrt", "max_steps=2", "save_every=1", "prompts_per_step=4", "num_generations=4"]
 SMALL += ["micro_batch_size=8", "max_problems=2", "evaluate_every=0", "evaluate_start=false"]
 
 
 @pytest.mark.parametrize(("stage", "sampler"), [("zero2", "cpu"), ("zero3", "transformers")])
 def test_a_run_under_zero_ends_with_its_model_and_checkpoints(lab, home, stage, sampler):
-    file = FILES / f"{stage}.json"
-    done = lab("run", *SMALL, f"deepspeed={file}", f"sampler={sampler}", "max_retries=0")
+    done = lab("run", *SMALL, f"deepspeed={stage}", f"sampler={sampler}", "max_retries=0")
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = home.glob("rlrt-*")
     assert (run / "artifacts" / "model" / "model.safetensors").exists()
@@ -28,7 +25,7 @@ def test_a_run_under_zero_ends_with_its_model_and_checkpoints(lab, home, stage, 
 
 @pytest.mark.parametrize("stage", ["zero2", "zero3"])
 def test_two_ranks_under_zero_train_as_two_ranks_without_it(start, two_ranks, tmp_path, stage):
-    run = create(tmp_path, f"deepspeed={FILES / stage}.json")
+    run = create(tmp_path, f"deepspeed={stage}")
     assert start(run) == Ending("done", 0)
     plain, found = two_ranks.series(), run.series()
     names = [name for name in plain if not name.startswith("time/")]

@@ -32,6 +32,8 @@ class RLRTTrainer:
         except LabError as error:
             raise LabError(f"trainer.teacher_template: {error}") from error
         facts = grpo_run.preflight(config)
+        if config.credit == "sdpo" and "missing" not in facts:
+            grpo_run.check_distillation(config)
         if "missing" not in dataset.preflight():
             problems: Any = dataset.load(None)  # pyright: ignore[reportArgumentType]
             context = None if config.credit in UNTAUGHT else config.teacher_context

@@ -79,7 +79,9 @@ class ReflectionEvaluator:
                 ctx.note(f"reflection: fewer than two rollouts of mixed groups on {name}")
                 return []
             traces = trace(ctx, model, rollouts, chosen, self.config)
-            arms = interventions(traces, phrase_ids(model, self.config.phrase), ctx.rng("positions"))
+            arms = interventions(
+                traces, phrase_ids(model, self.config.phrase), ctx.rng("positions")
+            )
             continued = continue_all(ctx, model, arms, self.config)
         texts = [decode(model, [*arm.kept, *ids]) for arm, ids in zip(arms, continued, strict=True)]
         correct = [

@@ -20,7 +20,11 @@ STYLES: Mapping[str, tuple[str, str, str]] = {
     "random_control": ("continued from there", "#b3cde3", "//"),
 }
 """Arm -> label, colour, hatching."""
-PANELS = (("flip", "any flip"), ("to_wrong", "correct to wrong"), ("to_correct", "wrong to correct"))
+PANELS = (
+    ("flip", "any flip"),
+    ("to_wrong", "correct to wrong"),
+    ("to_correct", "wrong to correct"),
+)
 PAIRED = (
     ("flip_max_minus_random", "largest KL - random\n(both with phrase)"),
     ("flip_max_minus_control", "phrase - control\nat largest KL"),
@@ -103,9 +107,7 @@ def _draw_positions(axis: Any, traces: Sequence[Trace], arms: Sequence["Interven
     lengths = {item.rollout.index: len(item.tokens) for item in traces}
     edges = np.linspace(0, 1, BINS + 1)
     for arm, name in (("max", "largest KL"), ("random", "random")):
-        places = [
-            (a.position + 0.5) / lengths[a.rollout.index] for a in arms if a.arm == arm
-        ]
+        places = [(a.position + 0.5) / lengths[a.rollout.index] for a in arms if a.arm == arm]
         axis.hist(places, edges, color=STYLES[arm][1], alpha=0.6, label=name)
     axis.set(xlabel="relative position", ylabel="rollouts", xlim=(0, 1))
     axis.legend(frameon=False, fontsize="small")
