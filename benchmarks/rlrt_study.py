@@ -8,11 +8,11 @@ Three parts, each a group of runs that `lab compare --group NAME` shows.
   16 samples). A method's rate is the one with the highest in-domain accuracy.
 - `rlrt-study`: 9 methods, each at its rate, seeds 0 to 4, scored on the evaluation split.
 - `rlrt-regime`: GRPO, following and RLRT where the paper's claim should show if it shows at this
-  scale: a harder training family (four numbers, solved 40 % of the time at the start), larger
-  groups (32), longer training (1.5 times the steps). Same rates, seeds 0 to 4, run once.
+  scale: a harder training family (four numbers, solved 40 % of the time at the start) and larger
+  groups (32). Same rates, seeds 0 to 4, run once.
 
 40 batches of 256 rollouts, each for 4 optimizer steps, so that the importance ratio is not 1 and
-its clip (clip-higher) can act. About 80 minutes on two cores. What has finished stays finished: the
+its clip (clip-higher) can act. Under two hours on two cores. What has finished stays finished: the
 same command goes on where it was stopped.
 
 Expected, before the runs. In the study: GRPO, RLRT, clip-higher and the entropy-shaped advantage
@@ -55,7 +55,7 @@ REGIME = (
     "dataset.train_family=ood_four",
     "num_generations=32",
     "prompts_per_step=8",
-    "max_steps=240",
+    "max_steps=160",
     *SCORING,
 )
 
@@ -84,7 +84,7 @@ def study(seeds: str) -> None:
 def regime(seeds: str) -> None:
     for rate, methods in by_rate(REGIME_METHODS).items():
         sweep = (f"method={','.join(methods)}", f"learning_rate={rate}", f"seed={seeds}")
-        finish("rlrt-regime", *sweep, *REGIME)
+        finish("rlrt-regime", *sweep, *REGIME, start=False)
 
 
 PARTS = {"tune": tune, "study": study, "regime": regime}

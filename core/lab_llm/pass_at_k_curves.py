@@ -47,9 +47,9 @@ def curve(rewards: Sequence[Sequence[float]], rng: np.random.Generator) -> Curve
     """The curve of one set from the rewards of each problem's samples, (num_problems, num_samples).
 
     A sample is correct where its reward is 1. The intervals are percentile bootstraps over
-    problems: they stay within 0 and 1 and need not be symmetric, where a t interval would leave the range once
-    most problems are always or never solved. Every quantity is resampled with the same problems. A
-    set whose problems all have one value gets an interval of no width.
+    problems: they stay within 0 and 1 and need not be symmetric, where a t interval would leave
+    the range once most problems are always or never solved. Every quantity is resampled with the
+    same problems. A set whose problems all have one value gets an interval of no width.
     """
     num_samples = len(rewards[0])
     ks = powers_of_two(num_samples)

@@ -194,3 +194,42 @@ def test_contradictions_are_refused(settings, message):
 
 def test_it_is_an_evaluator_by_contract():
     assert isinstance(AccuracyEvaluator(AccuracyConfig()), Evaluator)
+
+
+def test_curves_are_written_where_there_are_several_samples(tmp_path, policy):
+    scores = run(tmp_path, policy, pass_k=(2,))
+    written = json.loads((tmp_path / "artifacts/pass_at_k.json").read_text())
+    assert written["sampling"]["num_samples"] == 4
+    assert list(written["sets"]) == ["in_domain", "ood"]
+    ood = written["sets"]["ood"]
+    assert [point["k"] for point in ood["pass_at_k"]] == [1, 2, 4]
+    assert ood["pass_at_k"][1]["mean"] == pytest.approx(scores["ood", "pass@2"].value)
+    assert ood["accuracy"]["mean"] == pytest.approx(scores["ood", "accuracy"].value)
+    assert (tmp_path / "artifacts/pass_at_k.png").stat().st_size > 1000
+    run(tmp_path / "one", policy, num_samples=1)
+    assert not list((tmp_path / "one" / "artifacts").glob("pass_at_k*"))
+
+
+def test_a_failed_evaluation_leaves_the_earlier_completions_whole(tmp_path, policy):
+    run(tmp_path, policy)
+    before = lines(tmp_path, "ood")
+
+    def broken(problem, completion):
+        if problem.id == "p5":
+            raise ValueError("no verdict")
+        return 0.0
+
+    data = ProblemSets(train=[], evaluation=DATA.evaluation, verify=broken)
+    with pytest.raises(ValueError, match="no verdict"):
+        run(tmp_path, policy, data)
+    assert lines(tmp_path, "ood") == before
+    assert not list(tmp_path.rglob("*.draft"))
+
+
+def test_lines_say_where_a_sample_comes_from(tmp_path, policy):
+    run(tmp_path, policy)
+    written = lines(tmp_path, "ood")
+    assert [line["index"] for line in written] == [0] * 4 + [1] * 4
+    assert {line["engine"] for line in written} == {"cpu"}
+    assert {line["seed"] for line in written} == {context(tmp_path).derive_seed("evaluate", "ood")}
+    assert all(1 <= line["tokens"] <= 6 for line in written)

@@ -83,7 +83,8 @@ def _token(trace: Trace, place: int, at_most: float) -> str:
         f"p_S {math.exp(trace.student[place]):.4g}\np_T {math.exp(trace.teacher[place]):.4g}"
     )
     numbers = numbers.replace("\n", "&#10;")
-    return f'<span style="background:{_background(value, at_most)}" data-numbers="{numbers}">{text}</span>'
+    style = f"background:{_background(value, at_most)}"
+    return f'<span style="{style}" data-numbers="{numbers}">{text}</span>'
 
 
 def _background(value: float, at_most: float) -> str:

@@ -33,6 +33,8 @@ PAIRED = (
 )
 BINS = 10
 """Bars of the histogram of positions."""
+HEADROOM = 1.2
+"""Height of the panel of rates, in its highest interval: leaves room for the legend."""
 
 
 def draw(
@@ -80,8 +82,8 @@ def _draw_rates(axis: Any, rates: Mapping[str, Rate]) -> None:
         for kind, label in names
     ]
     axis.set_xticks(range(len(names)), labels)
-    axis.set(ylabel="share of rollouts whose outcome flips", ylim=(0, None))
-    axis.margins(y=0.3)
+    highest = max(rate.high for name, rate in rates.items() if name.endswith(ARMS))
+    axis.set(ylabel="share of rollouts whose outcome flips", ylim=(0, HEADROOM * highest))
     axis.legend(frameon=False, fontsize="small", ncols=2, loc="upper left")
     axis.grid(axis="y", alpha=0.3)
 
@@ -98,6 +100,7 @@ def _draw_paired(axis: Any, rates: Mapping[str, Rate]) -> None:
     axis.axvline(0, color="grey", lw=1)
     axis.set_yticks(range(len(PAIRED)), [label for _, label in PAIRED], fontsize="small")
     axis.set_ylim(len(PAIRED) - 0.5, -0.6)
+    axis.margins(x=0.3)
     axis.set_xlabel("paired difference of flip rates")
     axis.grid(axis="x", alpha=0.3)
 
@@ -108,6 +111,6 @@ def _draw_positions(axis: Any, traces: Sequence[Trace], arms: Sequence["Interven
     edges = np.linspace(0, 1, BINS + 1)
     for arm, name in (("max", "largest KL"), ("random", "random")):
         places = [(a.position + 0.5) / lengths[a.rollout.index] for a in arms if a.arm == arm]
-        axis.hist(places, edges, color=STYLES[arm][1], alpha=0.6, label=name)
+        axis.hist(places, edges, color=STYLES[arm][1], histtype="step", lw=2, label=name)
     axis.set(xlabel="relative position", ylabel="rollouts", xlim=(0, 1))
     axis.legend(frameon=False, fontsize="small")

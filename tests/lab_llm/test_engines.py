@@ -1,0 +1,133 @@
+"""Engines: which is taken, and that the ranks' shares are the whole."""
+
+import dataclasses
+from itertools import pairwise
+from types import SimpleNamespace
+
+import pytest
+from lab_llm import engines
+from lab_llm.engines import DecoderEngine, Sampling, Share, TransformersEngine, open_engine
+from lab_llm.evaluator import AccuracyEvaluator
+from lab_llm.evaluator_config import AccuracyConfig
+from lab_llm.policy import load_policy
+from lab_llm.policy_config import PolicyConfig
+from lab_llm.vllm_engine import VLLMEngine, prompt_seed
+from labrun.errors import LabError
+
+PROMPTS = [[5, 6, 7], [8, 9], [10, 11, 12, 13], [14], [15, 16]]
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return load_policy(PolicyConfig(name="tiny"))
+
+
+@pytest.fixture
+def sampling(policy):
+    return Sampling(
+        num_samples=2,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=0,
+        max_new_tokens=6,
+        batch_size=4,
+        end_token_ids=engines.end_tokens(policy),
+    )
+
+
+def sampled(engine, sampling, *, rank=0, world_size=1, beats=None):
+    beat = (lambda: None) if beats is None else (lambda: beats.append(1))
+    return engine.sample(PROMPTS, sampling, seed=3, share=Share(rank, world_size), beat=beat)
+
+
+@pytest.mark.parametrize("kind", [DecoderEngine, TransformersEngine])
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_the_shares_of_all_ranks_are_what_one_process_samples(policy, sampling, kind, world_size):
+    engine, beats = kind(policy), []
+    whole = sampled(engine, sampling, beats=beats)
+    assert sorted(whole) == [0, 1, 2, 3, 4]
+    assert len(beats) == 3  # batches of 2 prompts, 2 samples each
+    assert {len(rows) for rows in whole.values()} == {2}
+    shares = [sampled(engine, sampling, rank=r, world_size=world_size) for r in range(world_size)]
+    assert sum(map(len, shares)) == 5
+    assert {i: rows for share in shares for i, rows in share.items()} == whole
+
+
+def test_greedy_shares_draw_nothing(policy, sampling):
+    greedy = dataclasses.replace(sampling, temperature=0.0, num_samples=1)
+    engine = DecoderEngine(policy)
+    whole = sampled(engine, greedy)
+    assert sampled(engine, greedy, rank=1, world_size=2) == {i: whole[i] for i in (4,)}
+
+
+class Notes:
+    """The part of a run's context that choosing an engine touches."""
+
+    world_size, rank = 1, 0
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+def chosen(policy, name):
+    ctx = Notes()
+    with open_engine(ctx, policy, AccuracyConfig(engine=name), num_tokens=8) as engine:
+        return engine, ctx.notes
+
+
+def test_without_a_gpu_auto_is_the_decoder(policy):
+    assert chosen(policy, "auto")[0].name == "cpu"
+    assert chosen(policy, "transformers")[0].name == "transformers"
+    assert chosen(policy, "auto")[1] == []
+
+
+def test_an_unknown_architecture_is_replaced_only_where_the_choice_was_free(policy, monkeypatch):
+    monkeypatch.setattr("lab_llm.decoder.ARCHITECTURES", ())
+    engine, notes = chosen(policy, "auto")
+    assert engine.name == "transformers"
+    assert len(notes) == 1
+    assert "qwen3" in notes[0]
+    with pytest.raises(LabError, match=r"evaluator\.engine=cpu: .*use transformers or vllm"):
+        chosen(policy, "cpu")
+
+
+def test_a_trainers_engine_is_reused_unless_another_is_asked_for(policy):
+    theirs = SimpleNamespace(name="vllm")
+    holding = SimpleNamespace(model=policy.model, tokenizer=policy.tokenizer, engine=theirs)
+    assert chosen(holding, "auto")[0] is theirs
+    assert chosen(holding, "cpu")[0].name == "cpu"
+
+
+def test_vllm_that_is_not_installed_is_refused_before_anything_starts(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(LabError, match=r"engine=vllm, but vllm is not installed; `pip install"):
+        AccuracyEvaluator(AccuracyConfig(engine="vllm")).preflight()
+
+
+def test_vllm_prompts_go_in_turn_with_seeds_of_their_own(sampling, monkeypatch):
+    class LLM:
+        """Gives the seed, and then the sample's number, as completion."""
+
+        def generate(self, prompts, params, *, use_tqdm):
+            assert [set(p) for p in prompts] == [{"prompt_token_ids"}] * len(params)
+            return [
+                SimpleNamespace(outputs=[SimpleNamespace(token_ids=(seed, j)) for j in range(2)])
+                for seed in params
+            ]
+
+    monkeypatch.setattr("lab_llm.vllm_engine._params", lambda sampling, seed: seed)
+    engine = VLLMEngine(LLM())
+    whole = sampled(engine, sampling)
+    assert whole == {i: [[prompt_seed(3, i), j] for j in range(2)] for i in range(5)}
+    assert sampled(engine, sampling, rank=1, world_size=2) == {i: whole[i] for i in (1, 3)}
+
+
+def test_neighbouring_prompts_have_seeds_far_apart():
+    seeds = sorted(prompt_seed(7, index) for index in range(500))
+    assert min(b - a for a, b in pairwise(seeds)) > 10**6
+    assert seeds[0] >= 0
+    assert seeds[-1] < 2**62
+    assert prompt_seed(7, 0) != prompt_seed(8, 0)

@@ -1,0 +1,48 @@
+"""pass@k curves: values worked out by hand, intervals against another computation."""
+
+import numpy as np
+import pytest
+from lab_llm.pass_at_k_curves import bootstrap, curve, draw, powers_of_two
+from scipy import stats
+
+REWARDS = [[1.0, 0.0, 0.0, 0.5], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+
+
+def test_ks_are_powers_of_two_and_all_samples():
+    assert powers_of_two(1) == (1,)
+    assert powers_of_two(5) == (1, 2, 4, 5)
+    assert powers_of_two(8) == (1, 2, 4, 8)
+
+
+def test_a_curve_by_hand():
+    found = curve(REWARDS, np.random.default_rng(0))
+    assert (found.num_problems, found.num_samples, found.ks) == (3, 4, (1, 2, 4))
+    # mean rewards .375, .5, 0; correct 1, 2, 0 of 4; pass@2 = 1/2, 1 - 1/6, 0; pass@4 = 1, 1, 0
+    assert found.accuracy.mean == pytest.approx(0.875 / 3)
+    assert [p.mean for p in found.pass_at_k] == pytest.approx([0.25, (1 / 2 + 5 / 6) / 3, 2 / 3])
+    # With three problems an interval's ends are those of all of one problem: (1/27 each > 2.5%).
+    assert (found.pass_at_k[2].low, found.pass_at_k[2].high) == (0.0, 1.0)
+    written = found.as_json()
+    assert [point["k"] for point in written["pass_at_k"]] == [1, 2, 4]
+    assert written["accuracy"]["mean"] == found.accuracy.mean
+
+
+def test_intervals_are_scipys_percentile_bootstrap():
+    items = np.random.default_rng(1).binomial(8, 0.7, size=(60, 1)) / 8
+    (found,) = bootstrap(items, np.random.default_rng(2))
+    settings = {"method": "percentile", "n_resamples": 20_000, "rng": np.random.default_rng(3)}
+    wanted = stats.bootstrap((items[:, 0],), np.mean, **settings).confidence_interval
+    assert found.mean == pytest.approx(items.mean())
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=0.004)
+
+
+def test_the_figure_has_a_panel_a_set_with_its_curve_and_accuracy():
+    found = curve(REWARDS, np.random.default_rng(0))
+    figure = draw(dict.fromkeys(("a", "b", "c", "d"), found))
+    shown = [panel for panel in figure.axes if panel.axison]
+    assert [panel.get_title().split(",")[0] for panel in shown] == ["a", "b", "c", "d"]
+    assert "avg@4 0.292 [" in shown[0].get_title()
+    line = shown[3].lines[0]
+    assert list(line.get_ydata()) == [point.mean for point in found.pass_at_k]
+    assert list(line.get_xdata()) == [1, 2, 4]
+    assert [panel.get_ylabel() for panel in shown] == ["pass@k", "", "", "pass@k"]

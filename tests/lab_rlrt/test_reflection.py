@@ -1,0 +1,156 @@
+"""Flip counting on a hand-made table; what is inserted where; intervals against known values."""
+
+import json
+
+import numpy as np
+import pytest
+from lab_llm.countdown import CountdownDataset
+from lab_llm.countdown_config import CountdownConfig
+from lab_llm.policy import load_policy
+from lab_llm.policy_config import PolicyConfig
+from lab_llm.problems import Problem
+from lab_rlrt.analysis import flips, reflection
+from lab_rlrt.analysis.config import ReflectionConfig
+from lab_rlrt.analysis.flips import ARMS, Outcomes
+from lab_rlrt.analysis.rollouts import Rollout
+from lab_rlrt.analysis.traces import Trace
+from labrun import LabError
+from labrun.context import RunContext
+from labrun.run_dir import RunDir
+
+PROBLEM = Problem(id="p", prompt=({"role": "user", "content": "?"},), answer="")
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return load_policy(PolicyConfig())
+
+
+def context(path):
+    return RunContext(
+        run=RunDir(path), seed=0, attempt=1, devices=(), resume_from=None, keep_checkpoints=1
+    )
+
+
+def row(before, *after):
+    return Outcomes(bool(before), dict(zip(ARMS, map(bool, after), strict=True)))
+
+
+TABLE = [row(1, 0, 1, 1, 1), row(1, 0, 0, 0, 1), row(0, 1, 1, 0, 1)]
+"""Outcomes before, and after max, max_control, random and random_control."""
+
+
+def traced(divergence, *, index=0, correct=True):
+    size = len(divergence)
+    completion = tuple(range(10, 10 + size))
+    own = Rollout(index, 0, PROBLEM, (1, 2), completion, "", float(correct))
+    return Trace(own, ["t"] * size, [0.0] * size, [0.0] * size, divergence)
+
+
+def test_flips_are_counted_against_the_outcome_before():
+    found = flips.items(TABLE)
+    assert found["flip_max"] == [1, 1, 1]
+    assert found["flip_max_control"] == [0, 1, 1]
+    assert found["flip_random"] == [0, 1, 0]
+    assert found["flip_random_control"] == [0, 0, 1]
+    assert found["to_wrong_max"] == [1, 1]
+    assert found["to_wrong_random"] == [0, 1]
+    assert found["to_correct_max"] == [1]
+    assert found["to_correct_random"] == [0]
+    assert found["flip_max_minus_random"] == [1, 0, 1]
+    assert found["flip_max_minus_control"] == [1, 0, 0]
+    assert found["flip_random_minus_control"] == [0, 1, -1]
+    assert found["flip_excess"] == [1, -1, 1]
+
+
+def test_rates_have_wilson_intervals_and_differences_t_intervals():
+    rate = flips.wilson([1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    # z = 1.96: centre (.2 + z^2/20)/(1 + z^2/10) = .28327, half .22663
+    assert (rate.value, rate.n) == (0.2, 10)
+    assert (rate.low, rate.high) == pytest.approx((0.05668, 0.50984), abs=1e-4)
+    found = flips.rates(flips.items(TABLE))
+    # differences 1, 0, 1: mean 2/3, s = .57735, t(2) = 4.3027, half 4.3027 * .57735 / sqrt 3
+    difference = found["flip_max_minus_random"]
+    assert difference.value == pytest.approx(2 / 3)
+    assert difference.high - difference.value == pytest.approx(1.43422, abs=1e-4)
+    assert difference.value - difference.low == pytest.approx(1.43422, abs=1e-4)
+    assert 0 <= found["to_correct_random"].low <= found["to_correct_random"].high <= 1
+
+
+def test_a_kind_of_flip_that_no_rollout_can_make_has_no_rate():
+    assert "to_correct_max" not in flips.rates(flips.items(TABLE[:2]))
+
+
+def test_the_phrase_goes_before_the_position_of_largest_divergence_and_a_random_other_one():
+    others = set()
+    for seed in range(40):
+        made = reflection.interventions(
+            [traced([0.1, 0.9, 0.9, 0.2])], (7, 8), np.random.default_rng(seed)
+        )
+        assert [arm.arm for arm in made] == list(ARMS)
+        first, first_control, other, other_control = made
+        assert first.kept == [10, 7, 8]
+        assert first_control.kept == [10]
+        prefix = list(range(10, 10 + other.position))
+        assert other.kept == [*prefix, 7, 8]
+        assert other_control.kept == prefix
+        others.add(other.position)
+    assert others == {0, 2, 3}
+
+
+def test_what_is_sampled_follows_the_prompt_the_prefix_and_the_phrase(
+    tmp_path, policy, monkeypatch
+):
+    asked = {}
+
+    def complete(policy, prompts, *, num_samples, max_new_tokens, temperature, generator):
+        asked.update({tuple(prompt): max_new_tokens for prompt in prompts})
+        return [[*range(100, 100 + max_new_tokens)] for _ in prompts]
+
+    monkeypatch.setattr(reflection, "complete", complete)
+    arms = reflection.interventions([traced([0.1, 0.2, 0.9])], (7, 8), np.random.default_rng(0))
+    config = ReflectionConfig(max_new_tokens=6, batch_size=4)
+    found = reflection.continue_all(context(tmp_path), policy, arms, config)
+    assert set(asked) == {(1, 2, *arm.kept) for arm in arms}
+    # the largest lies at 2: 6 - 2 tokens are left, the phrase not counted
+    assert found[0] == found[1] == [100, 101, 102, 103]
+    assert len(found[2]) == len(found[3]) == 6 - arms[2].position
+
+
+def test_verdicts_go_to_their_rollouts_and_arms():
+    traces = [traced([1.0, 0.0]), traced([1.0, 0.0], index=1, correct=False)]
+    arms = reflection.interventions(traces, (7,), np.random.default_rng(0))
+    table = reflection.tabulate(arms, [True, False, False, True, True, True, False, False])
+    assert table == [row(1, 1, 0, 0, 1), row(0, 1, 1, 0, 0)]
+
+
+def test_a_run_on_the_tiny_model_agrees_with_its_files(tmp_path, policy):
+    data = CountdownDataset(CountdownConfig(train_size=1, eval_size=6)).load()
+    settings = {"max_problems": 4, "num_samples": 4, "max_new_tokens": 40, "max_rollouts": 6}
+    evaluator = reflection.ReflectionEvaluator(ReflectionConfig(**settings, only_last=False))
+    scores = {s.metric: s for s in evaluator.evaluate(context(tmp_path), policy, data)}
+    artifacts = tmp_path / "artifacts"
+    lines = [*map(json.loads, (artifacts / "reflection.jsonl").read_text().splitlines())]
+    assert [line["arm"] for line in lines] == [*ARMS] * 6
+    for arm in ARMS:
+        mine = [line for line in lines if line["arm"] == arm]
+        assert scores[f"flip_{arm}"].items == [float(m["after"] != m["before"]) for m in mine]
+        assert scores[f"flip_{arm}"].value == pytest.approx(sum(scores[f"flip_{arm}"].items) / 6)
+    problems = {problem.id: problem for problem in data.evaluation["in_domain"]}
+    for line in lines:
+        assert line["after"] == (data.verify(problems[line["id"]], line["completion"]) == 1.0)
+        assert ("no maybe" in line["completion"]) or line["arm"].endswith("control")
+    rates = json.loads((artifacts / "reflection.json").read_text())["rates"]
+    assert rates["flip_max"]["value"] == scores["flip_max"].value
+    assert (artifacts / "reflection.png").stat().st_size > 10_000
+
+
+def test_a_phrase_is_a_tokens_own_and_must_have_some(policy):
+    ids = reflection.phrase_ids(policy, " no maybe")
+    assert policy.tokenizer.decode(ids) == " no maybe"
+    assert len(ids) == 2
+
+
+def test_one_rollout_a_group_is_refused():
+    with pytest.raises(LabError, match=r"evaluator\.reflection\.num_samples=1"):
+        reflection.ReflectionEvaluator(ReflectionConfig(num_samples=1)).preflight()

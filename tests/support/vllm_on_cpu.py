@@ -1,0 +1,58 @@
+"""Lets vLLM on the CPU take new weights; as a script, trains with TRL's colocate mode."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+ENVIRONMENT = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "TORCHDYNAMO_DISABLE": "1",
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def keep_linear_weights() -> None:
+    """The CPU backend repacks linear weights after loading; here it leaves them as they are."""
+    import torch
+    from vllm.model_executor.layers import utils
+
+    def plain(layer, remove_weight):
+        layer.cpu_linear = torch.nn.functional.linear
+
+    utils.dispatch_cpu_unquantized_gemm = plain
+
+
+def main(folder: str, num_steps: str) -> None:
+    """Train RLRT on countdown from the tiny model; prints the metrics of each step as JSON."""
+    from lab_llm.countdown import CountdownDataset
+    from lab_llm.countdown_config import CountdownConfig
+    from lab_llm.grpo_run import train
+    from lab_rlrt.config import RLRTConfig
+    from lab_rlrt.credit import make_credit
+    from labrun.context import RunContext
+    from labrun.run_dir import RunDir
+
+    ctx = RunContext(
+        run=RunDir(Path(folder)),
+        seed=0,
+        attempt=1,
+        devices=(),
+        resume_from=None,
+        keep_checkpoints=1,
+    )
+    settings = RLRTConfig(
+        max_steps=int(num_steps), sampler="vllm", prompts_per_step=8, micro_batch_size=32
+    )
+    train(ctx, CountdownDataset(CountdownConfig()).load(ctx), settings, make_credit(settings))
+    for line in (Path(folder) / "events.jsonl").read_text().splitlines():
+        print(json.dumps(json.loads(line).get("metrics")))
+
+
+if __name__ == "__main__":
+    os.environ.update(ENVIRONMENT)
+    keep_linear_weights()
+    main(*sys.argv[1:])
