@@ -15,7 +15,7 @@ from lab_llm.engines import Engine, Sampling, Share, check_engine, end_tokens, o
 from lab_llm.evaluator_config import AccuracyConfig
 from lab_llm.pass_at_k import avg_at_k, pass_at_k
 from lab_llm.policy import Policy
-from lab_llm.problems import Problem, ProblemSets, Verify
+from lab_llm.problems import Problem, ProblemSets, Verify, checked
 from lab_llm.ranks import gather_objects
 from lab_llm.templates import encode
 from lab_llm.verbalization import epistemic_count, epistemic_words
@@ -134,7 +134,7 @@ class AccuracyEvaluator:
         for index, ids in found.items():
             problem = problems[index]
             texts = [str(policy.tokenizer.decode(i, skip_special_tokens=True)) for i in ids]
-            rewards = [verify(problem, text) for text in texts]
+            rewards = [checked(problem, verify(problem, text)) for text in texts]
             graded[index] = Graded(problem, texts, [len(i) for i in ids], rewards)
             ctx.heartbeat()
         return graded

@@ -20,7 +20,7 @@ from lab_llm.credit import Credit, rows_to_score
 from lab_llm.grpo_config import GRPOSettings
 from lab_llm.microbatches import minibatches
 from lab_llm.policy import Policy
-from lab_llm.problems import Problem, ProblemSets
+from lab_llm.problems import Problem, ProblemSets, checked
 from lab_llm.sampler import sample
 from lab_llm.scorer import completion_logprobs
 from lab_llm.templates import encode, with_solution
@@ -127,10 +127,8 @@ class CreditTrainer(GRPOTrainer):
         with self._timed("verify"):
             texts = [completion[0]["content"] for completion in completions]
             problems = [self.sets.train[i] for i in index]
-            rewards = [self.sets.verify(p, t) for p, t in zip(problems, texts, strict=True)]
-        for problem, reward in zip(problems, rewards, strict=True):
-            if not 0.0 <= reward <= 1.0:
-                raise LabError(f"the verifier gave {reward} for {problem.id}; allowed: 0 to 1")
+            graded = zip(problems, texts, strict=True)
+            rewards = [checked(p, self.sets.verify(p, t)) for p, t in graded]
         self._texts = texts
         self.step_metrics["pass_rate"].append(sum(r == 1.0 for r in rewards) / len(rewards))
         self.step_metrics["epistemic_words"].append(sum(map(epistemic_words, texts)) / len(texts))

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from labrun.errors import LabError
+
 Message = Mapping[str, str]
 
 
@@ -24,6 +26,13 @@ class Problem:
 
 Verify = Callable[[Problem, str], float]
 """(problem, completion text) -> reward in {0, 1}."""
+
+
+def checked(problem: Problem, reward: float) -> float:
+    """The reward itself. Raises LabError where a verifier gave one outside [0, 1]."""
+    if not 0.0 <= reward <= 1.0:
+        raise LabError(f"the verifier gave {reward} for {problem.id}; allowed: 0 to 1")
+    return reward
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from lab_llm.evaluator import AccuracyEvaluator
 from lab_llm.evaluator_config import AccuracyConfig
 from lab_llm.policy import Policy
-from lab_llm.problems import Problem, ProblemSets
+from lab_llm.problems import Problem, ProblemSets, checked
 from lab_llm.tiny_model import TinyModelConfig, build_model, train_tokenizer
 from labrun.context import RunContext
 from labrun.contract import Evaluator
@@ -233,3 +233,10 @@ def test_lines_say_where_a_sample_comes_from(tmp_path, policy):
     assert {line["engine"] for line in written} == {"cpu"}
     assert {line["seed"] for line in written} == {context(tmp_path).derive_seed("evaluate", "ood")}
     assert all(1 <= line["tokens"] <= 6 for line in written)
+
+
+@pytest.mark.parametrize("reward", [-0.1, 1.5, float("nan")])
+def test_a_reward_outside_0_and_1_is_refused_by_the_problems_name(reward):
+    problem = Problem(id="p/7", prompt=({"role": "user", "content": "?"},), answer="")
+    with pytest.raises(LabError, match=rf"the verifier gave {reward} for p/7; allowed: 0 to 1"):
+        checked(problem, reward)

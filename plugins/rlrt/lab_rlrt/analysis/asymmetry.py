@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lab_llm.policy import Policy
 from lab_llm.problems import ProblemSets
@@ -113,7 +113,7 @@ def balanced(traces: Sequence[Trace], wanted: int) -> list[Trace]:
     return pairs[:wanted]
 
 
-def token_table(traces: Sequence[Trace], *, min_count: int) -> list[dict[str, object]]:
+def token_table(traces: Sequence[Trace], *, min_count: int) -> list[dict[str, Any]]:
     """Tokens by falling mean of D_t over all their occurrences, with the mean by outcome."""
     values: dict[int, list[tuple[float, bool]]] = defaultdict(list)
     texts: dict[int, str] = {}
@@ -122,7 +122,7 @@ def token_table(traces: Sequence[Trace], *, min_count: int) -> list[dict[str, ob
         for token, text, value in places:
             values[token].append((value, item.rollout.correct))
             texts[token] = text
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "token": texts[token],
             "id": token,

@@ -26,6 +26,7 @@ from lab_rlrt.analysis.rollouts import (
     is_due,
     sample_groups,
 )
+from lab_rlrt.analysis.traces import token_texts
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
@@ -83,12 +84,12 @@ class PromotionEvaluator:
         name, _ = choose_set(data, self.config)
         with evaluating(model), torch.random.fork_rng(devices=[]):  # loading may draw numbers
             base = load_policy(self.config.base)
-            base.model.to(model.model.device)
+            module: torch.nn.Module = base.model
+            module.to(model.model.device)
             rollouts = sample_groups(ctx, model, data, self.config)
             places = find_places(ctx, base, model, rollouts, self.config)
-        rows = token_table(
-            places, {t: model.tokenizer.decode([t]) for t in set(places.top.tolist())}
-        )
+        tops = sorted(set(places.top.tolist()))
+        rows = token_table(places, dict(zip(tops, token_texts(model, tops), strict=True)))
         self._write(ctx, name, places, rows)
         return scores(name, places, rollouts, num_samples=self.config.num_samples)
 
