@@ -1,7 +1,7 @@
 """Peak memory of SDPO's loss with logits in chunks, against whole (N, V) distributions.
 
-Each variant runs in a process of its own on equal hidden states: V and H are Qwen3-4B's vocabulary and
-a narrow stand-in for its width, N the tokens of a micro-batch. The peak is the process's largest
+Each variant runs in a process of its own on equal hidden states: V is Qwen3-4B's vocabulary,
+H a narrow stand-in for its width, N the tokens of a micro-batch. The peak is the process's largest
 resident set less what it held before the loss; loss and gradient of both are compared first.
 """
 

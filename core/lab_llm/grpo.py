@@ -356,7 +356,7 @@ class CreditTrainer(GRPOTrainer):
         """TRL writes a card at every checkpoint; the run directory says all it would."""
 
     def _save_own(self, folder: Path) -> None:
-        """Write, on the first rank, what else a resume needs; a trainer with state of its own says what."""
+        """Write, on the first rank, what else a resume needs; nothing here."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Let transformers write everything that resume needs into the run's own checkpoint."""

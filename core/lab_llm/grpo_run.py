@@ -433,7 +433,7 @@ def num_processes() -> int:
 
 
 def whole_batches(steps: int, settings: GRPOSettings) -> int:
-    """`steps` rounded up to where a batch of rollouts is used up, which is where a resume begins."""
+    """`steps` rounded up to where a batch of rollouts is used up: a resume begins there."""
     return -(-steps // settings.num_minibatches) * settings.num_minibatches
 
 

@@ -178,9 +178,7 @@ def _one_row_an_arm(table: comparison.Table) -> RichTable:
     return shown
 
 
-def _print_differences(
-    found: Sequence[paired.Difference], baseline: str, console: Console
-) -> None:
+def _print_differences(found: Sequence[paired.Difference], baseline: str, console: Console) -> None:
     console.print(f"\nless {baseline}, paired by seed")
     shown = RichTable("task", "metric", "arm", box=None, pad_edge=False)
     for name in ("difference", "p", "p (Holm)"):
@@ -192,8 +190,8 @@ def _print_differences(
     least = min(d.difference.n for d in found)
     console.print(
         "difference ± half its 95% t-interval; p of the paired t-test, Holm-corrected over the "
-        f"arms and tasks of a metric; with {least} seeds an exact sign-flip test could not go below "
-        f"{paired.smallest_permutation_p(least):.3g}",
+        f"arms and tasks of a metric; with {least} seeds an exact sign-flip test could not go "
+        f"below {paired.smallest_permutation_p(least):.3g}",
         soft_wrap=True,
     )
 

@@ -86,7 +86,7 @@ def test_a_job_of_two_processes_is_one_run_with_one_status(lab, home):
 def test_rollouts_that_processes_cannot_share_are_refused_by_name():
     settings = RLRTConfig(prompts_per_step=6, num_generations=4, micro_batch_size=8)
     ranks.check_rollouts(settings, 3)
-    with pytest.raises(LabError, match="2 processes cannot share 24 rollouts .* of 2 \\* 8 "):
+    with pytest.raises(LabError, match=r"2 processes cannot share 24 rollouts .* of 2 \* 8 "):
         ranks.check_rollouts(settings, 2)
 
 

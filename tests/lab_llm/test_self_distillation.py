@@ -1,4 +1,4 @@
-"""SDPO on the shipped model: which teacher sees what, the step's gradient, the teacher's weights."""
+"""SDPO on the shipped model: who sees what, the step's gradient, the teacher's weights."""
 
 import dataclasses
 

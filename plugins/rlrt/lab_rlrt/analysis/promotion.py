@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -84,7 +84,7 @@ class PromotionEvaluator:
         name, _ = choose_set(data, self.config)
         with evaluating(model), torch.random.fork_rng(devices=[]):  # loading may draw numbers
             base = load_policy(self.config.base)
-            module: torch.nn.Module = base.model
+            module: Any = base.model
             module.to(model.model.device)
             rollouts = sample_groups(ctx, model, data, self.config)
             places = find_places(ctx, base, model, rollouts, self.config)
