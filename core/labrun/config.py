@@ -255,6 +255,12 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     plain = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
+    # What a preset says of an evaluator that was not chosen: it names no component.
+    plain["evaluator"] = {
+        name: values
+        for name, values in plain["evaluator"].items()
+        if not isinstance(values, Mapping) or "component" in values
+    }
     return {str(key): value for key, value in plain.items()}
 
 

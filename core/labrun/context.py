@@ -71,14 +71,18 @@ class RunContext:
         self._event("metrics", step=step, metrics={k: float(v) for k, v in metrics.items()})
 
     def evaluate(self, model: Any, data: Any, *, step: int) -> list[Score]:
-        """Score the model with every evaluator of the run and record the scores.
+        """Score the model with every evaluator of the run and record the scores, part by part: an
+        evaluator finds those of the ones before it in the run.
 
         All processes call it. Each evaluator gives all of them the same scores.
         """
         self.progress(stage="evaluate")
-        scores = [s for part in self.evaluators for s in part.evaluate(self, model, data)]
-        for score in scores:
-            self._event("score", step=step, score=asdict(score))
+        scores = []
+        for part in self.evaluators:
+            found = part.evaluate(self, model, data)
+            for score in found:
+                self._event("score", step=step, score=asdict(score))
+            scores += found
         return scores
 
     def save_checkpoint(self, step: int, writer: Callable[[Path], None]) -> Path:

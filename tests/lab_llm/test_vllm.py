@@ -88,4 +88,5 @@ def test_rlrt_trains_with_trls_colocated_engine(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     steps = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"loss"')]
     assert len(steps) == 2
+    assert '{"engine": "vllm"}' in done.stdout  # the evaluations sampled with TRL's own
     assert all(step["grad_norm"] > 0 and 0.3 < step["reward"] < 0.9 for step in steps)

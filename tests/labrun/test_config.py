@@ -247,3 +247,13 @@ def test_experiments_that_differ_only_in_seed_and_group_share_a_key():
     one, other = compose("seed=1", "group=a"), compose("seed=2", "group=b")
     assert config.key_without_seed(one) == config.key_without_seed(other)
     assert config.key_without_seed(one) != config.key_without_seed(compose("noise=0.2"))
+
+
+def test_what_a_preset_says_of_an_evaluator_that_is_not_chosen_is_left_out():
+    experiment = config.compose(["plugin=rlrt", "evaluator=asymmetry"])  # tiny sets accuracy's
+    assert [name for name in experiment.components if name.startswith("evaluator.")] == [
+        "evaluator.asymmetry"
+    ]
+    assert "no key 'accuracy.num_samples'" in refusal(
+        "plugin=rlrt", "evaluator=asymmetry", "accuracy.num_samples=2"
+    )

@@ -38,6 +38,8 @@ def main(folder: str, num_steps: str) -> None:
     """Train RLRT on countdown from the tiny model; prints the metrics of each step as JSON."""
     from lab_llm.countdown import CountdownDataset
     from lab_llm.countdown_config import CountdownConfig
+    from lab_llm.evaluator import AccuracyEvaluator
+    from lab_llm.evaluator_config import AccuracyConfig
     from lab_llm.grpo_run import train
     from lab_rlrt.config import RLRTConfig
     from lab_rlrt.credit import make_credit
@@ -51,11 +53,21 @@ def main(folder: str, num_steps: str) -> None:
         devices=(),
         resume_from=None,
         keep_checkpoints=1,
+        evaluators=(AccuracyEvaluator(AccuracyConfig(max_problems=8, max_new_tokens=128)),),
     )
     settings = RLRTConfig(
-        max_steps=int(num_steps), sampler="vllm", prompts_per_step=8, micro_batch_size=32
+        max_steps=int(num_steps),
+        sampler="vllm",
+        prompts_per_step=8,
+        micro_batch_size=32,
+        evaluate_every=1,
+        evaluate_start=False,
     )
-    train(ctx, CountdownDataset(CountdownConfig()).load(ctx), settings, make_credit(settings))
+    data = CountdownDataset(CountdownConfig()).load(ctx)
+    result = train(ctx, data, settings, make_credit(settings))
+    ctx.evaluate(result.model, data, step=result.step)
+    with (Path(folder) / "artifacts/completions/in_domain.jsonl").open() as completions:
+        print(json.dumps({"engine": json.loads(next(completions))["engine"]}))
     for line in (Path(folder) / "events.jsonl").read_text().splitlines():
         print(json.dumps(json.loads(line).get("metrics")))
 
