@@ -23,10 +23,10 @@ within each other's intervals in-domain; the entropy bonus level or a little bel
 following level in-domain, below GRPO on ood_large; RLRT with more epistemic words than GRPO and
 longer completions; RLRT-all with the longest completions and the highest entropy, perhaps with a
 collapse in one seed; SDPO lowest in accuracy on the OOD sets and with the fewest epistemic words.
-pass@8 is near its ceiling (.98) at the start and will not tell methods apart. At equal rates (expected
-before those runs): RLRT within GRPO's interval in-domain, below it on ood_large, with more epistemic
-words; both better on the OOD sets than at the rate 1e-3. In the regime: RLRT at least level with
-GRPO on ood_four; a difference of .03 would not be told apart by five seeds.
+pass@8 is near its ceiling (.98) at the start and will not tell methods apart. At equal rates
+(expected before those runs): RLRT within GRPO's interval in-domain, below it on ood_large, with
+more epistemic words; both better on the OOD sets than at the rate 1e-3. In the regime: RLRT at
+least level with GRPO on ood_four; a difference of .03 would not be told apart by five seeds.
 """
 
 import argparse
