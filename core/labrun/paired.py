@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -53,8 +54,9 @@ def differences(compared: Sequence[Arm], baseline: str) -> list[Difference]:
         family = [key for key in pairs if key[2] == metric]
         corrected |= dict(zip(family, holm([ps[key] for key in family]), strict=True))
     return [
-        Difference(*key, t_interval(values.tolist()), ps[key], corrected[key])
+        Difference(arm, task, metric, t_interval(values.tolist()), ps[key], corrected[key])
         for key, values in pairs.items()
+        for arm, task, metric in [key]
     ]
 
 
@@ -62,7 +64,8 @@ def paired_p(values: np.ndarray) -> float:
     """Two-sided p of Student's t-test that the mean of paired differences is 0; 1 if all are 0."""
     if not np.ptp(values):
         return 0.0 if values[0] else 1.0
-    return float(stats.ttest_1samp(values, 0.0).pvalue)
+    result: Any = stats.ttest_1samp(values, 0.0)
+    return float(result.pvalue)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
