@@ -10,10 +10,10 @@ from labrun.schema import schema
 class AccuracyConfig:
     """Sample completions for every evaluation set and verify them.
 
-    The sampling defaults are the policy's own distribution, as training samples it and as base
-    models are scored. Published settings (temperature, top_p, top_k): thinking models 0.6, 0.95, 20
-    and instruct models 0.7, 0.8, 20 (the Qwen3 model cards); arXiv 2603.24472 takes the former with
-    16 samples.
+    The sampling defaults are the policy's own distribution, as training samples it; for base models
+    no published setting is known to us. Published settings (temperature, top_p, top_k): thinking
+    models 0.6, 0.95, 20 and instruct models 0.7, 0.8, 20 (the Qwen3 model cards); arXiv 2603.24472
+    takes the former with 16 samples.
     """
 
     num_samples: Annotated[int, Ge(1)] = 1

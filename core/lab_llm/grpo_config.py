@@ -61,6 +61,11 @@ class GRPOSettings:
     """What makes rollouts: the toolkit's decoder, transformers' generate, or vLLM."""
     vllm_mode: Literal["colocate", "server"] = "colocate"
     """With vLLM: in the training process, or a `trl vllm-serve` process."""
+    vllm_server: str = ""
+    """Base URL of that process, such as http://host:8000; empty: TRL's default on this machine."""
+    vllm_max_model_length: Annotated[int, Ge(1)] | None = None
+    """Longest prompt with its completion in vLLM (tokens); None: the model's whole context. An
+    evaluation in the run samples with the same vLLM."""
     vllm_gpu_memory_utilization: Annotated[float, Gt(0), Le(1)] = 0.3
     """Share of the GPU's memory that a colocated vLLM takes."""
     deepspeed: str = ""

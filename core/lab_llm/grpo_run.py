@@ -309,6 +309,12 @@ def _check_model(settings: GRPOSettings) -> None:
                 f"which a GGUF file ({path.name}) does not allow; use trainer.beta=0, or a "
                 "directory that the model was saved to"
             )
+        if settings.sampler == "vllm":
+            raise LabError(
+                "trainer.sampler=vllm loads the model by its name, which a GGUF file "
+                f"({path.name}) does not allow; use trainer.sampler=cpu, or a directory that the "
+                "model was saved to"
+            )
         return
     if settings.sampler == "cpu":
         from lab_llm.decoder import check_architecture
@@ -471,6 +477,8 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
         loss_type=settings.loss_type,
         use_vllm=vllm,
         vllm_mode=settings.vllm_mode,
+        vllm_server_base_url=settings.vllm_server or None,
+        vllm_max_model_length=settings.vllm_max_model_length,
         vllm_gpu_memory_utilization=settings.vllm_gpu_memory_utilization,
         deepspeed=deepspeed_path(settings) or None,
         gradient_checkpointing=settings.gradient_checkpointing,

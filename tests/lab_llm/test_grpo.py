@@ -292,6 +292,8 @@ def test_a_reference_that_trl_could_not_load_is_refused():
     preflight(RLRTConfig(model=model))
     with pytest.raises(LabError, match=r"beta=0\.1 loads the model a second time"):
         preflight(RLRTConfig(model=model, beta=0.1))
+    with pytest.raises(LabError, match=r"sampler=vllm loads the model by its name"):
+        preflight(RLRTConfig(model=model, sampler="vllm"))
 
 
 def test_an_architecture_that_the_decoder_lacks_is_refused_before_the_run(tmp_path):
