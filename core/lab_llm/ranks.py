@@ -94,7 +94,7 @@ def whole_weights(model: "nn.Module", optimizer: Any) -> Iterator[None]:
     if not hasattr(next(model.parameters()), "ds_id"):
         yield
         return
-    import deepspeed
+    import deepspeed  # pyright: ignore[reportMissingImports]
     from trl.models.utils import add_hooks, remove_hooks
 
     with deepspeed.zero.GatheredParameters(list(model.parameters())):
