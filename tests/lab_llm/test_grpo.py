@@ -24,7 +24,7 @@ from lab_llm.templates import encode, with_solution
 from lab_llm.tiny_model import shipped_path
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import make_credit
-from labrun import DivergedError, LabError, PreemptedError, run_dir
+from labrun import DivergedError, LabError, PreemptedError, run_dir, session
 from labrun.config import compose
 from labrun.context import RunContext
 from labrun.parts import build
@@ -259,7 +259,6 @@ def test_the_same_prompts_for_every_method_and_others_for_another_seed(ctx):
     ("settings", "message"),
     [
         ({"micro_batch_size": 7}, "does not divide a step's 256 rollouts"),
-        ({"sampler": "vllm"}, "vllm is not installed"),
         ({"deepspeed": "nowhere.json"}, "nowhere.json: no such file"),
         ({"deepspeed": "/etc"}, "deepspeed=/etc: cannot be read: Is a directory"),
         ({"max_completion_length": 4096}, "leaves no room for a prompt"),
@@ -270,6 +269,17 @@ def test_settings_that_cannot_work_are_refused_by_name(settings, message):
     with pytest.raises(LabError, match=message) as caught:
         preflight(RLRTConfig(**settings))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(bool(importlib.util.find_spec("vllm")), reason="vllm is installed")
+def test_a_run_that_asks_for_vllm_where_there_is_none_is_refused(ctx):
+    facts = preflight(RLRTConfig(sampler="vllm"))
+    assert facts["missing"] == [
+        "trainer.sampler=vllm, but vllm is not installed; `pip install 'labrun[gpu]'`, or "
+        "trainer.sampler=cpu"
+    ]
+    with pytest.raises(LabError, match="vllm is not installed"):
+        session.refuse_missing([{"trainer": facts}])
 
 
 def test_a_warm_up_with_a_schedule_that_has_one_is_accepted():

@@ -169,10 +169,10 @@ def test_cpu_slots_are_the_cpus_that_this_process_may_use():
 
 @pytest.mark.usefixtures("nvidia_smi", "example")
 def test_infeasible_request_ends_the_command_before_anything_starts(lab, home):
-    asked = lab("run", "plugin=example", "num_gpus=2", "min_gpu_memory_gib=40")
+    asked = lab("run", "plugin=example", "num_gpus=1", "min_gpu_memory_gib=90")
     assert asked.returncode == 2
     assert asked.stderr == (
-        "lab: resources.num_gpus=2: this machine has 1 of 40 GiB "
+        "lab: resources.num_gpus=1: this machine has 0 of 90 GiB "
         "(of: gpu0 (80.0 GiB), gpu1 (24.0 GiB)); ask for fewer or smaller ones\n"
     )
     assert not home.exists()
