@@ -42,8 +42,11 @@ PLANNED_PROCESSES = (1, 4, 8)
 """Numbers of processes that a dry run estimates the memory for."""
 
 
-def preflight(settings: GRPOSettings) -> dict[str, object]:
-    """Facts of the run; LabError where its settings, model and machine cannot work together."""
+def preflight(settings: GRPOSettings, *, num_teachers: int = 0) -> dict[str, object]:
+    """Facts of the run; LabError where its settings, model and machine cannot work together.
+
+    `num_teachers`: copies of the model besides the policy that the method keeps.
+    """
     rollouts = settings.prompts_per_step * settings.num_generations
     _check_batches(settings, rollouts)
     if settings.warmup_steps and settings.lr_schedule == "constant":
@@ -67,7 +70,7 @@ def preflight(settings: GRPOSettings) -> dict[str, object]:
             f"prompt in the model's {limit} tokens"
         )
     facts |= {"context_length": limit} if limit else {}
-    facts = _estimates(settings, shape) | facts
+    facts = _estimates(settings, shape, num_teachers) | facts
     return facts | ({"missing": missing} if missing else {})
 
 
@@ -203,7 +206,9 @@ def _shape(settings: GRPOSettings) -> estimates.ModelShape | None:
     return estimates.shape_of(read_settings(path, settings.model.name))
 
 
-def _estimates(settings: GRPOSettings, shape: estimates.ModelShape | None) -> dict[str, object]:
+def _estimates(
+    settings: GRPOSettings, shape: estimates.ModelShape | None, num_teachers: int
+) -> dict[str, object]:
     """Work, memory and disk of the run, in GiB (2**30 bytes), for the dry run."""
     todo = estimates.work(
         max_steps=settings.max_steps,
@@ -225,12 +230,16 @@ def _estimates(settings: GRPOSettings, shape: estimates.ModelShape | None) -> di
     disk = estimates.checkpoint_bytes(parameters, dtype=dtype, deepspeed=bool(settings.deepspeed))
     facts |= {"parameters": parameters, "checkpoint_gib": round(disk / estimates.GIB, 3)}
     return facts | {
-        f"gpu_memory_gib, {n} process{'es' if n > 1 else ''}": _memory(settings, shape, n)
+        f"gpu_memory_gib, {n} process{'es' if n > 1 else ''}": _memory(
+            settings, shape, n, num_teachers
+        )
         for n in PLANNED_PROCESSES
     }
 
 
-def _memory(settings: GRPOSettings, shape: estimates.ModelShape, num_processes: int) -> str:
+def _memory(
+    settings: GRPOSettings, shape: estimates.ModelShape, num_processes: int, num_teachers: int
+) -> str:
     """Memory of one GPU and what it is made of."""
     dtype, gib = settings.model.dtype, estimates.GIB
     state = estimates.state_bytes(
@@ -238,7 +247,7 @@ def _memory(settings: GRPOSettings, shape: estimates.ModelShape, num_processes: 
         dtype=dtype,
         zero_stage=zero_stage(settings),
         num_processes=num_processes,
-        num_copies=int(settings.beta > 0),
+        num_copies=num_teachers + int(settings.beta > 0),
     )
     tokens = settings.micro_batch_size * settings.max_completion_length
     activations = estimates.activation_bytes(

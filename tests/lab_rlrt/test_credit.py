@@ -9,6 +9,8 @@ from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import make_credit
 from lab_rlrt.trainer import RLRTTrainer
 from labrun import LabError
+from labrun.config import compose
+from labrun.parts import build
 
 
 def template(**settings):
@@ -25,3 +27,11 @@ def test_a_template_without_its_placeholders_is_refused_by_key():
     dataset = RowsDataset(RowsConfig())
     with pytest.raises(LabError, match=r"trainer\.teacher_template: .* must hold {solution} once"):
         RLRTTrainer(RLRTConfig(teacher_template="{prompt}")).preflight(dataset)
+
+
+@pytest.mark.parametrize(("teacher", "holds_a_copy"), [("frozen", True), ("live", False)])
+def test_the_estimate_of_memory_counts_sdpos_own_teacher(teacher, holds_a_copy):
+    experiment = compose(["plugin=rlrt", "method=sdpo", f"distillation.teacher={teacher}"])
+    parts = build(experiment)
+    facts = parts.trainer.preflight(parts.dataset)
+    assert ("copies" in str(facts["gpu_memory_gib, 1 process"])) == holds_a_copy

@@ -31,7 +31,8 @@ class RLRTTrainer:
             check_template(template)
         except LabError as error:
             raise LabError(f"trainer.teacher_template: {error}") from error
-        facts = grpo_run.preflight(config)
+        own_teacher = config.credit == "sdpo" and config.distillation.teacher != "live"
+        facts = grpo_run.preflight(config, num_teachers=int(own_teacher))
         if config.credit == "sdpo" and "missing" not in facts:
             grpo_run.check_distillation(config)
         if "missing" not in dataset.preflight():
