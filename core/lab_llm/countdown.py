@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from labrun.errors import LabError, unknown
 
 from lab_llm.countdown_config import CountdownConfig
-from lab_llm.problems import Problem, ProblemSets
+from lab_llm.problems import Forms, Problem, ProblemSets
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
@@ -234,6 +234,25 @@ def _problem(family: str, identity: Identity, turn: int, rng: random.Random) -> 
     )
 
 
+def trace_without_search(problem: Problem, completion: str) -> str | None:
+    """`s \\ think` of countdown: the answer's own steps and the answer, with no search before it.
+
+    None where the completion gives no answer.
+    """
+    del problem
+    found = ANSWER.search(completion)
+    return None if found is None else clean_trace(found[1])
+
+
+def answered_expression(problem: Problem, completion: str) -> str:
+    """The expression after `ans`; where there is none, one that makes the target."""
+    found = ANSWER.search(completion)
+    return found[1] if found else solutions(identity_of(problem))[0]
+
+
+FORMS = Forms(without_thinking=trace_without_search, answer=answered_expression)
+
+
 class CountdownDataset:
     """Trains on one family (three numbers up to 9, unless another is chosen); scores all three."""
 
@@ -260,10 +279,14 @@ class CountdownDataset:
     def load(self, ctx: "RunContext | None" = None) -> ProblemSets:
         """The problems; they depend on the config alone, not on the run."""
         c = self.config
+        train = problems(c.train_family, "train", c.train_size, c.seed)
+        distinct = min(c.train_size, len(identities(c.train_family, "train")))
+        seen = {"seen": train[:distinct][: c.eval_size]} if c.score_seen else {}
         return ProblemSets(
-            train=problems(c.train_family, "train", c.train_size, c.seed),
-            evaluation={f: self._scored(f) for f in FAMILIES},
+            train=train,
+            evaluation=seen | {f: self._scored(f) for f in FAMILIES},
             verify=verify,
+            forms=FORMS,
         )
 
     def _scored(self, family: str) -> list[Problem]:

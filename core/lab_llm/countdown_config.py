@@ -21,6 +21,9 @@ class CountdownConfig:
     eval_size: Annotated[int, Ge(1)] | None = 200
     """Problems in each of the sets in_domain, ood_large and ood_four (count); all are distinct, so
     it cannot exceed what the smallest set holds. None: all of each."""
+    score_seen: bool = False
+    """Score the training problems too, as a set `seen`: the distinct ones, the first `eval_size`
+    of them."""
     seed: Annotated[int, Ge(0)] = 0
     """Chooses the problems and the order of their numbers. It is not the run's seed: runs that
     differ in that one train and are scored on the same problems."""

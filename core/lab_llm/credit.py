@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lab_llm.distillation_config import DistillationConfig
+from lab_llm.verbalization import EPISTEMIC_WORDS
 
 Scored = Literal["none", "correct", "all"]
 Context = Literal["sibling", "reference_solution", "answer"]
@@ -51,8 +52,27 @@ class Credit:
     template: str
     shape: Shape | None = None
     """Advantages that depend on the policy's entropy, made of the others at each update."""
+    words: tuple[str, ...] = EPISTEMIC_WORDS
+    """What the metrics epistemic_words and epistemic_count count."""
     distillation: DistillationConfig | None = None
     """SDPO's loss in place of the surrogate, whatever the advantages are."""
+
+
+def unweighted(
+    advantages: Float[Tensor, " B"],
+    student_logprobs: Float[Tensor, "B T"],
+    teacher_logprobs: Float[Tensor, "B T"],
+    rewards: Float[Tensor, " B"],
+    mask: Float[Tensor, "B T"],
+) -> Float[Tensor, "B T"]:
+    """GRPO's own: every token of a rollout has its advantage."""
+    del student_logprobs, teacher_logprobs, rewards
+    return advantages[:, None] * mask
+
+
+def unmeasured(*_: Tensor) -> Mapping[str, float]:
+    """No metrics."""
+    return {}
 
 
 def rows_to_score(

@@ -26,7 +26,12 @@ class DistillationConfig:
     """Share of the student's weights that enters the average at each optimizer step (ema only)."""
     dont_reprompt_on_self_success: bool = True
     """A rollout is never its own teacher's solution: without another correct one, no loss."""
-    remove_thinking: bool = False
-    """Show the teacher a solution without its <think>...</think> (c = s without think)."""
+    richness: Literal["solution", "without_thinking", "answer"] = "solution"
+    """What of the solution the teacher is shown: all of it (c = s), the part after its thinking
+    (c = s without think), or the final answer alone. A solution that marks no thinking is shown
+    whole, and counted in the metric teacher_context/unmarked."""
+    max_context_length: Annotated[int, Ge(1)] | None = None
+    """Longest solution that the teacher is shown (tokens); a longer one loses its end, and is
+    counted in the metric teacher_context/truncated. None: as long as it is."""
     chunk_size: Annotated[int, Ge(1)] = 2048
     """Tokens whose logits are in memory at once (count)."""

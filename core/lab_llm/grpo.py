@@ -25,7 +25,7 @@ from lab_llm.problems import Problem, ProblemSets, checked
 from lab_llm.sampler import sample
 from lab_llm.scorer import completion_logprobs
 from lab_llm.templates import encode, with_solution
-from lab_llm.verbalization import epistemic_words
+from lab_llm.verbalization import epistemic_count, epistemic_words
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
@@ -142,7 +142,10 @@ class CreditTrainer(GRPOTrainer):
             rewards = [checked(p, self.sets.verify(p, t)) for p, t in graded]
         self._texts = texts
         self.step_metrics["pass_rate"].append(sum(r == 1.0 for r in rewards) / len(rewards))
-        self.step_metrics["epistemic_words"].append(sum(map(epistemic_words, texts)) / len(texts))
+        words = self.credit.words
+        for name, count in (("words", epistemic_words), ("count", epistemic_count)):
+            found = sum(count(text, words) for text in texts)
+            self.step_metrics[f"epistemic_{name}"].append(found / len(texts))
         return [*rewards]
 
     def _calculate_rewards(self, *inputs: Any) -> Tensor:

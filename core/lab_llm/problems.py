@@ -24,8 +24,22 @@ class Problem:
     payload: Mapping[str, object] = field(default_factory=dict)
 
 
+THINK_START, THINK_END = "<think>", "</think>"
 Verify = Callable[[Problem, str], float]
 """(problem, completion text) -> reward in {0, 1}."""
+
+
+def without_thinking(text: str) -> str | None:
+    """`s \\ think`: what follows a leading <think>...</think>; None where there are no marks.
+
+    Where the prompt opened the thinking, the text holds only `</think>`: what follows it. Thinking
+    that never ends leaves nothing.
+    """
+    opened = text.lstrip().startswith(THINK_START)
+    closes_prompts_own = THINK_END in text and THINK_START not in text
+    if not opened and not closes_prompts_own:
+        return None
+    return text.partition(THINK_END)[2].lstrip()
 
 
 def checked(problem: Problem, reward: float) -> float:
@@ -36,9 +50,29 @@ def checked(problem: Problem, reward: float) -> float:
 
 
 @dataclass(frozen=True)
+class Forms:
+    """A response to a problem cut down to less information, for a teacher's context.
+
+    `without_thinking`: s \\ think, or None where the response does not mark its thinking;
+    `answer`: the final answer alone.
+    """
+
+    without_thinking: Callable[[Problem, str], str | None]
+    answer: Callable[[Problem, str], str]
+
+
+MARKED = Forms(
+    without_thinking=lambda _, response: without_thinking(response),
+    answer=lambda problem, _: problem.answer,
+)
+"""<think>...</think> marks the thinking; the answer is the problem's own."""
+
+
+@dataclass(frozen=True)
 class ProblemSets:
     """Training problems, named evaluation sets (`in_domain`, `ood_...`), and their verifier."""
 
     train: Sequence[Problem]
     evaluation: Mapping[str, Sequence[Problem]]
     verify: Verify
+    forms: Forms = MARKED

@@ -18,8 +18,9 @@ from trl.models.utils import _ForwardRedirection
 from lab_llm.distillation import compare_hidden, distillation_loss, importance_weight
 from lab_llm.distillation_config import DistillationConfig
 from lab_llm.grpo import CreditTrainer
+from lab_llm.problems import Problem
 from lab_llm.teacher import padded
-from lab_llm.templates import encode, strip_thinking, with_solution
+from lab_llm.templates import encode, with_solution
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -83,7 +84,29 @@ class SelfDistillationTrainer(CreditTrainer):
         if found is None:
             return None
         self.step_metrics[f"teacher_context/{wanted}"].append(1.0)
-        return strip_thinking(found) if self.distillation.remove_thinking else found
+        return self._shortened(self._abridged(problem, found))
+
+    def _abridged(self, problem: Problem, solution: str) -> str:
+        """What of the solution `richness` leaves."""
+        forms, richness = self.sets.forms, self.distillation.richness
+        if richness == "answer":
+            return forms.answer(problem, solution)
+        left = forms.without_thinking(problem, solution) if richness != "solution" else solution
+        if left is None:
+            self.step_metrics["teacher_context/unmarked"].append(1.0)
+        return solution if left is None else left
+
+    def _shortened(self, solution: str) -> str:
+        """Its first `max_context_length` tokens."""
+        limit = self.distillation.max_context_length
+        if limit is None:
+            return solution
+        tokenizer: Any = self.policy.tokenizer
+        ids = tokenizer(solution, add_special_tokens=False)["input_ids"]
+        if len(ids) <= limit:
+            return solution
+        self.step_metrics["teacher_context/truncated"].append(1.0)
+        return str(tokenizer.decode(ids[:limit]))
 
     def _prompt(self, inputs: Sequence[dict[str, Any]], row: int, solution: str) -> list[int]:
         problem = self.sets.train[inputs[row]["index"]]
@@ -126,7 +149,9 @@ class SelfDistillationTrainer(CreditTrainer):
         old = self._old_logprobs(inputs, logprobs)
         weight = importance_weight(logprobs, old, clip=config.ratio_clip)
         parts = self.accelerator.num_processes * self._num_parts
-        self._metrics["train"]["entropy"].append(found.entropies.mean().item())
+        sums = torch.stack([found.entropies.sum(), rows.sum()])
+        entropy, count = self.accelerator.reduce(sums, reduction="sum")
+        self._metrics["train"]["entropy"].append((entropy / count).item())
         return distillation_loss(
             divergences,
             weight,

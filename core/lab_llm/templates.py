@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from labrun.errors import LabError
 
-from lab_llm.problems import Message
+from lab_llm.problems import Message, without_thinking
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -17,7 +17,6 @@ SOLUTION_TEMPLATE = (
 )
 TEMPLATE_FILE = "teacher_template.txt"
 """Lies beside a model's weights and says how a solution enters the prompts that it knows."""
-THINK_START, THINK_END = "<think>", "</think>"
 
 
 def teacher_template(given: str, *, model: str) -> str:
@@ -63,16 +62,9 @@ def check_template(template: str) -> None:
 
 
 def strip_thinking(text: str) -> str:
-    """`s \\ think`: what follows a leading <think>...</think>.
-
-    Where the prompt opened the thinking, the text holds only `</think>`: what follows it. Thinking
-    that never ends leaves nothing; text without thinking stays as it is.
-    """
-    opened = text.lstrip().startswith(THINK_START)
-    closes_prompts_own = THINK_END in text and THINK_START not in text
-    if not opened and not closes_prompts_own:
-        return text
-    return text.partition(THINK_END)[2].lstrip()
+    """`without_thinking`, or the text itself where it marks none."""
+    found = without_thinking(text)
+    return text if found is None else found
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", prompt: Sequence[Message]) -> list[int]:

@@ -5,7 +5,7 @@ import difflib
 import functools
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, get_origin, get_type_hints
 
@@ -66,6 +66,23 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
         else:
             raise LabError(f"{text}: an interval has no list of values; write key=a,b,c")
     return [list(point) for point in itertools.product(*axes)]
+
+
+def studied(overrides: Sequence[str]) -> list[Experiment]:
+    """The experiment that the overrides describe, or, where a preset sets `sweep`, each of its
+    points that the overrides leave open."""
+    experiment = compose(overrides)
+    named = {_parse(text).key_or_group for text in overrides}
+    axes = [axis for axis in experiment.run.sweep if not _is_named(axis, named)]
+    if not axes:
+        return [experiment]
+    return [compose(point) for point in expand([*overrides, *axes])]
+
+
+def _is_named(axis: str, named: Iterable[str]) -> bool:
+    """Whether the axis's key is among `named`, in full or by its end."""
+    key = _parse(axis).key_or_group
+    return any(f".{key}".endswith(f".{name}") or f".{name}".endswith(f".{key}") for name in named)
 
 
 def is_sweep(overrides: Sequence[str]) -> bool:

@@ -42,6 +42,9 @@ class PluginInfo:
     (`method/grpo.yaml`, `scale/tiny.yaml`, `model/...`), searched in order; the first is this
     plugin's own. `groups` gives the preset chosen in each group when none is named. `headline`
     names the series and scores (`in_domain/accuracy`) to draw by default; the first is shown live.
+    `figures` names functions `module:function` that `lab compare` calls with the compared arms (see
+    `labrun.compare.Arm`) and a folder; each returns the paths of the PNGs it wrote there, none
+    where it has nothing to draw of these arms.
     """
 
     name: str
@@ -51,6 +54,7 @@ class PluginInfo:
     presets: Sequence[str] = ()
     groups: Mapping[str, str] = field(default_factory=dict)
     headline: Sequence[str] = ()
+    figures: Sequence[str] = ()
     api_version: int = API_VERSION
 
 

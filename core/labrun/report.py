@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import typer
@@ -140,6 +140,19 @@ def compare(
     if drawn:
         figure = comparison.curves(arms, drawn, folder / "curves.png", smooth=smooth)
         console.print(f"curves   {figure}", soft_wrap=True)
+    for draw in _figures(done):
+        for figure in draw(arms, folder):
+            console.print(f"figure   {figure}", soft_wrap=True)
+
+
+def _figures(
+    runs: Sequence[RunDir],
+) -> list[Callable[[Sequence[comparison.Arm], Path], list[Path]]]:
+    """The plugins' own figures of compared runs."""
+    names = dict.fromkeys(
+        name for run in runs for name in plugins.load(run.experiment().plugin).figures
+    )
+    return [plugins.resolve(name) for name in names]
 
 
 def _headline(runs: Sequence[RunDir]) -> list[str]:

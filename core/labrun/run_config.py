@@ -41,6 +41,10 @@ class RunConfig:
     group: Annotated[str, StringConstraints(pattern=r"^(\w[\w.,=+ -]*)?$")] = ""
     """Label under which runs are compared: letters, digits, spaces and _.,=+-. Empty: one
     made for this command."""
+    sweep: tuple[str, ...] = ()
+    """Words such as `method=grpo,sdpo` over which `lab run` repeats the experiment, as if they
+    stood on the command line with -m; a key that does stand there takes its place. Presets set
+    it."""
     launcher: Literal["local"] = "local"
     """Where jobs run: local, a pool of processes on this machine."""
     max_retries: Annotated[int, Ge(0)] = 2

@@ -24,7 +24,7 @@ Facts = dict[str, Mapping[str, object]]
 def plan(overrides: Sequence[str], *, sweep: bool) -> list[Experiment]:
     """Every experiment of the command, composed and typed. Raises LabError before any work."""
     points = config.expand(overrides) if sweep else [list(overrides)]
-    experiments = [config.compose(point) for point in points]
+    experiments = [one for point in points for one in config.studied(point)]
     for key, count in Counter(map(config.key_of, experiments)).items():
         if count > 1:
             same = next(e for e in experiments if config.key_of(e) == key)

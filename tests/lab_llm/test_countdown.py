@@ -1,5 +1,6 @@
 """The countdown task: grading, splits, traces, data set."""
 
+import dataclasses
 import itertools
 import random
 
@@ -177,3 +178,28 @@ def test_the_data_set_keeps_the_contract_and_its_fingerprint_follows_the_config(
 def test_an_evaluation_set_that_cannot_be_filled_is_refused():
     with pytest.raises(LabError, match="eval_size=205: the evaluation set in_domain holds 204"):
         CountdownDataset(CountdownConfig(eval_size=205)).preflight()
+
+
+def test_a_completion_without_its_search_is_its_answer_worked_out():
+    (problem,) = task.problems("in_domain", "train", 1, 0)
+    searched = "5+1=6 6+2=8 no maybe 5+2=7 7-1=6 yes. ans 5+2-1"
+    assert task.FORMS.without_thinking(problem, searched) == "5+2=7 7-1=6 yes. ans 5+2-1"
+    assert task.FORMS.answer(problem, searched) == "5+2-1"
+    assert task.FORMS.without_thinking(problem, "5+1=6 6+2=8 no") is None
+
+
+def test_the_answer_to_a_completion_without_one_is_a_right_expression():
+    (problem,) = task.problems("in_domain", "train", 1, 0)
+    expression = task.FORMS.answer(problem, "5+1=6 6+2=8 no")
+    assert task.verify(problem, f"ans {expression}") == 1.0
+
+
+@pytest.mark.parametrize(("size", "seen"), [(3, 3), (215, 40), (500, 40)])
+def test_training_problems_are_scored_where_asked_each_once(size, seen):
+    config = CountdownConfig(train_size=size, eval_size=40, score_seen=True)
+    sets = CountdownDataset(config).load()
+    assert list(sets.evaluation) == ["seen", "in_domain", "ood_large", "ood_four"]
+    assert sets.evaluation["seen"] == sets.train[:seen]
+    every = CountdownDataset(dataclasses.replace(config, eval_size=None)).load()
+    assert len({task.identity_of(p) for p in every.evaluation["seen"]}) == min(size, 215)
+    assert len(every.evaluation["seen"]) == min(size, 215)

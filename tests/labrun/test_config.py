@@ -81,12 +81,12 @@ def test_empty_word_is_refused_as_unreadable():
 
 def test_unknown_plugin_is_refused_with_its_nearest_neighbour():
     text = refusal("plugin=exampel")
-    assert text.startswith("no plugin 'exampel'; did you mean 'example'? installed: example, ")
+    assert text.startswith("no plugin 'exampel'; did you mean 'example'? installed: epistemic, ")
 
 
 def test_no_plugin_is_refused_with_the_list():
     text = refusal("seed=1")
-    assert text.startswith("no plugin named; write plugin=NAME, installed: example, ")
+    assert text.startswith("no plugin named; write plugin=NAME, installed: epistemic, ")
 
 
 def test_unknown_component_lists_those_of_every_plugin():
@@ -257,3 +257,41 @@ def test_what_a_preset_says_of_an_evaluator_that_is_not_chosen_is_left_out():
     assert "no key 'accuracy.num_samples'" in refusal(
         "plugin=rlrt", "evaluator=asymmetry", "accuracy.num_samples=2"
     )
+
+
+def points_of(*overrides: str) -> list[tuple[str, ...]]:
+    return [e.overrides for e in config.studied(["plugin=example", *overrides])]
+
+
+def test_a_sweep_that_is_set_repeats_the_experiment_over_its_words():
+    words = ("plugin=example", "sweep=['method=momentum,plain','seed=0,1']")
+    assert points_of(*words[1:]) == [
+        (*words, "method=momentum", "seed=0"),
+        (*words, "method=momentum", "seed=1"),
+        (*words, "method=plain", "seed=0"),
+        (*words, "method=plain", "seed=1"),
+    ]
+    found = config.studied(words)
+    assert [(e.choices["method"], e.run.seed) for e in found] == [
+        ("momentum", 0),
+        ("momentum", 1),
+        ("plain", 0),
+        ("plain", 1),
+    ]
+
+
+@pytest.mark.parametrize("word", ["learning_rate=1", "trainer.learning_rate=1"])
+@pytest.mark.parametrize("axis", ["learning_rate=2,3", "trainer.learning_rate=2,3"])
+def test_a_key_of_the_command_line_takes_the_sweep_s_place(word, axis):
+    found = config.studied(["plugin=example", word, f"sweep=['{axis}','seed=0,1']"])
+    assert [e.settings["trainer"]["learning_rate"] for e in found] == [1, 1]
+    assert [e.run.seed for e in found] == [0, 1]
+
+
+def test_no_sweep_is_one_experiment():
+    assert points_of("seed=3") == [("plugin=example", "seed=3")]
+
+
+def test_a_wrong_word_of_a_sweep_is_refused_by_name():
+    with pytest.raises(LabError, match="no key 'sed'; did you mean seed"):
+        config.studied(["plugin=example", "sweep=['sed=0,1']"])

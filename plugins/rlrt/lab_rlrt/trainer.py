@@ -1,11 +1,11 @@
 """The trainer component: GRPO on the toolkit with this plugin's credit."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lab_llm import grpo_run, ranks
+from lab_llm import grpo_run, ranks, teacher_preflight
 from lab_llm.problems import ProblemSets
-from lab_llm.templates import check_template, teacher_template
-from labrun import Dataset, LabError, TrainResult
+from lab_llm.templates import teacher_template
+from labrun import Dataset, TrainResult
 
 from lab_rlrt.config import RLRTConfig
 
@@ -26,20 +26,13 @@ class RLRTTrainer:
 
     def preflight(self, dataset: Dataset) -> dict[str, object]:
         config = self.config
-        template = teacher_template(config.teacher_template, model=config.model.name)
-        try:
-            check_template(template)
-        except LabError as error:
-            raise LabError(f"trainer.teacher_template: {error}") from error
-        own_teacher = config.credit == "sdpo" and config.distillation.teacher != "live"
-        facts = grpo_run.preflight(config, num_teachers=int(own_teacher))
-        if config.credit == "sdpo" and "missing" not in facts:
-            grpo_run.check_distillation(config)
-        if "missing" not in dataset.preflight():
-            problems: Any = dataset.load(None)  # pyright: ignore[reportArgumentType]
-            context = None if config.credit in UNTAUGHT else config.teacher_context
-            grpo_run.check_lengths(config, problems.train, context=context, template=template)
-        return facts
+        return teacher_preflight.preflight(
+            config,
+            dataset,
+            template=teacher_template(config.teacher_template, model=config.model.name),
+            context=None if config.credit in UNTAUGHT else config.teacher_context,
+            distillation=config.distillation if config.credit == "sdpo" else None,
+        )
 
     def check_processes(self, num_processes: int) -> None:
         ranks.check_rollouts(self.config, num_processes)

@@ -1,0 +1,226 @@
+"""What can be known of a GRPO run before it starts: settings, model and machine agree."""
+
+import importlib.util
+from collections.abc import Sequence
+
+from labrun.errors import LabError
+
+from lab_llm.credit import Context
+from lab_llm.grpo_config import GRPOSettings
+from lab_llm.grpo_plan import model_shape, plan
+from lab_llm.policy import (
+    NotHereError,
+    load_tokenizer,
+    locate,
+    preflight_policy,
+    read_config,
+)
+from lab_llm.problems import Message, Problem
+from lab_llm.templates import encode, with_solution
+from lab_llm.zero import zero_stage
+
+TEMPLATE_TOKENS = 512
+"""More than the chat templates of models put around a prompt (tokens)."""
+
+
+def preflight(settings: GRPOSettings, *, num_teachers: int = 0) -> dict[str, object]:
+    """Facts of the run; LabError where its settings, model and machine cannot work together.
+
+    `num_teachers`: copies of the model besides the policy that the method keeps.
+    """
+    rollouts = settings.prompts_per_step * settings.num_generations
+    _check_batches(settings, rollouts)
+    if settings.warmup_steps and settings.lr_schedule == "constant":
+        raise LabError(
+            f"trainer.lr_schedule=constant has no warm-up, but warmup_steps={settings.warmup_steps}"
+            "; use trainer.lr_schedule=constant_with_warmup, or trainer.warmup_steps=0"
+        )
+    missing = _missing_packages(settings)
+    try:
+        facts = preflight_policy(settings.model)
+    except NotHereError as error:
+        missing.append(str(error))
+        facts = {"model": settings.model.name, "dtype": settings.model.dtype, "path": "not here"}
+    else:
+        _check_model(settings)
+    shape = model_shape(settings)
+    limit = facts.get("context_length", shape.context_length if shape else None)
+    if isinstance(limit, int) and settings.max_completion_length >= limit:
+        raise LabError(
+            f"trainer.max_completion_length={settings.max_completion_length} leaves no room for a "
+            f"prompt in the model's {limit} tokens"
+        )
+    facts |= {"context_length": limit} if limit else {}
+    facts = plan(settings, shape, num_teachers) | facts
+    return facts | ({"missing": missing} if missing else {})
+
+
+def _check_batches(settings: GRPOSettings, rollouts: int) -> None:
+    """LabError where a batch of rollouts does not part evenly, or a step would end inside one."""
+    minibatches = settings.num_minibatches
+    if rollouts % minibatches:
+        raise LabError(
+            f"trainer.num_minibatches={minibatches} does not divide a step's {rollouts} rollouts "
+            "(prompts_per_step * num_generations)"
+        )
+    if (rollouts // minibatches) % settings.micro_batch_size:
+        of = f" / {minibatches} minibatches" if minibatches > 1 else ""
+        raise LabError(
+            f"trainer.micro_batch_size={settings.micro_batch_size} does not divide a step's "
+            f"{rollouts // minibatches} rollouts (prompts_per_step * num_generations{of})"
+        )
+    if settings.max_steps % minibatches:
+        raise LabError(
+            f"trainer.max_steps={settings.max_steps} is no multiple of "
+            f"num_minibatches={minibatches}: a run ends between batches of rollouts only"
+        )
+
+
+def _missing_packages(settings: GRPOSettings) -> list[str]:
+    """What the sampler, DeepSpeed and the precision need and this machine lacks."""
+    missing: list[str] = []
+    if settings.sampler == "vllm" and not importlib.util.find_spec("vllm"):
+        missing.append(
+            "trainer.sampler=vllm, but vllm is not installed; `pip install 'labrun[gpu]'`, "
+            "or trainer.sampler=cpu"
+        )
+    if zero_stage(settings) and not importlib.util.find_spec("deepspeed"):
+        missing.append(
+            f"trainer.deepspeed={settings.deepspeed}, but deepspeed is not installed; "
+            "`pip install 'labrun[gpu]'`, or trainer.deepspeed=''"
+        )
+    if settings.model.dtype == "bfloat16" and _gpu_without_bfloat16():
+        missing.append(
+            "trainer.model.dtype=bfloat16: this GPU does not compute in it; "
+            "trainer.model.dtype=float32, or another GPU"
+        )
+    return missing
+
+
+def _gpu_without_bfloat16() -> bool:
+    import torch
+
+    cuda = torch.cuda
+    return cuda.is_available() and not cuda.is_bf16_supported(including_emulation=False)
+
+
+def _check_model(settings: GRPOSettings) -> None:
+    """LabError where the decoder cannot run the model, or TRL cannot load it a second time."""
+    path = locate(settings.model)
+    if path.suffix == ".gguf":
+        if settings.beta > 0:
+            raise LabError(
+                f"trainer.beta={settings.beta} loads the model a second time as its reference, "
+                f"which a GGUF file ({path.name}) does not allow; use trainer.beta=0, or a "
+                "directory that the model was saved to"
+            )
+        if settings.sampler == "vllm":
+            raise LabError(
+                "trainer.sampler=vllm loads the model by its name, which a GGUF file "
+                f"({path.name}) does not allow; use trainer.sampler=cpu, or a directory that the "
+                "model was saved to"
+            )
+        return
+    if settings.sampler == "cpu":
+        from lab_llm.decoder import check_architecture
+
+        try:
+            check_architecture(read_config(path, settings.model))
+        except LabError as error:
+            raise LabError(
+                f"trainer.sampler=cpu, {path / 'config.json'}: {error}; "
+                "use trainer.sampler=transformers or vllm"
+            ) from error
+
+
+def check_distillation(settings: GRPOSettings) -> None:
+    """LabError where the model's output layer is more than its head, which SDPO's loss calls."""
+    path = locate(settings.model)
+    if path.suffix == ".gguf":
+        return
+    read = read_config(path, settings.model)
+    if getattr(read, "final_logit_softcapping", None):
+        raise LabError(
+            f"method=sdpo: model {settings.model.name!r} caps its logits "
+            "(final_logit_softcapping), which the distillation loss does not; take another model"
+        )
+
+
+def check_lengths(
+    settings: GRPOSettings,
+    problems: Sequence[Problem],
+    *,
+    context: Context | None,
+    template: str,
+    longest_solution: int | None = None,
+) -> None:
+    """LabError where a prompt and a whole completion, or what the teacher reads, do not fit.
+
+    `context` is what the teacher is shown besides the prompt; None: there is no teacher. A sibling
+    is taken for as long as a completion may be. `longest_solution` (tokens) is where every solution
+    is cut off; None: it is shown whole. A token holds a byte at least: only those prompts
+    are tokenised whose bytes would not fit. Nothing is checked where the model is not here.
+    """
+    shape = model_shape(settings)
+    limit = shape.context_length if shape else 0
+    if not limit:
+        return
+    room = limit - settings.max_completion_length
+    asked = [(p, list(p.prompt)) for p in problems]
+    _refuse_long(settings, asked, room=room, limit=limit)
+    if context is None:
+        return
+    unseen = context == "sibling" or longest_solution is not None
+    shown = [
+        (p, with_solution(p.prompt, "" if unseen else _shown(p, context), template))
+        for p in problems
+    ]
+    if unseen:
+        longest = settings.max_completion_length if context == "sibling" else limit
+        room -= min(longest, longest_solution or longest)
+    _refuse_long(settings, shown, room=room, limit=limit, teacher=context)
+
+
+def _shown(problem: Problem, context: Context) -> str:
+    solution = problem.solution if context == "reference_solution" else None
+    return problem.answer if solution is None else solution
+
+
+def _refuse_long(
+    settings: GRPOSettings,
+    chats: Sequence[tuple[Problem, Sequence[Message]]],
+    *,
+    room: int,
+    limit: int,
+    teacher: Context | None = None,
+) -> None:
+    """LabError for the longest of the chats that has more than `room` tokens."""
+    suspects = [(p, chat) for p, chat in chats if _most_tokens(chat) > room]
+    if not suspects:
+        return
+    try:
+        tokenizer = load_tokenizer(settings.model)
+    except NotHereError:
+        return
+    lengths = [(len(encode(tokenizer, chat)), problem.id) for problem, chat in suspects]
+    longest, name = max(lengths)
+    if longest <= room:
+        return
+    completion = f"max_completion_length={settings.max_completion_length}"
+    if teacher is None:
+        what, change = f"the prompt of {name} has {longest} tokens", "dataset.limit or other rows"
+    elif teacher == "sibling":
+        what = f"the teacher's prompt for {name} has {longest} tokens before the rollout it shows"
+        change = "trainer.teacher_context=answer"
+    else:
+        what = f"the teacher's prompt for {name} with its {teacher} has {longest} tokens"
+        change = "trainer.teacher_context=answer"
+    raise LabError(
+        f"{what}, which with trainer.{completion} is more than the model's {limit} tokens; "
+        f"lower trainer.max_completion_length, or set {change}"
+    )
+
+
+def _most_tokens(chat: Sequence[Message]) -> int:
+    """An upper bound: the bytes of the text, and what a chat template may put around it."""
+    return TEMPLATE_TOKENS + sum(len(message["content"].encode()) for message in chat)

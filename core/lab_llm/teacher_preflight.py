@@ -1,0 +1,94 @@
+"""What can be known of a run with a teacher before it starts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from labrun import Dataset
+from labrun.errors import LabError
+
+from lab_llm import grpo_preflight
+from lab_llm.credit import Context
+from lab_llm.distillation_config import DistillationConfig
+from lab_llm.grpo_config import GRPOSettings
+from lab_llm.policy import load_tokenizer
+from lab_llm.problems import MARKED, THINK_START, Problem, ProblemSets, without_thinking
+from lab_llm.templates import check_template
+
+
+def preflight(
+    settings: GRPOSettings,
+    dataset: Dataset,
+    *,
+    template: str,
+    context: Context | None,
+    distillation: DistillationConfig | None = None,
+) -> dict[str, object]:
+    """Facts of the run; LabError where settings, model, data and machine cannot work together.
+
+    `context`: what the teacher is shown besides the prompt, in `template`; None: there is no
+    teacher. `distillation`: SDPO's settings, where that is the objective.
+    """
+    _check_template(template)
+    own_teacher = distillation is not None and distillation.teacher != "live"
+    facts = grpo_preflight.preflight(settings, num_teachers=int(own_teacher))
+    model_here = "missing" not in facts
+    if distillation is not None and model_here:
+        grpo_preflight.check_distillation(settings)
+    if "missing" in dataset.preflight():
+        return facts
+    sets: Any = dataset.load(None)  # pyright: ignore[reportArgumentType]
+    longest = distillation.max_context_length if distillation is not None else None
+    grpo_preflight.check_lengths(
+        settings, sets.train, context=context, template=template, longest_solution=longest
+    )
+    if distillation is not None and distillation.richness == "without_thinking":
+        _check_thinking(settings, sets, context, model_here=model_here)
+    return facts
+
+
+def _check_template(template: str) -> None:
+    try:
+        check_template(template)
+    except LabError as error:
+        raise LabError(f"trainer.teacher_template: {error}") from error
+
+
+def _check_thinking(
+    settings: GRPOSettings, sets: ProblemSets, context: Context | None, *, model_here: bool
+) -> None:
+    """LabError where no solution that the teacher could be shown marks its thinking."""
+    if sets.forms is not MARKED:
+        return
+    advice = "set trainer.distillation.richness=solution or answer"
+    if context == "reference_solution":
+        if not any(map(_marks_thinking, sets.train)):
+            raise LabError(
+                "trainer.distillation.richness=without_thinking, but none of the dataset's "
+                f"{len(sets.train)} solutions has <think>...</think>; {advice}"
+            )
+    elif model_here and not knows_thinking(settings):
+        raise LabError(
+            f"trainer.distillation.richness=without_thinking, but model {settings.model.name!r} "
+            f"does not mark its thinking: its chat template and vocabulary hold no <think>; "
+            f"{advice}, or take a model that thinks"
+        )
+
+
+def _marks_thinking(problem: Problem) -> bool:
+    return problem.solution is not None and without_thinking(problem.solution) is not None
+
+
+def knows_thinking(settings: GRPOSettings) -> bool:
+    """Whether the model's chat template or vocabulary holds <think>."""
+    tokenizer: Any = load_tokenizer(settings.model)
+    return THINK_START in str(tokenizer.chat_template) or THINK_START in tokenizer.get_vocab()
+
+
+def check_solutions(problems: Sequence[Problem], *, key: str) -> None:
+    """LabError, naming `key`, where a problem has no worked solution."""
+    without = [problem.id for problem in problems if problem.solution is None]
+    if without:
+        raise LabError(
+            f"{key}, but {len(without)} of {len(problems)} training problems have no solution "
+            f"(the first: {without[0]}); set dataset.solution_column, or take another context"
+        )

