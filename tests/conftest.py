@@ -15,6 +15,7 @@ LANGUAGE = [
     "lab_llm.distillation",
     "lab_llm.scorer",
     "lab_llm.teacher",
+    "lab_epistemic",
     "lab_rlrt",
 ]
 AGENTS = [

@@ -18,10 +18,13 @@ from lab_llm.policy import Policy
 from lab_llm.problems import Problem, ProblemSets, Verify, checked
 from lab_llm.ranks import gather_objects
 from lab_llm.templates import encode
-from lab_llm.verbalization import epistemic_count, epistemic_words
+from lab_llm.verbalization import EPISTEMIC_WORDS, epistemic_count, epistemic_words
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
+
+
+COUNTS = {"epistemic_words": epistemic_words, "epistemic_count": epistemic_count}
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,10 @@ class AccuracyEvaluator:
     avg@k), `pass@{k}` (unbiased), `completion_length` (tokens, the end token included),
     `epistemic_words` and `epistemic_count` (a completion, mean over the samples).
     """
+
+    folder = ""
+    """Where its files lie among the run's artifacts."""
+    words: Sequence[str] = EPISTEMIC_WORDS
 
     def __init__(self, config: AccuracyConfig):
         self.config = config
@@ -85,6 +92,10 @@ class AccuracyEvaluator:
             graded = self._sample_and_grade(ctx, model, chosen, prompts, data.verify)
         finally:
             model.model.train(was_training)
+        return self._report(ctx, graded)
+
+    def _report(self, ctx: "RunContext", graded: Mapping[str, list[Graded]]) -> list[Score]:
+        """Write what belongs to these completions; returns their scores."""
         self._write_curves(ctx, graded)
         return [score for name, found in graded.items() for score in self._scores(name, found)]
 
@@ -112,7 +123,7 @@ class AccuracyEvaluator:
                 )
                 shares = {i: one for share in gather_objects(mine) for i, one in share.items()}
                 graded[name] = [shares[index] for index in range(len(problems))]
-                _write_completions(ctx, name, graded[name], seed=seed, engine=engine.name)
+                self._write_completions(ctx, name, graded[name], seed=seed, engine=engine.name)
         return graded
 
     def _grade_share(
@@ -150,6 +161,31 @@ class AccuracyEvaluator:
             end_token_ids=end_tokens(policy),
         )
 
+    def _write_completions(
+        self, ctx: "RunContext", name: str, graded: Sequence[Graded], *, seed: int, engine: str
+    ) -> None:
+        """One line a sample, problems in the set's order; the seed is that of the whole set."""
+        if ctx.rank > 0:
+            return
+        lines = [
+            {
+                "id": g.problem.id,
+                "index": index,
+                "sample": sample,
+                "completion": text,
+                "tokens": length,
+                "correct": reward,
+                "seed": seed,
+                "engine": engine,
+            }
+            for index, g in enumerate(graded)
+            for sample, (text, length, reward) in enumerate(
+                zip(g.texts, g.lengths, g.rewards, strict=True)
+            )
+        ]
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        replace(ctx, f"{self.folder}completions/{name}.jsonl", text)
+
     def _write_curves(self, ctx: "RunContext", graded: Mapping[str, list[Graded]]) -> None:
         if self.config.num_samples == 1 or ctx.rank > 0:
             return
@@ -162,51 +198,29 @@ class AccuracyEvaluator:
             "sampling": asdict(self.config),
             "sets": {name: found.as_json() for name, found in curves.items()},
         }
-        _replace(ctx, "pass_at_k.json", json.dumps(written, indent=1) + "\n")
-        ctx.figure("pass_at_k", pass_at_k_curves.draw(curves))
+        replace(ctx, f"{self.folder}pass_at_k.json", json.dumps(written, indent=1) + "\n")
+        ctx.figure(f"{self.folder}pass_at_k", pass_at_k_curves.draw(curves))
 
-    def _scores(self, name: str, graded: list[Graded]) -> list[Score]:
+    def _scores(self, name: str, graded: Sequence[Graded]) -> list[Score]:
+        return [
+            Score(task=name, metric=metric, value=fmean(values), n=len(values), items=values)
+            for metric, values in self._items(graded).items()
+        ]
+
+    def _items(self, graded: Sequence[Graded]) -> dict[str, list[float]]:
+        """Metric -> its value for every problem."""
         num = self.config.num_samples
         items = {"accuracy": [avg_at_k(g.rewards) for g in graded]}
         for k in self.config.pass_k:
             correct = [sum(reward == 1.0 for reward in g.rewards) for g in graded]
             items[f"pass@{k}"] = [pass_at_k(num, c, k) for c in correct]
         items["completion_length"] = [fmean(g.lengths) for g in graded]
-        items["epistemic_words"] = [fmean(map(epistemic_words, g.texts)) for g in graded]
-        items["epistemic_count"] = [fmean(map(epistemic_count, g.texts)) for g in graded]
-        return [
-            Score(task=name, metric=metric, value=fmean(values), n=len(values), items=values)
-            for metric, values in items.items()
-        ]
+        for metric, count in COUNTS.items():
+            items[metric] = [fmean(count(t, self.words) for t in g.texts) for g in graded]
+        return items
 
 
-def _write_completions(
-    ctx: "RunContext", name: str, graded: Sequence[Graded], *, seed: int, engine: str
-) -> None:
-    """One line a sample, problems in the set's order; the seed is that of the whole set."""
-    if ctx.rank > 0:
-        return
-    lines = [
-        {
-            "id": g.problem.id,
-            "index": index,
-            "sample": sample,
-            "completion": text,
-            "tokens": length,
-            "correct": reward,
-            "seed": seed,
-            "engine": engine,
-        }
-        for index, g in enumerate(graded)
-        for sample, (text, length, reward) in enumerate(
-            zip(g.texts, g.lengths, g.rewards, strict=True)
-        )
-    ]
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    _replace(ctx, f"completions/{name}.jsonl", text)
-
-
-def _replace(ctx: "RunContext", name: str, text: str) -> None:
+def replace(ctx: "RunContext", name: str, text: str) -> None:
     """Write an artifact aside and put it in place whole."""
     path = ctx.artifact_path(name)
     draft = path.with_name(path.name + ".draft")

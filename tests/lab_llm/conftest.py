@@ -7,7 +7,7 @@ import pytest
 from labrun import ranks
 from labrun.ranks import Ending
 from labrun.run_dir import RunDir
-from rank_cases import create, words
+from rank_cases import SDPO, create, words
 
 Start = Callable[..., Ending]
 
@@ -38,4 +38,12 @@ def one_process(tmp_path_factory) -> RunDir:
     """The first step of the same run in one process; read it only."""
     run = create(tmp_path_factory.mktemp("one"), "max_steps=1")
     subprocess.run(words(run), check=True, capture_output=True)
+    return run
+
+
+@pytest.fixture(scope="session")
+def sdpo_two_ranks(start, tmp_path_factory) -> RunDir:
+    """Two steps of SDPO with an averaged teacher in two ranks; read it only."""
+    run = create(tmp_path_factory.mktemp("sdpo"), *SDPO)
+    assert start(run) == Ending("done", 0)
     return run

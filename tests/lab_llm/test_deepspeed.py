@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 import torch
 from labrun.ranks import Ending
-from rank_cases import create
+from rank_cases import SDPO, create
 
 pytestmark = pytest.mark.skipif(
     not importlib.util.find_spec("deepspeed"), reason="deepspeed is not installed (extra gpu)"
@@ -40,3 +40,14 @@ def test_two_ranks_under_zero_train_as_two_ranks_without_it(start, two_ranks, tm
         assert (weights[0][name] - value).abs().mean() < 2e-5
     states = run.checkpoints / "00000003" / "checkpoint-3" / "global_step3"
     assert len(list(states.glob("zero_pp_rank_*_optim_states.pt"))) == 2
+
+
+def test_sdpo_under_zero3_takes_the_steps_of_two_ranks_without_it(start, sdpo_two_ranks, tmp_path):
+    run = create(tmp_path, *SDPO, "deepspeed=zero3")
+    assert start(run) == Ending("done", 0)
+    plain, found = sdpo_two_ranks.series(), run.series()
+    names = [name for name in plain if not name.startswith("time/")]
+    for step in (1, 2):
+        assert {n: found[n][step] for n in names} == pytest.approx(
+            {n: plain[n][step] for n in names}, rel=1e-4
+        )

@@ -1,16 +1,19 @@
 """Two processes on the CPU take the steps that one takes, and stop and go on together."""
 
+import subprocess
+
 import pytest
 import torch
 from lab_llm import ranks
 from lab_rlrt.config import RLRTConfig
 from labrun import LabError, run_dir
 from labrun.ranks import Ending
-from rank_cases import create
+from rank_cases import SDPO, create, words
 
 # of one optimizer step; entropy is TRL's mean over ranks of each rank's mean over tokens
 OVER_RANKS = ["loss", "grad_norm", "reward", "completion_length", "pass_rate", "epistemic_words"]
 OVER_RANKS += ["uniform_group_fraction", "teacher_scored_fraction", "teacher_context/sibling"]
+OVER_RANKS_SDPO = ["loss", "grad_norm", "entropy", "reward", "teacher_context_fraction"]
 
 
 def untimed(run):
@@ -40,6 +43,20 @@ def test_metrics_of_two_ranks_are_over_all_rollouts(two_ranks, one_process):
     assert {k: two[k][1] for k in OVER_RANKS} == pytest.approx(
         {k: one[k][1] for k in OVER_RANKS}, rel=1e-4, abs=1e-7
     )
+
+
+def test_sdpo_in_two_ranks_takes_the_steps_of_one_process(sdpo_two_ranks, tmp_path):
+    run = create(tmp_path, *SDPO)
+    subprocess.run(words(run), check=True, capture_output=True)
+    one, two = run.series(), sdpo_two_ranks.series()
+    assert one["teacher_context_fraction"][1] == pytest.approx(11 / 12)
+    for step in (1, 2):
+        assert {k: two[k][step] for k in OVER_RANKS_SDPO} == pytest.approx(
+            {k: one[k][step] for k in OVER_RANKS_SDPO}, rel=1e-4
+        )
+    first, second = moments(run, 1), moments(sdpo_two_ranks, 1)
+    assert first.abs().max() > 1e-4
+    torch.testing.assert_close(second, first, rtol=1e-3, atol=1e-7)
 
 
 def test_all_ranks_have_the_same_weights_and_new_ones(two_ranks):

@@ -13,6 +13,11 @@ SMALL = ["plugin=rlrt", "seed=1", "max_steps=3", "save_every=1", "keep_checkpoin
 SMALL += ["prompts_per_step=3", "num_generations=4", "micro_batch_size=6", "learning_rate=1e-3"]
 SMALL += ["evaluate_every=2", "max_problems=2", "accuracy.num_samples=1", "evaluate_start=false"]
 
+# seed 5: one of 12 rollouts has no teacher context, and it lies in the second rank; a teacher that
+# moves half way to the student makes the second step depend on the average of every rank
+SDPO = ["method=sdpo", "seed=5", "max_steps=2", "evaluate_every=0"]
+SDPO += ["trainer.distillation.teacher=ema", "trainer.distillation.ema_rate=0.5"]
+
 
 def create(root: Path, *settings: str) -> RunDir:
     """A run with a folder `out` beside its files, for each rank's weights."""

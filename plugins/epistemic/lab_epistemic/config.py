@@ -1,0 +1,28 @@
+"""Settings of the on-policy studies."""
+
+from typing import Literal
+
+from lab_llm.distillation_config import DistillationConfig
+from lab_llm.grpo_config import GRPOSettings
+from lab_llm.verbalization import EPISTEMIC_WORDS
+from labrun import schema
+
+
+@schema
+class EpistemicConfig(GRPOSettings):
+    """Self-distillation on the student's own rollouts, and GRPO beside it."""
+
+    objective: Literal["sdpo", "grpo"] = "sdpo"
+    """sdpo: the distance to a teacher that is shown a solution; grpo: the policy gradient."""
+    teacher_context: Literal["sibling", "reference_solution"] = "sibling"
+    """Where the teacher's solution comes from: another correct rollout of the group, or the
+    dataset, whose problems must then have solutions. `distillation.richness` says how much of it
+    the teacher is shown."""
+    teacher_template: str = ""
+    """How that enters the last user message, with {prompt} and {solution}. Empty: for the model
+    `tiny`, and what was trained from it, the form that it was warm-started with, for all others
+    the SDPO prompt (arXiv 2601.20802); both stand in `lab_llm/templates.py`."""
+    distillation: DistillationConfig = DistillationConfig()
+    """The loss and the teacher of sdpo."""
+    words: tuple[str, ...] = EPISTEMIC_WORDS
+    """What is counted while training, in epistemic_words and epistemic_count."""

@@ -1,0 +1,137 @@
+"""The figures of compared runs, study by study."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labrun.compare import START, Arm, Table, table
+from labrun.intervals import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WORDS = ("in_domain", "epistemic_words")
+COVERAGE = {
+    ("seen", "accuracy"): "accuracy on the training problems",
+    ("in_domain", "accuracy"): "accuracy, in_domain",
+    ("ood_large", "accuracy"): "accuracy, ood_large",
+    ("ood_four", "accuracy"): "accuracy, ood_four",
+    WORDS: "epistemic words a response, in_domain",
+    ("in_domain", "completion_length"): "length (tokens), in_domain",
+}
+
+
+def draw(arms: Sequence[Arm], folder: Path) -> list[Path]:
+    """The figures that these arms' study has beyond the curves; paths of the PNGs in `folder`."""
+    studies = {str(arm.runs[0].experiment().choices.get("study")) for arm in arms}
+    made = {name: make(arms) for study, (name, make) in FIGURES.items() if study in studies}
+    paths = {folder / f"{name}.png": figure for name, figure in made.items() if figure is not None}
+    for path, figure in paths.items():
+        figure.savefig(path, dpi=150)
+    return list(paths)
+
+
+def words_and_accuracy(arms: Sequence[Arm]) -> "Figure | None":
+    """Accuracy of each set over the epistemic words in it, a point an arm.
+
+    Both are the last score's mean over seeds with its 95% t-interval.
+    """
+    scores = table(arms)
+    sets = [task for task, metric in scores.rows if metric == "accuracy"]
+    sets = [task for task in sets if (task, "epistemic_words") in scores.rows]
+    if not sets:
+        return None
+    figure, axes = _panels(len(sets))
+    for axis, task in zip(axes, sets, strict=False):
+        for label in scores.columns:
+            words, accuracy = (
+                scores.rows[task, m].get(label) for m in ("epistemic_words", "accuracy")
+            )
+            if words is not None and accuracy is not None:
+                _point(axis, words, accuracy, label)
+        axis.set(title=task, xlabel="epistemic words a response", ylabel="accuracy")
+    return _finished(figure, axes)
+
+
+def coverage(arms: Sequence[Arm]) -> "Figure | None":
+    """Every score over the number of training problems, a line a method."""
+    scores = table(arms)
+    lines: dict[str, dict[int, Arm]] = {}
+    for arm in arms:
+        experiment = arm.runs[0].experiment()
+        size = _num_problems(experiment.settings["dataset"])
+        if size is not None:
+            lines.setdefault(experiment.choices["method"], {})[size] = arm
+    shown = {key: title for key, title in COVERAGE.items() if key in scores.rows}
+    if not lines or not shown:
+        return None
+    figure, axes = _panels(len(shown))
+    for axis, (key, title) in zip(axes, shown.items(), strict=False):
+        for method, by_size in sorted(lines.items()):
+            _line(axis, {n: scores.rows[key].get(a.label) for n, a in by_size.items()}, method)
+        _start(axis, scores, key)
+        axis.set(title=title, xlabel="training problems |D|", xscale="log")
+        sizes = sorted({size for by_size in lines.values() for size in by_size})
+        axis.set_xticks(sizes, [str(size) for size in sizes])
+        axis.minorticks_off()
+    return _finished(figure, axes)
+
+
+FIGURES: Mapping[str, tuple[str, Callable[[Sequence[Arm]], "Figure | None"]]] = {
+    "main": ("words", words_and_accuracy),
+    "onpolicy": ("words", words_and_accuracy),
+    "offpolicy": ("words", words_and_accuracy),
+    "coverage": ("coverage", coverage),
+}
+"""Study -> the name of its PNG and what draws it."""
+
+
+def _num_problems(dataset: Mapping[str, Any]) -> int | None:
+    """|D| by the data set's settings; None where it takes all."""
+    return dataset.get("train_size", dataset.get("limit"))
+
+
+def _panels(count: int) -> tuple["Figure", list["Axes"]]:
+    from matplotlib.figure import Figure
+
+    width = min(count, 3)
+    height = -(-count // width)
+    figure = Figure(figsize=(4.6 * width, 3.6 * height), layout="constrained")
+    axes = figure.subplots(height, width, squeeze=False).ravel().tolist()
+    for axis in axes[count:]:
+        axis.axis("off")
+    return figure, axes
+
+
+def _point(axis: "Axes", x: Interval, y: Interval, label: str) -> None:
+    xerr, yerr = (x.half_width, y.half_width) if x.n > 1 else (0.0, 0.0)
+    at_start = label == START
+    marker, colour = ("*", "black") if at_start else ("o", None)
+    axis.errorbar(
+        x.mean, y.mean, xerr=xerr, yerr=yerr, marker=marker, color=colour, label=label, capsize=2
+    )
+
+
+def _line(axis: "Axes", cells: Mapping[int, Interval | None], label: str) -> None:
+    known = sorted((size, cell) for size, cell in cells.items() if cell is not None)
+    if not known:
+        return
+    sizes = [size for size, _ in known]
+    means = [cell.mean for _, cell in known]
+    errors = [cell.half_width if cell.n > 1 else 0.0 for _, cell in known]
+    axis.errorbar(sizes, means, yerr=errors, marker="o", markersize=4, capsize=2, label=label)
+
+
+def _start(axis: "Axes", scores: Table, key: tuple[str, str]) -> None:
+    start = scores.rows[key].get(START)
+    if start is not None:
+        axis.axhline(start.mean, color="black", lw=1, ls="--", label=START)
+
+
+def _finished(figure: "Figure", axes: Sequence["Axes"]) -> "Figure":
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    return figure

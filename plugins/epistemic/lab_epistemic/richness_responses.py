@@ -1,0 +1,194 @@
+"""Graded responses to one prompt a problem: sampled, and kept in a file a stage."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab_llm.engines import Sampling, Share, end_tokens
+from lab_llm.policy import Policy
+from lab_llm.problems import Problem, Verify, checked
+from lab_llm.ranks import any_rank, gather_objects
+from labrun import LabError
+from labrun.errors import PreemptedError
+
+from lab_epistemic.richness_config import RichnessConfig
+from lab_epistemic.richness_contexts import Shown, shown
+
+if TYPE_CHECKING:
+    from lab_llm.engines import Engine
+    from labrun.context import RunContext
+
+FOLDER = "richness"
+
+
+@dataclass(frozen=True)
+class Response:
+    """One response; `tokens` counts its end token, `reward` is 1 where it is correct."""
+
+    text: str
+    tokens: int
+    reward: float
+
+    @property
+    def correct(self) -> bool:
+        return self.reward == 1.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One problem, what it was asked with, and the responses."""
+
+    problem: Problem
+    context: str | None
+    truncated: bool
+    responses: Sequence[Response]
+
+    @property
+    def correct(self) -> list[str]:
+        """The texts of the correct responses, in order."""
+        return [response.text for response in self.responses if response.correct]
+
+
+@dataclass(frozen=True)
+class Interview:
+    """Asks stage after stage of one evaluation; each stage has a seed and a file of its own."""
+
+    ctx: "RunContext"
+    policy: Policy
+    engine: "Engine"
+    verify: Verify
+    config: RichnessConfig
+    template: str
+    longest: int
+    """Of a prompt with its response (tokens)."""
+
+    def ask(
+        self,
+        stage: str,
+        problems: Sequence[Problem],
+        contexts: Sequence[str | None],
+        *,
+        num_samples: int,
+    ) -> list[Asked]:
+        """`num_samples` responses to each problem, shown its context (None: unguided).
+
+        The same on all ranks, each of which samples its share; the first writes them at once.
+
+        An earlier attempt of this evaluation that got as far is read instead. Raises LabError for
+        a prompt that leaves no room for a response, PreemptedError where the run is to stop.
+        """
+        path = self.ctx.artifact_path(f"{FOLDER}/{stage}.jsonl")
+        pairs = zip(problems, contexts, strict=True)
+        parts = [self._shown(problem, context) for problem, context in pairs]
+        kept = _read(path, self.ctx.step) if self.ctx.rank == 0 else None
+        found = gather_objects(kept)[0]
+        if found is None:
+            if any_rank(self.ctx.should_stop):
+                raise PreemptedError(f"stopped before the responses of {stage!r} were sampled")
+            found = self._sample(stage, problems, [part.prompt for part in parts], num_samples)
+        asked = [
+            Asked(problem, part.context, part.truncated, responses)
+            for problem, part, responses in zip(problems, parts, found, strict=True)
+        ]
+        if self.ctx.rank == 0 and kept is None:
+            _write(path, asked, step=self.ctx.step)
+        return asked
+
+    def _shown(self, problem: Problem, context: str | None) -> Shown:
+        return shown(
+            self.policy.tokenizer,
+            problem,
+            context,
+            template=self.template,
+            longest_prompt=self.longest - self.config.max_new_tokens,
+        )
+
+    def _sample(
+        self,
+        stage: str,
+        problems: Sequence[Problem],
+        prompts: Sequence[Sequence[int]],
+        num_samples: int,
+    ) -> list[list[Response]]:
+        self._check_room(problems, prompts)
+        mine = self.engine.sample(
+            prompts,
+            _sampling(self.config, num_samples, end_tokens(self.policy)),
+            seed=self.ctx.derive_seed("richness", stage),
+            share=Share(self.ctx.rank, self.ctx.world_size),
+            beat=self.ctx.heartbeat,
+        )
+        graded = {i: self._graded(problems[i], ids) for i, ids in mine.items()}
+        shares = {i: found for share in gather_objects(graded) for i, found in share.items()}
+        return [shares[i] for i in range(len(problems))]
+
+    def _graded(self, problem: Problem, sampled: Sequence[Sequence[int]]) -> list[Response]:
+        decode = self.policy.tokenizer.decode
+        texts = [str(decode(list(ids), skip_special_tokens=True)) for ids in sampled]
+        self.ctx.heartbeat()
+        return [
+            Response(text, len(ids), checked(problem, self.verify(problem, text)))
+            for text, ids in zip(texts, sampled, strict=True)
+        ]
+
+    def _check_room(self, problems: Sequence[Problem], prompts: Sequence[Sequence[int]]) -> None:
+        new = self.config.max_new_tokens
+        for problem, prompt in zip(problems, prompts, strict=True):
+            if len(prompt) + new > self.longest:
+                raise LabError(
+                    f"the prompt of {problem.id} takes {len(prompt)} tokens, and with "
+                    f"evaluator.richness.max_new_tokens={new} more than the model's "
+                    f"{self.longest}; lower max_new_tokens"
+                )
+
+
+def _sampling(config: RichnessConfig, num_samples: int, ends: tuple[int, ...]) -> Sampling:
+    return Sampling(
+        num_samples=num_samples,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        max_new_tokens=config.max_new_tokens,
+        batch_size=config.batch_size,
+        end_token_ids=ends,
+    )
+
+
+def _read(path: Path, step: int) -> list[list[Response]] | None:
+    """The responses of a stage, problem by problem, where the file is of this step."""
+    if not path.is_file():
+        return None
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    if any(line["step"] != step for line in lines):
+        return None
+    found: list[list[Response]] = []
+    for line in lines:
+        if line["sample"] == 0:
+            found.append([])
+        found[-1].append(Response(line["completion"], line["tokens"], line["correct"]))
+    return found
+
+
+def _write(path: Path, asked: Sequence[Asked], *, step: int) -> None:
+    """One line a response, problems in order, put in place whole."""
+    lines: list[Mapping[str, object]] = [
+        {
+            "id": one.problem.id,
+            "sample": sample,
+            "completion": response.text,
+            "tokens": response.tokens,
+            "correct": response.reward,
+            "context": one.context,
+            "truncated": one.truncated,
+            "step": step,
+        }
+        for one in asked
+        for sample, response in enumerate(one.responses)
+    ]
+    draft = path.with_name(path.name + ".draft")
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)

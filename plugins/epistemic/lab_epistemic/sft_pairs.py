@@ -1,0 +1,307 @@
+"""The two sets of study 2: a model's own correct responses, unguided and guided."""
+
+import dataclasses
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Ge, Len
+from lab_llm.engines import Sampling, Share, end_tokens, open_engine
+from lab_llm.evaluator_config import AccuracyConfig
+from lab_llm.policy import Policy
+from lab_llm.problems import Message, Problem, ProblemSets, checked
+from lab_llm.templates import encode, with_solution
+from lab_llm.verbalization import epistemic_count, epistemic_words
+from labrun import LabError, schema
+from pydantic import TypeAdapter, ValidationError
+
+from lab_epistemic.sft_config import SelfSFTConfig
+
+if TYPE_CHECKING:
+    from labrun.context import RunContext
+    from transformers import PreTrainedTokenizerBase
+
+FILE, STATISTICS = "sft_pairs.jsonl", "sft_pairs.json"
+Kind = Literal["unguided", "guided"]
+KINDS: tuple[Kind, ...] = ("unguided", "guided")
+
+
+@schema
+class Response:
+    """One line of the file: a correct response, and the prompt that it is to be learned for."""
+
+    id: str
+    """The problem."""
+    kind: Kind
+    """unguided; guided: sampled with a solution in the prompt."""
+    prompt: Annotated[tuple[dict[str, str], ...], Len(1)]
+    """The chat as the student sees it, without a solution."""
+    completion: str
+    """The text, without its end token."""
+    tokens: Annotated[int, Ge(1)]
+    """Length of `token_ids` (tokens)."""
+    token_ids: tuple[int, ...]
+    """What was sampled, the end token included."""
+
+
+def of_run(
+    ctx: "RunContext", policy: Policy, sets: ProblemSets, config: SelfSFTConfig, *, template: str
+) -> list[Response]:
+    """Both sets of the run, a pure function of its config and seed, but not of `guidance`.
+
+    The run's artifacts keep them: a later attempt reads what an earlier one wrote.
+    """
+    kept = ctx.artifact_path(FILE)
+    if kept.is_file():
+        return read(kept)
+    if config.pairs:
+        found, sampled = read(Path(config.pairs).expanduser()), {}
+    else:
+        ctx.progress(stage="sample")
+        found, sampled = sample(ctx, policy, sets, config, template=template)
+    facts = statistics(found, config.words) | sampled
+    _replace(ctx.artifact_path(STATISTICS), json.dumps(facts, indent=1) + "\n")
+    lines = [json.dumps(dataclasses.asdict(one), ensure_ascii=False) for one in found]
+    _replace(kept, "\n".join(lines) + "\n")  # last: where it lies, both files are complete
+    return found
+
+
+def sample(
+    ctx: "RunContext", policy: Policy, sets: ProblemSets, config: SelfSFTConfig, *, template: str
+) -> tuple[list[Response], dict[str, Any]]:
+    """Both sets, drawn of fresh responses; and the share of all responses that was correct.
+
+    Problems without a correct unguided response are not asked a second time.
+    """
+    problems = sets.train
+    unguided = _correct(ctx, policy, sets, config, problems, [p.prompt for p in problems], KINDS[0])
+    solvable = [i for i, found in enumerate(unguided) if found]
+    solutions = _solutions(ctx, problems, unguided, config)
+    asked = [with_solution(problems[i].prompt, solutions[i], template) for i in solvable]
+    again = [problems[i] for i in solvable]
+    answered = _correct(ctx, policy, sets, config, again, asked, KINDS[1]) if again else []
+    guided: list[list[Response]] = [[] for _ in problems]
+    for i, found in zip(solvable, answered, strict=True):
+        guided[i] = found
+    counts = {
+        "num_probes": config.num_probes,
+        "problems_probed": {"unguided": len(problems), "guided": len(again)},
+        "correct_fraction": {
+            "unguided": _share(unguided, len(problems) * config.num_probes),
+            "guided": _share(answered, len(again) * config.num_probes),
+        },
+    }
+    chosen = choose(unguided, guided, config.responses_per_problem, ctx.rng("sft", "choose"))
+    return chosen, {"sampled": counts}
+
+
+def choose(
+    unguided: Sequence[Sequence[Response]],
+    guided: Sequence[Sequence[Response]],
+    size: int,
+    rng: np.random.Generator,
+) -> list[Response]:
+    """`size` responses of each kind, drawn without replacement, of each problem that has as many.
+
+    Raises LabError where no problem has.
+    """
+    chosen: list[Response] = []
+    for of_problem in zip(unguided, guided, strict=True):
+        if min(map(len, of_problem)) >= size:
+            for found in of_problem:
+                chosen += [found[i] for i in rng.permutation(len(found))[:size]]
+    if not chosen:
+        enough = [sum(len(found) >= size for found in kind) for kind in (unguided, guided)]
+        raise LabError(
+            f"no training problem has trainer.responses_per_problem={size} correct responses of "
+            f"both kinds: of {len(unguided)} problems {enough[0]} have as many unguided and "
+            f"{enough[1]} guided; raise trainer.num_probes or trainer.max_completion_length, or "
+            "lower trainer.responses_per_problem"
+        )
+    return chosen
+
+
+def _correct(
+    ctx: "RunContext",
+    policy: Policy,
+    sets: ProblemSets,
+    config: SelfSFTConfig,
+    problems: Sequence[Problem],
+    prompts: Sequence[Sequence[Message]],
+    kind: Kind,
+) -> list[list[Response]]:
+    """The correct responses to each problem, asked by these prompts, that end in an end token."""
+    ends = end_tokens(policy)
+    ids = [encode(policy.tokenizer, prompt) for prompt in prompts]
+    longest = max(map(len, ids)) + config.max_completion_length
+    with open_engine(ctx, policy, _engine(config), num_tokens=longest) as engine:
+        found = engine.sample(
+            ids,
+            _sampling(config, ends),
+            seed=ctx.derive_seed("sft", kind),
+            share=Share(),
+            beat=ctx.heartbeat,
+        )
+    correct: list[list[Response]] = []
+    for i, problem in enumerate(problems):
+        ended = [tokens for tokens in found[i] if tokens[-1] in ends]
+        responses = [_response(policy, problem, kind, tokens) for tokens in ended]
+        right = [checked(problem, sets.verify(problem, r.completion)) == 1.0 for r in responses]
+        correct.append([r for r, is_right in zip(responses, right, strict=True) if is_right])
+        ctx.heartbeat()
+    return correct
+
+
+def _response(policy: Policy, problem: Problem, kind: Kind, token_ids: Sequence[int]) -> Response:
+    return Response(
+        id=problem.id,
+        kind=kind,
+        prompt=tuple(dict(message) for message in problem.prompt),
+        completion=str(policy.tokenizer.decode(list(token_ids), skip_special_tokens=True)),
+        tokens=len(token_ids),
+        token_ids=tuple(token_ids),
+    )
+
+
+def _solutions(
+    ctx: "RunContext",
+    problems: Sequence[Problem],
+    unguided: Sequence[Sequence[Response]],
+    config: SelfSFTConfig,
+) -> list[str]:
+    """What guides each problem; empty for those without a correct response, which are not asked."""
+    if config.solution_source == "dataset":
+        return [problem.solution or "" for problem in problems]
+    rng = ctx.rng("sft", "solution")
+    drawn = [int(rng.integers(len(found))) if found else 0 for found in unguided]
+    return [found[i].completion if found else "" for found, i in zip(unguided, drawn, strict=True)]
+
+
+def _engine(config: SelfSFTConfig) -> AccuracyConfig:
+    return AccuracyConfig(engine=config.sampler)
+
+
+def _sampling(config: SelfSFTConfig, ends: tuple[int, ...]) -> Sampling:
+    return Sampling(
+        num_samples=config.num_probes,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        max_new_tokens=config.max_completion_length,
+        batch_size=config.sampling_batch_size,
+        end_token_ids=ends,
+    )
+
+
+def _share(found: Sequence[Sequence[Response]], total: int) -> float:
+    return sum(map(len, found)) / max(1, total)
+
+
+def of_kind(responses: Sequence[Response], kind: Kind) -> list[Response]:
+    return [response for response in responses if response.kind == kind]
+
+
+def statistics(responses: Sequence[Response], words: Sequence[str]) -> dict[str, Any]:
+    """Sizes of the sets, and of each the mean length and words of a response."""
+    found = {kind: of_kind(responses, kind) for kind in KINDS}
+    return {
+        "problems": len({response.id for response in responses}),
+        "responses": {kind: len(of) for kind, of in found.items()},
+        "tokens": {kind: fmean(r.tokens for r in of) for kind, of in found.items()},
+        "epistemic_words": {
+            kind: fmean(epistemic_words(r.completion, words) for r in of)
+            for kind, of in found.items()
+        },
+        "epistemic_count": {
+            kind: fmean(epistemic_count(r.completion, words) for r in of)
+            for kind, of in found.items()
+        },
+    }
+
+
+def read(path: Path) -> list[Response]:
+    """The sets of a file. Raises LabError that names the file and the line where it is malformed,
+    or the problem that has not as many responses of one kind as of the other."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabError(f"cannot read {path}: {error}; {_advice()}") from error
+    responses = [_parse(path, number, line) for number, line in enumerate(lines, 1)]
+    counts = {kind: Counter(r.id for r in of_kind(responses, kind)) for kind in KINDS}
+    for name in dict.fromkeys(r.id for r in responses):
+        of = [counts[kind][name] for kind in KINDS]
+        if of[0] != of[1]:
+            raise LabError(
+                f"{path}: {name} has {of[0]} unguided and {of[1]} guided responses, which must be "
+                f"as many; {_advice()}"
+            )
+    if not responses:
+        raise LabError(f"{path} holds no responses; {_advice()}")
+    return responses
+
+
+def _parse(path: Path, number: int, line: str) -> Response:
+    try:
+        found = TypeAdapter(Response).validate_json(line, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the line"
+        raise _malformed(path, number, f"{where}: {first['msg']}") from error
+    if found.tokens != len(found.token_ids):
+        what = f"tokens={found.tokens}, but token_ids holds {len(found.token_ids)}"
+        raise _malformed(path, number, what)
+    return found
+
+
+def check(
+    path: Path,
+    responses: Sequence[Response],
+    sets: ProblemSets,
+    tokenizer: "PreTrainedTokenizerBase | None",
+) -> None:
+    """LabError, naming file and line, where a response is none of these problems, or not correct,
+    or not the tokenizer's (None: not checked)."""
+    problems: Mapping[str, Problem] = {problem.id: problem for problem in sets.train}
+    for number, one in enumerate(responses, 1):
+        problem = problems.get(one.id)
+        if problem is None:
+            raise _malformed(path, number, f"no training problem {one.id!r}")
+        if [dict(message) for message in problem.prompt] != list(one.prompt):
+            raise _malformed(path, number, f"the prompt is not that of {one.id}")
+        if checked(problem, sets.verify(problem, one.completion)) != 1.0:
+            raise _malformed(path, number, "the completion is not correct")
+        if tokenizer is not None and (fault := _foreign(one, tokenizer)):
+            raise _malformed(path, number, fault)
+
+
+def _foreign(response: Response, tokenizer: "PreTrainedTokenizerBase") -> str | None:
+    ids = list(response.token_ids)
+    if max(ids) >= len(tokenizer) or min(ids) < 0:
+        return f"token_ids reach {max(ids)}, the model's vocabulary {len(tokenizer) - 1}"
+    if tokenizer.decode(ids, skip_special_tokens=True) != response.completion:
+        return "token_ids are not the completion by the model's tokenizer"
+    if ids[-1] not in tokenizer.all_special_ids:
+        return "token_ids do not end in an end token"
+    return None
+
+
+def _malformed(path: Path, number: int, what: str) -> LabError:
+    return LabError(f"{path}, line {number}: {what}; {_advice()}")
+
+
+def _advice() -> str:
+    return (
+        f"take {FILE} of a finished run of these problems and this model, or set trainer.pairs=''"
+    )
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write aside and put in place whole."""
+    draft = path.with_name(path.name + ".draft")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)

@@ -1,0 +1,261 @@
+"""Study 1 on the tiny model: what it asks, writes, reads again and refuses."""
+
+import dataclasses
+import json
+from collections import defaultdict
+from functools import partial
+
+import pytest
+from lab_epistemic import richness_responses
+from lab_epistemic.richness import RichnessEvaluator, longest_needed
+from lab_epistemic.richness_config import LEVELS, RichnessConfig
+from lab_llm.countdown import CountdownDataset
+from lab_llm.countdown_config import CountdownConfig
+from lab_llm.policy import load_policy
+from lab_llm.policy_config import PolicyConfig
+from lab_llm.problems import MARKED, Problem, ProblemSets
+from lab_llm.templates import COUNTDOWN_TEMPLATE
+from labrun import LabError
+from labrun.context import RunContext
+from labrun.contract import ChecksDataset
+from labrun.errors import PreemptedError
+from labrun.run_dir import RunDir
+
+SMALL = RichnessConfig(
+    pool_size=12, num_probes=4, max_passes=3, num_problems=5, num_samples=4, only_last=False
+)
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return load_policy(PolicyConfig())
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return CountdownDataset(CountdownConfig(eval_size=12))
+
+
+def context(path):
+    return RunContext(
+        run=RunDir(path), seed=0, attempt=1, devices=(), resume_from=None, keep_checkpoints=1
+    )
+
+
+def lines(path, stage):
+    text = (path / "artifacts" / "richness" / f"{stage}.jsonl").read_text()
+    return [*map(json.loads, text.splitlines())]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, policy, dataset):
+    """One evaluation: its folder and its scores by (level, metric); read it only."""
+    path = tmp_path_factory.mktemp("richness")
+    policy.model.train()
+    found = RichnessEvaluator(SMALL).evaluate(context(path), policy, dataset.load())
+    assert policy.model.training
+    policy.model.eval()
+    return path, {(score.task, score.metric): score for score in found}
+
+
+def test_kept_problems_are_the_first_in_the_window_with_a_correct_probe_as_solution(done, dataset):
+    path, _ = done
+    sets = dataset.load()
+    problems = {problem.id: problem for problem in sets.train}
+    right = defaultdict(list)
+    for line in lines(path, "probe"):
+        right[line["id"]] += [line["completion"]] * (line["correct"] == 1.0)
+        assert sets.verify(problems[line["id"]], line["completion"]) == line["correct"]
+    inside = [p.id for p in sets.train[:12] if 1 <= len(right[p.id]) <= 3][:5]
+    asked = lines(path, "solution")
+    assert [line["id"] for line in asked[::4]] == inside
+    assert all(line["context"] in right[line["id"]] for line in asked)
+    assert {line["context"] for line in lines(path, "none")} == {None}
+
+
+def test_each_level_cuts_the_same_solution_down(done, dataset):
+    path, _ = done
+    forms = dataset.load().forms
+    problems = {problem.id: problem for problem in dataset.load().train}
+    full = {line["id"]: line["context"] for line in lines(path, "solution")}
+    for level in ("answer", "without_thinking"):
+        for line in lines(path, level):
+            cut = getattr(forms, level)(problems[line["id"]], full[line["id"]])
+            assert line["context"] == cut
+
+
+def test_rounds_are_chained(done):
+    path, scores = done
+    before = {line["id"]: line["context"] for line in lines(path, "solution")}
+    right, lost = {name: [text] for name, text in before.items()}, set()
+    for stage in ("round_1", "round_2", "guided"):
+        asked = lines(path, stage)
+        shown = {line["id"]: line["context"] for line in asked}
+        for name, text in shown.items():
+            assert text in (right[name] or [before[name]])
+        lost |= {name for name, found in right.items() if not found}
+        before = shown
+        right = {
+            name: [x["completion"] for x in asked if x["id"] == name and x["correct"] == 1.0]
+            for name in shown
+        }
+    assert scores["guided", "num_lost"].value == len(lost)
+
+
+def test_a_problem_without_a_correct_response_keeps_its_last_context(tmp_path, policy, dataset):
+    sets, calls = dataset.load(), []
+
+    def only_probes(problem, text):
+        calls.append(text)
+        return sets.verify(problem, text) if len(calls) <= 12 * 4 else 0.0
+
+    config = dataclasses.replace(SMALL, levels=("guided", "solution"))
+    given = dataclasses.replace(sets, verify=only_probes)
+    found = RichnessEvaluator(config).evaluate(context(tmp_path), policy, given)
+    values = {(score.task, score.metric): score for score in found}
+    assert values["guided", "num_lost"].value == values["guided", "num_problems"].value == 5
+    full = [line["context"] for line in lines(tmp_path, "solution")]
+    assert [line["context"] for line in lines(tmp_path, "guided")] == full
+
+
+def test_scores_are_those_of_the_files(done):
+    path, scores = done
+    for level in LEVELS:
+        asked = lines(path, level)
+        ids = [line["id"] for line in asked[::4]]
+        for metric, key in (("accuracy", "correct"), ("completion_length", "tokens")):
+            means = [sum(line[key] for line in asked if line["id"] == name) / 4 for name in ids]
+            assert scores[level, metric].items == pytest.approx(means)
+            assert scores[level, metric].value == pytest.approx(sum(means) / len(ids))
+        assert scores[level, "num_problems"].value == len(ids)
+        assert scores[level, "truncated"].value == 0
+    assert scores["without_thinking", "num_unmarked"].value == 0
+    told = json.loads((path / "artifacts" / "richness.json").read_text())
+    assert told["levels"]["solution"]["metrics"]["accuracy"]["mean"] == pytest.approx(
+        scores["solution", "accuracy"].value
+    )
+    assert sum(told["pass_counts"].values()) == 12
+    assert (path / "artifacts" / "richness.png").stat().st_size > 10_000
+
+
+def test_a_later_attempt_reads_what_an_earlier_one_sampled(done, policy, dataset, monkeypatch):
+    path, scores = done
+
+    def sample(*_):
+        raise AssertionError("sampled again")
+
+    monkeypatch.setattr(richness_responses.Interview, "_sample", sample)
+    again = RichnessEvaluator(SMALL).evaluate(context(path), policy, dataset.load())
+    assert {(score.task, score.metric): score for score in again} == scores
+    later = context(path)
+    later.step = 1
+    with pytest.raises(AssertionError, match="sampled again"):
+        RichnessEvaluator(SMALL).evaluate(later, policy, dataset.load())
+
+
+def test_a_stop_comes_before_a_stage(tmp_path, policy, dataset):
+    ctx = context(tmp_path)
+    ctx.should_stop = True
+    with pytest.raises(PreemptedError, match="'probe'"):
+        RichnessEvaluator(SMALL).evaluate(ctx, policy, dataset.load())
+
+
+def test_a_window_without_problems_names_what_was_found_and_keeps_the_probes(tmp_path, policy):
+    sets = dataclasses.replace(CountdownDataset(CountdownConfig()).load(), verify=lambda *_: 1.0)
+    config = dataclasses.replace(SMALL, pool_size=3, num_probes=2, max_passes=1)
+    with pytest.raises(LabError, match=r"problems by pass count: 3 with 2; set .*min_passes"):
+        RichnessEvaluator(config).evaluate(context(tmp_path), policy, sets)
+    assert len(lines(tmp_path, "probe")) == 6
+
+
+def test_contexts_are_cut_where_the_model_has_no_room(tmp_path, policy, dataset):
+    """The model takes 1,024 tokens; 960 are the response's, so that 64 are left for the prompt."""
+    sets = dataset.load()
+    long = [dataclasses.replace(p, solution="5+2=7 " * 30 + p.answer) for p in sets.train[:2]]
+    config = RichnessConfig(
+        pool_size=2,
+        num_probes=1,
+        num_samples=1,
+        min_passes=0,
+        max_passes=1,
+        solution_source="dataset",
+        levels=("none", "solution"),
+        max_new_tokens=960,
+        only_last=False,
+    )
+    cut = dataclasses.replace(sets, train=long)
+    found = RichnessEvaluator(config).evaluate(context(tmp_path), policy, cut)
+    values = {(score.task, score.metric): score.value for score in found}
+    assert values["solution", "truncated"] == 2
+    assert values["none", "truncated"] == 0
+    assert all(line["truncated"] for line in lines(tmp_path, "solution"))
+    assert all(long[0].solution.startswith(x["context"]) for x in lines(tmp_path, "solution")[:1])
+
+
+def test_the_room_is_what_the_study_can_need(policy):
+    # "ab" as prompt: measured with the empty template; 128 new, contexts of up to twice 128
+    problem = Problem(id="1", prompt=({"role": "user", "content": "nums 1 1 make 2"},), answer="2")
+    empty = len(
+        policy.tokenizer.apply_chat_template(
+            [{"role": "user", "content": "nums 1 1 make 2\nref: "}],
+            add_generation_prompt=True,
+            return_dict=False,
+        )
+    )
+    found = longest_needed(policy, [problem], RichnessConfig(), template=COUNTDOWN_TEMPLATE)
+    assert found == empty + 2 * 128 + 128
+    config = RichnessConfig(max_new_tokens=1000)
+    assert longest_needed(policy, [problem], config, template=COUNTDOWN_TEMPLATE) == 1024
+
+
+def refusal(config, sets=None):
+    evaluator = RichnessEvaluator(config)
+    ask = evaluator.preflight if sets is None else partial(evaluator.check, Given(sets))
+    with pytest.raises(LabError) as caught:
+        ask()
+    return str(caught.value)
+
+
+@dataclasses.dataclass
+class Given:
+    """A data set that is there."""
+
+    sets: ProblemSets
+
+    def preflight(self):
+        return {}
+
+    def load(self, ctx):
+        return self.sets
+
+    def fingerprint(self):
+        return ""
+
+
+def test_settings_that_cannot_work_are_refused_before_any_work():
+    assert "min_passes=5, max_passes=4" in refusal(RichnessConfig(min_passes=5))
+    assert "max_passes=4, num_probes=2" in refusal(RichnessConfig(num_probes=2))
+    assert "solution_source=dataset" in refusal(RichnessConfig(min_passes=0))
+    assert "name each once" in refusal(RichnessConfig(levels=("none", "none")))
+    assert "evaluator.richness.template" in refusal(RichnessConfig(template="{prompt}"))
+    facts = RichnessEvaluator(RichnessConfig()).preflight()
+    assert facts == {"probes": 1600, "responses_at_most": 5600}
+
+
+def test_data_that_lack_something_are_refused_before_any_work(dataset):
+    assert isinstance(RichnessEvaluator(RichnessConfig()), ChecksDataset)
+    sets = dataset.load()
+    RichnessEvaluator(RichnessConfig(pool="ood_four")).check(Given(sets))
+    assert "did you mean 'ood_four'" in refusal(RichnessConfig(pool="ood_for"), sets)
+    bare = [dataclasses.replace(problem, solution=None) for problem in sets.train]
+    source = RichnessConfig(solution_source="dataset")
+    assert "200 of 200 problems" in refusal(source, dataclasses.replace(sets, train=bare))
+    assert "none of the 200" in refusal(source, dataclasses.replace(sets, forms=MARKED))
+    assert "has no problems" in refusal(RichnessConfig(), dataclasses.replace(sets, train=[]))
+
+
+def test_a_model_that_knows_no_thinking_is_refused_before_it_is_asked(tmp_path, policy, dataset):
+    sets = dataclasses.replace(dataset.load(), forms=MARKED)
+    with pytest.raises(LabError, match="hold no <think>"):
+        RichnessEvaluator(SMALL).evaluate(context(tmp_path), policy, sets)
+    assert not (tmp_path / "artifacts").exists()
