@@ -1,7 +1,8 @@
 """Settings of the on-policy studies."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge
 from lab_llm.distillation_config import DistillationConfig
 from lab_llm.grpo_config import GRPOSettings
 from lab_llm.verbalization import EPISTEMIC_WORDS
@@ -12,6 +13,9 @@ from labrun import schema
 class EpistemicConfig(GRPOSettings):
     """Self-distillation on the student's own rollouts, and GRPO beside it."""
 
+    prompts_per_step: Annotated[int, Ge(1)] = 16
+    """Prompts of one batch of rollouts, all processes together (count; arXiv 2603.24472: 256, and
+    64 for small sets)."""
     objective: Literal["sdpo", "grpo"] = "sdpo"
     """sdpo: the distance to a teacher that is shown a solution; grpo: the policy gradient."""
     teacher_context: Literal["sibling", "reference_solution"] = "sibling"

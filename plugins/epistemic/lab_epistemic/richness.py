@@ -94,8 +94,8 @@ class RichnessEvaluator:
         ctx.artifact_path("richness.json").write_text(text, encoding="utf-8")
         kept = max(len(result.asked) for result in results)
         title = (
-            f"{kept} problems of {config.pool}, {config.num_samples} responses each, step {ctx.step}; "
-            "mean and 95% interval over problems"
+            f"{kept} problems of {config.pool}, {config.num_samples} responses each, "
+            f"step {ctx.step}; mean and 95% interval over problems"
         )
         ctx.figure("richness", draw(results, config.words, title=title))
 
