@@ -2,6 +2,9 @@
 
 import json
 import math
+import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from lab_llm.problems import MARKED, Problem
 from lab_llm.templates import COUNTDOWN_TEMPLATE, encode
 from lab_llm.verbalization import EPISTEMIC_WORDS
 from labrun import LabError
+from labrun.config import compose, studied
 from labrun.intervals import Interval
 
 
@@ -32,6 +36,7 @@ def asked(name, rewards, texts=None, tokens=None, solution=None):
     return Asked(problem(name, solution), None, False, responses)
 
 
+METRICS = Path(__file__).parents[2] / "docs" / "metrics.md"
 PROBES = [
     asked("a", [0, 0, 0]),
     asked("b", [1, 0, 1]),
@@ -169,9 +174,34 @@ def test_panels_show_means_and_intervals_over_levels():
     }
     figure = panels(cells, title="two levels")
     assert [axis.get_ylabel() for axis in figure.axes] == [*PANELS.values()]
-    axis = figure.axes[0]
+    axis: Any = figure.axes[0]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["none", "s"]
-    assert axis.get_lines()[0].get_ydata().tolist() == [0.5, 0.9]
+    assert [*axis.get_lines()[0].get_ydata()] == [0.5, 0.9]
     ends = [segment[:, 1].tolist() for segment in axis.collections[0].get_segments()]
     assert ends[0] == pytest.approx([0.4, 0.6])
     assert ends[1] == [0.9, 0.9]
+
+
+def test_every_score_is_documented():
+    section = METRICS.read_text().split("## Context richness")[1].split("\n## ")[0]
+    counts = ("num_problems", "truncated", "num_unmarked", "num_lost")
+    result = LevelResult("none", {0: TALK}, dict.fromkeys(counts, 0))
+    names = {score.metric for score in scores(result, EPISTEMIC_WORDS)}
+    assert names == set(re.findall(r"^\| `(\w+)`", section, flags=re.M))
+
+
+def test_the_study_only_evaluates_whatever_the_scale():
+    for scale in ("tiny", "laptop"):
+        words = ["plugin=epistemic", "study=richness", f"scale={scale}"]
+        experiment = compose(words)
+        assert experiment.settings["trainer"]["max_steps"] == 0
+        chosen = {k: v for k, v in experiment.components.items() if k.startswith("evaluator")}
+        assert chosen == {"evaluator.richness": "epistemic.richness"}
+    assert [point.run.seed for point in studied(words)] == [0, 1, 2, 3, 4]
+    assert len(studied([*words, "seed=3"])) == 1
+
+
+def test_the_tiny_study_samples_as_the_tiny_model_was_trained():
+    found = compose(["plugin=epistemic", "study=richness"]).settings["evaluator.richness"]
+    sampling = ("temperature", "top_p", "top_k", "pool_size", "num_samples", "max_new_tokens")
+    assert [found[key] for key in sampling] == [1.0, 1.0, 0, 200, 8, 128]
