@@ -55,15 +55,24 @@ class RowsDataset:
     def _sets(self) -> ProblemSets:
         return ProblemSets(
             train=self._problems("train"),
-            evaluation={name: self._problems(name) for name in self.config.evaluation},
+            evaluation=self._seen | {n: self._problems(n) for n in self.config.evaluation},
             verify=verify_math,
         )
+
+    @property
+    def _seen(self) -> dict[str, list[Problem]]:
+        """The training problems as a set to be scored, where that is asked."""
+        if not self.config.score_seen:
+            return {}
+        return {"seen": list(_first_of_each(self._problems("train")))}
 
     @cached_property
     def _sources(self) -> dict[str, "Source"]:
         """Where the rows of each set lie and how they are read; `train` comes first."""
         if "train" in self.config.evaluation:
             raise LabError("dataset.evaluation: 'train' names the training rows; rename the set")
+        if self.config.score_seen and "seen" in self.config.evaluation:
+            raise LabError("dataset.score_seen makes a set `seen`; rename dataset.evaluation.seen")
         config = self.config
         given = {name: _row_set(value) for name, value in config.evaluation.items()}
         train = Source.of(RowSet(path=config.path), config, solution_column=config.solution_column)

@@ -64,6 +64,8 @@ class RowsConfig:
     holds each problem about a hundred times)."""
     limit: Annotated[int, Ge(1)] | None = None
     """Training problems that are used, the first ones (count); None: all."""
+    score_seen: bool = False
+    """Score the training problems too, as a set `seen`, each of equal ones once."""
 
 
 @schema

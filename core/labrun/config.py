@@ -26,6 +26,8 @@ from labrun.errors import LabError, unknown
 from labrun.run_config import Experiment, RunConfig
 
 ROOT = "labrun_experiment"
+OmegaConf.register_new_resolver("by", lambda key, values: values[key], replace=True)
+"""In presets: `${by:${trainer.objective},{grpo: 1.0e-6, sdpo: 1.0e-5}}` is the value of that key."""
 
 
 def compose(overrides: Sequence[str]) -> Experiment:

@@ -1,5 +1,6 @@
 """Estimates against values worked out by hand, and against a model that is there."""
 
+import dataclasses
 from importlib.resources import files
 
 import pytest
@@ -26,6 +27,8 @@ SMALL = ModelShape(
 
 def test_parameters_are_counted_by_hand():
     assert estimates.num_parameters(SMALL) == 2904
+    biased = dataclasses.replace(SMALL, qkv_bias=True)
+    assert estimates.num_parameters(biased) == 2904 + 2 * (16 + 2 * 8)
 
 
 def test_parameters_of_the_shipped_model_are_those_of_its_weights():

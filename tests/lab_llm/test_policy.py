@@ -2,10 +2,11 @@
 
 import importlib.util
 import json
+import shutil
 
 import pytest
 import torch
-from lab_llm.policy import Policy, load_policy, preflight_policy
+from lab_llm.policy import Policy, load_policy, load_tokenizer, preflight_policy
 from lab_llm.policy_config import PolicyConfig
 from lab_llm.templates import encode
 from lab_llm.tiny_model import TinyModelConfig, build_model, shipped_path, train_tokenizer
@@ -202,3 +203,49 @@ def answer(policy: Policy, question):
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False
     )
     return policy.tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+THINKING_TEMPLATE = (
+    "{%- for m in messages -%}[{{ m.content }}]{%- endfor -%}"
+    "{%- if add_generation_prompt -%}"
+    "{%- if enable_thinking is defined and enable_thinking is false -%}<think></think>{%- endif -%}"
+    "{%- endif -%}"
+)
+OPENS_THINKING = "{%- for m in messages -%}[{{ m.content }}]{%- endfor -%}<think>"
+
+
+def thinking_model(tmp_path, template):
+    path = shutil.copytree(shipped_path(), tmp_path / "thinks")
+    (path / "chat_template.jinja").write_text(template)
+    return path
+
+
+def prompt_of(tokenizer):
+    return tokenizer.decode(encode(tokenizer, [{"role": "user", "content": "1"}]))
+
+
+@pytest.mark.parametrize(
+    ("thinking", "prompt"), [(None, "[1]"), (True, "[1]"), (False, "[1]<think></think>")]
+)
+def test_thinking_is_switched_in_every_rendering_and_saved(tmp_path, thinking, prompt):
+    path = thinking_model(tmp_path, THINKING_TEMPLATE)
+    config = PolicyConfig(name=str(path), thinking=thinking)
+    preflight_policy(config)
+    policy = load_policy(config)
+    assert prompt_of(policy.tokenizer) == prompt
+    assert prompt_of(load_tokenizer(config)) == prompt
+    saved = tmp_path / "saved"
+    policy.model.save_pretrained(saved)
+    policy.tokenizer.save_pretrained(saved)
+    for again, expected in ((None, prompt), (False, "[1]<think></think>"), (True, "[1]")):
+        told = PolicyConfig(name=str(saved), thinking=again)
+        assert prompt_of(load_tokenizer(told)) == expected
+
+
+def test_a_template_that_opens_thinking_itself_has_no_switch(tmp_path):
+    path = thinking_model(tmp_path, OPENS_THINKING)
+    assert prompt_of(load_policy(PolicyConfig(name=str(path))).tokenizer) == "[1]<think>"
+    with pytest.raises(
+        LabError, match=r"model\.thinking=true: the chat template .* enable_thinking"
+    ):
+        preflight_policy(PolicyConfig(name=str(path), thinking=True))

@@ -275,3 +275,18 @@ def test_hub_data_sets_that_are_not_here_are_listed_with_their_commands(cached):
     assert second.endswith("hf download --repo-type dataset lab/else")
     with pytest.raises(LabError, match="lab/more"):
         dataset.load()
+
+
+def test_the_training_problems_are_scored_once_each_where_asked(tmp_path):
+    lines = [{"prompt": p, "answer": "1"} for p in ("a", "b", "a", "c")]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    how = {"path": str(path), "evaluation": {"ood": str(path)}, "limit": 3}
+    sets = RowsDataset(RowsConfig(**how, score_seen=True)).load()
+    assert list(sets.evaluation) == ["seen", "ood"]
+    asked = [problem.prompt[-1]["content"] for problem in sets.evaluation["seen"]]
+    assert asked == ["a", "b"]
+    assert list(RowsDataset(RowsConfig(**how)).load().evaluation) == ["ood"]
+    taken = RowsConfig(path=str(path), evaluation={"seen": str(path)}, score_seen=True)
+    with pytest.raises(LabError, match="makes a set `seen`; rename"):
+        RowsDataset(taken).preflight()

@@ -295,3 +295,10 @@ def test_no_sweep_is_one_experiment():
 def test_a_wrong_word_of_a_sweep_is_refused_by_name():
     with pytest.raises(LabError, match="no key 'sed'; did you mean seed"):
         config.studied(["plugin=example", "sweep=['sed=0,1']"])
+
+
+def test_a_preset_may_choose_a_value_by_another_key():
+    table = "'${by:${trainer.decay},{none: 0.5, linear: 0.25}}'"
+    for decay, rate in (("none", 0.5), ("linear", 0.25)):
+        found = compose(f"decay={decay}", f"learning_rate={table}")
+        assert found.settings["trainer"]["learning_rate"] == rate

@@ -46,7 +46,8 @@ def draw(traces: Sequence[Trace], shown: Sequence[Trace], *, title: str) -> "Fig
     _draw_curves(left, traces, "asymmetry", "mean $D_t$ (nats)")
     _draw_curves(right, traces, "divergence", r"mean $\bar D_t$, KL (nats)")
     left.legend(frameon=False, fontsize="small")
-    figure.suptitle(f"Information asymmetry: {title}", x=0.02, y=1 - 0.12 / total, ha="left")
+    heading = f"Information asymmetry: {title}"
+    figure.suptitle(heading, x=0.02, y=1 - 0.12 / total, ha="left", parse_math=False)
     return figure
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from labrun.intervals import t_interval
-from scipy import stats
+import numpy as np
+from lab_llm.pass_at_k_curves import CONFIDENCE, NUM_RESAMPLES
 
 Arm = Literal["max", "max_control", "random", "random_control"]
 ARMS: tuple[Arm, ...] = ("max", "max_control", "random", "random_control")
@@ -18,10 +18,16 @@ DIFFERENCES: Mapping[str, tuple[Arm, Arm]] = {
 }
 
 
+KINDS: Mapping[str, bool | None] = {"flip": None, "to_wrong": True, "to_correct": False}
+"""Which rollouts count: all, or only those whose own outcome this was (True: correct)."""
+
+
 @dataclass(frozen=True)
 class Outcomes:
-    """Whether a rollout was correct, and whether it is after each continuation."""
+    """Whether a rollout of a problem (its number) was correct, and whether it is after each
+    continuation."""
 
+    problem: int
     before: bool
     after: Mapping[Arm, bool]
 
@@ -40,21 +46,10 @@ class Rate:
     n: int
 
 
-def wilson(flags: Sequence[float]) -> Rate:
-    """The share of ones with its Wilson score interval. Raises ValueError for none."""
-    found = stats.binomtest(round(sum(flags)), len(flags)).proportion_ci(method="wilson")
-    return Rate(sum(flags) / len(flags), found.low, found.high, len(flags))
-
-
-def paired(first: Sequence[float], second: Sequence[float]) -> Rate:
-    """The mean of the differences first - second, rollout by rollout, with its t interval."""
-    band = t_interval([a - b for a, b in zip(first, second, strict=True)])
-    return Rate(band.mean, band.mean - band.half_width, band.mean + band.half_width, band.n)
-
-
-def flags(table: Sequence[Outcomes], arm: Arm, *, before: bool | None = None) -> list[float]:
-    """Flips of one arm, rollout by rollout; only of those that were `before`, where it is given."""
-    return [row.flipped(arm) for row in table if before is None or row.before == before]
+def counted(table: Sequence[Outcomes], kind: str) -> list[Outcomes]:
+    """The rollouts that can make this kind of flip (a key of KINDS)."""
+    before = KINDS[kind]
+    return [row for row in table if before is None or row.before == before]
 
 
 def items(table: Sequence[Outcomes]) -> dict[str, list[float]]:
@@ -64,26 +59,46 @@ def items(table: Sequence[Outcomes]) -> dict[str, list[float]]:
     others; the paired differences of DIFFERENCES; and `flip_excess`, by how much more the phrase
     adds to the control at the maximum than at the random position.
     """
-    flip = {arm: flags(table, arm) for arm in ARMS}
-    found = {f"flip_{arm}": values for arm, values in flip.items()}
-    found |= {f"to_wrong_{arm}": flags(table, arm, before=True) for arm in ARMS}
-    found |= {f"to_correct_{arm}": flags(table, arm, before=False) for arm in ARMS}
-    pairs = {name: (flip[a], flip[b]) for name, (a, b) in DIFFERENCES.items()}
+    found = {
+        f"{kind}_{arm}": [row.flipped(arm) for row in counted(table, kind)]
+        for kind in KINDS
+        for arm in ARMS
+    }
     found |= {
-        f"flip_{name}": [a - b for a, b in zip(*both, strict=True)] for name, both in pairs.items()
+        f"flip_{name}": [row.flipped(a) - row.flipped(b) for row in table]
+        for name, (a, b) in DIFFERENCES.items()
     }
     added = (found["flip_max_minus_control"], found["flip_random_minus_control"])
     return found | {"flip_excess": [a - b for a, b in zip(*added, strict=True)]}
 
 
-def rates(values: Mapping[str, Sequence[float]]) -> dict[str, Rate]:
-    """Each metric of `items` with its interval; those without a rollout are left out."""
-    return {
-        name: paired(found, [0.0] * len(found)) if _is_difference(name) else wilson(found)
-        for name, found in values.items()
-        if found
-    }
+def rates(table: Sequence[Outcomes], rng: np.random.Generator) -> dict[str, Rate]:
+    """Each metric of `items` with its interval; those without a rollout are left out.
+
+    Rollouts of one problem are not independent, so that problems are resampled, each with all its
+    rollouts, and the same ones for every metric.
+    """
+    numbers = sorted({row.problem for row in table})
+    n = len(numbers)
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=NUM_RESAMPLES)
+    found: dict[str, Rate] = {}
+    for name, values in items(table).items():
+        kind = next(kind for kind in KINDS if name.startswith(kind))
+        places = [numbers.index(row.problem) for row in counted(table, kind)]
+        if values:
+            found[name] = clustered(values, places, counts)
+    return found
 
 
-def _is_difference(name: str) -> bool:
-    return "minus" in name or name == "flip_excess"
+def clustered(values: Sequence[float], places: Sequence[int], counts: np.ndarray) -> Rate:
+    """The mean over rollouts with the percentile interval of a bootstrap over problems.
+
+    `places` are the rollouts' problems, columns of `counts` (num_resamples, num_problems): how
+    often a resample draws each. Resamples that draw none of these rollouts do not count.
+    """
+    width = counts.shape[1]
+    sums = counts @ np.bincount(places, weights=values, minlength=width)
+    sizes = counts @ np.bincount(places, minlength=width)
+    means = sums[sizes > 0] / sizes[sizes > 0]
+    low, high = np.quantile(means, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    return Rate(sum(values) / len(values), float(low), float(high), len(values))

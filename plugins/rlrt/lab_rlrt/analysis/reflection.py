@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from lab_llm.policy import Policy
-from lab_llm.problems import ProblemSets
+from lab_llm.problems import ProblemSets, checked
 from labrun import LabError, Score
 
 from lab_rlrt.analysis.asymmetry import check_taught
@@ -57,7 +57,7 @@ class ReflectionEvaluator:
     position, with and without the phrase.
 
     Scores with one item a rollout: see `flips.items`. Files: `artifacts/reflection.png`,
-    `reflection.json` (rates with intervals) and `reflection.jsonl` (every continuation).
+    `reflection.json` (rates with intervals over problems) and `reflection.jsonl` (every continuation).
     """
 
     def __init__(self, config: ReflectionConfig) -> None:
@@ -75,8 +75,8 @@ class ReflectionEvaluator:
             rollouts = sample_groups(ctx, model, data, self.config)
             long = [r for r in mixed_groups(rollouts) if len(r.completion) > 1]
             chosen = long[: self.config.max_rollouts]
-            if len(chosen) < 2:
-                ctx.note(f"reflection: fewer than two rollouts of mixed groups on {name}")
+            if len({r.group for r in chosen}) < 2:
+                ctx.note(f"reflection: rollouts of fewer than two mixed groups on {name}")
                 return []
             traces = trace(ctx, model, rollouts, chosen, self.config)
             arms = interventions(
@@ -84,9 +84,7 @@ class ReflectionEvaluator:
             )
             continued = continue_all(ctx, model, arms, self.config)
         texts = [decode(model, [*arm.kept, *ids]) for arm, ids in zip(arms, continued, strict=True)]
-        correct = [
-            data.verify(a.rollout.problem, t) == 1.0 for a, t in zip(arms, texts, strict=True)
-        ]
+        correct = verdicts(data, arms, texts)
         table = tabulate(arms, correct)
         self._write(ctx, name, traces, arms, texts, correct, table)
         return [
@@ -107,9 +105,10 @@ class ReflectionEvaluator:
     ) -> None:
         from lab_rlrt.analysis.reflection_figure import draw
 
-        found = rates(items(table))
+        found = rates(table, ctx.rng("bootstrap", "reflection"))
         plain = {metric: dataclasses.asdict(rate) for metric, rate in found.items()}
         head = {"set": name, "phrase": self.config.phrase, "rollouts": len(table)}
+        head |= {"problems": len({row.problem for row in table})}
         text = json.dumps({**head, "rates": plain}, indent=1, ensure_ascii=False)
         ctx.artifact_path("reflection.json").write_text(text + "\n", encoding="utf-8")
         with ctx.artifact_path("reflection.jsonl").open("w", encoding="utf-8") as out:
@@ -182,11 +181,21 @@ def continue_all(
     return found
 
 
+def verdicts(
+    data: ProblemSets, arms: Sequence[Intervention], texts: Sequence[str]
+) -> list[bool]:
+    """Whether each continued completion is correct. Raises LabError for a reward beyond [0, 1]."""
+    problems = [arm.rollout.problem for arm in arms]
+    graded = zip(problems, texts, strict=True)
+    return [checked(problem, data.verify(problem, text)) == 1.0 for problem, text in graded]
+
+
 def tabulate(arms: Sequence[Intervention], correct: Sequence[bool]) -> list[Outcomes]:
     """One row a rollout, from the verdicts on its continuations in the order of `interventions`."""
     size = len(ARMS)
     return [
         Outcomes(
+            arms[start].rollout.group,
             arms[start].rollout.correct,
             {arms[i].arm: correct[i] for i in range(start, start + size)},
         )

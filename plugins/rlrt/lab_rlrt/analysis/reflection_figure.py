@@ -44,7 +44,7 @@ def draw(
     *,
     title: str,
 ) -> "Figure":
-    """Shares with Wilson intervals, paired differences with t intervals (both 95%)."""
+    """Shares and paired differences with their 95% intervals, and where the positions lie."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14, 4.4), layout="constrained")
@@ -66,7 +66,6 @@ def _draw_rates(axis: Any, rates: Mapping[str, Rate]) -> None:
             if rate is None:
                 continue
             x = place + (number - 1.5) * width
-            error = [[rate.value - rate.low], [rate.high - rate.value]]
             axis.bar(
                 x,
                 rate.value,
@@ -76,7 +75,7 @@ def _draw_rates(axis: Any, rates: Mapping[str, Rate]) -> None:
                 edgecolor="white",
                 label=label if place == 0 else None,
             )
-            axis.errorbar(x, rate.value, yerr=error, color="black", lw=1, capsize=2)
+            axis.errorbar(x, rate.value, yerr=_error(rate), color="black", lw=1, capsize=2)
     labels = [
         f"{label}\n(n={rates[f'{kind}_max'].n})" if f"{kind}_max" in rates else label
         for kind, label in names
@@ -88,11 +87,15 @@ def _draw_rates(axis: Any, rates: Mapping[str, Rate]) -> None:
     axis.grid(axis="y", alpha=0.3)
 
 
+def _error(rate: Rate) -> list[list[float]]:
+    """The ends' distances from the value; 0 for an end that lies beyond it, as a percentile may."""
+    return [[max(0.0, rate.value - rate.low)], [max(0.0, rate.high - rate.value)]]
+
+
 def _draw_paired(axis: Any, rates: Mapping[str, Rate]) -> None:
     for place, (name, _) in enumerate(PAIRED):
         rate = rates[name]
-        error = [[rate.value - rate.low], [rate.high - rate.value]]
-        axis.errorbar(rate.value, place, xerr=error, fmt="o", color="black", capsize=3)
+        axis.errorbar(rate.value, place, xerr=_error(rate), fmt="o", color="black", capsize=3)
         text = f"{rate.value:+.2f} [{rate.low:+.2f}, {rate.high:+.2f}]"
         axis.annotate(
             text, (rate.value, place), (0, 8), textcoords="offset points", ha="center", fontsize=8

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from lab_llm.decoder import check_architecture
 from lab_llm.evaluator import end_tokens
 from lab_llm.policy import Policy
-from lab_llm.problems import Problem, ProblemSets
+from lab_llm.problems import Problem, ProblemSets, checked
 from lab_llm.sampler import sample
 from lab_llm.teacher import Group, padded, solution_for
 from lab_llm.templates import encode, teacher_template, with_solution
@@ -105,7 +105,7 @@ def sample_groups(
         for ids in completions:
             group = len(found) // size
             problem, text = problems[group], decode(policy, ids)
-            reward = data.verify(problem, text)
+            reward = checked(problem, data.verify(problem, text))
             found.append(
                 Rollout(len(found), group, problem, prompts[group], tuple(ids), text, reward)
             )

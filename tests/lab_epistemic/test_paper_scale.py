@@ -1,0 +1,133 @@
+"""The published setting: planned for each model, and a step of it on a fixture that thinks."""
+
+import json
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from lab_llm.tiny_model import shipped_path
+from labrun.config import compose, studied
+from labrun.parts import build
+
+PARAMETERS = {
+    "qwen3_8b": 8_190_735_360,
+    "qwen3_8b_no_thinking": 8_190_735_360,
+    "qwen3_1_7b": 1_720_574_976,
+    "r1_distill_qwen_7b": 7_615_616_512,
+    "olmo3_7b_instruct": 7_297_757_184,
+}
+"""As the models' own files add up to; Olmo 3 without its norms of queries and keys."""
+TEMPLATE = (
+    "{%- for message in messages -%}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{%- endfor -%}{%- if add_generation_prompt -%}<|im_start|>assistant\n"
+    "{%- if enable_thinking is defined and enable_thinking is false -%}<think>\n\n</think>\n\n"
+    "{%- endif -%}{%- endif -%}"
+)
+"""Thinking as Qwen3's template switches it."""
+SMALL = (
+    "trainer.sampler=cpu",
+    "trainer.deepspeed=''",
+    "trainer.prompts_per_step=4",
+    "trainer.num_generations=2",
+    "trainer.num_minibatches=1",
+    "trainer.micro_batch_size=4",
+    "trainer.max_completion_length=16",
+    "trainer.max_steps=1",
+    "trainer.warmup_steps=0",
+    "trainer.lr_schedule=constant",
+    "trainer.evaluate_start=false",
+    "resources.num_gpus=0",
+    "verbalization.num_samples=1",
+    "verbalization.pass_k=[1]",
+    "verbalization.max_new_tokens=8",
+)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty Hugging Face cache."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+
+
+@pytest.fixture
+def model(tmp_path):
+    """The shipped model as a directory, with a template that thinks."""
+    path = shutil.copytree(shipped_path(), tmp_path / "model")
+    (path / "chat_template.jinja").write_text(TEMPLATE)
+    return path
+
+
+def settings_of(*words):
+    return compose(["plugin=epistemic", "scale=paper", *words]).settings
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("model", list(PARAMETERS))
+def test_every_published_model_is_planned(model):
+    experiment = compose(["plugin=epistemic", "scale=paper", f"model={model}"])
+    facts = build(experiment).preflight(experiment.run.resources)
+    assert facts["trainer"]["parameters"] == PARAMETERS[model]
+    assert any("hf download" in str(line) for line in facts["trainer"]["missing"])
+    assert "copies" in str(facts["trainer"]["gpu_memory_gib, 8 processes"])  # the frozen teacher
+
+
+def test_each_objective_has_its_published_rate():
+    rates = {m: settings_of(f"method={m}")["trainer"]["learning_rate"] for m in ("sdpo", "grpo")}
+    assert rates == {"sdpo": 1e-5, "grpo": 1e-6}
+    assert settings_of("method=sdpo_ema")["trainer"]["learning_rate"] == 1e-5
+    assert settings_of("method=grpo", "learning_rate=3e-6")["trainer"]["learning_rate"] == 3e-6
+
+
+def test_thinking_on_and_off_have_their_published_sampling():
+    for model, thinking, sampling in (
+        ("qwen3_8b", True, (0.6, 0.95, 20)),
+        ("qwen3_8b_no_thinking", False, (0.7, 0.8, 20)),
+    ):
+        settings = settings_of(f"model={model}")
+        assert settings["trainer"]["model"]["thinking"] is thinking
+        scored = settings["evaluator.verbalization"]
+        assert (scored["temperature"], scored["top_p"], scored["top_k"]) == sampling
+        assert (scored["num_samples"], scored["max_new_tokens"]) == (16, 38912)
+
+
+def test_coverage_of_files_is_equal_updates_on_more_and_more_problems():
+    found = studied(["plugin=epistemic", "scale=paper", "study=coverage_rows", "method=sdpo"])
+    assert [e.settings["dataset"]["limit"] for e in found] == [1, 8, 64, 128, 512, None]
+    assert {e.settings["trainer"]["prompts_per_step"] for e in found} == {64}
+    assert {e.settings["trainer"]["max_steps"] for e in found} == {100}
+
+
+def test_the_other_studies_compose_at_this_scale():
+    for words in (("study=richness",), ("study=onpolicy",)):
+        assert studied(["plugin=epistemic", "scale=paper", *words, "seed=0"])
+    (one, other) = studied(["plugin=epistemic", "scale=paper_sft", "study=offpolicy", "seed=0"])
+    assert one.settings["trainer"]["model"]["name"] == "Qwen/Qwen3-8B"
+    assert other.settings["trainer"]["guidance"] == "solution"
+
+
+def test_a_fixture_that_thinks_trains_one_step_and_is_saved_with_its_switch(
+    lab, home, model, tmp_path
+):
+    rows = [
+        {
+            "prompt": [{"content": f"{n}+1?", "role": "user"}],
+            "reward_model": {"ground_truth": str(n + 1)},
+        }
+        for n in (1, 2, 3)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    (tmp_path / "test.jsonl").write_text(
+        '{"prompt": "5+1?", "reward_model": {"ground_truth": 6}}\n'
+    )
+    data = ("dataset=rows", f"dataset.path={tmp_path}/rows.parquet", "dataset.score_seen=true")
+    columns = ("dataset.answer_column=reward_model.ground_truth",)
+    test = (f"dataset.evaluation={{amc23: {tmp_path}/test.jsonl}}",)
+    words = ("method=sdpo_without_thinking", "model.thinking=false", f"model.name={model}")
+    done = lab("run", "plugin=epistemic", "scale=paper", *words, *data, *columns, *test, *SMALL)
+    assert done.returncode == 0, done.stderr
+    (run,) = home.glob("epistemic-*")
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    assert {e["score"]["task"] for e in events if e["kind"] == "score"} == {"seen", "amc23"}
+    saved = (run / "artifacts/model/chat_template.jinja").read_text()
+    assert saved == "{%- set enable_thinking = false -%}\n" + TEMPLATE
