@@ -85,7 +85,8 @@ def num_parameters(shape: ModelShape) -> int:
     """Weights of a Qwen2, a Qwen3 or a Llama of this shape (count).
 
     V h (twice if untied) + L (2 h q + 2 h kv + 3 h i + 2 h + 2 d) + h, with q and kv the widths of
-    all query and of all key heads, d of one head (0 without qk_norm), and q + 2 kv in each layer with qkv_bias.
+    all query and of all key heads, d of one head (0 without qk_norm); with qkv_bias each layer has
+    q + 2 kv more.
     """
     s = shape
     q, kv = s.num_heads * s.head_dim, s.num_kv_heads * s.head_dim

@@ -27,7 +27,7 @@ from labrun.run_config import Experiment, RunConfig
 
 ROOT = "labrun_experiment"
 OmegaConf.register_new_resolver("by", lambda key, values: values[key], replace=True)
-"""In presets: `${by:${trainer.objective},{grpo: 1.0e-6, sdpo: 1.0e-5}}` is the value of that key."""
+"""For presets: `${by:${trainer.objective},{grpo: 1.0e-6, sdpo: 1.0e-5}}` is the key's value."""
 
 
 def compose(overrides: Sequence[str]) -> Experiment:

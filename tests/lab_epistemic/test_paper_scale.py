@@ -19,7 +19,8 @@ PARAMETERS = {
 }
 """As the models' own files add up to; Olmo 3 without its norms of queries and keys."""
 TEMPLATE = (
-    "{%- for message in messages -%}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{%- for message in messages -%}<|im_start|>{{ message.role }}\n"
+    "{{ message.content }}<|im_end|>\n"
     "{%- endfor -%}{%- if add_generation_prompt -%}<|im_start|>assistant\n"
     "{%- if enable_thinking is defined and enable_thinking is false -%}<think>\n\n</think>\n\n"
     "{%- endif -%}{%- endif -%}"
