@@ -87,3 +87,21 @@ def test_a_study_without_such_scores_or_an_unknown_one_draws_nothing(make_run, t
     for study in ("coverage", "main", "richness"):
         runs = [make_run(study, "grpo", {(5, "none", "length"): 1.0})]
         assert figures.draw(arms(runs), tmp_path) == []
+
+
+def test_richness_is_the_levels_in_their_order_over_seeds(make_run, tmp_path):
+    def levels(accuracy):
+        return {
+            (0, level, metric): value
+            for level, value in (("solution", accuracy), ("none", 0.5))
+            for metric in ("accuracy", "completion_length", "epistemic_words")
+        }
+
+    runs = [make_run("richness", "sdpo", levels(a), seed=i) for i, a in enumerate((0.9, 0.7))]
+    figure = figures.richness(arms(runs))
+    assert figure is not None
+    (axis, *rest) = figure.axes
+    assert len(rest) == 2
+    assert axis.containers[0][0].get_ydata().tolist() == pytest.approx([0.5, 0.8])
+    assert [t.get_text() for t in axis.get_xticklabels()] == ["none", "s"]
+    assert figures.draw(arms(runs), tmp_path) == [tmp_path / "richness.png"]

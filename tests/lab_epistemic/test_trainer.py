@@ -56,7 +56,8 @@ def test_the_main_setting_is_the_published_one():
     [
         ("main", {"grpo", "sdpo"}, 2),
         ("tuning", {"grpo", "sdpo"}, 2 * 3 * 2),
-        ("onpolicy", None, 10 * 5),
+        ("onpolicy", None, 6 * 5),
+        ("objective", None, 5 * 5),
         ("coverage", {"grpo", "sdpo", "sdpo_answer"}, 3 * 5 * 5),
         ("offpolicy", {"sft_unguided", "sft_guided"}, 2 * 5),
         ("richness", {"sdpo"}, 5),

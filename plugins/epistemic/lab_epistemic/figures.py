@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 from labrun.compare import START, Arm, Table, table
 from labrun.intervals import Interval
 
+from lab_epistemic import richness_figure
+from lab_epistemic.richness_config import LEVELS
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -78,11 +81,29 @@ def coverage(arms: Sequence[Arm]) -> "Figure | None":
     return _finished(figure, axes)
 
 
+def richness(arms: Sequence[Arm]) -> "Figure | None":
+    """Accuracy, length and words over levels of context, mean over seeds; of one arm only."""
+    scores = table(arms)
+    levels = [level for level in LEVELS if (level, "accuracy") in scores.rows]
+    if len(arms) > 1 or not levels:
+        return None
+    label = arms[0].label
+    cells = {
+        metric: {level: scores.rows[level, metric][label] for level in levels}
+        for metric in richness_figure.PANELS
+    }
+    seeds = len(arms[0].runs)
+    return richness_figure.panels(cells, title=f"mean and 95% t-interval over {seeds} seed(s)")
+
+
 FIGURES: Mapping[str, tuple[str, Callable[[Sequence[Arm]], "Figure | None"]]] = {
     "main": ("words", words_and_accuracy),
     "onpolicy": ("words", words_and_accuracy),
     "offpolicy": ("words", words_and_accuracy),
+    "objective": ("words", words_and_accuracy),
     "coverage": ("coverage", coverage),
+    "coverage_rows": ("coverage", coverage),
+    "richness": ("richness", richness),
 }
 """Study -> the name of its PNG and what draws it."""
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from labrun.intervals import Interval, t_interval
 
-from lab_epistemic.richness_scores import LevelResult
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from lab_epistemic.richness_scores import LevelResult
 
 PANELS = {
     "accuracy": "accuracy",
@@ -19,7 +19,7 @@ PANELS = {
 NAMES = {"none": "none", "answer": "answer", "without_thinking": "s \\ think", "solution": "s"}
 
 
-def draw(results: Sequence[LevelResult], words: Sequence[str], *, title: str) -> "Figure":
+def draw(results: "Sequence[LevelResult]", words: Sequence[str], *, title: str) -> "Figure":
     """The three panels of one run, with 95% t-intervals over problems."""
     cells: dict[str, dict[str, Interval]] = {metric: {} for metric in PANELS}
     for result in results:
