@@ -41,8 +41,9 @@ Shape = Callable[[Tensor, Tensor], Tensor]
 class Credit:
     """A credit function with what it needs from the teacher.
 
-    `scored`: the rollouts of mixed groups that the teacher scores; elsewhere the function sees the
-    student's own log-probabilities in the teacher's place. `context`: the teacher's solution.
+    `scored`: the rollouts of mixed groups that the teacher scores; elsewhere, and where the context
+    is a sibling and the group holds no correct rollout, the function sees the student's own
+    log-probabilities in the teacher's place. `context`: the teacher's solution.
     """
 
     weigh: CreditFunction
@@ -86,3 +87,12 @@ def rows_to_score(
     if scored == "none":
         return torch.zeros_like(mixed)
     return mixed & (rewards == 1.0) if scored == "correct" else mixed
+
+
+def in_solved_group(rewards: Float[Tensor, " B"], *, group_size: int) -> Bool[Tensor, " B"]:
+    """Whether a rollout's group holds a correct one (r = 1), which a teacher can be shown.
+
+    `rewards` are those of whole groups, one after another.
+    """
+    solved = (rewards.view(-1, group_size) == 1.0).any(1)
+    return solved.repeat_interleave(group_size)

@@ -8,7 +8,11 @@ from labrun.schema import schema
 
 @schema
 class DistillationConfig:
-    """The loss and the teacher of SDPO (arXiv 2601.20802)."""
+    """The loss and the teacher of SDPO (arXiv 2601.20802).
+
+    The loss stands in place of the surrogate: the trainer's epsilon, epsilon_high, loss_type and
+    scale_rewards have no part in it, and beta and entropy_coef must be 0.
+    """
 
     alpha: Annotated[float, Ge(0), Le(1)] = 0.5
     """The divergence: 0, KL(teacher || student); 1, KL(student || teacher); between, the

@@ -180,24 +180,30 @@ class TransformersEngine(_BatchEngine):
         _draw_seed(generator)
 
 
-def check_engine(name: str) -> None:
-    """Raises LabError where the engine of this name is not installed."""
+def check_engine(name: str, *, section: str) -> None:
+    """Raises LabError, with the keys of `section`, where this engine is not installed."""
     if name == "vllm" and not importlib.util.find_spec("vllm"):
         raise LabError(
-            "evaluator.engine=vllm, but vllm is not installed; `pip install 'labrun[gpu]'`, or "
-            "evaluator.engine=auto"
+            f"{section}.engine=vllm, but vllm is not installed; `pip install 'labrun[gpu]'`, or "
+            f"{section}.engine=auto"
         )
 
 
 @contextmanager
 def open_engine(
-    ctx: "RunContext", policy: Policy, config: "AccuracyConfig", *, num_tokens: int
+    ctx: "RunContext",
+    policy: Policy,
+    config: "AccuracyConfig",
+    *,
+    num_tokens: int,
+    section: str,
 ) -> Iterator[Engine]:
     """The engine that `config.engine` asks for, freed at the end; the run notes any other choice.
 
-    `num_tokens` is the length of the longest prompt with its completion. All ranks enter together.
+    `num_tokens` is the length of the longest prompt with its completion, `section` where the
+    settings stand. All ranks enter together.
     """
-    check_engine(config.engine)
+    check_engine(config.engine, section=section)
     shared = policy.engine
     kind = _resolve(config.engine)
     if shared is not None and config.engine in ("auto", shared.name):
@@ -205,11 +211,12 @@ def open_engine(
     elif kind == "vllm":
         from lab_llm.vllm_engine import open_vllm
 
-        with open_vllm(ctx, policy, config, num_tokens=num_tokens) as engine:
+        with open_vllm(ctx, policy, config, num_tokens=num_tokens, section=section) as engine:
             ctx.note(f"evaluation samples with {engine.name}")
             yield engine
     else:
-        yield _own_engine(ctx, policy, kind, may_substitute=config.engine == "auto")
+        may_substitute = config.engine == "auto"
+        yield _own_engine(ctx, policy, kind, may_substitute=may_substitute, section=section)
 
 
 def _resolve(name: str) -> Literal["cpu", "transformers", "vllm"]:
@@ -220,14 +227,16 @@ def _resolve(name: str) -> Literal["cpu", "transformers", "vllm"]:
     return name
 
 
-def _own_engine(ctx: "RunContext", policy: Policy, kind: str, *, may_substitute: bool) -> Engine:
+def _own_engine(
+    ctx: "RunContext", policy: Policy, kind: str, *, may_substitute: bool, section: str
+) -> Engine:
     if kind == "transformers":
         return TransformersEngine(policy)
     try:
         return DecoderEngine(policy)
     except LabError as refusal:
         if not may_substitute:
-            raise LabError(f"evaluator.engine=cpu: {refusal}; use transformers or vllm") from None
+            raise LabError(f"{section}.engine=cpu: {refusal}; use transformers or vllm") from None
         ctx.note(f"evaluation samples with transformers' generate: {refusal}")
         return TransformersEngine(policy)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from labrun.context import RunContext
 
 
+Chosen = Mapping[str, Sequence[Problem]]
+Prompts = Mapping[str, Sequence[Sequence[int]]]
 COUNTS = {"epistemic_words": epistemic_words, "epistemic_count": epistemic_count}
 
 
@@ -48,6 +50,8 @@ class AccuracyEvaluator:
     folder = ""
     """Where its files lie among the run's artifacts."""
     words: Sequence[str] = EPISTEMIC_WORDS
+    section = "accuracy"
+    """Its keys' section below `evaluator`."""
 
     def __init__(self, config: AccuracyConfig):
         self.config = config
@@ -57,15 +61,15 @@ class AccuracyEvaluator:
         largest = max(config.pass_k, default=0)
         if largest > config.num_samples:
             raise LabError(
-                f"evaluator.pass_k={list(config.pass_k)} needs num_samples >= {largest}; "
-                f"it is {config.num_samples}"
+                f"evaluator.{self.section}.pass_k={list(config.pass_k)} needs "
+                f"num_samples >= {largest}; it is {config.num_samples}"
             )
         if config.temperature == 0 and config.num_samples > 1:
             raise LabError(
-                f"evaluator.temperature=0 gives num_samples={config.num_samples} equal completions;"
-                " set num_samples=1 or a temperature above 0"
+                f"evaluator.{self.section}.temperature=0 gives num_samples={config.num_samples} "
+                "equal completions; set num_samples=1 or a temperature above 0"
             )
-        check_engine(config.engine)
+        check_engine(config.engine, section=f"evaluator.{self.section}")
         return {
             "metric": f"avg@{config.num_samples}",
             "pass_k": list(config.pass_k),
@@ -81,11 +85,7 @@ class AccuracyEvaluator:
         alone, and a later one draws the same numbers.
         """
         self.preflight()
-        chosen = {name: self._choose(name, found) for name, found in data.evaluation.items()}
-        prompts = {
-            name: [encode(model.tokenizer, problem.prompt) for problem in problems]
-            for name, problems in chosen.items()
-        }
+        chosen, prompts = self._asked(model, data)
         was_training = model.model.training
         model.model.eval()
         try:
@@ -99,6 +99,28 @@ class AccuracyEvaluator:
         self._write_curves(ctx, graded)
         return [score for name, found in graded.items() for score in self._scores(name, found)]
 
+    def check_policy(self, policy: Policy, data: ProblemSets) -> None:
+        """LabError where the longest prompt and max_new_tokens are more than the model takes."""
+        self._most_tokens(policy, *self._asked(policy, data))
+
+    def _asked(self, policy: Policy, data: ProblemSets) -> tuple[Chosen, Prompts]:
+        """The problems of each set that are evaluated, and their prompts' token ids."""
+        chosen = {name: self._choose(name, found) for name, found in data.evaluation.items()}
+        return chosen, {
+            name: [encode(policy.tokenizer, problem.prompt) for problem in problems]
+            for name, problems in chosen.items()
+        }
+
+    def _most_tokens(self, policy: Policy, chosen: Chosen, prompts: Prompts) -> int:
+        """Length of the longest prompt with its completion. Raises LabError beyond the model's."""
+        problems = [problem for found in chosen.values() for problem in found]
+        lengths = [len(ids) for found in prompts.values() for ids in found]
+        named = zip(lengths, (problem.id for problem in problems), strict=True)
+        longest, name = max(named, default=(0, ""))
+        asked = self.config.max_new_tokens
+        check_room(policy, longest, name, asked, key=f"evaluator.{self.section}.max_new_tokens")
+        return longest + asked
+
     def _choose(self, name: str, problems: Sequence[Problem]) -> Sequence[Problem]:
         if not problems:
             raise LabError(f"evaluation set {name!r} has no problems")
@@ -108,14 +130,16 @@ class AccuracyEvaluator:
         self,
         ctx: "RunContext",
         policy: Policy,
-        chosen: Mapping[str, Sequence[Problem]],
-        prompts: Mapping[str, Sequence[Sequence[int]]],
+        chosen: Chosen,
+        prompts: Prompts,
         verify: Verify,
     ) -> dict[str, list[Graded]]:
-        lengths = [len(prompt) for of_set in prompts.values() for prompt in of_set]
-        num_tokens = max(lengths, default=0) + self.config.max_new_tokens
+        num_tokens = self._most_tokens(policy, chosen, prompts)
+        section = f"evaluator.{self.section}"
         graded: dict[str, list[Graded]] = {}
-        with open_engine(ctx, policy, self.config, num_tokens=num_tokens) as engine:
+        with open_engine(
+            ctx, policy, self.config, num_tokens=num_tokens, section=section
+        ) as engine:
             for name, problems in chosen.items():
                 seed = ctx.derive_seed("evaluate", name)
                 mine = self._grade_share(
@@ -209,14 +233,19 @@ class AccuracyEvaluator:
 
     def _items(self, graded: Sequence[Graded]) -> dict[str, list[float]]:
         """Metric -> its value for every problem."""
-        num = self.config.num_samples
-        items = {"accuracy": [avg_at_k(g.rewards) for g in graded]}
-        for k in self.config.pass_k:
-            correct = [sum(reward == 1.0 for reward in g.rewards) for g in graded]
-            items[f"pass@{k}"] = [pass_at_k(num, c, k) for c in correct]
+        items = self._outcomes(graded)
         items["completion_length"] = [fmean(g.lengths) for g in graded]
         for metric, count in COUNTS.items():
             items[metric] = [fmean(count(t, self.words) for t in g.texts) for g in graded]
+        return items
+
+    def _outcomes(self, graded: Sequence[Graded]) -> dict[str, list[float]]:
+        """Those of the metrics that the rewards give."""
+        items = {"accuracy": [avg_at_k(g.rewards) for g in graded]}
+        for k in self.config.pass_k:
+            correct = [sum(reward == 1.0 for reward in g.rewards) for g in graded]
+            counted = zip(graded, correct, strict=True)
+            items[f"pass@{k}"] = [pass_at_k(len(g.rewards), c, k) for g, c in counted]
         return items
 
 
@@ -226,3 +255,16 @@ def replace(ctx: "RunContext", name: str, text: str) -> None:
     draft = path.with_name(path.name + ".draft")
     draft.write_text(text, encoding="utf-8")
     os.replace(draft, path)
+
+
+def check_room(policy: Policy, longest: int, name: str, asked: int, *, key: str) -> None:
+    """LabError, naming `key`, where the longest prompt (tokens, of problem `name`) and `asked` new
+    tokens are more than the model takes."""
+    limit = getattr(policy.model.config, "max_position_embeddings", None)
+    if limit is None or longest + asked <= limit:
+        return
+    left = limit - longest
+    raise LabError(
+        f"{key}={asked}: with the prompt of {name}, {longest} tokens, that is more than the "
+        f"model's {limit}; " + (f"set {left} at most" if left > 0 else "take the problem out")
+    )

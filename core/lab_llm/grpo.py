@@ -17,7 +17,7 @@ from transformers.trainer_callback import TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from lab_llm import ranks, teacher
-from lab_llm.credit import Credit, rows_to_score
+from lab_llm.credit import Credit, in_solved_group, rows_to_score
 from lab_llm.grpo_config import GRPOSettings
 from lab_llm.microbatches import minibatches
 from lab_llm.policy import Policy
@@ -169,6 +169,9 @@ class CreditTrainer(GRPOTrainer):
         start = self.accelerator.process_index * size
         rewards = self._graded[1][start : start + size]
         chosen = rows_to_score(rewards, advantages, self.credit.scored)
+        if self.credit.context == "sibling":
+            solved = in_solved_group(self._graded[1], group_size=self.settings.num_generations)
+            chosen &= solved[start : start + size]
         self.step_metrics["teacher_scored_fraction"].append(chosen.float().mean().item())
         with self._timed("teacher"):
             student, scored = self._logprobs_of(output, inputs, chosen, start)
@@ -220,10 +223,12 @@ class CreditTrainer(GRPOTrainer):
         )
 
     def _student_logprobs(self, output: dict[str, Any]) -> Tensor:
-        """The sampler's own, or one pass over the rollouts where it returns none."""
-        for name in ("old_per_token_logps", "sampling_per_token_logps"):
-            if name in output:
-                return output[name]
+        """log P_S by what also gives log P_T, so that D_t (eq. 1) is 0 where the solution changes
+        nothing: the decoder as it sampled, else the trainer's own forward pass."""
+        if self.settings.sampler == "cpu":
+            return output["sampling_per_token_logps"]
+        if "old_per_token_logps" in output:
+            return output["old_per_token_logps"]
         ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
         mask = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
         with torch.no_grad():

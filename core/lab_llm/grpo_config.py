@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 from labrun.schema import schema
 
 from lab_llm.policy_config import PolicyConfig
@@ -45,18 +45,22 @@ class GRPOSettings:
     top_k: Annotated[int, Ge(0)] = 0
     """Tokens that may be sampled (count); 0: all."""
     epsilon: Annotated[float, Gt(0)] = 0.2
-    """Lower clip of the importance ratio, and the upper one unless `epsilon_high` is set."""
+    """Lower clip of the importance ratio, and the upper one unless `epsilon_high` is set. SDPO
+    reads neither: its ratio is clipped at `distillation.ratio_clip`."""
     epsilon_high: Annotated[float, Gt(0)] | None = None
-    """Upper clip of the importance ratio (clip-higher, DAPO: 0.28)."""
+    """Upper clip of the importance ratio (clip-higher, DAPO: 0.28); not below `epsilon`."""
     beta: Annotated[float, Ge(0)] = 0.0
-    """Weight of the KL to the model at the start."""
+    """Weight of the KL to the model at the start; SDPO has no such term and takes 0 only."""
     entropy_coef: Annotated[float, Ge(0)] = 0.0
-    """Weight of the entropy bonus."""
+    """Weight of the entropy bonus; SDPO has no such term and takes 0 only."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
     """Divide the centred reward by the standard deviation (ddof 1) of its group or of the batch."""
     loss_type: Literal["dapo", "grpo", "dr_grpo"] = "dapo"
     """Reduction over tokens: dapo, the mean over all tokens of the step; grpo, over each rollout's
-    and then over rollouts; dr_grpo, the sum over max_completion_length (arXiv 2503.20783)."""
+    and then over rollouts; dr_grpo, the sum over max_completion_length (arXiv 2503.20783). With
+    several minibatches dapo divides each one's sum by the batch's tokens / num_minibatches, not by
+    its own tokens (TRL). SDPO does not read it: its mean is over the tokens of the rollouts whose
+    teacher has a context."""
     sampler: Literal["cpu", "transformers", "vllm"] = "cpu"
     """What makes rollouts: the toolkit's decoder, transformers' generate, or vLLM."""
     vllm_mode: Literal["colocate", "server"] = "colocate"
@@ -66,8 +70,16 @@ class GRPOSettings:
     vllm_max_model_length: Annotated[int, Ge(1)] | None = None
     """Longest prompt with its completion in vLLM (tokens); None: the model's whole context. An
     evaluation in the run samples with the same vLLM."""
-    vllm_gpu_memory_utilization: Annotated[float, Gt(0), Le(1)] = 0.3
-    """Share of the GPU's memory that a colocated vLLM takes."""
+    vllm_gpu_memory_utilization: Annotated[float, Gt(0), Lt(1)] = 0.3
+    """Share of the GPU's memory that a colocated vLLM takes; the rest is the training's."""
+    vllm_importance_sampling: Literal[
+        "none", "sequence_mask", "sequence_truncate", "token_mask", "token_truncate"
+    ] = "sequence_mask"
+    """With vLLM, weigh each rollout (or token) by p of the training's own pass over p of vLLM,
+    which differ by rounding: above `vllm_importance_clip` the weight is 0 (mask) or the clip
+    (truncate); none: no weight. TRL's default. SDPO has none."""
+    vllm_importance_clip: Annotated[float, Gt(0)] = 3.0
+    """The largest such weight (TRL's default)."""
     deepspeed: str = ""
     """`zero2` or `zero3`, which come with the package, or the path of a DeepSpeed JSON
     configuration; empty: none."""

@@ -1,7 +1,7 @@
 """What can be known of a GRPO run before it starts: settings, model and machine agree."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from labrun.errors import LabError
 
@@ -30,11 +30,13 @@ def preflight(settings: GRPOSettings, *, num_teachers: int = 0) -> dict[str, obj
     """
     rollouts = settings.prompts_per_step * settings.num_generations
     _check_batches(settings, rollouts)
-    if settings.warmup_steps and settings.lr_schedule == "constant":
+    _check_schedule(settings)
+    if settings.epsilon_high is not None and settings.epsilon_high < settings.epsilon:
         raise LabError(
-            f"trainer.lr_schedule=constant has no warm-up, but warmup_steps={settings.warmup_steps}"
-            "; use trainer.lr_schedule=constant_with_warmup, or trainer.warmup_steps=0"
+            f"trainer.epsilon_high={settings.epsilon_high} is below trainer.epsilon="
+            f"{settings.epsilon}; raise it, or lower trainer.epsilon"
         )
+    _check_vllm_length(settings)
     missing = _missing_packages(settings)
     try:
         facts = preflight_policy(settings.model)
@@ -53,6 +55,33 @@ def preflight(settings: GRPOSettings, *, num_teachers: int = 0) -> dict[str, obj
     facts |= {"context_length": limit} if limit else {}
     facts = plan(settings, shape, num_teachers) | facts
     return facts | ({"missing": missing} if missing else {})
+
+
+def _check_schedule(settings: GRPOSettings) -> None:
+    """LabError where the warm-up has no place in the schedule."""
+    kind, warmup, steps = settings.lr_schedule, settings.warmup_steps, settings.max_steps
+    if warmup and kind == "constant":
+        raise LabError(
+            f"trainer.lr_schedule=constant has no warm-up, but warmup_steps={warmup}"
+            "; use trainer.lr_schedule=constant_with_warmup, or trainer.warmup_steps=0"
+        )
+    if kind in ("linear", "cosine") and 0 < steps <= warmup:
+        raise LabError(
+            f"trainer.warmup_steps={warmup} leaves none of trainer.max_steps={steps} for "
+            f"lr_schedule={kind}; lower it, or use trainer.lr_schedule=constant_with_warmup"
+        )
+
+
+def _check_vllm_length(settings: GRPOSettings) -> None:
+    """LabError where vLLM would have no room for a prompt before a whole completion."""
+    limit = settings.vllm_max_model_length
+    if settings.sampler != "vllm" or limit is None or limit > settings.max_completion_length:
+        return
+    raise LabError(
+        f"trainer.vllm_max_model_length={limit} leaves no room for a prompt beside "
+        f"max_completion_length={settings.max_completion_length}; raise it, or lower "
+        "trainer.max_completion_length"
+    )
 
 
 def _check_batches(settings: GRPOSettings, rollouts: int) -> None:
@@ -134,6 +163,18 @@ def _check_model(settings: GRPOSettings) -> None:
 
 
 def check_distillation(settings: GRPOSettings) -> None:
+    """LabError where a setting adds a term that SDPO's loss, which takes the surrogate's place,
+    does not have."""
+    for name in ("beta", "entropy_coef"):
+        value = getattr(settings, name)
+        if value:
+            raise LabError(
+                f"trainer.{name}={value}: method=sdpo has its own loss in place of GRPO's, without "
+                f"this term; set trainer.{name}=0, or take another method"
+            )
+
+
+def check_head(settings: GRPOSettings) -> None:
     """LabError where the model's output layer is more than its head, which SDPO's loss calls."""
     path = locate(settings.model)
     if path.suffix == ".gguf":
@@ -181,6 +222,26 @@ def check_lengths(
     _refuse_long(settings, shown, room=room, limit=limit, teacher=context)
 
 
+def check_evaluation(settings: GRPOSettings, sets: Mapping[str, Sequence[Problem]]) -> None:
+    """LabError where a prompt of an evaluation set leaves no room for a single token.
+
+    How long its completions are is the evaluator's own. Nothing is checked where the model is not
+    here.
+    """
+    shape = model_shape(settings)
+    if shape is None or not shape.context_length:
+        return
+    for name, problems in sets.items():
+        asked = [(problem, list(problem.prompt)) for problem in problems]
+        longest, problem = _longest(settings, asked, room=shape.context_length - 1)
+        if longest:
+            raise LabError(
+                f"evaluation set {name!r}: the prompt of {problem} has {longest} tokens, the model "
+                f"takes {shape.context_length} with the completion; take it out, or take a model "
+                "with a longer context"
+            )
+
+
 def _shown(problem: Problem, context: Context) -> str:
     solution = problem.solution if context == "reference_solution" else None
     return problem.answer if solution is None else solution
@@ -195,30 +256,38 @@ def _refuse_long(
     teacher: Context | None = None,
 ) -> None:
     """LabError for the longest of the chats that has more than `room` tokens."""
-    suspects = [(p, chat) for p, chat in chats if _most_tokens(chat) > room]
-    if not suspects:
-        return
-    try:
-        tokenizer = load_tokenizer(settings.model)
-    except NotHereError:
-        return
-    lengths = [(len(encode(tokenizer, chat)), problem.id) for problem, chat in suspects]
-    longest, name = max(lengths)
-    if longest <= room:
+    longest, name = _longest(settings, chats, room=room)
+    if not longest:
         return
     completion = f"max_completion_length={settings.max_completion_length}"
     if teacher is None:
-        what, change = f"the prompt of {name} has {longest} tokens", "dataset.limit or other rows"
+        what, change = f"the prompt of {name} has {longest} tokens", "take other problems"
     elif teacher == "sibling":
         what = f"the teacher's prompt for {name} has {longest} tokens before the rollout it shows"
-        change = "trainer.teacher_context=answer"
+        change = "set trainer.teacher_context=answer"
     else:
         what = f"the teacher's prompt for {name} with its {teacher} has {longest} tokens"
-        change = "trainer.teacher_context=answer"
+        change = "set trainer.teacher_context=answer"
     raise LabError(
         f"{what}, which with trainer.{completion} is more than the model's {limit} tokens; "
-        f"lower trainer.max_completion_length, or set {change}"
+        f"lower trainer.max_completion_length, or {change}"
     )
+
+
+def _longest(
+    settings: GRPOSettings, chats: Sequence[tuple[Problem, Sequence[Message]]], *, room: int
+) -> tuple[int, str]:
+    """Tokens and problem of the longest chat of more than `room`; 0 where there is none, or no
+    tokenizer here to tell."""
+    suspects = [(p, chat) for p, chat in chats if _most_tokens(chat) > room]
+    if not suspects:
+        return 0, ""
+    try:
+        tokenizer = load_tokenizer(settings.model)
+    except NotHereError:
+        return 0, ""
+    longest, name = max((len(encode(tokenizer, chat)), p.id) for p, chat in suspects)
+    return (longest, name) if longest > room else (0, "")
 
 
 def _most_tokens(chat: Sequence[Message]) -> int:

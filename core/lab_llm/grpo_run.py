@@ -6,7 +6,7 @@ import socket
 import warnings
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from labrun.contract import TrainResult
@@ -24,6 +24,23 @@ if TYPE_CHECKING:
     from labrun.context import RunContext
 
 
+@runtime_checkable
+class ChecksPolicy(Protocol):
+    """An evaluator that cannot score every model on every problem."""
+
+    def check_policy(self, policy: Policy, data: ProblemSets) -> None:
+        """Raises LabError where it cannot score this model; cheap."""
+        ...
+
+
+def check_evaluators(ctx: "RunContext", policy: Policy, sets: ProblemSets) -> None:
+    """LabError where one of the run's evaluators cannot score this model; before any step, since
+    some evaluate at the end only."""
+    for evaluator in ctx.evaluators:
+        if isinstance(evaluator, ChecksPolicy):
+            evaluator.check_policy(policy, sets)
+
+
 def train(
     ctx: "RunContext", sets: ProblemSets, settings: GRPOSettings, credit: Credit
 ) -> TrainResult:
@@ -38,6 +55,7 @@ def train(
         ranks.join(cuda=cuda)
         ctx.barrier = ranks.barrier
     policy = load_policy(settings.model)
+    check_evaluators(ctx, policy, sets)
     if settings.max_steps == 0:
         return TrainResult(policy, 0)
     if ctx.resume_from is None and settings.evaluate_start:
@@ -149,6 +167,7 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
     parts = rollouts // settings.micro_batch_size
     cuda = torch.cuda.is_available()
     vllm = settings.sampler == "vllm"
+    correction = settings.vllm_importance_sampling
     return GRPOConfig(
         output_dir=str(ctx.run_dir / "checkpoints"),
         max_steps=settings.max_steps,
@@ -176,6 +195,9 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
         vllm_server_base_url=settings.vllm_server or None,
         vllm_max_model_length=settings.vllm_max_model_length,
         vllm_gpu_memory_utilization=settings.vllm_gpu_memory_utilization,
+        vllm_importance_sampling_correction=correction != "none",
+        vllm_importance_sampling_mode="sequence_mask" if correction == "none" else correction,
+        vllm_importance_sampling_clip_max=settings.vllm_importance_clip,
         deepspeed=deepspeed_path(settings) or None,
         gradient_checkpointing=settings.gradient_checkpointing,
         bf16=settings.model.dtype == "bfloat16" and cuda,

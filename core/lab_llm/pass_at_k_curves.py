@@ -95,7 +95,8 @@ def draw(curves: Mapping[str, Curve]) -> "Figure":
         panel.set_xlabel("k")
         a = found.accuracy
         title = f"avg@{found.num_samples} {a.mean:.3f} [{a.low:.3f}, {a.high:.3f}]"
-        panel.set_title(f"{name}, {found.num_problems} problems\n{title}", fontsize=9)
+        heading = f"{name}, {found.num_problems} problems\n{title}"
+        panel.set_title(heading, fontsize=9, parse_math=False)
     for unused in panels:
         unused.set_axis_off()
     for panel in figure.axes[::columns]:

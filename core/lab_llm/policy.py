@@ -108,7 +108,10 @@ def locate(config: PolicyConfig) -> Path:
     if _is_hub_id(name):
         return _cached_snapshot(name, config.revision)
     if os.sep in name or name.startswith(("~", ".")):
-        raise LabError(f"model {name!r}: no such directory")
+        raise LabError(
+            f"model {name!r}: no such directory; give one that holds config.json, weights and "
+            "tokenizer, or a hub id org/model"
+        )
     raise unknown("model", name, ["tiny", "smollm2", "a directory", "a hub id org/model"])
 
 

@@ -5,11 +5,14 @@ import glob
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labrun.errors import LabError
 
 from lab_llm.hub_files import PREFIX, find_hub_files
+
+if TYPE_CHECKING:
+    from pyarrow import RecordBatch
 
 JSON_SUFFIXES = (".jsonl", ".json")
 SUFFIXES = (*JSON_SUFFIXES, ".parquet")
@@ -85,12 +88,25 @@ def _json_rows(file: Path) -> Iterator[Row]:
 
 def _json_object(line: bytes, where: str) -> Row:
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode("utf-8-sig"))  # bytes would pass half a surrogate pair
     except ValueError as error:
         raise LabError(f"{where} is damaged: {error}; one JSON object a line is read") from error
     if not isinstance(row, dict):
         raise LabError(f"{where} holds a {type(row).__name__}; one JSON object a line is read")
+    if b"\\u" in line:
+        _check_characters(row, where)
     return row
+
+
+def _check_characters(value: object, where: str) -> None:
+    """LabError for half of a surrogate pair: JSON can write it, no file or tokenizer takes it."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise LabError(
+            f"{where} holds {half}, half of a character; mend or drop the row"
+        ) from error
 
 
 def _parquet_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
@@ -101,11 +117,24 @@ def _parquet_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
         with pq.ParquetFile(file) as table:
             names = table.schema_arrow.names
             top = sorted({top_level(column, names, file) for column in columns})
+            start = 0
             for batch in table.iter_batches(batch_size=256, columns=top):
-                yield from batch.to_pylist()
+                yield from _plain(batch, file, start)
+                start += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise LabError(f"{file} is damaged: {reason}; copy or download it again") from error
+
+
+def _plain(batch: "RecordBatch", file: Path, start: int) -> list[Row]:
+    """The batch's rows, the first of which is row `start`. LabError for text that is no UTF-8."""
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError as error:
+        half = batch.num_rows // 2
+        if half == 0:
+            raise LabError(f"{file} row {start} is damaged: {error}; mend or drop it") from error
+        return _plain(batch[:half], file, start) + _plain(batch[half:], file, start + half)
 
 
 def top_level(column: str, names: Sequence[str], file: Path) -> str:
@@ -135,12 +164,19 @@ def value_at(row: Row, column: str, *, file: Path) -> Any:
 
 def _struct(value: Any, column: str, file: Path) -> Mapping[str, Any]:
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise LabError(f"{file}: column {column!r} leads through text, no JSON") from error
+        value = _parsed(value, column, file)
     if not isinstance(value, Mapping):
         raise LabError(f"{file}: column {column!r} leads through a {type(value).__name__}")
+    return value
+
+
+def _parsed(text: str, column: str, file: Path) -> object:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise LabError(f"{file}: column {column!r} leads through text, no JSON") from error
+    if "\\u" in text:
+        _check_characters(value, f"{file}: column {column!r}")
     return value
 
 

@@ -29,11 +29,13 @@ def preflight(
     teacher. `distillation`: SDPO's settings, where that is the objective.
     """
     _check_template(template)
+    if distillation is not None:
+        grpo_preflight.check_distillation(settings)
     own_teacher = distillation is not None and distillation.teacher != "live"
     facts = grpo_preflight.preflight(settings, num_teachers=int(own_teacher))
     model_here = "missing" not in facts
     if distillation is not None and model_here:
-        grpo_preflight.check_distillation(settings)
+        grpo_preflight.check_head(settings)
     if "missing" in dataset.preflight():
         return facts
     sets: Any = dataset.load(None)  # pyright: ignore[reportArgumentType]
@@ -41,6 +43,7 @@ def preflight(
     grpo_preflight.check_lengths(
         settings, sets.train, context=context, template=template, longest_solution=longest
     )
+    grpo_preflight.check_evaluation(settings, sets.evaluation)
     if distillation is not None and distillation.richness == "without_thinking":
         _check_thinking(settings, sets, context, model_here=model_here)
     return facts

@@ -79,18 +79,18 @@ def _params(sampling: Sampling, seed: int) -> Any:
 
 @contextmanager
 def open_vllm(
-    ctx: "RunContext", policy: Policy, config: "AccuracyConfig", *, num_tokens: int
+    ctx: "RunContext", policy: Policy, config: "AccuracyConfig", *, num_tokens: int, section: str
 ) -> Iterator[VLLMEngine]:
     """vLLM on the policy's present weights; its memory is free again at the end.
 
     The weights are written into a folder inside the run by the first rank, and removed when all
-    have read them. All ranks enter together. Raises LabError where the longest sequence is longer
-    than the model or `vllm_max_model_len` takes.
+    have read them. All ranks enter together. Raises LabError, with the keys of `section`, where the
+    longest sequence is longer than the model or `vllm_max_model_len` takes.
     """
-    length = _model_length(policy, config, num_tokens)
+    length = _model_length(policy, config, num_tokens, section=section)
     if ctx.world_size > 1 and config.vllm_tensor_parallel > 1:
         raise LabError(
-            f"evaluator.vllm_tensor_parallel={config.vllm_tensor_parallel} in a run of "
+            f"{section}.vllm_tensor_parallel={config.vllm_tensor_parallel} in a run of "
             f"{ctx.world_size} processes, each of which has a vLLM of its own; use 1"
         )
     stood = torch.distributed.is_initialized()
@@ -105,17 +105,23 @@ def open_vllm(
         _free(keep_group=stood)
 
 
-def _model_length(policy: Policy, config: "AccuracyConfig", num_tokens: int) -> int:
+def _model_length(
+    policy: Policy, config: "AccuracyConfig", num_tokens: int, *, section: str
+) -> int:
     positions = getattr(policy.model.config, "max_position_embeddings", None)
     length = config.vllm_max_model_len or num_tokens
+    key = f"{section}.vllm_max_model_len"
     if num_tokens > length:
         raise LabError(
-            f"evaluator.vllm_max_model_len={length}, but the longest prompt + max_new_tokens is "
-            f"{num_tokens} tokens"
+            f"{key}={length}, but the longest prompt + max_new_tokens is {num_tokens} tokens; "
+            f"raise it, or lower {section}.max_new_tokens"
         )
     if positions is not None and length > positions:
+        if config.vllm_max_model_len:
+            raise LabError(f"{key}={length}: the model takes {positions} tokens; lower it")
         raise LabError(
-            f"longest prompt + max_new_tokens = {length} tokens; the model takes {positions}"
+            f"{section}.max_new_tokens={config.max_new_tokens}: with the longest prompt that is "
+            f"{length} tokens, the model takes {positions}; lower it"
         )
     return length
 

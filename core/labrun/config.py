@@ -5,6 +5,7 @@ import difflib
 import functools
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, get_origin, get_type_hints
@@ -184,13 +185,17 @@ def _choice(
     """The override as Hydra takes it, its value one of the group's names."""
     if name != "evaluator" and isinstance(override.value(), list):
         raise LabError(f"{name} takes one name, not {override.input_line}; -m sweeps {name}=a,b")
+    if name in KINDS:
+        allowed = [n for kind, n in components if kind == name] + groups.get(name, [])
+    else:
+        allowed = groups[name]
     if not _names(override):
-        raise LabError(f"{name}=[]: name at least one")
+        short = sorted(n for n in allowed if "." not in n)
+        raise LabError(f"{name}=[]: name at least one of {', '.join(short)}")
+    sections = Counter(n.rsplit(".", 1)[-1] for n in _names(override))  # llm.accuracy is accuracy
+    if twice := [section for section, count in sections.items() if count > 1]:
+        raise LabError(f"{override.input_line}: name {', '.join(twice)} once")
     for value in _names(override):
-        if name in KINDS:
-            allowed = [n for kind, n in components if kind == name] + groups.get(name, [])
-        else:
-            allowed = groups[name]
         if value not in allowed:
             raise unknown(f"{name} of plugin {info.name!r}", value, allowed)
     if name not in KINDS and name not in info.groups:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,17 @@ from labrun.compare import Arm
 from labrun.errors import LabError, unknown
 from labrun.intervals import Interval, t_interval
 
+ROUNDING = 1e-9
+"""Differences that spread by less, in the largest of them, are equal but for rounding."""
+
 
 @dataclass(frozen=True)
 class Difference:
     """An arm less the baseline on one score: mean over common seeds, with its 95% t-interval.
 
     `p` is the two-sided paired t-test's; `p_holm` is corrected over all arms and tasks of the same
-    metric.
+    metric. Both are nan where all differences are the same number other than 0: without spread
+    there is no t-test.
     """
 
     arm: str
@@ -61,9 +66,14 @@ def differences(compared: Sequence[Arm], baseline: str) -> list[Difference]:
 
 
 def paired_p(values: np.ndarray) -> float:
-    """Two-sided p of Student's t-test that the mean of paired differences is 0; 1 if all are 0."""
-    if not np.ptp(values):
-        return 0.0 if values[0] else 1.0
+    """Two-sided p of Student's t-test that the mean of paired differences is 0.
+
+    1 if all are 0; nan if all are equal to another number, which have no spread to test against.
+    """
+    if not values.any():
+        return 1.0
+    if np.ptp(values) <= ROUNDING * np.abs(values).max():
+        return math.nan
     result: Any = stats.ttest_1samp(values, 0.0)
     return float(result.pvalue)
 
@@ -71,13 +81,15 @@ def paired_p(values: np.ndarray) -> float:
 def holm(ps: Sequence[float]) -> list[float]:
     """Holm's step-down correction: the i-th smallest of m times m - i + 1, never falling, <= 1.
 
+    A p that is nan stays so and is none of the m.
+
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    order = sorted(range(len(ps)), key=ps.__getitem__)
-    corrected, least = [0.0] * len(ps), 0.0
-    for rank, index in enumerate(order):
-        least = max(least, min(1.0, (len(ps) - rank) * ps[index]))
+    tested = [index for index, p in enumerate(ps) if not math.isnan(p)]
+    corrected, least = [math.nan] * len(ps), 0.0
+    for rank, index in enumerate(sorted(tested, key=ps.__getitem__)):
+        least = max(least, min(1.0, (len(tested) - rank) * ps[index]))
         corrected[index] = least
     return corrected
 
@@ -88,13 +100,15 @@ def smallest_permutation_p(num_seeds: int) -> float:
 
 
 def to_csv(found: Sequence[Difference], baseline: str) -> str:
+    """One line a difference; a p that is nan leaves its cell empty."""
     out = io.StringIO()
     writer = csv.writer(out)
     header = ["task", "metric", "arm", "baseline", "difference", "t95_half_width", "num_seeds"]
     writer.writerow([*header, "p", "p_holm"])
     for d in found:
         cell = [d.difference.mean, d.difference.half_width, d.difference.n]
-        writer.writerow([d.task, d.metric, d.arm, baseline, *cell, d.p, d.p_holm])
+        ps = ["" if math.isnan(p) else p for p in (d.p, d.p_holm)]
+        writer.writerow([d.task, d.metric, d.arm, baseline, *cell, *ps])
     return out.getvalue()
 
 

@@ -1,5 +1,6 @@
 """What the commands print about plans, runs and comparisons."""
 
+import math
 import os
 import shutil
 import sys
@@ -145,14 +146,14 @@ def compare(
             console.print(f"figure   {figure}", soft_wrap=True)
 
 
-def _figures(
-    runs: Sequence[RunDir],
-) -> list[Callable[[Sequence[comparison.Arm], Path], list[Path]]]:
-    """The plugins' own figures of compared runs."""
-    names = dict.fromkeys(
-        name for run in runs for name in plugins.load(run.experiment().plugin).figures
-    )
-    return [plugins.resolve(name) for name in names]
+Draw = Callable[[Sequence[comparison.Arm], Path], list[Path]]
+
+
+def _figures(runs: Sequence[RunDir]) -> list[Draw]:
+    """The plugins' own figures of compared runs; none of a plugin that is not installed here."""
+    owners = dict.fromkeys(run.experiment().plugin for run in runs)
+    here = [name for name in owners if name in plugins.installed()]
+    return [plugins.resolve(figure) for name in here for figure in plugins.load(name).figures]
 
 
 def _headline(runs: Sequence[RunDir]) -> list[str]:
@@ -197,12 +198,13 @@ def _print_differences(found: Sequence[paired.Difference], baseline: str, consol
     for name in ("difference", "p", "p (Holm)"):
         shown.add_column(name, justify="right")
     for d in found:
-        ps = (f"{p:.3f}" for p in (d.p, d.p_holm))
+        ps = ("-" if math.isnan(p) else f"{p:.3f}" for p in (d.p, d.p_holm))
         shown.add_row(d.task, d.metric, d.arm, str(d.difference), *ps)
     console.print(shown)
     least = min(d.difference.n for d in found)
     console.print(
-        "difference ± half its 95% t-interval; p of the paired t-test, Holm-corrected over the "
+        "difference ± half its 95% t-interval; p of the paired t-test (- where all differences are "
+        "one number, without spread), Holm-corrected over the "
         f"arms and tasks of a metric; with {least} seeds an exact sign-flip test could not go "
         f"below {paired.smallest_permutation_p(least):.3g}",
         soft_wrap=True,

@@ -3,6 +3,7 @@
 import dataclasses
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from lab_llm import engines
@@ -11,7 +12,7 @@ from lab_llm.evaluator import AccuracyEvaluator
 from lab_llm.evaluator_config import AccuracyConfig
 from lab_llm.policy import load_policy
 from lab_llm.policy_config import PolicyConfig
-from lab_llm.vllm_engine import VLLMEngine, prompt_seed
+from lab_llm.vllm_engine import VLLMEngine, _model_length, prompt_seed
 from labrun.errors import LabError
 
 PROMPTS = [[5, 6, 7], [8, 9], [10, 11, 12, 13], [14], [15, 16]]
@@ -74,7 +75,8 @@ class Notes:
 
 def chosen(policy, name):
     ctx = Notes()
-    with open_engine(ctx, policy, AccuracyConfig(engine=name), num_tokens=8) as engine:
+    config = AccuracyConfig(engine=name)
+    with open_engine(ctx, policy, config, num_tokens=8, section="evaluator.accuracy") as engine:
         return engine, ctx.notes
 
 
@@ -90,7 +92,9 @@ def test_an_unknown_architecture_is_replaced_only_where_the_choice_was_free(poli
     assert engine.name == "transformers"
     assert len(notes) == 1
     assert "qwen3" in notes[0]
-    with pytest.raises(LabError, match=r"evaluator\.engine=cpu: .*use transformers or vllm"):
+    with pytest.raises(
+        LabError, match=r"evaluator\.accuracy\.engine=cpu: .*use transformers or vllm"
+    ):
         chosen(policy, "cpu")
 
 
@@ -103,8 +107,30 @@ def test_a_trainers_engine_is_reused_unless_another_is_asked_for(policy):
 
 def test_vllm_that_is_not_installed_is_refused_before_anything_starts(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(LabError, match=r"engine=vllm, but vllm is not installed; `pip install"):
+    with pytest.raises(
+        LabError,
+        match=r"^evaluator\.accuracy\.engine=vllm, but vllm is not installed; `pip install",
+    ):
         AccuracyEvaluator(AccuracyConfig(engine="vllm")).preflight()
+
+
+@pytest.mark.parametrize(
+    ("length", "num_tokens", "message"),
+    [
+        (80, 81, r"^evaluator\.other\.vllm_max_model_len=80, but .* is 81 tokens; raise"),
+        (101, 90, r"^evaluator\.other\.vllm_max_model_len=101: .* takes 100 tokens; lower"),
+        (None, 101, r"^evaluator\.other\.max_new_tokens=64: .* 101 tokens, the model takes 100;"),
+    ],
+)
+def test_a_length_that_vllm_cannot_take_is_refused_by_key(length, num_tokens, message):
+    config = SimpleNamespace(max_position_embeddings=100)
+    holding: Any = SimpleNamespace(model=SimpleNamespace(config=config))
+    asked = AccuracyConfig(vllm_max_model_len=length)
+    with pytest.raises(LabError, match=message):
+        _model_length(holding, asked, num_tokens, section="evaluator.other")
+    assert _model_length(holding, AccuracyConfig(), 100, section="evaluator.other") == 100
+    wide = AccuracyConfig(vllm_max_model_len=100)
+    assert _model_length(holding, wide, 90, section="evaluator.other") == 100
 
 
 def test_vllm_prompts_go_in_turn_with_seeds_of_their_own(sampling, monkeypatch):

@@ -8,6 +8,7 @@ from lab_llm.evaluator import AccuracyEvaluator
 from lab_llm.evaluator_config import AccuracyConfig
 from lab_llm.policy import Policy
 from lab_llm.problems import Problem, ProblemSets, checked
+from lab_llm.templates import encode
 from lab_llm.tiny_model import TinyModelConfig, build_model, train_tokenizer
 from labrun.context import RunContext
 from labrun.contract import Evaluator
@@ -182,14 +183,47 @@ def test_limits_and_batches(tmp_path, policy):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"pass_k": (1, 8), "num_samples": 4}, "needs num_samples >= 8; it is 4"),
-        ({"temperature": 0.0, "num_samples": 2}, "equal completions"),
+        (
+            {"pass_k": (1, 8), "num_samples": 4},
+            "evaluator.accuracy.pass_k=[1, 8] needs num_samples >= 8; it is 4",
+        ),
+        (
+            {"temperature": 0.0, "num_samples": 2},
+            "evaluator.accuracy.temperature=0 gives num_samples=2 equal completions",
+        ),
     ],
 )
 def test_contradictions_are_refused(settings, message):
     with pytest.raises(LabError) as caught:
         AccuracyEvaluator(AccuracyConfig(**settings)).preflight()
     assert message in str(caught.value)
+
+
+def test_a_prompt_without_room_for_its_completion_is_refused_by_key_and_name(tmp_path, policy):
+    longest = len(encode(policy.tokenizer, problem(5).prompt))
+    run(tmp_path, policy, max_new_tokens=128 - longest, num_samples=1)
+    message = (
+        rf"^evaluator\.accuracy\.max_new_tokens={129 - longest}: with the prompt of p5, {longest} "
+        rf"tokens, that is more than the model's 128; set {128 - longest} at most$"
+    )
+    with pytest.raises(LabError, match=message):
+        run(tmp_path, policy, max_new_tokens=129 - longest)
+    evaluator = AccuracyEvaluator(AccuracyConfig(max_new_tokens=129 - longest))
+    with pytest.raises(LabError, match=message):
+        evaluator.check_policy(policy, DATA)
+    only_first = AccuracyConfig(max_new_tokens=129 - longest, max_problems=1)
+    AccuracyEvaluator(only_first).check_policy(policy, DATA)
+
+
+def test_messages_name_the_keys_of_the_evaluators_own_section():
+    class Other(AccuracyEvaluator):
+        section = "other"
+
+    for settings, key in (({"pass_k": (2,)}, "pass_k"), ({"engine": "vllm"}, "engine")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("importlib.util.find_spec", lambda name: None)
+            with pytest.raises(LabError, match=rf"^evaluator\.other\.{key}="):
+                Other(AccuracyConfig(**settings)).preflight()
 
 
 def test_it_is_an_evaluator_by_contract():

@@ -16,6 +16,7 @@ from lab_llm.grpo_run import (
     whole_batches,
 )
 from lab_llm.policy import load_policy
+from lab_llm.teacher import Group
 from lab_llm.templates import encode, with_solution
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import make_credit
@@ -79,7 +80,7 @@ def test_the_teacher_scores_only_what_the_methods_weight_uses(ctx, sets, method)
 
 
 def test_rlrts_advantages_are_the_equations_on_a_plain_forward_pass(ctx, sets):
-    trainer = trainer_of(ctx, sets, credit="rlrt", lam=0.5, eps_w=1.0)
+    trainer = trainer_of(ctx, sets, credit="rlrt", lam=0.5, eps_w=1.0, temperature=0.7)
     inputs, output = first_batch(trainer)
     rewards = trainer._graded[1]
     advantages = (rewards.view(-1, 4) - rewards.view(-1, 4).mean(1, keepdim=True)) / (
@@ -106,9 +107,75 @@ def test_rlrts_advantages_are_the_equations_on_a_plain_forward_pass(ctx, sets):
         torch.testing.assert_close(got[:length], expected, atol=1e-4, rtol=1e-4)
 
 
-def trainer_group(trainer):
-    from lab_llm.teacher import Group
+def test_a_group_whose_best_reward_is_partial_has_no_sibling_and_no_weight(ctx, sets):
+    trainer = trainer_of(ctx, sets, credit="rlrt_all")
+    groups = [[1, 0.5, 0, 0], [0.5, 0, 0, 0], [0, 0, 0.5, 0.5], [1, 1, 1, 1], [0] * 4, [1, 0, 0, 0]]
+    rewards = iter([float(reward) for group in groups for reward in group])
+    trainer.sets = dataclasses.replace(sets, verify=lambda *_: next(rewards))
+    _, output = first_batch(trainer)
+    assert trainer.step_metrics["teacher_scored_fraction"] == [pytest.approx(8 / 24)]
+    # (0, 0, .5, .5): mean .25, deviation with ddof 1 .28868; A of the last is .25 / .28868
+    got = output["advantages"][11]
+    length = int(output["completion_mask"][11].sum())
+    assert got[:length].tolist() == pytest.approx([0.25 / (0.288675 + 1e-4)] * length, rel=1e-4)
 
+
+@pytest.mark.parametrize("num_minibatches", [1, 2])
+def test_log_p_s_is_what_the_decoder_recorded_for_any_number_of_updates(ctx, sets, num_minibatches):
+    trainer = trainer_of(
+        ctx, sets, credit="rlrt", num_minibatches=num_minibatches, micro_batch_size=4
+    )
+    sampled = {}
+
+    def as_sampled(output):
+        sampled.update(output)
+        return original(output)
+
+    original, trainer._student_logprobs = trainer._student_logprobs, as_sampled
+    first_batch(trainer)
+    assert ("old_per_token_logps" in sampled) == (num_minibatches > 1)
+    sampled["old_per_token_logps"] = torch.zeros(1)
+    assert original(sampled) is sampled["sampling_per_token_logps"]
+
+
+def test_log_p_s_is_the_trainers_own_pass_where_log_p_t_is(ctx, sets):
+    trainer = trainer_of(ctx, sets, credit="rlrt", sampler="transformers", temperature=0.7)
+    inputs, output = first_batch(trainer)
+    output["sampling_per_token_logps"] = torch.zeros(1)  # as vLLM returns, after its own rounding
+    got = trainer._student_logprobs(output)
+    for row in (0, 23):
+        ids = output["completion_ids"][row, : int(output["completion_mask"][row].sum())]
+        plain = logprobs(trainer, sets.train[inputs[row]["index"]].prompt, ids)
+        torch.testing.assert_close(got[row, : len(ids)], plain, atol=1e-4, rtol=1e-4)
+
+
+def test_an_evaluator_that_cannot_score_the_model_stops_the_run_before_its_first_step(ctx, sets):
+    from lab_llm.evaluator import AccuracyEvaluator
+    from lab_llm.evaluator_config import AccuracyConfig
+
+    ctx.evaluators = (AccuracyEvaluator(AccuracyConfig(max_new_tokens=1024)),)
+    with pytest.raises(LabError, match=r"evaluator\.accuracy\.max_new_tokens=1024"):
+        train(ctx, sets, RLRTConfig(**SMALL), make_credit(RLRTConfig()))
+    assert ctx.run.series() == {}
+
+
+@pytest.mark.parametrize(
+    ("setting", "correction", "mode"),
+    [
+        ("sequence_mask", True, "sequence_mask"),
+        ("token_truncate", True, "token_truncate"),
+        ("none", False, "sequence_mask"),
+    ],
+)
+def test_trls_correction_for_vllm_is_a_setting(ctx, setting, correction, mode):
+    settings = RLRTConfig(vllm_importance_sampling=setting, vllm_importance_clip=2.5)
+    made = trl_config(ctx, settings)
+    assert made.vllm_importance_sampling_correction is correction
+    assert made.vllm_importance_sampling_mode == mode
+    assert made.vllm_importance_sampling_clip_max == 2.5
+
+
+def trainer_group(trainer):
     texts, rewards = trainer._graded
     return Group(texts, rewards.tolist(), trainer.num_generations)
 
@@ -118,12 +185,39 @@ def logprobs(trainer, prompt, completion):
     prompt_ids = encode(trainer.policy.tokenizer, prompt)
     ids = torch.tensor([[*prompt_ids, *completion.tolist()]])
     logits = trainer.policy.model(ids).logits[0, len(prompt_ids) - 1 : -1]
+    logits = logits / trainer.settings.temperature
     return logits.log_softmax(-1)[range(len(completion)), completion]
 
 
 def test_rlrt_and_grpo_sample_the_same_rollouts(ctx, sets):
     grpo, rlrt = (first_batch(trainer_of(ctx, sets, credit=name))[1] for name in ("grpo", "rlrt"))
     assert torch.equal(grpo["completion_ids"], rlrt["completion_ids"])
+
+
+def test_every_step_samples_the_same_prompts_anew(ctx, sets):
+    trainer = trainer_of(ctx, sets, credit="grpo", max_completion_length=16)
+    prompts = [sets.train[0].prompt] * 4
+
+    def rollouts(step):
+        trainer.state.global_step = step
+        return trainer._rollouts(prompts, trainer)["completion_ids"]
+
+    assert rollouts(0) == rollouts(0)
+    assert rollouts(0) != rollouts(1)
+
+
+def test_the_sibling_is_drawn_anew_for_every_step_and_group(ctx, sets):
+    trainer = trainer_of(ctx, sets, credit="rlrt")
+    # 12 groups of 4 correct rollouts: what the teacher reads beside the first of each
+    group = Group([str(i % 4) for i in range(48)], [1.0] * 48, 4)
+
+    def siblings(step):
+        trainer.state.global_step = step
+        return [group.correct_sibling(row, trainer._group_rng) for row in range(0, 48, 4)]
+
+    assert siblings(3) == siblings(3)
+    assert siblings(3) != siblings(4)
+    assert set(siblings(3)) == {"1", "2", "3"}
 
 
 def test_a_runs_metrics_are_the_documented_ones(ctx, sets):

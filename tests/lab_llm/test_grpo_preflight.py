@@ -8,9 +8,10 @@ import pytest
 from lab_llm import grpo_preflight
 from lab_llm.grpo_config import GRPOSettings
 from lab_llm.grpo_preflight import preflight
+from lab_llm.policy import load_tokenizer
 from lab_llm.policy_config import PolicyConfig
 from lab_llm.problems import Problem
-from lab_llm.templates import SOLUTION_TEMPLATE
+from lab_llm.templates import SOLUTION_TEMPLATE, encode
 from lab_llm.tiny_model import shipped_path
 from lab_llm.zero import zero_stage
 from lab_rlrt.config import RLRTConfig
@@ -47,6 +48,18 @@ def check(model, problems, context=None, **changed):
         ({"deepspeed": "/etc"}, "deepspeed=/etc: cannot be read: Is a directory"),
         ({"max_completion_length": 4096}, "leaves no room for a prompt"),
         ({"warmup_steps": 5}, "use trainer.lr_schedule=constant_with_warmup"),
+        (
+            {"warmup_steps": 80, "lr_schedule": "cosine"},
+            "warmup_steps=80 leaves none of trainer.max_steps=80 for lr_schedule=cosine; lower it",
+        ),
+        (
+            {"epsilon": 0.3, "epsilon_high": 0.28},
+            r"trainer\.epsilon_high=0\.28 is below trainer\.epsilon=0\.3",
+        ),
+        (
+            {"sampler": "vllm", "vllm_max_model_length": 64},
+            r"trainer\.vllm_max_model_length=64 leaves no room .* max_completion_length=64",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_refused_by_name(settings, message):
@@ -64,6 +77,26 @@ def test_a_run_that_asks_for_vllm_where_there_is_none_is_refused():
     ]
     with pytest.raises(LabError, match="vllm is not installed"):
         session.refuse_missing([{"trainer": facts}])
+
+
+@pytest.mark.parametrize(
+    "accepted",
+    [
+        {"warmup_steps": 79, "lr_schedule": "linear"},
+        {"warmup_steps": 80, "lr_schedule": "linear", "max_steps": 0},
+        {"epsilon": 0.28, "epsilon_high": 0.28},
+        {"vllm_max_model_length": 64},
+        {"sampler": "vllm", "vllm_max_model_length": 65},
+    ],
+)
+def test_the_last_settings_that_work_are_accepted(accepted):
+    preflight(RLRTConfig(**accepted))
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_a_share_of_the_gpu_that_leaves_nothing_is_refused_by_name(share):
+    with pytest.raises(LabError, match=r"^trainer\.vllm_gpu_memory_utilization=[01]: .*than"):
+        build(compose(["plugin=rlrt", f"trainer.vllm_gpu_memory_utilization={share}"]))
 
 
 def test_a_warm_up_with_a_schedule_that_has_one_is_accepted():
@@ -117,8 +150,23 @@ def test_batches_that_do_not_part_evenly_are_refused(settings, message):
 def test_a_prompt_that_leaves_no_room_for_a_completion_is_named(model):
     long = problem("7" * 980)  # a token each; 1024 in all
     check(model, [problem("1"), long], max_completion_length=16)
-    with pytest.raises(LabError, match=r"prompt of rows/7 has \d+ tokens.*64 is more than.*1024"):
+    message = r"prompt of rows/7 has \d+ tokens.*64 is more.*1024.*or take other problems$"
+    with pytest.raises(LabError, match=message):
         check(model, [problem("1"), long], max_completion_length=64)
+
+
+def test_an_evaluation_prompt_that_fills_the_context_is_named(model):
+    short, asked = problem("1"), settings(model)
+    # a digit is a token; the chat template adds as many tokens to every prompt
+    around = len(encode(load_tokenizer(asked.model), problem("7" * 10).prompt)) - 10
+    for room, refused in ((1, False), (0, True)):
+        sets = {"a": [short], "b": [short, problem("7" * (1024 - around - room))]}
+        if refused:
+            message = r"^evaluation set 'b': the prompt of rows/7 has 1024 tokens, .* takes 1024"
+            with pytest.raises(LabError, match=message):
+                grpo_preflight.check_evaluation(asked, sets)
+        else:
+            grpo_preflight.check_evaluation(asked, sets)
 
 
 def test_a_teachers_context_that_does_not_fit_is_named(model):

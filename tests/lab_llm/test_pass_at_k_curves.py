@@ -46,3 +46,9 @@ def test_the_figure_has_a_panel_a_set_with_its_curve_and_accuracy():
     assert list(line.get_ydata()) == [point.mean for point in found.pass_at_k]
     assert list(line.get_xdata()) == [1, 2, 4]
     assert [panel.get_ylabel() for panel in shown] == ["pass@k", "", "", "pass@k"]
+
+
+def test_the_name_of_a_set_is_no_formula():
+    figure = draw({r"set $\no{formula$": curve(REWARDS, np.random.default_rng(0))})
+    figure.draw_without_rendering()  # where text is read as a formula, this one has an error
+    assert figure.axes[0].get_title().startswith(r"set $\no{formula$, 3 problems")

@@ -160,7 +160,7 @@ def test_a_cached_hub_id_is_its_snapshot(saved, tmp_path, monkeypatch):
 def test_a_name_that_is_nothing_gets_a_next_step(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert "did you mean 'tiny'?" in refusal("tinny")
-    assert "no such directory" in refusal(tmp_path / "nowhere")
+    assert "no such directory; give one that holds config.json" in refusal(tmp_path / "nowhere")
     assert "hf download some-lab/some-model" in refusal("some-lab/some-model")
     assert "--revision v2" in refusal("some-lab/some-model", revision="v2")
     assert "is for hub ids only" in refusal("tiny", revision="v2")

@@ -217,6 +217,35 @@ def test_an_instruction_takes_the_place_of_the_sets_own(tmp_path):
     assert RowsDataset(config).load().train[0].prompt[-1]["content"] == "1+1?\nBox it."
 
 
+def test_half_of_a_surrogate_pair_is_refused_by_file_and_line(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        '{"prompt": "smile \\ud83d\\ude00", "answer": 1}\n{"prompt": "x \\ud800 y", "answer": 1}\n'
+    )
+    message = f"{path} line 2 holds \\ud800, half of a character; mend or drop the row"
+    assert refusal(path=str(path)) == message
+    first = RowsDataset(RowsConfig(path=str(path), limit=1)).load().train[0]
+    assert first.prompt[0]["content"] == "smile \U0001f600"
+    path.write_bytes(b'{"prompt": "x \xed\xa0\x80 y", "answer": 1}\n')  # the same, not escaped
+    assert refusal(path=str(path)).startswith(f"{path} line 1 is damaged: 'utf-8' codec")
+
+
+def test_half_of_a_surrogate_pair_in_a_text_that_holds_json_is_refused(tmp_path):
+    for name, write in (("a.jsonl", jsonl), ("a.parquet", parquet)):
+        path = write(tmp_path / name, {"prompt": "?", "more": '{"answer": "\\ud83d"}'})
+        message = f"{path}: column 'more.answer' holds \\ud83d, half of a character; mend or drop"
+        assert refusal(path=str(path), answer_column="more.answer").startswith(message)
+
+
+def test_a_parquet_row_whose_text_is_no_utf_8_is_refused_by_number(tmp_path):
+    texts = [b"fine"] * 300
+    texts[297] = b"x \xed\xa0\x80"
+    unchecked = pa.array(texts, pa.binary()).view(pa.string())
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"prompt": unchecked, "answer": ["1"] * 300}), path)
+    assert refusal(path=str(path)).startswith(f"{path} row 297 is damaged: 'utf-8' codec")
+
+
 def test_an_evaluation_set_may_have_columns_and_wording_of_its_own(tmp_path):
     train = jsonl(tmp_path / "a.jsonl", {"prompt": "1?", "answer": 1})
     own = jsonl(tmp_path / "b.jsonl", {"question": "Q: 2?", "result": "\\boxed{2}"})

@@ -97,7 +97,7 @@ def plain_loss(trainer, student, teacher, inputs, *, allow_itself=False):
 def distribution(model, trainer, prompt, completion):
     prompt_ids = encode(trainer.policy.tokenizer, prompt)
     logits = model(torch.tensor([[*prompt_ids, *completion]])).logits[0, len(prompt_ids) - 1 : -1]
-    return logits.log_softmax(-1)
+    return (logits / trainer.settings.temperature).log_softmax(-1)
 
 
 def remember_completions(trainer):
@@ -116,15 +116,68 @@ def remember_completions(trainer):
 @pytest.mark.parametrize("micro_batch_size", [24, 4])
 def test_a_steps_gradient_is_that_of_the_plain_loss(ctx, sets, micro_batch_size, itself):
     how = {"top_k": 20, "dont_reprompt_on_self_success": not itself}
-    trainer = trainer_of(ctx, sets, how, micro_batch_size=micro_batch_size)
-    with torch.no_grad():  # a teacher that differs from the student
-        for parameter in trainer.teacher_model.parameters():
-            parameter.mul_(1.1)
+    trainer = trainer_of(ctx, sets, how, micro_batch_size=micro_batch_size, temperature=0.7)
+    scale(trainer.teacher_model, 1.1)  # a teacher that differs from the student
     remember_completions(trainer)
     got, inputs = step_gradient(trainer)
     trainer.model.zero_grad()
     loss = plain_loss(trainer, trainer.model, trainer.teacher_model, inputs, allow_itself=itself)
     loss.backward()
+    expected = flat_gradient(trainer.model)
+    assert expected.norm() > 0.01
+    assert (got - expected).norm() < 1e-4 * expected.norm()
+
+
+@torch.no_grad()
+def scale(model, factor):
+    for parameter in model.parameters():
+        parameter.mul_(factor)
+
+
+def minibatch_loss(trainer, old, parts):
+    """The loss of one of two updates of a batch, rollout by rollout without padding; tokens weigh
+    by their ratio to the model `old`. Its mean is over half the batch's distilled tokens."""
+    config, total = trainer.distillation, torch.zeros(())
+    for part in parts:
+        for row in part["has_context"].nonzero()[:, 0].tolist():
+            alone, told, completion = (
+                part[f"{name}_ids"][row][part[f"{name}_mask"][row].bool()]
+                for name in ("prompt", "teacher_prompt", "completion")
+            )
+            p = after(trainer, trainer.model, alone, completion)
+            with torch.no_grad():
+                q = after(trainer, trainer.teacher_model, told, completion)
+                before = after(trainer, old, alone, completion)
+                ratio = (p - before).gather(1, completion[:, None])[:, 0].exp()
+            pair = compared(p, q, top_k=config.top_k, tail=config.tail)
+            weight = ratio.clamp(max=config.ratio_clip)
+            total = total + (weight * divergence(*pair, alpha=config.alpha)).sum()
+    return total / (parts[0]["num_distilled"] / 2)
+
+
+def after(trainer, model, prompt, completion):
+    """Log-probabilities (T, V) along a completion."""
+    logits = model(torch.cat([prompt, completion])[None]).logits[0, len(prompt) - 1 : -1]
+    return (logits / trainer.settings.temperature).log_softmax(-1)
+
+
+def test_two_updates_of_a_batch_weigh_tokens_by_their_ratio_to_the_sampling_policy(ctx, sets):
+    settings = {"num_minibatches": 2, "micro_batch_size": 4, "temperature": 0.7}
+    trainer = trainer_of(ctx, sets, {"top_k": 20, "ratio_clip": 1.2}, **settings)
+    old = load_policy(RLRTConfig().model).model.eval()
+    got, inputs = step_gradient(trainer)
+    first, second = trainer._buffered_inputs[:3], trainer._buffered_inputs[3:]
+    trainer.model.zero_grad()
+    minibatch_loss(trainer, old, first).backward()
+    expected = flat_gradient(trainer.model)
+    assert (got - expected).norm() < 1e-4 * expected.norm()
+    trainer.model.zero_grad()
+    scale(trainer.model, 1.05)  # an update
+    for _ in second:
+        trainer.training_step(trainer.model, inputs, None)
+    got = flat_gradient(trainer.model)
+    trainer.model.zero_grad()
+    minibatch_loss(trainer, old, second).backward()
     expected = flat_gradient(trainer.model)
     assert expected.norm() > 0.01
     assert (got - expected).norm() < 1e-4 * expected.norm()

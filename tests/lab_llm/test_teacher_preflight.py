@@ -54,6 +54,27 @@ def test_a_teacher_of_its_own_is_in_the_estimate():
     assert "copies" not in str(without[name])
 
 
+@pytest.mark.parametrize("name", ["beta", "entropy_coef"])
+def test_terms_that_sdpos_loss_lacks_are_refused_by_key(name):
+    dataset, settings = CountdownDataset(CountdownConfig()), GRPOSettings(**{name: 0.01})
+    message = rf"^trainer\.{name}=0\.01: method=sdpo has its own loss .*set trainer\.{name}=0"
+    with pytest.raises(LabError, match=message):
+        check(dataset, settings=settings)
+    teacher_preflight.preflight(
+        settings, dataset, template=COUNTDOWN_TEMPLATE, context="sibling", distillation=None
+    )
+
+
+def test_an_evaluation_prompt_beyond_the_model_is_refused():
+    marked = Marked("5+1")
+    long = dataclasses.replace(
+        marked.sets.train[0], id="e7", prompt=({"role": "user", "content": "7" * 1100},)
+    )
+    marked.sets = dataclasses.replace(marked.sets, evaluation={"ood": [long]})
+    with pytest.raises(LabError, match=r"evaluation set 'ood': the prompt of e7 has 11\d\d tokens"):
+        check(marked)
+
+
 def test_a_template_without_its_places_is_refused_by_key():
     with pytest.raises(LabError, match=r"^trainer\.teacher_template: .*\{solution\} once, not 0"):
         check(CountdownDataset(CountdownConfig()), template="{prompt}")

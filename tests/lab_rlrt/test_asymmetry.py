@@ -18,7 +18,10 @@ from lab_rlrt.analysis.config import AsymmetryConfig
 from lab_rlrt.analysis.rollouts import Rollout
 from lab_rlrt.analysis.traces import Trace, trace
 from labrun import LabError
+from labrun.config import compose
 from labrun.context import RunContext
+from labrun.parts import build
+from labrun.run_config import ResourcesConfig
 from labrun.run_dir import RunDir
 
 SETTINGS = {"max_problems": 4, "num_samples": 4, "max_new_tokens": 40, "min_count": 1}
@@ -202,6 +205,19 @@ def test_lines_break_between_tokens_and_after_newlines():
     assert len(most) == asymmetry_figure.MOST_LINES
 
 
+def test_a_title_is_no_formula():
+    traces = [made([0.0, -1.0], [-1.0, 0.0]), made([0.0], [-1.0], correct=False)]
+    figure = asymmetry_figure.draw(traces, traces, title=r"set $\no{formula$")
+    figure.draw_without_rendering()  # where text is read as a formula, this one has an error
+    assert figure.get_suptitle() == r"Information asymmetry: set $\no{formula$"
+
+
+def test_a_reward_beyond_its_range_is_refused(tmp_path, policy, data):
+    twice = ProblemSets(train=[], evaluation=data.evaluation, verify=lambda *_: 2.0)
+    with pytest.raises(LabError, match=r"the verifier gave 2\.0 for .*; allowed: 0 to 1"):
+        rollouts.sample_groups(context(tmp_path), policy, twice, AsymmetryConfig(**SETTINGS))
+
+
 def test_positions_are_binned_by_the_share_of_the_rollout():
     # (t + 1/2)/T of four tokens in two halves: .125 .375 | .625 .875; of one token: .5
     found = asymmetry_figure.by_position([[1.0, 3.0, 5.0, 9.0], [8.0]], bins=2)
@@ -214,6 +230,31 @@ def test_settings_that_leave_no_teacher_are_refused():
     config = AsymmetryConfig(teacher_template="{prompt}")
     with pytest.raises(LabError, match=r"evaluator\.asymmetry\.teacher_template: .*{solution}"):
         asymmetry.AsymmetryEvaluator(config).preflight()
+
+
+@pytest.mark.parametrize("name", ["asymmetry", "reflection", "promotion"])
+def test_an_unknown_set_is_refused_before_the_run(name):
+    words = ["plugin=rlrt", f"evaluator=[accuracy,{name}]"]
+    build(compose(words)).preflight(ResourcesConfig())
+    parts = build(compose([*words, f"{name}.evaluation_set=ood_larg"]))
+    message = (
+        rf"no evaluation set for evaluator\.{name}\.evaluation_set 'ood_larg'; "
+        "did you mean 'ood_large'"
+    )
+    with pytest.raises(LabError, match=message):
+        parts.preflight(ResourcesConfig())
+
+
+@pytest.mark.parametrize("name", ["asymmetry", "reflection", "promotion"])
+def test_rollouts_beyond_the_models_context_are_refused(tmp_path, policy, data, name):
+    evaluator = build(
+        compose(["plugin=rlrt", f"evaluator={name}", f"{name}.max_new_tokens=1024"])
+    ).evaluators[name]
+    message = rf"^evaluator\.{name}\.max_new_tokens=1024: with the prompt of .* the model's 1024;"
+    with pytest.raises(LabError, match=message):
+        evaluator.check_policy(policy, data)
+    with pytest.raises(LabError, match=message):
+        evaluator.evaluate(context(tmp_path), policy, data)
 
 
 def test_an_unknown_set_is_refused_by_name(data):

@@ -1,6 +1,9 @@
 """What a configuration makes of the credit."""
 
+import math
+
 import pytest
+import torch
 from lab_llm.datasets import RowsDataset
 from lab_llm.datasets_config import RowsConfig
 from lab_llm.policy_config import PolicyConfig
@@ -35,3 +38,25 @@ def test_the_estimate_of_memory_counts_sdpos_own_teacher(teacher, holds_a_copy):
     parts = build(experiment)
     facts = parts.trainer.preflight(parts.dataset)
     assert ("copies" in str(facts["gpu_memory_gib, 1 process"])) == holds_a_copy
+
+
+@pytest.mark.parametrize(
+    ("method", "share"),
+    # eps_w 0.5: weights beyond [0.5, 1.5] are clipped. Over the correct rollout's two tokens one
+    # of two is; with the wrong one's two, both of them clipped, three of four.
+    [("following", 1 / 2), ("rlrt", 1 / 2), ("rlsd", 3 / 4), ("rlrt_all", 3 / 4)],
+)
+def test_the_clipped_share_is_over_the_rollouts_that_the_method_weighs(method, share):
+    credit = make_credit(RLRTConfig(credit=method, eps_w=0.5))
+    # D_t = log 4, log 1.25 | log 4, log 4 | log 4, log 4 (a group of equal rewards): a weight or
+    # its inverse is 4, 1.25, or 1/4, 0.8, whatever the sign of the advantage
+    student = torch.tensor([[4.0, 1.25], [4.0, 4.0], [4.0, 4.0]]).log()
+    found = credit.measure(
+        torch.tensor([1.0, -1.0, 0.0]),
+        student,
+        torch.zeros(3, 2),
+        torch.tensor([1.0, 0.0, 1.0]),
+        torch.ones(3, 2),
+    )
+    assert found["weight_clip_fraction"] == pytest.approx(share)
+    assert found["asymmetry_correct"] == pytest.approx((math.log(4) + math.log(1.25)) / 2)

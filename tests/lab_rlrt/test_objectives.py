@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lab_llm.credit import rows_to_score
+from lab_llm.credit import in_solved_group, rows_to_score
 from lab_rlrt import objectives
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import RULES, make_credit
@@ -118,6 +118,13 @@ def test_rows_that_the_teacher_scores_per_method():
     }
     assert counts == {"rlsd": 4, "following": 2, "rlrt": 2, "rlrt_all": 4}
     assert {RULES[m].scored for m in ("grpo", "entropy_shaped", "sdpo")} == {"none"}
+
+
+def test_a_group_of_partial_marks_without_a_success_is_not_solved():
+    # groups (0, .5), (1, .5), (0, 0), (1, 1)
+    rewards = tensor([0.0, 0.5, 1.0, 0.5, 0.0, 0.0, 1.0, 1.0])
+    solved = in_solved_group(rewards, group_size=2)
+    assert solved.tolist() == [False, False, True, True, False, False, True, True]
 
 
 def test_measures_of_a_correct_rollout():

@@ -8,8 +8,8 @@ from lab_llm.countdown import CountdownDataset
 from lab_llm.countdown_config import CountdownConfig
 from lab_llm.policy import load_policy
 from lab_llm.policy_config import PolicyConfig
-from lab_llm.problems import Problem
-from lab_rlrt.analysis import flips, reflection
+from lab_llm.problems import Problem, ProblemSets
+from lab_rlrt.analysis import flips, reflection, reflection_figure
 from lab_rlrt.analysis.config import ReflectionConfig
 from lab_rlrt.analysis.flips import ARMS, Outcomes
 from lab_rlrt.analysis.rollouts import Rollout
@@ -17,6 +17,7 @@ from lab_rlrt.analysis.traces import Trace
 from labrun import LabError
 from labrun.context import RunContext
 from labrun.run_dir import RunDir
+from scipy import stats
 
 PROBLEM = Problem(id="p", prompt=({"role": "user", "content": "?"},), answer="")
 
@@ -32,18 +33,18 @@ def context(path):
     )
 
 
-def row(before, *after):
-    return Outcomes(bool(before), dict(zip(ARMS, map(bool, after), strict=True)))
+def row(before, *after, problem=0):
+    return Outcomes(problem, bool(before), dict(zip(ARMS, map(bool, after), strict=True)))
 
 
 TABLE = [row(1, 0, 1, 1, 1), row(1, 0, 0, 0, 1), row(0, 1, 1, 0, 1)]
 """Outcomes before, and after max, max_control, random and random_control."""
 
 
-def traced(divergence, *, index=0, correct=True):
+def traced(divergence, *, index=0, group=0, correct=True):
     size = len(divergence)
     completion = tuple(range(10, 10 + size))
-    own = Rollout(index, 0, PROBLEM, (1, 2), completion, "", float(correct))
+    own = Rollout(index, group, PROBLEM, (1, 2), completion, "", float(correct))
     return Trace(own, ["t"] * size, [0.0] * size, [0.0] * size, divergence)
 
 
@@ -63,22 +64,62 @@ def test_flips_are_counted_against_the_outcome_before():
     assert found["flip_excess"] == [1, -1, 1]
 
 
-def test_rates_have_wilson_intervals_and_differences_t_intervals():
-    rate = flips.wilson([1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
-    # z = 1.96: centre (.2 + z^2/20)/(1 + z^2/10) = .28327, half .22663
-    assert (rate.value, rate.n) == (0.2, 10)
-    assert (rate.low, rate.high) == pytest.approx((0.05668, 0.50984), abs=1e-4)
-    found = flips.rates(flips.items(TABLE))
-    # differences 1, 0, 1: mean 2/3, s = .57735, t(2) = 4.3027, half 4.3027 * .57735 / sqrt 3
-    difference = found["flip_max_minus_random"]
-    assert difference.value == pytest.approx(2 / 3)
-    assert difference.high - difference.value == pytest.approx(1.43422, abs=1e-4)
-    assert difference.value - difference.low == pytest.approx(1.43422, abs=1e-4)
-    assert 0 <= found["to_correct_random"].low <= found["to_correct_random"].high <= 1
+def test_an_interval_resamples_problems_with_all_their_rollouts():
+    # problem 0 has the flips 1, 1, 1 and problem 1 has 0. Drawn twice, once and never, problem 0
+    # gives the means 3*2/(3*2) = 1, 3/4 and 0; the 2.5% point of 0, .75, 1 lies .05 of the way
+    # from 0 to .75, the 97.5% point .95 of the way from .75 to 1.
+    counts = np.array([[2, 0], [1, 1], [0, 2]])
+    found = flips.clustered([1.0, 0.0, 1.0, 1.0], [0, 1, 0, 0], counts)
+    assert (found.value, found.n) == (0.75, 4)
+    assert (found.low, found.high) == pytest.approx((0.0375, 0.9875))
+
+
+def test_a_resample_without_a_rollout_of_the_kind_does_not_count():
+    found = flips.clustered([1.0, 0.0], [0, 0], np.array([[2, 0], [1, 1], [0, 2]]))
+    assert (found.low, found.value, found.high) == (0.5, 0.5, 0.5)
+
+
+def test_rates_have_the_percentile_bootstrap_over_problems():
+    # 40 problems of 4 rollouts, which flip all or not at all after the phrase at the maximum and
+    # never else. Problems are of equal size, so that scipy's bootstrap of their means is the same.
+    flipped = np.random.default_rng(1).random(40) < 0.3
+    table = [
+        row(1, not flip, 1, 1, 1, problem=7 * number)
+        for number, flip in enumerate(flipped)
+        for _ in range(4)
+    ]
+    found = flips.rates(table, np.random.default_rng(2))
+    settings = {"method": "percentile", "n_resamples": 20_000, "rng": np.random.default_rng(3)}
+    wanted = stats.bootstrap((flipped.astype(float),), np.mean, **settings).confidence_interval
+    for name in ("flip_max", "to_wrong_max", "flip_max_minus_random", "flip_excess"):
+        assert (found[name].value, found[name].n) == (pytest.approx(flipped.mean()), 160)
+        ends = (found[name].low, found[name].high)
+        assert ends == pytest.approx((wanted.low, wanted.high), abs=0.026)  # steps of 1/40
+    assert (found["flip_random"].low, found["flip_random"].high) == (0.0, 0.0)
+
+
+def test_the_flips_of_one_outcome_are_those_of_the_problems_that_have_it():
+    # problem 0: correct, flipped and not; problem 1: wrong, both flipped. Drawn in whatever
+    # number, each has the same mean.
+    table = [
+        row(1, 0, 1, 1, 1, problem=0),
+        row(1, 1, 1, 1, 1, problem=0),
+        row(0, 1, 0, 0, 0, problem=1),
+        row(0, 1, 0, 0, 0, problem=1),
+    ]
+    found = flips.rates(table, np.random.default_rng(0))
+    assert found["to_wrong_max"] == flips.Rate(0.5, 0.5, 0.5, 2)
+    assert found["to_correct_max"] == flips.Rate(1.0, 1.0, 1.0, 2)
+    assert found["flip_max"] == flips.Rate(0.75, 0.5, 1.0, 4)
 
 
 def test_a_kind_of_flip_that_no_rollout_can_make_has_no_rate():
-    assert "to_correct_max" not in flips.rates(flips.items(TABLE[:2]))
+    assert "to_correct_max" not in flips.rates(TABLE[:2], np.random.default_rng(0))
+
+
+def test_an_end_beyond_the_value_is_drawn_at_it():
+    error = reflection_figure._error(flips.Rate(0.5, 0.625, 0.75, 3))
+    assert error == [[0.0], [0.25]]
 
 
 def test_the_phrase_goes_before_the_position_of_largest_divergence_and_a_random_other_one():
@@ -118,10 +159,29 @@ def test_what_is_sampled_follows_the_prompt_the_prefix_and_the_phrase(
 
 
 def test_verdicts_go_to_their_rollouts_and_arms():
-    traces = [traced([1.0, 0.0]), traced([1.0, 0.0], index=1, correct=False)]
+    traces = [traced([1.0, 0.0]), traced([1.0, 0.0], index=1, group=5, correct=False)]
     arms = reflection.interventions(traces, (7,), np.random.default_rng(0))
     table = reflection.tabulate(arms, [True, False, False, True, True, True, False, False])
-    assert table == [row(1, 1, 0, 0, 1), row(0, 1, 1, 0, 0)]
+    assert table == [row(1, 1, 0, 0, 1), row(0, 1, 1, 0, 0, problem=5)]
+
+
+def test_a_continuation_is_correct_with_the_whole_reward_and_a_reward_beyond_it_is_refused():
+    rewards = {"a": 1.0, "b": 0.5, "c": 0.0, "d": 1.0, "e": 1.5}
+    data = ProblemSets(train=[], evaluation={}, verify=lambda _, text: rewards[text])
+    arms = reflection.interventions([traced([1.0, 0.0])], (7,), np.random.default_rng(0))
+    assert reflection.verdicts(data, arms, [*"abcd"]) == [True, False, False, True]
+    with pytest.raises(LabError, match=r"the verifier gave 1\.5 for p"):
+        reflection.verdicts(data, arms, [*"abce"])
+
+
+def test_rollouts_of_one_problem_are_a_note_and_no_score(tmp_path, policy):
+    data = CountdownDataset(CountdownConfig(train_size=1, eval_size=6)).load()
+    settings = {"max_problems": 4, "num_samples": 4, "max_new_tokens": 40, "max_rollouts": 3}
+    evaluator = reflection.ReflectionEvaluator(ReflectionConfig(**settings, only_last=False))
+    ctx = context(tmp_path)
+    assert evaluator.evaluate(ctx, policy, data) == []
+    (note,) = ctx.run.events()
+    assert note["message"] == "reflection: rollouts of fewer than two mixed groups on in_domain"
 
 
 def test_a_run_on_the_tiny_model_agrees_with_its_files(tmp_path, policy):
@@ -140,7 +200,9 @@ def test_a_run_on_the_tiny_model_agrees_with_its_files(tmp_path, policy):
     for line in lines:
         assert line["after"] == (data.verify(problems[line["id"]], line["completion"]) == 1.0)
         assert ("no maybe" in line["completion"]) or line["arm"].endswith("control")
-    rates = json.loads((artifacts / "reflection.json").read_text())["rates"]
+    written = json.loads((artifacts / "reflection.json").read_text())
+    rates = written["rates"]
+    assert written["problems"] == len({line["id"] for line in lines}) > 1
     assert rates["flip_max"]["value"] == scores["flip_max"].value
     assert (artifacts / "reflection.png").stat().st_size > 10_000
 

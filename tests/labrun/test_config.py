@@ -54,6 +54,9 @@ def refusal(*overrides: str) -> str:
         ("scale=paper", "no scale of plugin 'example' 'paper'; allowed: long, short"),
         ("evaluator=example.mes", "no evaluator of plugin 'example' 'mes'; did you mean 'mse'? "
                                   "allowed: mae, mse"),
+        ("evaluator=[]", "evaluator=[]: name at least one of mae, mse"),
+        ("evaluator=[mse,mae,mse]", "evaluator=[mse,mae,mse]: name mse once"),
+        ("evaluator=[mse,example.mse]", "evaluator=[mse,example.mse]: name mse once"),
         ("seed", "cannot read 'seed', expected key=value: missing EQUAL at '<EOF>'"),
         ("+seed=1", "'+seed=1': '+' and '~' are refused, since every key is checked; drop it"),
         ("++new=1", "'++new=1': '+' and '~' are refused, since every key is checked; drop it"),

@@ -2,12 +2,14 @@
 
 import csv
 import io
+import math
 
 import numpy as np
 import pytest
-from labrun import compare
+from labrun import compare, report
 from labrun.errors import LabError
 from labrun.paired import differences, holm, paired_p, smallest_permutation_p, to_csv
+from rich.console import Console
 
 
 @pytest.fixture
@@ -39,6 +41,23 @@ def test_a_paired_t_test_by_hand():
     assert paired_p(np.zeros(3)) == 1.0
 
 
+def test_equal_differences_have_no_p():
+    assert math.isnan(paired_p(np.array([0.25, 0.25, 0.25])))
+    # equal but for rounding: 0.3 - 0.2 and 0.4 - 0.3 differ in the 17th digit
+    rounded = np.array([0.3 - 0.2, 0.4 - 0.3])
+    assert np.ptp(rounded) > 0
+    assert math.isnan(paired_p(rounded))
+    # a small spread is one: mean 1, s = 1e-6 sqrt 2, t = 1e6, p = 1 - 2 atan(t) / pi = 6.4e-7
+    assert paired_p(np.array([1 - 1e-6, 1 + 1e-6])) == pytest.approx(2 / math.pi * 1e-6, rel=1e-3)
+
+
+def test_a_p_that_is_not_there_is_left_out_of_the_correction():
+    # of the other two .01 x2 = .02 and .04 x1
+    first, missing, last = holm([0.04, math.nan, 0.01])
+    assert (first, last) == pytest.approx((0.04, 0.02))
+    assert math.isnan(missing)
+
+
 def test_an_arm_is_compared_seed_by_seed(arms):
     found = differences(arms(plain=[0.1, 0.5, 0.9], momentum=[0.2, 0.7, 1.2]), "plain")
     (only,) = found
@@ -68,6 +87,19 @@ def test_the_table_is_written_as_csv(arms):
     assert row["baseline"] == "plain"
     assert float(row["difference"]) == pytest.approx(0.2)
     assert float(row["p_holm"]) == found[0].p_holm
+
+
+def test_a_p_that_is_not_there_is_an_empty_cell(arms):
+    found = differences(arms(plain=[0.25, 0.5, 0.75], momentum=[0.5, 0.75, 1.0]), "plain")
+    (row,) = csv.DictReader(io.StringIO(to_csv(found, "plain")))
+    assert (row["difference"], row["p"], row["p_holm"]) == ("0.25", "", "")
+
+
+def test_a_p_that_is_not_there_is_printed_as_a_dash(arms, capsys):
+    found = differences(arms(plain=[0.25, 0.5, 0.75], momentum=[0.5, 0.75, 1.0]), "plain")
+    report._print_differences(found, "plain", Console(width=100))
+    line = next(x for x in capsys.readouterr().out.splitlines() if "momentum" in x)
+    assert line.split() == ["test", "accuracy", "momentum", "0.250", "±", "0.000", "-", "-"]
 
 
 def test_five_seeds_cannot_reach_a_permutation_p_of_five_percent():

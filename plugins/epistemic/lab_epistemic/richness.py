@@ -53,7 +53,7 @@ class RichnessEvaluator:
                 check_template(config.template)
             except LabError as error:
                 raise LabError(f"evaluator.richness.template: {error}") from error
-        check_engine(config.engine)
+        check_engine(config.engine, section="evaluator.richness")
         rounds = config.rounds if "guided" in config.levels else 0
         at_most = config.num_problems * config.num_samples * (len(config.levels) + rounds)
         return {"probes": config.pool_size * config.num_probes, "responses_at_most": at_most}
@@ -178,7 +178,8 @@ def _interview(
         vllm_gpu_memory_utilization=config.vllm_gpu_memory_utilization,
         vllm_tensor_parallel=config.vllm_tensor_parallel,
     )
-    with open_engine(ctx, policy, settings, num_tokens=longest) as engine:
+    section = "evaluator.richness"
+    with open_engine(ctx, policy, settings, num_tokens=longest, section=section) as engine:
         yield Interview(ctx, policy, engine, sets.verify, config, template, longest)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab_llm import teacher_preflight
+from lab_llm import grpo_run, teacher_preflight
 from lab_llm.grpo_preflight import TEMPLATE_TOKENS
 from lab_llm.policy import (
     NotHereError,
@@ -102,6 +102,7 @@ class SelfSFTTrainer:
         config = self.config
         torch.manual_seed(ctx.derive_seed("torch"))
         policy = load_policy(config.model)
+        grpo_run.check_evaluators(ctx, policy, data)
         if torch.cuda.is_available():
             policy.model.to("cuda")  # pyright: ignore[reportArgumentType]
         if config.max_steps == 0:

@@ -139,7 +139,7 @@ def _correct(
     ends = end_tokens(policy)
     ids = [encode(policy.tokenizer, prompt) for prompt in prompts]
     longest = max(map(len, ids)) + config.max_completion_length
-    with open_engine(ctx, policy, _engine(config), num_tokens=longest) as engine:
+    with open_engine(ctx, policy, _engine(config), num_tokens=longest, section="trainer") as engine:
         found = engine.sample(
             ids,
             _sampling(config, ends),

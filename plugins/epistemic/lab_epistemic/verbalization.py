@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from statistics import fmean
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from lab_llm.evaluator import AccuracyEvaluator, Graded, replace
+from lab_llm.evaluator import COUNTS, AccuracyEvaluator, Graded, replace
 from lab_llm.policy import Policy
 from lab_llm.problems import ProblemSets
-from lab_llm.verbalization import epistemic_count, epistemic_words, substring_counts, word_counts
-from labrun import Score
+from lab_llm.verbalization import substring_counts, word_counts
+from labrun import LabError, Score
 
 from lab_epistemic import stored_completions, verbalization_figure, verbalization_page
 from lab_epistemic.verbalization_config import VerbalizationConfig
@@ -17,18 +17,32 @@ from lab_epistemic.verbalization_config import VerbalizationConfig
 if TYPE_CHECKING:
     from labrun.context import RunContext
 
-COUNTS = {"epistemic_words": epistemic_words, "epistemic_count": epistemic_count}
-KINDS = {"published": substring_counts, "whole_words": word_counts}
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Totals of one set: over all its responses, of all words together and of each by itself."""
+
+    problems: int
+    responses: int
+    tokens: int
+    epistemic_words: int
+    epistemic_count: int
+    whole_words: Mapping[str, int]
+    """Word -> matches as a whole word; they add up to `epistemic_words`."""
+    published: Mapping[str, int]
+    """Word -> occurrences as a substring; they add up to `epistemic_count`."""
 
 
 class VerbalizationEvaluator(AccuracyEvaluator):
-    """Scores what `accuracy` does, with the words of its config, and the counts a token.
+    """Scores what `accuracy` does, with the words of its config, and two counts more.
 
-    `epistemic_words_per_1k` and `epistemic_count_per_1k`: words in 1,000 tokens, all words over all
-    tokens of the set; their items are those of each problem.
+    `epistemic_words_per_1k` and `epistemic_count_per_1k`: in 1,000 tokens. The value is the ratio
+    of the sums, all words of the set over all its tokens, and not the mean of the items; an item is
+    the same ratio of one problem's responses.
     """
 
     folder = "verbalization/"
+    section = "verbalization"
 
     def __init__(self, config: VerbalizationConfig) -> None:
         super().__init__(config)
@@ -36,11 +50,17 @@ class VerbalizationEvaluator(AccuracyEvaluator):
         self.words = config.words
 
     def preflight(self) -> dict[str, object]:
-        files = stored_completions.files(self.config.completions)
-        facts = super().preflight()
+        check_words(self.words)
         if not self.config.completions:
-            return facts
+            return super().preflight()
+        files = stored_completions.files(self.config.completions)
+        stored_completions.check_pass_k(files, self.config.pass_k)
         return {"completions": {path.stem: len(lines) for path, lines in files.items()}}
+
+    def check_policy(self, policy: Policy, data: ProblemSets) -> None:
+        """LabError where the model has no room for its completions; stored ones need none."""
+        if not self.config.completions:
+            super().check_policy(policy, data)
 
     def evaluate(self, ctx: "RunContext", model: Policy, data: ProblemSets) -> list[Score]:
         """Scores of every evaluation set, or of every file of stored completions.
@@ -50,9 +70,12 @@ class VerbalizationEvaluator(AccuracyEvaluator):
         """
         if not self.config.completions:
             return super().evaluate(ctx, model, data)
-        found = stored_completions.graded(self.config.completions, model.tokenizer)
+        self.preflight()
+        found, notes = stored_completions.graded(self.config.completions, model.tokenizer)
+        for note in notes:
+            ctx.note(f"verbalization: {note}")
         self._write_words(ctx, found)
-        return [score for name, graded in found.items() for score in self._stored(name, graded)]
+        return [score for name, graded in found.items() for score in self._scores(name, graded)]
 
     def _report(self, ctx: "RunContext", graded: Mapping[str, list[Graded]]) -> list[Score]:
         self._write_words(ctx, graded)
@@ -61,18 +84,9 @@ class VerbalizationEvaluator(AccuracyEvaluator):
     def _scores(self, name: str, graded: Sequence[Graded]) -> list[Score]:
         return super()._scores(name, graded) + self._densities(name, graded)
 
-    def _stored(self, name: str, graded: Sequence[Graded]) -> list[Score]:
-        """Those of the scores that stored completions have; accuracy where all are graded."""
-        known = all(g.rewards for g in graded)
-        items = {"accuracy": [fmean(g.rewards) for g in graded]} if known else {}
-        items["completion_length"] = [fmean(g.lengths) for g in graded]
-        for metric, count in COUNTS.items():
-            items[metric] = [fmean(count(t, self.words) for t in g.texts) for g in graded]
-        scores = [
-            Score(task=name, metric=metric, value=fmean(values), n=len(values), items=values)
-            for metric, values in items.items()
-        ]
-        return scores + self._densities(name, graded)
+    def _outcomes(self, graded: Sequence[Graded]) -> dict[str, list[float]]:
+        """None where some of the completions have no rewards: stored ones may have none."""
+        return super()._outcomes(graded) if all(g.rewards for g in graded) else {}
 
     def _densities(self, name: str, graded: Sequence[Graded]) -> list[Score]:
         tokens = [sum(g.lengths) for g in graded]
@@ -85,15 +99,31 @@ class VerbalizationEvaluator(AccuracyEvaluator):
         return scores
 
     def _write_words(self, ctx: "RunContext", graded: Mapping[str, list[Graded]]) -> None:
-        if ctx.rank > 0:
+        if ctx.rank > 0 or not graded:
             return
         words = self.words
         found = {name: breakdown(of_set, words) for name, of_set in graded.items()}
-        replace(ctx, "verbalization.json", json.dumps(found, indent=1) + "\n")
-        shown = self.config.num_shown
-        page = verbalization_page.page(graded, words=words, num_shown=shown, title=ctx.run_id)
+        plain = {name: asdict(of_set) for name, of_set in found.items()}
+        replace(ctx, "verbalization.json", json.dumps(plain, indent=1) + "\n")
+        num_shown = self.config.num_shown
+        page = verbalization_page.page(
+            graded, found, words=words, num_shown=num_shown, title=ctx.run_id
+        )
         replace(ctx, "verbalization.html", page)
         ctx.figure("verbalization", verbalization_figure.draw(found))
+
+
+def check_words(words: Sequence[str]) -> None:
+    """LabError for a blank word, or one that would be counted twice."""
+    lowered = [word.lower() for word in words]
+    for word in words:
+        if not word.strip():
+            raise LabError(f"evaluator.verbalization.words: {word!r} is blank; take it out")
+        if lowered.count(word.lower()) > 1:
+            raise LabError(
+                f"evaluator.verbalization.words: {word!r} is there twice (case does not count); "
+                "name it once"
+            )
 
 
 def per_thousand(count: int, tokens: int) -> float:
@@ -101,11 +131,17 @@ def per_thousand(count: int, tokens: int) -> float:
     return 1000 * count / tokens if tokens else 0.0
 
 
-def breakdown(graded: Sequence[Graded], words: Sequence[str]) -> dict[str, object]:
-    """Responses, tokens, and each word's total: as published (substrings) and as whole words."""
+def breakdown(graded: Sequence[Graded], words: Sequence[str]) -> Breakdown:
+    """The totals of one set's problems."""
     texts = [text for g in graded for text in g.texts]
-    totals = {
-        kind: {word: sum(count(text, words)[word] for text in texts) for word in words}
-        for kind, count in KINDS.items()
-    }
-    return {"responses": len(texts), "tokens": sum(sum(g.lengths) for g in graded), **totals}
+    whole = [word_counts(text, words) for text in texts]
+    published = [substring_counts(text, words) for text in texts]
+    return Breakdown(
+        problems=len(graded),
+        responses=len(texts),
+        tokens=sum(sum(g.lengths) for g in graded),
+        epistemic_words=sum(sum(counts.values()) for counts in whole),
+        epistemic_count=sum(sum(counts.values()) for counts in published),
+        whole_words={word: sum(counts[word] for counts in whole) for word in words},
+        published={word: sum(counts[word] for counts in published) for word in words},
+    )

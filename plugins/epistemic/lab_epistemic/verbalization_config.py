@@ -15,9 +15,10 @@ class VerbalizationConfig(AccuracyConfig):
     max_new_tokens: Annotated[int, Ge(1)] = 128
     """Longest completion (tokens)."""
     words: Annotated[tuple[Annotated[str, MinLen(1)], ...], MinLen(1)] = EPISTEMIC_WORDS
-    """What is counted."""
+    """What is counted, in any case; no two alike."""
     num_shown: Annotated[int, Ge(0)] = 12
-    """Completions of each set on the page with the words marked, the first ones (count)."""
+    """Completions of each set on the page with the words marked: the first of every problem, then
+    the second ones (count)."""
     completions: str | tuple[str, ...] = ""
     """Stored completions, counted in place of sampled ones: a file, a glob, a run's directory, or a
     list of these. JSONL, one completion a line: `completion`, and where they are there `id`,

@@ -1,78 +1,123 @@
 """Completions as a page of its own, the words of uncertainty marked."""
 
 import html
+import re
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from statistics import fmean
+from typing import TYPE_CHECKING
 
+from lab_llm import pages
 from lab_llm.evaluator import Graded
 from lab_llm.verbalization import epistemic_count, word_spans
 
+if TYPE_CHECKING:
+    from lab_epistemic.verbalization import Breakdown
+
 STYLE = """
-:root { color-scheme: light dark; --line: #8886; --card: #8881; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.3rem; margin-bottom: 0; }
-h2 { font-size: 1.1rem; margin: 1.6rem 0 0; }
-header p { margin: .3rem 0; opacity: .8; }
-article { border: 1px solid var(--line); border-radius: 6px; padding: .6rem .9rem;
-  margin: .8rem 0; background: var(--card); }
-article h3 { font-size: .9rem; margin: 0 0 .3rem; font-weight: 600; }
-article h3 small { font-weight: 400; opacity: .75; }
-.badge { padding: 0 .45em; border-radius: 4px; border: 1px solid currentColor; }
-.correct { color: #1b9e77; } .wrong { color: #7570b3; }
-.prompt { font-size: .85rem; opacity: .75; white-space: pre-wrap; margin: 0 0 .5rem; }
+section > h2 { font-size: 1.1rem; margin: 1.8rem 0 0; }
+section > p { margin: .2rem 0; opacity: .8; }
 .text { font: 15px/1.8 ui-monospace, Consolas, Menlo, monospace; white-space: pre-wrap;
   overflow-wrap: anywhere; margin: 0; }
 mark { background: #d95f0266; color: inherit; border-radius: 3px; padding: .1em .15em; }
+mark.part { background: none; border-bottom: 2px solid #d95f02; border-radius: 0; padding: 0; }
 """
 
 
 def page(
-    graded: Mapping[str, Sequence[Graded]], *, words: Sequence[str], num_shown: int, title: str
+    graded: Mapping[str, Sequence[Graded]],
+    found: Mapping[str, "Breakdown"],
+    *,
+    words: Sequence[str],
+    num_shown: int,
+    title: str,
 ) -> str:
-    """The whole page; it loads nothing. Every text of the data is escaped."""
+    """The whole page; it loads nothing. Every text of the data is escaped.
+
+    Of each set it shows `num_shown` responses: every problem's first one, then the second ones.
+    """
     sections = "\n".join(
-        _section(name, of_set, words, num_shown) for name, of_set in graded.items()
+        _section(name, of_set, found[name], words, num_shown) for name, of_set in graded.items()
     )
-    listed = html.escape(", ".join(words))
+    return pages.page(
+        "Epistemic verbalization",
+        title=title,
+        header=_legend(words),
+        body=sections,
+        style=STYLE,
+    )
+
+
+def _legend(words: Sequence[str]) -> str:
     return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Epistemic verbalization: {html.escape(title)}</title>\n"
-        f"<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"<header>\n<h1>Epistemic verbalization</h1>\n<p>{html.escape(title)}</p>\n"
-        f"<p>Marked, as whole words: {listed}</p>\n</header>\n{sections}\n</body>\n</html>\n"
+        f"<p>Words: {html.escape(', '.join(words))}</p>\n"
+        '<p><mark>Marked</mark>: as a whole word. <mark class="part">Underlined</mark>: inside a '
+        "longer word, in the published count alone.</p>\n"
     )
 
 
-def _section(name: str, graded: Sequence[Graded], words: Sequence[str], num_shown: int) -> str:
-    samples = ((g, sample) for g in graded for sample in range(len(g.texts)))
-    shown = "\n".join(_article(g, sample, words) for g, sample in islice(samples, num_shown))
-    return f"<h2>{html.escape(name)}</h2>\n{shown}"
+def _section(
+    name: str,
+    graded: Sequence[Graded],
+    found: "Breakdown",
+    words: Sequence[str],
+    num_shown: int,
+) -> str:
+    most = max(len(g.texts) for g in graded)
+    samples = [(g, n) for n in range(most) for g in graded if n < len(g.texts)][:num_shown]
+    shown = "\n".join(_article(g, sample, words) for g, sample in samples)
+    summary = f"{_summary(graded, found)} Shown: {len(samples)}."
+    return f"<section>\n<h2>{html.escape(name)}</h2>\n<p>{summary}</p>\n{shown}\n</section>"
+
+
+def _summary(graded: Sequence[Graded], found: "Breakdown") -> str:
+    known = all(g.rewards for g in graded)
+    accuracy = f", accuracy {fmean(fmean(g.rewards) for g in graded):.3f}" if known else ""
+    length, whole, published = (
+        total / found.responses
+        for total in (found.tokens, found.epistemic_words, found.epistemic_count)
+    )
+    responses = f"{_number(found.responses, 'response')} to {_number(found.problems, 'problem')}"
+    return (
+        f"{responses}{accuracy}, {length:.1f} tokens each. {whole:.2f} words a response as whole "
+        f"words, {published:.2f} as published."
+    )
 
 
 def _article(graded: Graded, sample: int, words: Sequence[str]) -> str:
     text = graded.texts[sample]
-    asked = graded.problem.prompt[-1]["content"] if graded.problem.prompt else ""
-    prompt = f'<p class="prompt">{html.escape(asked)}</p>\n' if asked else ""
-    return (
-        f"<article>\n<h3>{_badge(graded, sample)}{html.escape(graded.problem.id)} "
-        f"<small>sample {sample + 1}, {graded.lengths[sample]} tokens, "
-        f"{len(word_spans(text, words))} words ({epistemic_count(text, words)} as published)"
-        f'</small></h3>\n{prompt}<p class="text">{marked(text, words)}</p>\n</article>'
+    of = f"response {sample + 1} of {len(graded.texts)}, " if len(graded.texts) > 1 else ""
+    return pages.article(
+        graded.problem.id,
+        f'<p class="text">{marked(text, words)}</p>',
+        correct=graded.rewards[sample] == 1.0 if graded.rewards else None,
+        facts=f"{of}{_number(graded.lengths[sample], 'token')}, "
+        f"{_number(len(word_spans(text, words)), 'whole word')}, "
+        f"{epistemic_count(text, words)} as published",
+        prompt=graded.problem.prompt[-1]["content"] if graded.problem.prompt else "",
     )
 
 
-def _badge(graded: Graded, sample: int) -> str:
-    if not graded.rewards:
-        return ""
-    outcome = "correct" if graded.rewards[sample] == 1.0 else "wrong"
-    return f'<span class="badge {outcome}">{outcome}</span> '
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def marked(text: str, words: Sequence[str]) -> str:
-    """The text as HTML, each whole word inside <mark>."""
+    """The text as HTML: each whole word inside <mark>, between them what else the published count
+    finds inside <mark class="part">."""
     parts, end = [], 0
     for start, stop in word_spans(text, words):
-        parts += [html.escape(text[end:start]), f"<mark>{html.escape(text[start:stop])}</mark>"]
+        parts += [
+            _underlined(text[end:start], words),
+            f"<mark>{html.escape(text[start:stop])}</mark>",
+        ]
         end = stop
-    return "".join([*parts, html.escape(text[end:])])
+    return "".join([*parts, _underlined(text[end:], words)])
+
+
+def _underlined(text: str, words: Sequence[str]) -> str:
+    longest_first = sorted(words, key=len, reverse=True)
+    pieces = re.split(f"({'|'.join(map(re.escape, longest_first))})", text, flags=re.IGNORECASE)
+    return "".join(
+        f'<mark class="part">{html.escape(piece)}</mark>' if place % 2 else html.escape(piece)
+        for place, piece in enumerate(pieces)
+    )

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from lab_llm.policy import Policy
 from lab_llm.problems import ProblemSets
 from lab_llm.templates import check_template
-from labrun import LabError, Score
+from labrun import Dataset, LabError, Score
 
 from lab_rlrt.analysis.config import AsymmetryConfig, TaughtSettings
 from lab_rlrt.analysis.rollouts import (
+    check_sampling,
+    check_set,
     choose_set,
     evaluating,
     is_due,
@@ -62,8 +64,15 @@ class AsymmetryEvaluator:
         check_taught(self.config, "asymmetry")
         return {"rollouts": self.config.max_problems * self.config.num_samples}
 
+    def check(self, dataset: Dataset) -> None:
+        check_set(dataset, self.config, section="asymmetry")
+
+    def check_policy(self, policy: Policy, data: ProblemSets) -> None:
+        check_sampling(policy, data, self.config, section="asymmetry")
+
     def evaluate(self, ctx: "RunContext", model: Policy, data: ProblemSets) -> list[Score]:
-        if not is_due(ctx, model, only_last=self.config.only_last):
+        self.check_policy(model, data)
+        if not is_due(ctx, only_last=self.config.only_last):
             return []
         name, _ = choose_set(data, self.config)
         with evaluating(model):

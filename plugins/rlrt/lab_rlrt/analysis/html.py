@@ -4,23 +4,15 @@ import html
 import math
 from collections.abc import Sequence
 
+from lab_llm import pages
+
 from lab_rlrt.analysis import colours
 from lab_rlrt.analysis.traces import Trace
 
 STYLE = """
-:root { color-scheme: light dark; --line: #8886; --card: #8881; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.3rem; margin-bottom: 0; }
-header p { margin: .3rem 0; opacity: .8; }
 .scale { width: 22rem; max-width: 100%; height: .9rem; border: 1px solid var(--line); }
 .marks { display: flex; justify-content: space-between; width: 22rem; max-width: 100%;
   font-variant-numeric: tabular-nums; font-size: .85rem; }
-article { border: 1px solid var(--line); border-radius: 6px; padding: .6rem .9rem;
-  margin: 1rem 0; background: var(--card); }
-article h2 { font-size: .9rem; margin: 0 0 .3rem; font-weight: 600; }
-article h2 small { font-weight: 400; opacity: .75; }
-.badge { padding: 0 .45em; border-radius: 4px; border: 1px solid currentColor; }
-.prompt { font-size: .85rem; opacity: .75; white-space: pre-wrap; margin: 0 0 .5rem; }
 .tokens { font: 15px/2 ui-monospace, Consolas, Menlo, monospace; white-space: pre-wrap;
   overflow-wrap: anywhere; margin: 0; }
 .tokens span { position: relative; padding: .15em 0; border-radius: 2px; }
@@ -36,13 +28,12 @@ def page(traces: Sequence[Trace], *, title: str) -> str:
     """The whole page; it loads nothing. Every text of the data is escaped."""
     at_most = colours.limit(value for trace in traces for value in trace.asymmetry)
     articles = "\n".join(_article(trace, at_most) for trace in traces)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Information asymmetry: {html.escape(title)}</title>\n"
-        f"<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"<header>\n<h1>Information asymmetry along rollouts</h1>\n<p>{html.escape(title)}</p>\n"
-        f"{_legend(at_most)}</header>\n{articles}\n</body>\n</html>\n"
+    return pages.page(
+        "Information asymmetry along rollouts",
+        title=title,
+        header=_legend(at_most),
+        body=articles,
+        style=STYLE,
     )
 
 
@@ -62,16 +53,14 @@ def _legend(at_most: float) -> str:
 
 def _article(trace: Trace, at_most: float) -> str:
     rollout = trace.rollout
-    outcome = "correct" if rollout.correct else "wrong"
-    colour = colours.CORRECT if rollout.correct else colours.WRONG
     mean = sum(trace.asymmetry) / len(trace.tokens)
     tokens = "".join(_token(trace, place, at_most) for place in range(len(trace.tokens)))
-    return (
-        f'<article>\n<h2><span class="badge" style="color:{colour}">{outcome}</span> '
-        f"{html.escape(rollout.problem.id)} <small>{len(trace.tokens)} tokens, mean "
-        f"D<sub>t</sub> {mean:+.3f}</small></h2>\n"
-        f'<p class="prompt">{html.escape(rollout.problem.prompt[-1]["content"])}</p>\n'
-        f'<p class="tokens">{tokens}</p>\n</article>'
+    return pages.article(
+        rollout.problem.id,
+        f'<p class="tokens">{tokens}</p>',
+        correct=rollout.correct,
+        facts=f"{len(trace.tokens)} tokens, mean D<sub>t</sub> {mean:+.3f}",
+        prompt=rollout.problem.prompt[-1]["content"],
     )
 
 

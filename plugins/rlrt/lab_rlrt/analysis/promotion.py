@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from lab_llm.policy import Policy, load_policy, load_tokenizer, preflight_policy
 from lab_llm.problems import ProblemSets
-from labrun import LabError, Score
+from labrun import Dataset, LabError, Score
 from torch import Tensor
 
 from lab_rlrt import objectives
@@ -20,6 +20,8 @@ from lab_rlrt.analysis.rollouts import (
     Reduce,
     Rollout,
     Side,
+    check_sampling,
+    check_set,
     choose_set,
     compare_along,
     evaluating,
@@ -77,9 +79,16 @@ class PromotionEvaluator:
             raise LabError(f"evaluator.promotion.base: {error}") from error
         return {"base": self.config.base.name, "threshold": self.config.threshold}
 
+    def check(self, dataset: Dataset) -> None:
+        check_set(dataset, self.config, section="promotion")
+
+    def check_policy(self, policy: Policy, data: ProblemSets) -> None:
+        check_vocabulary(policy, self.config)
+        check_sampling(policy, data, self.config, section="promotion")
+
     def evaluate(self, ctx: "RunContext", model: Policy, data: ProblemSets) -> list[Score]:
-        check_vocabulary(model, self.config)
-        if not is_due(ctx, model, only_last=self.config.only_last):
+        self.check_policy(model, data)
+        if not is_due(ctx, only_last=self.config.only_last):
             return []
         name, _ = choose_set(data, self.config)
         with evaluating(model), torch.random.fork_rng(devices=[]):  # loading may draw numbers

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from lab_llm.policy import Policy
 from lab_llm.problems import ProblemSets, checked
-from labrun import LabError, Score
+from labrun import Dataset, LabError, Score
 
 from lab_rlrt.analysis.asymmetry import check_taught
 from lab_rlrt.analysis.config import ReflectionConfig
@@ -23,6 +23,8 @@ from lab_rlrt.analysis.flips import ARMS, Arm, Outcomes, items, rates
 from lab_rlrt.analysis.rollouts import (
     Ids,
     Rollout,
+    check_sampling,
+    check_set,
     choose_set,
     complete,
     decode,
@@ -57,7 +59,8 @@ class ReflectionEvaluator:
     position, with and without the phrase.
 
     Scores with one item a rollout: see `flips.items`. Files: `artifacts/reflection.png`,
-    `reflection.json` (rates with intervals over problems) and `reflection.jsonl` (every continuation).
+    `reflection.json` (rates with intervals over problems) and `reflection.jsonl` (every
+    continuation).
     """
 
     def __init__(self, config: ReflectionConfig) -> None:
@@ -67,8 +70,15 @@ class ReflectionEvaluator:
         check_taught(self.config, "reflection")
         return {"continuations": self.config.max_rollouts * len(ARMS), "phrase": self.config.phrase}
 
+    def check(self, dataset: Dataset) -> None:
+        check_set(dataset, self.config, section="reflection")
+
+    def check_policy(self, policy: Policy, data: ProblemSets) -> None:
+        check_sampling(policy, data, self.config, section="reflection")
+
     def evaluate(self, ctx: "RunContext", model: Policy, data: ProblemSets) -> list[Score]:
-        if not is_due(ctx, model, only_last=self.config.only_last):
+        self.check_policy(model, data)
+        if not is_due(ctx, only_last=self.config.only_last):
             return []
         name, _ = choose_set(data, self.config)
         with evaluating(model):
@@ -181,9 +191,7 @@ def continue_all(
     return found
 
 
-def verdicts(
-    data: ProblemSets, arms: Sequence[Intervention], texts: Sequence[str]
-) -> list[bool]:
+def verdicts(data: ProblemSets, arms: Sequence[Intervention], texts: Sequence[str]) -> list[bool]:
     """Whether each continued completion is correct. Raises LabError for a reward beyond [0, 1]."""
     problems = [arm.rollout.problem for arm in arms]
     graded = zip(problems, texts, strict=True)

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from lab_llm.decoder import check_architecture
-from lab_llm.evaluator import end_tokens
+from lab_llm.evaluator import check_room, end_tokens
 from lab_llm.policy import Policy
 from lab_llm.problems import Problem, ProblemSets, checked
 from lab_llm.sampler import sample
 from lab_llm.teacher import Group, padded, solution_for
 from lab_llm.templates import encode, teacher_template, with_solution
-from labrun import LabError, unknown
+from labrun import Dataset, LabError, unknown
 from torch import Tensor
 
 from lab_rlrt.analysis.config import RolloutSettings
@@ -45,12 +45,8 @@ class Rollout:
         return self.reward == 1.0
 
 
-def is_due(ctx: "RunContext", policy: Policy, *, only_last: bool) -> bool:
-    """Whether to work at this evaluation: at each, or where the run has taken all its steps.
-
-    Raises LabError at the first call for an architecture that the sampler does not know.
-    """
-    check_architecture(policy.model.config)
+def is_due(ctx: "RunContext", *, only_last: bool) -> bool:
+    """Whether to work at this evaluation: at each, or where the run has taken all its steps."""
     if not only_last:
         return True
     return ctx.step >= ctx.run.experiment().settings["trainer"]["max_steps"]
@@ -77,6 +73,28 @@ def choose_set(data: ProblemSets, settings: RolloutSettings) -> tuple[str, Seque
     if not problems:
         raise LabError(f"evaluation set {name!r} has no problems")
     return name, problems
+
+
+def check_set(dataset: Dataset, settings: RolloutSettings, *, section: str) -> None:
+    """Raises LabError where the data has no evaluation set of the name that is asked for."""
+    if not settings.evaluation_set or "missing" in dataset.preflight():
+        return
+    sets: Any = dataset.load(None)  # pyright: ignore[reportArgumentType]
+    if settings.evaluation_set not in sets.evaluation:
+        what = f"evaluation set for evaluator.{section}.evaluation_set"
+        raise unknown(what, settings.evaluation_set, sets.evaluation)
+
+
+def check_sampling(
+    policy: Policy, data: ProblemSets, settings: RolloutSettings, *, section: str
+) -> None:
+    """Raises LabError where the sampler does not know the architecture, or the longest prompt and
+    max_new_tokens are more than the model takes."""
+    check_architecture(policy.model.config)
+    _, problems = choose_set(data, settings)
+    longest, name = max((len(encode(policy.tokenizer, p.prompt)), p.id) for p in problems)
+    key = f"evaluator.{section}.max_new_tokens"
+    check_room(policy, longest, name, settings.max_new_tokens, key=key)
 
 
 def sample_groups(
