@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 GIB = 2**30
 BYTES = {"float32": 4, "bfloat16": 2}
@@ -23,8 +23,9 @@ class ModelShape:
     """Whether the output projection is the embedding."""
     context_length: int
     """max_position_embeddings (tokens)."""
-    qk_norm: bool = True
-    """Whether the queries and keys of each head are normed, as in Qwen3."""
+    qk_norm: Literal["none", "head", "all"] = "head"
+    """Whether queries and keys are normed: not, each head alone with one weight for all (Qwen3), or
+    all heads together (Olmo 2 and 3)."""
     qkv_bias: bool = False
     """Whether the projections to queries, keys and values have biases, as in Qwen2."""
 
@@ -47,14 +48,15 @@ KNOWN: Mapping[str, ModelShape] = {
         152064,
         False,
         context_length=131072,
-        qk_norm=False,
+        qk_norm="none",
         qkv_bias=True,
     ),
-    # its norms of queries and keys go over all heads; what that adds is left out
     "allenai/Olmo-3-7B-Instruct": ModelShape(
-        32, 4096, 32, 32, 128, 11008, 100278, False, context_length=65536
+        32, 4096, 32, 32, 128, 11008, 100278, False, context_length=65536, qk_norm="all"
     ),
-    "smollm2": ModelShape(30, 576, 9, 3, 64, 1536, 49152, True, context_length=8192, qk_norm=False),
+    "smollm2": ModelShape(
+        30, 576, 9, 3, 64, 1536, 49152, True, context_length=8192, qk_norm="none"
+    ),
 }
 """Name -> sizes out of its config.json, for models that are not here, or are here as GGUF."""
 
@@ -76,22 +78,28 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
         vocab_size=text["vocab_size"],
         tied=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", True))),
         context_length=text.get("max_position_embeddings") or 0,
-        qk_norm="qwen3" in str(text.get("model_type", "")),
+        qk_norm=_qk_norm(str(text.get("model_type", ""))),
         qkv_bias=text.get("model_type") == "qwen2",
     )
 
 
-def num_parameters(shape: ModelShape) -> int:
-    """Weights of a Qwen2, a Qwen3 or a Llama of this shape (count).
+def _qk_norm(model_type: str) -> Literal["none", "head", "all"]:
+    if "qwen3" in model_type:
+        return "head"
+    return "all" if model_type in ("olmo2", "olmo3") else "none"
 
-    V h (twice if untied) + L (2 h q + 2 h kv + 3 h i + 2 h + 2 d) + h, with q and kv the widths of
-    all query and of all key heads, d of one head (0 without qk_norm); with qkv_bias each layer has
-    q + 2 kv more.
+
+def num_parameters(shape: ModelShape) -> int:
+    """Weights of a Qwen2, a Qwen3, an Olmo 2 or 3, or a Llama of this shape (count).
+
+    V h (twice if untied) + L (2 h q + 2 h kv + 3 h i + 2 h + n) + h, with q and kv the widths of
+    all query and of all key heads, and n of the norms of both: 0, 2 d (d: of one head) or q + kv;
+    with qkv_bias each layer has q + 2 kv more.
     """
     s = shape
     q, kv = s.num_heads * s.head_dim, s.num_kv_heads * s.head_dim
     layer = 2 * s.hidden_size * (q + kv) + 3 * s.hidden_size * s.intermediate_size
-    layer += 2 * s.hidden_size + (2 * s.head_dim if s.qk_norm else 0)
+    layer += 2 * s.hidden_size + {"none": 0, "head": 2 * s.head_dim, "all": q + kv}[s.qk_norm]
     layer += q + 2 * kv if s.qkv_bias else 0
     embeddings = s.vocab_size * s.hidden_size * (1 if s.tied else 2)
     return embeddings + s.num_layers * layer + s.hidden_size

@@ -85,7 +85,7 @@ def preflight_policy(config: PolicyConfig) -> dict[str, object]:
     renders.
     """
     path = locate(config)
-    facts = _gguf_facts(path, config.name) if path.suffix == ".gguf" else _dir_facts(path, config)
+    facts = _gguf_facts(path, config) if path.suffix == ".gguf" else _dir_facts(path, config)
     return {"model": config.name, "dtype": config.dtype, "path": str(path), **facts}
 
 
@@ -277,11 +277,15 @@ def _no_template(name: str, path: Path) -> LabError:
     )
 
 
-def _gguf_facts(path: Path, name: str) -> dict[str, object]:
+def _gguf_facts(path: Path, config: PolicyConfig) -> dict[str, object]:
     with path.open("rb") as file:
         magic = file.read(4)
     if magic != b"GGUF":
-        raise LabError(f"model {name!r}: {path} is damaged (no GGUF header): {SMOLLM2_INSTALL}")
+        raise LabError(
+            f"model {config.name!r}: {path} is damaged (no GGUF header): {SMOLLM2_INSTALL}"
+        )
+    if config.thinking is not None:
+        load_tokenizer(config)
     return {"size_mib": round(path.stat().st_size / 2**20, 1)}
 
 

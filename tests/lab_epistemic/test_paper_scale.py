@@ -15,15 +15,15 @@ PARAMETERS = {
     "qwen3_8b_no_thinking": 8_190_735_360,
     "qwen3_1_7b": 1_720_574_976,
     "r1_distill_qwen_7b": 7_615_616_512,
-    "olmo3_7b_instruct": 7_297_757_184,
+    "olmo3_7b_instruct": 7_298_011_136,
 }
-"""As the models' own files add up to; Olmo 3 without its norms of queries and keys."""
+"""As the models' own files add up to."""
 TEMPLATE = (
     "{%- for message in messages -%}<|im_start|>{{ message.role }}\n"
     "{{ message.content }}<|im_end|>\n"
     "{%- endfor -%}{%- if add_generation_prompt -%}<|im_start|>assistant\n"
-    "{%- if enable_thinking is defined and enable_thinking is false -%}<think>\n\n</think>\n\n"
-    "{%- endif -%}{%- endif -%}"
+    "{%- if enable_thinking is defined and enable_thinking is false -%}"
+    "{{- '<think>\\n\\n</think>\\n\\n' -}}{%- endif -%}{%- endif -%}"
 )
 """Thinking as Qwen3's template switches it."""
 SMALL = (
@@ -92,11 +92,23 @@ def test_thinking_on_and_off_have_their_published_sampling():
         assert (scored["num_samples"], scored["max_new_tokens"]) == (16, 38912)
 
 
+def test_objectives_share_the_settings_of_the_published_code():
+    for method in ("sdpo", "grpo"):
+        trainer = settings_of(f"method={method}")["trainer"]
+        batch = trainer["prompts_per_step"], trainer["num_generations"], trainer["num_minibatches"]
+        assert batch == (256, 8, 2)
+        assert (trainer["epsilon"], trainer["epsilon_high"]) == (0.2, 0.28)
+        weight = trainer["vllm_importance_sampling"], trainer["vllm_importance_clip"]
+        assert weight == ("token_truncate", 2.0)
+        assert (trainer["weight_decay"], trainer["scale_rewards"]) == (0.01, "none")
+        assert (trainer["max_steps"], trainer["warmup_steps"]) == (200, 20)
+
+
 def test_coverage_of_files_is_equal_updates_on_more_and_more_problems():
     found = studied(["plugin=epistemic", "scale=paper", "study=coverage_rows", "method=sdpo"])
     assert [e.settings["dataset"]["limit"] for e in found] == [1, 8, 64, 128, 512, None]
     assert {e.settings["trainer"]["prompts_per_step"] for e in found} == {64}
-    assert {e.settings["trainer"]["max_steps"] for e in found} == {100}
+    assert {e.settings["trainer"]["max_steps"] for e in found} == {200}
 
 
 def test_the_other_studies_compose_at_this_scale():

@@ -29,6 +29,28 @@ def test_parameters_are_counted_by_hand():
     assert estimates.num_parameters(SMALL) == 2904
     biased = dataclasses.replace(SMALL, qkv_bias=True)
     assert estimates.num_parameters(biased) == 2904 + 2 * (16 + 2 * 8)
+    # Norms of queries and keys: 8 a layer above, 16 + 8 over all heads, or none.
+    over_all = dataclasses.replace(SMALL, qk_norm="all")
+    assert estimates.num_parameters(over_all) == 2904 + 2 * (16 + 8 - 8)
+    assert estimates.num_parameters(dataclasses.replace(SMALL, qk_norm="none")) == 2904 - 2 * 8
+
+
+@pytest.mark.parametrize(
+    ("model_type", "qk_norm", "qkv_bias"),
+    [
+        ("qwen3", "head", False),
+        ("qwen2", "none", True),
+        ("olmo3", "all", False),
+        ("llama", "none", False),
+    ],
+)
+def test_the_kind_of_model_says_what_its_attention_has(model_type, qk_norm, qkv_bias):
+    sizes = {"num_hidden_layers": 2, "hidden_size": 8, "num_attention_heads": 4}
+    shape = estimates.shape_of(
+        sizes | {"intermediate_size": 10, "vocab_size": 100, "model_type": model_type}
+    )
+    assert shape is not None
+    assert (shape.qk_norm, shape.qkv_bias) == (qk_norm, qkv_bias)
 
 
 def test_parameters_of_the_shipped_model_are_those_of_its_weights():
@@ -43,6 +65,9 @@ def test_parameters_of_the_shipped_model_are_those_of_its_weights():
     [
         ("Qwen/Qwen3-4B-Base", 4_022_468_096),
         ("Qwen/Qwen3-8B-Base", 8_190_735_360),
+        ("Qwen/Qwen3-1.7B", 1_720_574_976),
+        ("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", 7_615_616_512),
+        ("allenai/Olmo-3-7B-Instruct", 7_298_011_136),
         ("smollm2", 134_515_008),
     ],
 )

