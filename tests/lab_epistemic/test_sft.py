@@ -126,5 +126,7 @@ def test_the_study_compares_both_arms_over_five_seeds():
     points = studied(["plugin=epistemic", "study=offpolicy", "num_probes=4"])
     arms = [(p.choices["method"], p.settings["trainer"]["guidance"]) for p in points]
     assert sorted(set(arms)) == [("sft_guided", "solution"), ("sft_unguided", "none")]
-    assert [p.run.seed for p in points] == [*range(5), *range(5)]
+    assert [p.run.seed for p in points] == [seed for seed in range(5) for _ in range(2)]
+    rates = {p.choices["method"]: p.settings["trainer"]["learning_rate"] for p in points}
+    assert rates == {"sft_unguided": 3e-4, "sft_guided": 1e-4}  # the README's
     assert {p.settings["trainer"]["num_probes"] for p in points} == {4}
