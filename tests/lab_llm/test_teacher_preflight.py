@@ -87,7 +87,8 @@ def test_a_model_that_does_not_think_has_no_solution_without_thinking():
 
 
 def test_a_dataset_that_knows_its_own_thinking_needs_no_marks():
-    check(CountdownDataset(CountdownConfig()), richness="without_thinking")
+    facts = check(CountdownDataset(CountdownConfig()), richness="without_thinking")
+    assert facts["parameters"] == 265_536
 
 
 def test_solutions_without_marks_are_refused_where_their_thinking_is_to_go():
