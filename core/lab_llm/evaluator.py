@@ -1,7 +1,6 @@
 """Accuracy, pass@k, length and epistemic words of sampled completions."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -208,7 +207,7 @@ class AccuracyEvaluator:
             )
         ]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        replace(ctx, f"{self.folder}completions/{name}.jsonl", text)
+        ctx.write_text(f"{self.folder}completions/{name}.jsonl", text)
 
     def _write_curves(self, ctx: "RunContext", graded: Mapping[str, list[Graded]]) -> None:
         if self.config.num_samples == 1 or ctx.rank > 0:
@@ -222,7 +221,7 @@ class AccuracyEvaluator:
             "sampling": asdict(self.config),
             "sets": {name: found.as_json() for name, found in curves.items()},
         }
-        replace(ctx, f"{self.folder}pass_at_k.json", json.dumps(written, indent=1) + "\n")
+        ctx.write_text(f"{self.folder}pass_at_k.json", json.dumps(written, indent=1) + "\n")
         ctx.figure(f"{self.folder}pass_at_k", pass_at_k_curves.draw(curves))
 
     def _scores(self, name: str, graded: Sequence[Graded]) -> list[Score]:
@@ -247,14 +246,6 @@ class AccuracyEvaluator:
             counted = zip(graded, correct, strict=True)
             items[f"pass@{k}"] = [pass_at_k(len(g.rewards), c, k) for g, c in counted]
         return items
-
-
-def replace(ctx: "RunContext", name: str, text: str) -> None:
-    """Write an artifact aside and put it in place whole."""
-    path = ctx.artifact_path(name)
-    draft = path.with_name(path.name + ".draft")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
 
 
 def check_room(policy: Policy, longest: int, name: str, asked: int, *, key: str) -> None:

@@ -6,14 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from labrun.errors import DivergedError, LabError
+from labrun.errors import LabError
 from torch import Tensor
-from transformers.trainer_callback import TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from lab_llm import ranks, teacher
@@ -22,6 +20,7 @@ from lab_llm.grpo_config import GRPOSettings
 from lab_llm.microbatches import minibatches
 from lab_llm.policy import Policy
 from lab_llm.problems import Problem, ProblemSets, checked
+from lab_llm.run_trainer import RunTrainer
 from lab_llm.sampler import sample
 from lab_llm.scorer import completion_logprobs
 from lab_llm.templates import encode, with_solution
@@ -44,7 +43,7 @@ LOGGED = {
 """TRL's metric -> ours; docs/metrics.md defines each."""
 
 
-class CreditTrainer(GRPOTrainer):
+class CreditTrainer(RunTrainer, GRPOTrainer):
     """GRPO whose advantages are per token: `credit` weighs them by what the teacher predicted."""
 
     def __init__(
@@ -128,6 +127,12 @@ class CreditTrainer(GRPOTrainer):
         self.vllm_generation.sync_weights()
         self._last_loaded_step = self.state.global_step
         return replace(policy, engine=VLLMEngine(self.vllm_generation.llm))
+
+    def may_stop(self) -> bool:
+        """Where a batch of rollouts is used up: a resume begins with fresh ones."""
+        args: Any = self.args
+        steps_a_batch = args.steps_per_generation // args.gradient_accumulation_steps
+        return self.state.global_step % steps_a_batch == 0
 
     def _whole_weights(self) -> AbstractContextManager[None]:
         assert self.model is not None
@@ -281,9 +286,9 @@ class CreditTrainer(GRPOTrainer):
         counts: Any = self.accelerator.gather(mine.to(self.accelerator.device))
         return int(counts.max())
 
-    # Update, metrics, checkpoints -------------------------------------------------------------
+    # Update, metrics --------------------------------------------------------------------------
 
-    def _prepare_inputs(self, generation_batch: Any) -> Any:
+    def _prepare_inputs(self, inputs: Any) -> Any:
         """TRL's, with micro-batches of like length: little is computed for padding.
 
         TRL shuffles; so do we where a batch of rollouts makes several optimizer steps. Within a
@@ -292,14 +297,14 @@ class CreditTrainer(GRPOTrainer):
         """
         num_parts = self._num_parts
         if self._step % num_parts == 0:
-            batch = self._generate_and_score_completions(generation_batch)
+            batch = self._generate_and_score_completions(inputs)
             seed = self.ctx.derive_seed("minibatch", self.state.global_step)
             self._buffered_inputs = minibatches(
                 batch, self.settings.num_minibatches, num_parts, seed=seed
             )
-        inputs = self._buffered_inputs[self._step % num_parts]
-        self.step_metrics["tokens"].append(inputs["completion_mask"].sum().item())
-        return inputs
+        part = self._buffered_inputs[self._step % num_parts]
+        self.step_metrics["tokens"].append(part["completion_mask"].sum().item())
+        return part
 
     def _entropy_coef_of(self, inputs: dict[str, Any]) -> float:
         """The coefficient that makes TRL's bonus, a mean over the micro-batch's own tokens, this
@@ -313,10 +318,7 @@ class CreditTrainer(GRPOTrainer):
         if self.settings.entropy_coef:
             self.entropy_coef = self._entropy_coef_of(inputs)
         self._updating = inputs = dict(inputs)
-        loss = super().compute_loss(model, inputs, *args, **kwargs)
-        if not torch.isfinite(loss):
-            raise DivergedError(f"loss is {loss.item()} at step {self.state.global_step + 1}")
-        return loss
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         """TRL's. Its loss calls this first and reads the advantages afterwards, so that those
@@ -331,12 +333,6 @@ class CreditTrainer(GRPOTrainer):
             self._updating["advantages"] = self.credit.shape(advantages, found[1]) * mask
         return found
 
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        began = time.perf_counter()
-        result = super().training_step(*args, **kwargs)
-        self.step_metrics["time/train"].append(time.perf_counter() - began)
-        return result
-
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Send one step's metrics to the run, under our names; TRL's others are dropped."""
         del start_time
@@ -349,8 +345,7 @@ class CreditTrainer(GRPOTrainer):
         found |= self._own_metrics()
         self._metrics["train"].clear()
         self._logs["prompt"].clear()
-        if not torch.isfinite(torch.tensor(found.get("grad_norm", 0.0))):
-            raise DivergedError(f"gradient norm is not finite at step {self.state.global_step}")
+        self.check_gradient(found.get("grad_norm", 0.0))
         self.ctx.log(self.state.global_step, found)
         self.ctx.progress(step=self.state.global_step, total=self.args.max_steps)
 
@@ -360,7 +355,7 @@ class CreditTrainer(GRPOTrainer):
             summed = name.startswith(("time/", "teacher_context/"))
             found[name] = sum(values) if summed else sum(values) / len(values)
         spent = sum(found.get(f"time/{part}", 0.0) for part in ("sample", "verify", "teacher"))
-        found["time/step"] = found.pop("time/train", 0.0)
+        found["time/step"] = self.take_train_seconds()
         found["time/update"] = found["time/step"] - spent
         self.step_metrics.clear()
         return found
@@ -371,53 +366,9 @@ class CreditTrainer(GRPOTrainer):
         yield
         self.step_metrics[f"time/{stage}"].append(time.perf_counter() - began)
 
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """TRL writes a card at every checkpoint; the run directory says all it would."""
-
-    def _save_own(self, folder: Path) -> None:
-        """Write, on the first rank, what else a resume needs; nothing here."""
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Let transformers write everything that resume needs into the run's own checkpoint."""
-
-        def write(folder: Path) -> None:
-            before, self.args.output_dir = self.args.output_dir, str(folder)
-            try:
-                super(CreditTrainer, self)._save_checkpoint(model, trial)
-                if self.args.should_save:
-                    self._save_own(folder)
-            finally:
-                self.args.output_dir = before
-
-        self.ctx.save_checkpoint(self.state.global_step, write)
-
 
 def _mean(values: list[float], tokens: list[float]) -> float:
     """The mean of one value a step, or of token means a micro-batch over all tokens."""
     if len(values) == len(tokens):
         return sum(v * n for v, n in zip(values, tokens, strict=True)) / sum(tokens)
     return sum(values) / len(values)
-
-
-class RunCallback(TrainerCallback):
-    """Evaluates and stops at step boundaries, as the run asks; all ranks at the same step."""
-
-    def __init__(
-        self, ctx: "RunContext", trainer: CreditTrainer, sets: ProblemSets, every: int
-    ) -> None:
-        self._ctx, self._trainer, self._sets, self._every = ctx, trainer, sets, every
-
-    def on_step_end(
-        self, args: Any, state: Any, control: Any, *, optimizer: Any = None, **_: Any
-    ) -> Any:
-        due = self._every and state.global_step % self._every == 0
-        if due and state.global_step < args.max_steps:
-            policy = self._trainer.with_engine(self._trainer.policy)
-            with ranks.whole_weights(policy.model, optimizer):
-                self._ctx.evaluate(policy, self._sets, step=state.global_step)
-        steps_a_batch = args.steps_per_generation // args.gradient_accumulation_steps
-        between = state.global_step % steps_a_batch == 0  # a resume begins with fresh rollouts
-        if between and ranks.any_rank(self._ctx.should_stop):
-            self._ctx.should_stop = True
-            control.should_save = control.should_training_stop = True
-        return control

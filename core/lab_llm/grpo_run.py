@@ -15,9 +15,8 @@ from labrun.errors import LabError, PreemptedError
 from lab_llm import ranks
 from lab_llm.credit import Credit
 from lab_llm.grpo_config import GRPOSettings
-from lab_llm.policy import Policy, load_policy
+from lab_llm.policy import Policy, load_policy, save_policy
 from lab_llm.problems import ProblemSets
-from lab_llm.templates import TEMPLATE_FILE
 from lab_llm.zero import deepspeed_path
 
 if TYPE_CHECKING:
@@ -76,9 +75,7 @@ def _keep(ctx: "RunContext", trainer: Any, policy: Policy, template: str) -> Pol
     target = ctx.run.artifacts / "model"
     with ranks.whole_weights(trained.model, trainer.optimizer):
         if ctx.rank == 0:
-            trained.model.save_pretrained(target)
-            trained.tokenizer.save_pretrained(target)
-            (target / TEMPLATE_FILE).write_text(template, encoding="utf-8")
+            save_policy(trained, target, template=template)
     ranks.barrier()
     if not trainer.is_deepspeed_enabled:
         return trained
@@ -111,7 +108,8 @@ def build_trainer(
     """The trainer with the run's whole prompt stream, ready for `train()`."""
     from datasets import Dataset as Rows
 
-    from lab_llm.grpo import CreditTrainer, RunCallback
+    from lab_llm.grpo import CreditTrainer
+    from lab_llm.run_trainer import RunCallback
 
     kind: Any = CreditTrainer
     if credit.distillation is not None:
@@ -131,7 +129,7 @@ def build_trainer(
             args=trl_config(ctx, settings),
             train_dataset=Rows.from_dict({"prompt": prompts, "index": order}),
         )
-    trainer.add_callback(RunCallback(ctx, trainer, sets, settings.evaluate_every))
+    trainer.add_callback(RunCallback(trainer, sets, settings.evaluate_every))
     return trainer
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from labrun.errors import LabError, unknown
 
 from lab_llm.policy_config import PolicyConfig
-from lab_llm.templates import encode
+from lab_llm.templates import TEMPLATE_FILE, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -328,6 +328,13 @@ def _load_gguf(path: Path, config: PolicyConfig) -> Policy:
     # The tokenizer read from GGUF takes <|im_start|> for its end token; the model's is right.
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
     return Policy(model=model, tokenizer=tokenizer)
+
+
+def save_policy(policy: Policy, target: Path, *, template: str) -> None:
+    """A directory that `load_policy` reads, with the form in which its teacher met solutions."""
+    policy.model.save_pretrained(target)
+    policy.tokenizer.save_pretrained(target)
+    (target / TEMPLATE_FILE).write_text(template, encoding="utf-8")
 
 
 def _plain_config(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from torch.nn import functional
 
 from lab_llm import countdown as task
 from lab_llm.countdown import CountdownDataset
-from lab_llm.policy import Policy
+from lab_llm.policy import Policy, save_policy
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.sampler import sample
-from lab_llm.templates import COUNTDOWN_TEMPLATE, TEMPLATE_FILE, encode
+from lab_llm.templates import COUNTDOWN_TEMPLATE, encode
 from lab_llm.tiny_model import TinyModelConfig, build_model, train_tokenizer
 from lab_llm.warmstart_config import WarmStartConfig
 
@@ -218,10 +218,7 @@ class WarmStartTrainer:
             loss = self._update(policy, optimizer, batches[step], step)
             self._report(ctx, step + 1, loss, policy)
         policy.model.eval()
-        policy.model.save_pretrained(ctx.artifact_path("tiny"))
-        policy.tokenizer.save_pretrained(ctx.artifact_path("tiny"))
-        form = ctx.artifact_path("tiny") / TEMPLATE_FILE
-        form.write_text(COUNTDOWN_TEMPLATE, encoding="utf-8")
+        save_policy(policy, ctx.artifact_path("tiny"), template=COUNTDOWN_TEMPLATE)
         if start < self.config.max_steps:
             _save(ctx, self.config.max_steps, policy, optimizer)
         return TrainResult(model=policy, step=self.config.max_steps)

@@ -277,7 +277,11 @@ def _mapping_fields(component: str, section: str, components: Components) -> lis
 
 def _plain(config: DictConfig) -> dict[str, Any]:
     ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    plain = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
+    try:
+        plain = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise LabError(f"{error.full_key}: {reason}; {_presets_of(config)}") from error
     assert isinstance(plain, dict)
     # What a preset says of an evaluator that was not chosen: it names no component.
     plain["evaluator"] = {
@@ -301,20 +305,21 @@ def _sections(plain: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _experiment(
     info: PluginInfo, config: DictConfig, components: Components, overrides: tuple[str, ...]
 ) -> Experiment:
-    try:
-        plain = _plain(config)
-    except OmegaConfBaseException as error:
-        raise LabError(" ".join(str(error).split())) from error
+    plain = _plain(config)
     sections = {name: dict(values) for name, values in _sections(plain).items()}
     named = {name: str(values.pop("component")) for name, values in sections.items()}
     root = {key: value for key, value in plain.items() if key not in KINDS}
     root["group"] = str(root["group"])  # a label may be a number
     run = typed(RunConfig, root, section="")
     for section, values in sections.items():
-        part = components[_kind(section), named[section]][1]
-        typed(plugins.resolve(part.config), values, section=section)
-    picked = config.hydra.runtime.choices
-    choices = {str(k): str(v) for k, v in picked.items() if not str(k).startswith("hydra/")}
+        schema = plugins.resolve(components[_kind(section), named[section]][1].config)
+        if strange := _unknown_keys(schema, values):
+            raise LabError(
+                f"{named[section]} has no key {', '.join(f'{section}.{key}' for key in strange)}; "
+                f"{_presets_of(config)}"
+            )
+        typed(schema, values, section=section)
+    choices = _choices(config)
     return Experiment(
         plugin=info.name,
         run=run,
@@ -323,6 +328,20 @@ def _experiment(
         choices={k: v for k, v in choices.items() if k not in KINDS},
         overrides=overrides,
     )
+
+
+def _choices(config: DictConfig) -> dict[str, str]:
+    """Preset group or kind of component -> what was chosen."""
+    picked = config.hydra.runtime.choices
+    return {str(k): str(v) for k, v in picked.items() if not str(k).startswith("hydra/")}
+
+
+def _presets_of(config: DictConfig) -> str:
+    """What to do where a preset and a component do not fit each other."""
+    chosen = _choices(config)
+    presets = " ".join(f"{k}={v}" for k, v in chosen.items() if k not in KINDS)
+    parts = " ".join(f"{k}={v}" for k, v in chosen.items() if k in KINDS)
+    return f"choose presets that fit each other and the components; now {presets} with {parts}"
 
 
 def _kind(section: str) -> Kind:
@@ -340,6 +359,15 @@ def typed(cls: type[Any], values: Mapping[str, Any], *, section: str) -> Any:
         return TypeAdapter(cls).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         raise LabError("; ".join(_fault(e, section) for e in error.errors())) from error
+
+
+def _unknown_keys(cls: type[Any], values: Mapping[str, Any]) -> list[str]:
+    try:
+        TypeAdapter(cls).validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        strange = (e["loc"] for e in error.errors() if e["type"] == "unexpected_keyword_argument")
+        return [".".join(map(str, loc)) for loc in strange]
+    return []
 
 
 def _fault(error: Any, section: str) -> str:

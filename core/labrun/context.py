@@ -126,6 +126,14 @@ class RunContext:
             atexit.register(shutil.rmtree, self._scratch)
         return self._scratch
 
+    def write_text(self, name: str, text: str) -> Path:
+        """Write `artifacts/<name>` aside and put it in place whole."""
+        path = self.artifact_path(name)
+        draft = path.with_name(path.name + ".draft")
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+        return path
+
     def figure(self, name: str, figure: "Figure") -> Path:
         """Save a matplotlib figure as `artifacts/<name>.png`."""
         path = self.artifact_path(f"{name}.png")

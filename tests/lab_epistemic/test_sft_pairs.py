@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from lab_epistemic import sft_pairs
 from lab_epistemic.sft_config import SelfSFTConfig
-from lab_epistemic.sft_pairs import Response, choose, of_kind, of_run, read, statistics
+from lab_epistemic.sft_file import Response, check, of_kind, read
+from lab_epistemic.sft_pairs import choose, of_run, statistics
 from lab_llm.countdown import CountdownDataset
 from lab_llm.countdown_config import CountdownConfig
 from lab_llm.policy import load_policy
@@ -221,7 +222,7 @@ def written(folder, responses, **of_second):
 def test_a_malformed_file_is_refused_by_its_line(tmp_path, responses, sets, policy, change, cause):
     path = written(tmp_path, responses[:2], **change)
     with pytest.raises(LabError) as error:
-        sft_pairs.check(path, read(path), sets, policy.tokenizer)
+        check(path, read(path), sets, policy.tokenizer)
     assert str(error.value).startswith(f"{path}, line 2: ")
     assert cause in str(error.value)
 
@@ -230,19 +231,19 @@ def test_a_problem_that_is_not_trained_on_is_refused(tmp_path, responses, sets, 
     path = written(tmp_path, responses)
     others = dataclasses.replace(sets, train=[p for p in sets.train if p.id != responses[2].id])
     with pytest.raises(LabError, match=f"line 3: no training problem '{responses[2].id}'"):
-        sft_pairs.check(path, read(path), others, policy.tokenizer)
+        check(path, read(path), others, policy.tokenizer)
 
 
 def test_a_response_without_its_end_token_is_refused(tmp_path, responses, sets, policy):
     ids = responses[1].token_ids[:-1]
     path = written(tmp_path, responses[:2], token_ids=ids, tokens=len(ids))
     with pytest.raises(LabError, match="line 2: token_ids do not end in an end token"):
-        sft_pairs.check(path, read(path), sets, policy.tokenizer)
+        check(path, read(path), sets, policy.tokenizer)
 
 
 def test_a_sound_file_passes(tmp_path, responses, sets, policy):
     path = written(tmp_path, responses)
-    sft_pairs.check(path, read(path), sets, policy.tokenizer)
+    check(path, read(path), sets, policy.tokenizer)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 import torch
 from lab_epistemic.sft import SelfSFTTrainer
 from lab_epistemic.sft_config import SelfSFTConfig
-from lab_epistemic.sft_pairs import of_kind, of_run
+from lab_epistemic.sft_file import of_kind
+from lab_epistemic.sft_pairs import of_run
 from lab_epistemic.sft_trainer import build_trainer, response_order
 from lab_llm.countdown import CountdownDataset
 from lab_llm.countdown_config import CountdownConfig

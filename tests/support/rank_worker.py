@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lab_llm import grpo
+from lab_llm import grpo, run_trainer
 from lab_llm.sampler import Rollouts
 from labrun import worker
 from labrun.context import RunContext
@@ -22,7 +22,7 @@ RANK, WORLD_SIZE = (
 OUT = Path(sys.argv[2])
 STOP_AT = [int(step) for step in sys.argv[3:]]
 original_sample, original_evaluate = grpo.sample, RunContext.evaluate
-original_step_end = grpo.RunCallback.on_step_end
+original_step_end = run_trainer.RunCallback.on_step_end
 
 
 def sample(model: Any, prompts: Any, *, num_samples: int, generator: Any, **settings: Any) -> Any:
@@ -50,5 +50,5 @@ def on_step_end(self: Any, args: Any, state: Any, control: Any, **rest: Any) -> 
 
 if __name__ == "__main__":
     grpo.sample, RunContext.evaluate = sample, evaluate
-    grpo.RunCallback.on_step_end = on_step_end
+    run_trainer.RunCallback.on_step_end = on_step_end
     sys.exit(worker.main(sys.argv[1:2]))

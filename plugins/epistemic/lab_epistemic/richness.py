@@ -91,7 +91,7 @@ class RichnessEvaluator:
         facts = {"step": ctx.step, "settings": asdict(config), "pass_counts": pass_counts(probes)}
         told = facts | summary(results, config.words)
         text = json.dumps(told, indent=1, ensure_ascii=False) + "\n"
-        ctx.artifact_path("richness.json").write_text(text, encoding="utf-8")
+        ctx.write_text("richness.json", text)
         kept = max(len(result.asked) for result in results)
         title = (
             f"{kept} problems of {config.pool}, {config.num_samples} responses each, "

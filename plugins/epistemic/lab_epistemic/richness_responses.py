@@ -1,7 +1,6 @@
 """Graded responses to one prompt a problem: sampled, and kept in a file a stage."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,10 +79,10 @@ class Interview:
         An earlier attempt of this evaluation that got as far is read instead. Raises LabError for
         a prompt that leaves no room for a response, PreemptedError where the run is to stop.
         """
-        path = self.ctx.artifact_path(f"{FOLDER}/{stage}.jsonl")
+        name = f"{FOLDER}/{stage}.jsonl"
         pairs = zip(problems, contexts, strict=True)
         parts = [self._shown(problem, context) for problem, context in pairs]
-        kept = _read(path, self.ctx.step) if self.ctx.rank == 0 else None
+        kept = _read(self.ctx.artifact_path(name), self.ctx.step) if self.ctx.rank == 0 else None
         found = gather_objects(kept)[0]
         if found is None:
             if any_rank(self.ctx.should_stop):
@@ -94,7 +93,7 @@ class Interview:
             for problem, part, responses in zip(problems, parts, found, strict=True)
         ]
         if self.ctx.rank == 0 and kept is None:
-            _write(path, asked, step=self.ctx.step)
+            self.ctx.write_text(name, _lines(asked, step=self.ctx.step))
         return asked
 
     def _shown(self, problem: Problem, context: str | None) -> Shown:
@@ -172,8 +171,8 @@ def _read(path: Path, step: int) -> list[list[Response]] | None:
     return found
 
 
-def _write(path: Path, asked: Sequence[Asked], *, step: int) -> None:
-    """One line a response, problems in order, put in place whole."""
+def _lines(asked: Sequence[Asked], *, step: int) -> str:
+    """One line a response, problems in order."""
     lines: list[Mapping[str, object]] = [
         {
             "id": one.problem.id,
@@ -188,7 +187,4 @@ def _write(path: Path, asked: Sequence[Asked], *, step: int) -> None:
         for one in asked
         for sample, response in enumerate(one.responses)
     ]
-    draft = path.with_name(path.name + ".draft")
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

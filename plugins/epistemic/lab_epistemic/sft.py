@@ -15,10 +15,10 @@ from lab_llm.policy import (
     locate,
     preflight_policy,
     read_config,
+    save_policy,
 )
 from lab_llm.problems import Message, ProblemSets
 from lab_llm.templates import (
-    TEMPLATE_FILE,
     check_template,
     encode,
     teacher_template,
@@ -26,6 +26,7 @@ from lab_llm.templates import (
 )
 from labrun import Dataset, LabError, PreemptedError, TrainResult
 
+from lab_epistemic import sft_file
 from lab_epistemic.sft_config import SelfSFTConfig
 
 if TYPE_CHECKING:
@@ -67,11 +68,9 @@ class SelfSFTTrainer:
         config = self.config
         tokenizer = load_tokenizer(config.model) if model_here else None
         if config.pairs:
-            from lab_epistemic import sft_pairs
-
             path = Path(config.pairs).expanduser()
-            responses = sft_pairs.read(path)
-            sft_pairs.check(path, responses, sets, tokenizer)
+            responses = sft_file.read(path)
+            sft_file.check(path, responses, sets, tokenizer)
             return {"pairs": str(path), "responses": len(responses) // 2}
         if config.solution_source == "dataset":
             key = "trainer.solution_source=dataset"
@@ -110,7 +109,7 @@ class SelfSFTTrainer:
         if ctx.resume_from is None and config.evaluate_start:
             ctx.evaluate(policy, data, step=0)
         step = self._train(ctx, policy, data)
-        _keep(ctx, policy, self.template)
+        save_policy(policy, ctx.run.artifacts / "model", template=self.template)
         return TrainResult(policy, step)
 
     def _train(self, ctx: "RunContext", policy: Policy, data: ProblemSets) -> int:
@@ -120,7 +119,7 @@ class SelfSFTTrainer:
         config = self.config
         found = sft_pairs.of_run(ctx, policy, data, config, template=self.template)
         kind = "guided" if config.guidance == "solution" else "unguided"
-        trainer = build_trainer(ctx, policy, data, config, sft_pairs.of_kind(found, kind))
+        trainer = build_trainer(ctx, policy, data, config, sft_file.of_kind(found, kind))
         ctx.progress(total=config.max_steps, stage="update")
         resume = str(next(ctx.resume_from.glob("checkpoint-*"))) if ctx.resume_from else None
         trainer.train(resume_from_checkpoint=resume)
@@ -129,14 +128,6 @@ class SelfSFTTrainer:
             raise PreemptedError(f"stopped at step {step} of {config.max_steps}")
         policy.model.eval()
         return step
-
-
-def _keep(ctx: "RunContext", policy: Policy, template: str) -> None:
-    """Leave the trained policy in `artifacts/model`."""
-    target = ctx.run.artifacts / "model"
-    policy.model.save_pretrained(target)
-    policy.tokenizer.save_pretrained(target)
-    (target / TEMPLATE_FILE).write_text(template, encoding="utf-8")
 
 
 def _check_counts(config: SelfSFTConfig) -> None:

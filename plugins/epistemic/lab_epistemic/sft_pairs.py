@@ -1,52 +1,27 @@
 """The two sets of study 2: a model's own correct responses, unguided and guided."""
 
-import dataclasses
 import json
-import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from annotated_types import Ge, Len
 from lab_llm.engines import Sampling, Share, end_tokens, open_engine
 from lab_llm.evaluator_config import AccuracyConfig
 from lab_llm.policy import Policy
 from lab_llm.problems import Message, Problem, ProblemSets, checked
 from lab_llm.templates import encode, with_solution
 from lab_llm.verbalization import epistemic_count, epistemic_words
-from labrun import LabError, schema
-from pydantic import TypeAdapter, ValidationError
+from labrun import LabError
 
 from lab_epistemic.sft_config import SelfSFTConfig
+from lab_epistemic.sft_file import FILE, KINDS, Kind, Response, as_text, of_kind, read
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
-    from transformers import PreTrainedTokenizerBase
 
-FILE, STATISTICS = "sft_pairs.jsonl", "sft_pairs.json"
-Kind = Literal["unguided", "guided"]
-KINDS: tuple[Kind, ...] = ("unguided", "guided")
-
-
-@schema
-class Response:
-    """One line of the file: a correct response, and the prompt that it is to be learned for."""
-
-    id: str
-    """The problem."""
-    kind: Kind
-    """unguided; guided: sampled with a solution in the prompt."""
-    prompt: Annotated[tuple[dict[str, str], ...], Len(1)]
-    """The chat as the student sees it, without a solution."""
-    completion: str
-    """The text, without its end token."""
-    tokens: Annotated[int, Ge(1)]
-    """Length of `token_ids` (tokens)."""
-    token_ids: tuple[int, ...]
-    """What was sampled, the end token included."""
+STATISTICS = "sft_pairs.json"
 
 
 def of_run(
@@ -65,9 +40,8 @@ def of_run(
         ctx.progress(stage="sample")
         found, sampled = sample(ctx, policy, sets, config, template=template)
     facts = statistics(found, config.words) | sampled
-    _replace(ctx.artifact_path(STATISTICS), json.dumps(facts, indent=1) + "\n")
-    lines = [json.dumps(dataclasses.asdict(one), ensure_ascii=False) for one in found]
-    _replace(kept, "\n".join(lines) + "\n")  # last: where it lies, both files are complete
+    ctx.write_text(STATISTICS, json.dumps(facts, indent=1) + "\n")
+    ctx.write_text(FILE, as_text(found))  # last: where it lies, both files are complete
     return found
 
 
@@ -202,10 +176,6 @@ def _share(found: Sequence[Sequence[Response]], total: int) -> float:
     return sum(map(len, found)) / max(1, total)
 
 
-def of_kind(responses: Sequence[Response], kind: Kind) -> list[Response]:
-    return [response for response in responses if response.kind == kind]
-
-
 def statistics(responses: Sequence[Response], words: Sequence[str]) -> dict[str, Any]:
     """Sizes of the sets, and of each the mean length and words of a response."""
     found = {kind: of_kind(responses, kind) for kind in KINDS}
@@ -222,86 +192,3 @@ def statistics(responses: Sequence[Response], words: Sequence[str]) -> dict[str,
             for kind, of in found.items()
         },
     }
-
-
-def read(path: Path) -> list[Response]:
-    """The sets of a file. Raises LabError that names the file and the line where it is malformed,
-    or the problem that has not as many responses of one kind as of the other."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabError(f"cannot read {path}: {error}; {_advice()}") from error
-    responses = [_parse(path, number, line) for number, line in enumerate(lines, 1)]
-    counts = {kind: Counter(r.id for r in of_kind(responses, kind)) for kind in KINDS}
-    for name in dict.fromkeys(r.id for r in responses):
-        of = [counts[kind][name] for kind in KINDS]
-        if of[0] != of[1]:
-            raise LabError(
-                f"{path}: {name} has {of[0]} unguided and {of[1]} guided responses, which must be "
-                f"as many; {_advice()}"
-            )
-    if not responses:
-        raise LabError(f"{path} holds no responses; {_advice()}")
-    return responses
-
-
-def _parse(path: Path, number: int, line: str) -> Response:
-    try:
-        found = TypeAdapter(Response).validate_json(line, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the line"
-        raise _malformed(path, number, f"{where}: {first['msg']}") from error
-    if found.tokens != len(found.token_ids):
-        what = f"tokens={found.tokens}, but token_ids holds {len(found.token_ids)}"
-        raise _malformed(path, number, what)
-    return found
-
-
-def check(
-    path: Path,
-    responses: Sequence[Response],
-    sets: ProblemSets,
-    tokenizer: "PreTrainedTokenizerBase | None",
-) -> None:
-    """LabError, naming file and line, where a response is none of these problems, or not correct,
-    or not the tokenizer's (None: not checked)."""
-    problems: Mapping[str, Problem] = {problem.id: problem for problem in sets.train}
-    for number, one in enumerate(responses, 1):
-        problem = problems.get(one.id)
-        if problem is None:
-            raise _malformed(path, number, f"no training problem {one.id!r}")
-        if [dict(message) for message in problem.prompt] != list(one.prompt):
-            raise _malformed(path, number, f"the prompt is not that of {one.id}")
-        if checked(problem, sets.verify(problem, one.completion)) != 1.0:
-            raise _malformed(path, number, "the completion is not correct")
-        if tokenizer is not None and (fault := _foreign(one, tokenizer)):
-            raise _malformed(path, number, fault)
-
-
-def _foreign(response: Response, tokenizer: "PreTrainedTokenizerBase") -> str | None:
-    ids = list(response.token_ids)
-    if max(ids) >= len(tokenizer) or min(ids) < 0:
-        return f"token_ids reach {max(ids)}, the model's vocabulary {len(tokenizer) - 1}"
-    if tokenizer.decode(ids, skip_special_tokens=True) != response.completion:
-        return "token_ids are not the completion by the model's tokenizer"
-    if ids[-1] not in tokenizer.all_special_ids:
-        return "token_ids do not end in an end token"
-    return None
-
-
-def _malformed(path: Path, number: int, what: str) -> LabError:
-    return LabError(f"{path}, line {number}: {what}; {_advice()}")
-
-
-def _advice() -> str:
-    return (
-        f"take {FILE} of a finished run of these problems and this model, or set trainer.pairs=''"
-    )
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write aside and put in place whole."""
-    draft = path.with_name(path.name + ".draft")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)

@@ -1,24 +1,20 @@
 """TRL's SFTTrainer on responses as they were sampled, with checkpoints and metrics of the run."""
 
-import time
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset as Rows
 from lab_llm.policy import Policy
 from lab_llm.problems import ProblemSets
+from lab_llm.run_trainer import RunCallback, RunTrainer
 from lab_llm.templates import encode
-from labrun import DivergedError
-from torch import Tensor
-from transformers.trainer_callback import TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from lab_epistemic.sft_config import SelfSFTConfig
-from lab_epistemic.sft_pairs import Response
+from lab_epistemic.sft_file import Response
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
@@ -27,31 +23,18 @@ LOGGED = ("loss", "grad_norm", "learning_rate")
 """Metrics that keep their names; docs/metrics.md defines each."""
 
 
-class ResponseTrainer(SFTTrainer):
+class ResponseTrainer(RunTrainer, SFTTrainer):
     """Takes the rows in the given order, batch after batch: the run is one epoch to TRL."""
 
     def __init__(
         self, *, ctx: "RunContext", policy: Policy, order: Sequence[int], **trl: Any
     ) -> None:
         self.ctx, self.policy, self.order = ctx, policy, order
-        self._seconds = 0.0
         super().__init__(model=policy.model, processing_class=policy.tokenizer, **trl)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         del train_dataset
         return self.order
-
-    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        loss = super().compute_loss(model, inputs, *args, **kwargs)
-        if not torch.isfinite(loss):
-            raise DivergedError(f"loss is {loss.item()} at step {self.state.global_step + 1}")
-        return loss
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        began = time.perf_counter()
-        result = super().training_step(*args, **kwargs)
-        self._seconds += time.perf_counter() - began
-        return result
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Send one step's metrics to the run; TRL's others are dropped."""
@@ -60,42 +43,10 @@ class ResponseTrainer(SFTTrainer):
         if "loss" not in logs:
             return
         step = self.state.global_step
-        if not torch.isfinite(torch.tensor(logs["grad_norm"])):
-            raise DivergedError(f"gradient norm is not finite at step {step}")
+        self.check_gradient(logs["grad_norm"])
         found = {name: logs[name] for name in LOGGED}
-        self.ctx.log(step, found | {"time/step": self._seconds})
+        self.ctx.log(step, found | {"time/step": self.take_train_seconds()})
         self.ctx.progress(step=step, total=self.args.max_steps, stage="update")
-        self._seconds = 0.0
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """TRL writes a card at every checkpoint; the run directory says all it would."""
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Let transformers write everything that resume needs into the run's own checkpoint."""
-
-        def write(folder: Path) -> None:
-            before, self.args.output_dir = self.args.output_dir, str(folder)
-            try:
-                super(ResponseTrainer, self)._save_checkpoint(model, trial)
-            finally:
-                self.args.output_dir = before
-
-        self.ctx.save_checkpoint(self.state.global_step, write)
-
-
-class EvaluateAndStop(TrainerCallback):
-    """Evaluates and stops at step boundaries, as the run asks."""
-
-    def __init__(self, ctx: "RunContext", policy: Policy, sets: ProblemSets, every: int) -> None:
-        self._ctx, self._policy, self._sets, self._every = ctx, policy, sets, every
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        due = self._every and state.global_step % self._every == 0
-        if due and state.global_step < args.max_steps:
-            self._ctx.evaluate(self._policy, self._sets, step=state.global_step)
-        if self._ctx.should_stop:
-            control.should_save = control.should_training_stop = True
-        return control
 
 
 def build_trainer(
@@ -116,7 +67,7 @@ def build_trainer(
             args=trl_config(ctx, config),
             train_dataset=Rows.from_dict(rows_of(policy, responses)),
         )
-    trainer.add_callback(EvaluateAndStop(ctx, policy, sets, config.evaluate_every))
+    trainer.add_callback(RunCallback(trainer, sets, config.evaluate_every))
     return trainer
 
 

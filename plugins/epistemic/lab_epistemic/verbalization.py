@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from lab_llm.evaluator import COUNTS, AccuracyEvaluator, Graded, replace
+from lab_llm.evaluator import COUNTS, AccuracyEvaluator, Graded
 from lab_llm.policy import Policy
 from lab_llm.problems import ProblemSets
 from lab_llm.verbalization import substring_counts, word_counts
@@ -104,12 +104,12 @@ class VerbalizationEvaluator(AccuracyEvaluator):
         words = self.words
         found = {name: breakdown(of_set, words) for name, of_set in graded.items()}
         plain = {name: asdict(of_set) for name, of_set in found.items()}
-        replace(ctx, "verbalization.json", json.dumps(plain, indent=1) + "\n")
+        ctx.write_text("verbalization.json", json.dumps(plain, indent=1) + "\n")
         num_shown = self.config.num_shown
         page = verbalization_page.page(
             graded, found, words=words, num_shown=num_shown, title=ctx.run_id
         )
-        replace(ctx, "verbalization.html", page)
+        ctx.write_text("verbalization.html", page)
         ctx.figure("verbalization", verbalization_figure.draw(found))
 
 

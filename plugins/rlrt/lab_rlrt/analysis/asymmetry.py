@@ -92,7 +92,7 @@ class AsymmetryEvaluator:
         config = self.config
         title = f"{ctx.run_id}, step {ctx.step}, {name}"
         text = page(balanced(traces, config.num_shown), title=title)
-        ctx.artifact_path("asymmetry.html").write_text(text, encoding="utf-8")
+        ctx.write_text("asymmetry.html", text)
         ctx.figure("asymmetry", draw(traces, balanced(traces, config.num_drawn), title=title))
         with ctx.artifact_path("asymmetry_tokens.jsonl").open("w", encoding="utf-8") as out:
             for line in token_table(traces, min_count=config.min_count):

@@ -120,7 +120,7 @@ class ReflectionEvaluator:
         head = {"set": name, "phrase": self.config.phrase, "rollouts": len(table)}
         head |= {"problems": len({row.problem for row in table})}
         text = json.dumps({**head, "rates": plain}, indent=1, ensure_ascii=False)
-        ctx.artifact_path("reflection.json").write_text(text + "\n", encoding="utf-8")
+        ctx.write_text("reflection.json", text + "\n")
         with ctx.artifact_path("reflection.jsonl").open("w", encoding="utf-8") as out:
             for arm, completion, after in zip(arms, texts, correct, strict=True):
                 line = {

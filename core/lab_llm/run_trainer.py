@@ -1,0 +1,97 @@
+"""A trainer of transformers' family inside a run: its checkpoints, evaluations and stop."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from labrun.errors import DivergedError
+from torch import Tensor
+from transformers.trainer import Trainer
+from transformers.trainer_callback import TrainerCallback
+
+from lab_llm import ranks
+from lab_llm.policy import Policy
+from lab_llm.problems import ProblemSets
+
+if TYPE_CHECKING:
+    from labrun.context import RunContext
+
+
+class RunTrainer(Trainer):
+    """To be named before one of TRL's trainers among the bases of a class."""
+
+    ctx: "RunContext"
+    policy: Policy
+    train_seconds = 0.0
+    """Time in forward and backward passes, and what is done for them, since it was last taken."""
+
+    def with_engine(self, policy: Policy) -> Policy:
+        """The policy, with the engine that holds its weights where the trainer has one."""
+        return policy
+
+    def may_stop(self) -> bool:
+        """Whether a checkpoint of this step boundary can be resumed exactly."""
+        return True
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        loss: Any = super().compute_loss(model, inputs, *args, **kwargs)
+        if not torch.isfinite(loss):
+            raise DivergedError(f"loss is {loss.item()} at step {self.state.global_step + 1}")
+        return loss
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        began = time.perf_counter()
+        result = super().training_step(*args, **kwargs)
+        self.train_seconds += time.perf_counter() - began
+        return result
+
+    def take_train_seconds(self) -> float:
+        taken, self.train_seconds = self.train_seconds, 0.0
+        return taken
+
+    def check_gradient(self, norm: float) -> None:
+        """DivergedError where the norm is NaN or infinite."""
+        if not torch.isfinite(torch.tensor(norm)):
+            raise DivergedError(f"gradient norm is not finite at step {self.state.global_step}")
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """TRL writes a card at every checkpoint; the run directory says all it would."""
+
+    def _save_own(self, folder: Path) -> None:
+        """Write, on the first rank, what else a resume needs; nothing here."""
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Let transformers write everything that resume needs into the run's own checkpoint."""
+        save = super()._save_checkpoint
+
+        def write(folder: Path) -> None:
+            before, self.args.output_dir = self.args.output_dir, str(folder)
+            try:
+                save(model, trial)
+                if self.args.should_save:
+                    self._save_own(folder)
+            finally:
+                self.args.output_dir = before
+
+        self.ctx.save_checkpoint(self.state.global_step, write)
+
+
+class RunCallback(TrainerCallback):
+    """Evaluates and stops at step boundaries, as the run asks; all ranks at the same step."""
+
+    def __init__(self, trainer: RunTrainer, sets: ProblemSets, every: int) -> None:
+        self._ctx, self._trainer, self._sets, self._every = trainer.ctx, trainer, sets, every
+
+    def on_step_end(
+        self, args: Any, state: Any, control: Any, *, optimizer: Any = None, **_: Any
+    ) -> Any:
+        due = self._every and state.global_step % self._every == 0
+        if due and state.global_step < args.max_steps:
+            policy = self._trainer.with_engine(self._trainer.policy)
+            with ranks.whole_weights(policy.model, optimizer):
+                self._ctx.evaluate(policy, self._sets, step=state.global_step)
+        if self._trainer.may_stop() and ranks.any_rank(self._ctx.should_stop):
+            self._ctx.should_stop = True
+            control.should_save = control.should_training_stop = True
+        return control
