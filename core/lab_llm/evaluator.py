@@ -1,12 +1,13 @@
 """Accuracy, pass@k, length and epistemic words of sampled completions."""
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from labrun.contract import Score
+from labrun.contract import Dataset, Score
 from labrun.errors import LabError
 
 from lab_llm import pass_at_k_curves
@@ -46,6 +47,8 @@ class AccuracyEvaluator:
     `epistemic_words` and `epistemic_count` (a completion, mean over the samples).
     """
 
+    scores_like = "accuracy"
+    """Evaluators of one such name give scores of the same names: a run has one of them."""
     folder = ""
     """Where its files lie among the run's artifacts."""
     words: Sequence[str] = EPISTEMIC_WORDS
@@ -97,6 +100,10 @@ class AccuracyEvaluator:
         """Write what belongs to these completions; returns their scores."""
         self._write_curves(ctx, graded)
         return [score for name, found in graded.items() for score in self._scores(name, found)]
+
+    def check(self, dataset: Dataset) -> None:
+        """LabError where the data are no problems with verifiable answers."""
+        check_problems(dataset, key=f"evaluator.{self.section}")
 
     def check_policy(self, policy: Policy, data: ProblemSets) -> None:
         """LabError where the longest prompt and max_new_tokens are more than the model takes."""
@@ -246,6 +253,18 @@ class AccuracyEvaluator:
             counted = zip(graded, correct, strict=True)
             items[f"pass@{k}"] = [pass_at_k(len(g.rewards), c, k) for g, c in counted]
         return items
+
+
+def check_problems(dataset: Dataset, *, key: str) -> None:
+    """LabError, naming `key`, where the dataset's `load` says that it returns something else than
+    ProblemSets."""
+    given = inspect.signature(dataset.load).return_annotation
+    name = given if isinstance(given, str) else getattr(given, "__name__", str(given))
+    if name not in (ProblemSets.__name__, "_empty", "Any"):
+        raise LabError(
+            f"{key} scores answers of language models to problems (ProblemSets), and "
+            f"{type(dataset).__name__} loads {name}; choose an evaluator of that dataset's plugin"
+        )
 
 
 def check_room(policy: Policy, longest: int, name: str, asked: int, *, key: str) -> None:

@@ -5,7 +5,7 @@ correct rollout of the group beside the question.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from lab_llm.templates import encode, with_solution
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-TEACHER_FILE = "teacher.safetensors"
+TEACHER_FILE, REMAINDER = "teacher.safetensors", "remainder/"
 
 
 class SelfDistillationTrainer(CreditTrainer):
@@ -39,7 +39,10 @@ class SelfDistillationTrainer(CreditTrainer):
         super().__init__(**settings)
         if self.teacher_model is not None:
             self.teacher_model.to(self.accelerator.device)
+        self.remainders: dict[str, Tensor] = {}
         if distillation.teacher == "ema":
+            assert self.teacher_model is not None
+            self.remainders = remainders_of(self.teacher_model)
             self.add_callback(AverageCallback(self))
         if self.ctx.resume_from is not None:
             self._load_own(self.ctx.resume_from)
@@ -181,7 +184,8 @@ class SelfDistillationTrainer(CreditTrainer):
         if self.distillation.teacher == "ema" and self.args.should_save:
             assert self.teacher_model is not None
             weights = {name: p.cpu() for name, p in self.teacher_model.named_parameters()}
-            save_file(weights, folder / TEACHER_FILE)
+            rests = {REMAINDER + name: rest.cpu() for name, rest in self.remainders.items()}
+            save_file(weights | rests, folder / TEACHER_FILE)
 
     @torch.no_grad()
     def _load_own(self, folder: Path) -> None:
@@ -190,6 +194,8 @@ class SelfDistillationTrainer(CreditTrainer):
             saved = load_file(folder / TEACHER_FILE)
             for name, parameter in self.teacher_model.named_parameters():
                 parameter.copy_(saved[name])
+            for name, rest in self.remainders.items():
+                rest.copy_(saved[REMAINDER + name])
 
 
 class AverageCallback(TrainerCallback):
@@ -202,15 +208,42 @@ class AverageCallback(TrainerCallback):
         trainer = self._trainer
         assert trainer.teacher_model is not None
         with trainer._whole_weights():
-            average(trainer.teacher_model, trainer._plain_model, rate=trainer.distillation.ema_rate)
+            average(
+                trainer.teacher_model,
+                trainer._plain_model,
+                trainer.remainders,
+                rate=trainer.distillation.ema_rate,
+            )
         return control
 
 
 @torch.no_grad()
-def average(teacher: torch.nn.Module, student: torch.nn.Module, *, rate: float) -> None:
-    """teacher <- (1 - rate) teacher + rate student, parameter by parameter, in place."""
-    for mean, now in zip(teacher.parameters(), student.parameters(), strict=True):
-        mean.lerp_(now.to(mean.dtype), rate)
+def average(
+    teacher: torch.nn.Module,
+    student: torch.nn.Module,
+    remainders: Mapping[str, Tensor],
+    *,
+    rate: float,
+) -> None:
+    """teacher <- (1 - rate) teacher + rate student, parameter by parameter, in place.
+
+    A step is far less than bfloat16 tells apart: `remainders` (see `remainders_of`) keep what the
+    teacher's own precision cannot hold.
+    """
+    pairs = zip(teacher.named_parameters(), student.parameters(), strict=True)
+    for (name, mean), now in pairs:
+        rest = remainders.get(name)
+        whole = mean if rest is None else mean.float() + rest.float()
+        whole.lerp_(now.to(whole.dtype), rate)
+        if rest is not None:
+            mean.copy_(whole)
+            rest.copy_(whole - mean.float())
+
+
+def remainders_of(teacher: torch.nn.Module) -> dict[str, Tensor]:
+    """Name -> zeros for every parameter in less than float32; the average is the sum of both."""
+    parameters = teacher.named_parameters()
+    return {name: torch.zeros_like(p) for name, p in parameters if p.dtype.itemsize < 4}
 
 
 def frozen_copy(model: "PreTrainedModel") -> "PreTrainedModel":

@@ -72,7 +72,8 @@ def _check_thinking(
     elif model_here and not knows_thinking(settings):
         raise LabError(
             f"trainer.distillation.richness=without_thinking, but model {settings.model.name!r} "
-            f"does not mark its thinking: its chat template and vocabulary hold no <think>; "
+            "does not mark its thinking: its chat template and vocabulary hold no <think>, or "
+            f"model.thinking=false; "
             f"{advice}, or take a model that thinks"
         )
 
@@ -82,7 +83,9 @@ def _marks_thinking(problem: Problem) -> bool:
 
 
 def knows_thinking(settings: GRPOSettings) -> bool:
-    """Whether the model's chat template or vocabulary holds <think>."""
+    """Whether the model's chat template or vocabulary holds <think>, and thinking is not off."""
+    if settings.model.thinking is False:
+        return False
     tokenizer: Any = load_tokenizer(settings.model)
     return THINK_START in str(tokenizer.chat_template) or THINK_START in tokenizer.get_vocab()
 

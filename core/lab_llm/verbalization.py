@@ -4,6 +4,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Annotated
+
+from annotated_types import MinLen
+from pydantic import AfterValidator
 
 EPISTEMIC_WORDS = (
     "wait",
@@ -20,6 +24,21 @@ EPISTEMIC_WORDS = (
 """The ten words of arXiv 2603.24472."""
 
 
+def _each_once(words: tuple[str, ...]) -> tuple[str, ...]:
+    """ValueError for a blank word, or one that would be counted twice."""
+    lowered = [word.lower() for word in words]
+    for word in words:
+        if not word.strip():
+            raise ValueError(f"{word!r} is blank; take it out")
+        if lowered.count(word.lower()) > 1:
+            raise ValueError(f"{word!r} is there twice (case does not count); name it once")
+    return words
+
+
+Words = Annotated[tuple[str, ...], MinLen(1), AfterValidator(_each_once)]
+"""A setting that holds words to count: at least one, none blank, each once."""
+
+
 def epistemic_count(text: str, words: Sequence[str] = EPISTEMIC_WORDS) -> int:
     """Occurrences of the words as substrings, in any case, summed: the published count.
 
@@ -29,7 +48,11 @@ def epistemic_count(text: str, words: Sequence[str] = EPISTEMIC_WORDS) -> int:
 
 
 def epistemic_words(text: str, words: Sequence[str] = EPISTEMIC_WORDS) -> int:
-    """Occurrences of the words as whole words, in any case: "checking" does not count."""
+    """Occurrences of the words as whole words, in any case: "checking" does not count.
+
+    A word ends where no letter, digit or underscore follows, so that none is found in scripts that
+    write without spaces; `epistemic_count` finds those.
+    """
     return len(_whole_words(tuple(words)).findall(text))
 
 
@@ -53,4 +76,4 @@ def word_spans(text: str, words: Sequence[str] = EPISTEMIC_WORDS) -> list[tuple[
 @lru_cache
 def _whole_words(words: tuple[str, ...]) -> re.Pattern[str]:
     alternatives = "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
-    return re.compile(rf"\b(?:{alternatives})\b", re.IGNORECASE)
+    return re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)", re.IGNORECASE)

@@ -160,7 +160,8 @@ class Evaluator(Protocol):
     """Scores a model; reads no global random state, so that it never changes training.
 
     One that depends on the data's kind may have a method `check(dataset)`, which raises LabError
-    before anything starts; see `ChecksDataset`.
+    before anything starts; see `ChecksDataset`. Where scores of several evaluators have the same
+    names, these share a value of an attribute `scores_like`, and a run takes one of them.
     """
 
     def preflight(self) -> Mapping[str, object]: ...

@@ -29,6 +29,7 @@ class Parts:
     def preflight(self, resources: ResourcesConfig) -> dict[str, Mapping[str, object]]:
         """Facts by section; LabError where the experiment could not run."""
         self._check_resources(resources)
+        self._check_distinct()
         facts = {
             "dataset": self.dataset.preflight(),
             "trainer": self.trainer.preflight(self.dataset),
@@ -47,6 +48,18 @@ class Parts:
             )
         key = "num_processes" if resources.num_processes else "num_gpus"
         self.check_processes(resources.processes, key=f"resources.{key}")
+
+    def _check_distinct(self) -> None:
+        """LabError where two evaluators would record scores under the same names."""
+        found: dict[str, str] = {}
+        for name, evaluator in self.evaluators.items():
+            alike = getattr(evaluator, "scores_like", name)
+            if alike in found:
+                raise LabError(
+                    f"evaluators {found[alike]} and {name} give scores of the same names, of which "
+                    "one would hide the other; name one of them"
+                )
+            found[alike] = name
 
     def check_processes(self, num_processes: int, *, key: str) -> None:
         """LabError where the trainer cannot share its work among so many processes."""

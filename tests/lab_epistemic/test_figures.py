@@ -15,11 +15,11 @@ T_1 = math.tan(math.pi * 0.475)
 
 @pytest.fixture
 def make_run(tmp_path):
-    def make(study, method, scores, *, seed=0, size=8):
+    def make(study, method, scores, *, seed=0, size=8, key="train_size"):
         experiment = Experiment(
             plugin="epistemic",
             run=RunConfig(seed=seed),
-            settings={"trainer": {}, "dataset": {"train_size": size}},
+            settings={"trainer": {}, "dataset": {key: size}},
             components={},
             choices={"method": method, "study": study},
             overrides=(),
@@ -81,6 +81,30 @@ def test_coverage_is_a_line_a_method_over_the_training_problems(make_run, tmp_pa
     assert axis.get_xscale() == "log"
     assert [t.get_text() for t in axis.get_xticklabels()] == ["1", "8"]
     assert figures.draw(arms(runs), tmp_path) == [tmp_path / "coverage.png"]
+
+
+def test_coverage_of_files_shows_their_own_sets_and_all_rows(make_run):
+    def both(accuracy):
+        return {(5, name, "accuracy"): accuracy for name in ("aime24", "seen")}
+
+    runs = [
+        make_run("coverage_rows", "grpo", both(accuracy), size=size, key="limit")
+        for size, accuracy in ((8, 0.5), (None, 0.25))
+    ]
+    figure = figures.coverage(arms(runs))
+    assert figure is not None
+    titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
+    assert titles == ["accuracy on the training problems", "accuracy, aime24"]
+    (axis, *_) = figure.axes
+    assert axis.containers[0][0].get_xydata().tolist() == [[8, 0.5], [figures.ALL, 0.25]]
+    assert [t.get_text() for t in axis.get_xticklabels()] == ["8", "all"]
+
+
+def test_no_panel_reaches_below_zero(make_run):
+    pair = [make_run("main", "sdpo", scored(a, a), seed=i) for i, a in enumerate((0.0, 0.4))]
+    figure = figures.words_and_accuracy(arms(pair))
+    assert figure is not None
+    assert figure.axes[0].get_xlim()[0] == 0.0 == figure.axes[0].get_ylim()[0]
 
 
 def test_a_study_without_such_scores_or_an_unknown_one_draws_nothing(make_run, tmp_path):

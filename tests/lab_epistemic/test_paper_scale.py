@@ -117,6 +117,8 @@ def test_the_other_studies_compose_at_this_scale():
     (one, other) = studied(["plugin=epistemic", "scale=paper_sft", "study=offpolicy", "seed=0"])
     assert one.settings["trainer"]["model"]["name"] == "Qwen/Qwen3-8B"
     assert other.settings["trainer"]["guidance"] == "solution"
+    # a guided prompt holds a whole response: 40960 tokens less two leave room for the question
+    assert 40960 - 2 * one.settings["trainer"]["max_completion_length"] >= 4096
 
 
 def test_a_fixture_that_thinks_trains_one_step_and_is_saved_with_its_switch(
@@ -136,7 +138,7 @@ def test_a_fixture_that_thinks_trains_one_step_and_is_saved_with_its_switch(
     data = ("dataset=rows", f"dataset.path={tmp_path}/rows.parquet", "dataset.score_seen=true")
     columns = ("dataset.answer_column=reward_model.ground_truth",)
     test = (f"dataset.evaluation={{amc23: {tmp_path}/test.jsonl}}",)
-    words = ("method=sdpo_without_thinking", "model.thinking=false", f"model.name={model}")
+    words = ("method=sdpo", "model.thinking=false", f"model.name={model}")
     done = lab("run", "plugin=epistemic", "scale=paper", *words, *data, *columns, *test, *SMALL)
     assert done.returncode == 0, done.stderr
     (run,) = home.glob("epistemic-*")

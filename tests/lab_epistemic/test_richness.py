@@ -1,5 +1,6 @@
 """Study 1 on the tiny model: what it asks, writes, reads again and refuses."""
 
+import copy
 import dataclasses
 import json
 from collections import defaultdict
@@ -11,7 +12,7 @@ from lab_epistemic.richness import RichnessEvaluator, longest_needed
 from lab_epistemic.richness_config import LEVELS, RichnessConfig
 from lab_llm.countdown import CountdownDataset
 from lab_llm.countdown_config import CountdownConfig
-from lab_llm.policy import load_policy
+from lab_llm.policy import THINKING, load_policy
 from lab_llm.policy_config import PolicyConfig
 from lab_llm.problems import MARKED, Problem, ProblemSets
 from lab_llm.templates import COUNTDOWN_TEMPLATE
@@ -252,6 +253,40 @@ def test_data_that_lack_something_are_refused_before_any_work(dataset):
     assert "200 of 200 problems" in refusal(source, dataclasses.replace(sets, train=bare))
     assert "none of the 200" in refusal(source, dataclasses.replace(sets, forms=MARKED))
     assert "has no problems" in refusal(RichnessConfig(), dataclasses.replace(sets, train=[]))
+
+
+def test_a_model_that_cannot_be_asked_is_refused_before_the_first_step(policy, dataset):
+    sets = dataset.load()
+    RichnessEvaluator(SMALL).check_policy(policy, sets)
+    long = RichnessEvaluator(dataclasses.replace(SMALL, max_new_tokens=1020))
+    with pytest.raises(LabError, match=r"evaluator\.richness\.max_new_tokens=1020: with"):
+        long.check_policy(policy, sets)
+    with pytest.raises(LabError, match="hold no <think>"):
+        RichnessEvaluator(SMALL).check_policy(policy, dataclasses.replace(sets, forms=MARKED))
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+def test_a_model_that_is_told_not_to_think_marks_no_thinking(thinking, policy, dataset):
+    sets = dataclasses.replace(dataset.load(), forms=MARKED)
+    tokenizer = copy.deepcopy(policy.tokenizer)
+    thinks = "{% if enable_thinking %}<think>{% endif %}" + str(tokenizer.chat_template)
+    tokenizer.chat_template = THINKING[thinking] + thinks
+    evaluator = RichnessEvaluator(SMALL)
+    told = dataclasses.replace(policy, tokenizer=tokenizer)
+    if thinking:
+        evaluator.check_policy(told, sets)
+        return
+    with pytest.raises(LabError, match="or model.thinking=false"):
+        evaluator.check_policy(told, sets)
+
+
+def test_a_line_separator_in_a_response_is_read_again(tmp_path, dataset):
+    (problem, *_) = dataset.load().train
+    one = richness_responses.Response("x\u2028y\x85z", 3, 1.0)
+    asked = [richness_responses.Asked(problem, None, False, [one])]
+    path = tmp_path / "none.jsonl"
+    path.write_text(richness_responses._lines(asked, step=0), encoding="utf-8")
+    assert richness_responses._read(path, 0) == [[one]]
 
 
 def test_a_model_that_knows_no_thinking_is_refused_before_it_is_asked(tmp_path, policy, dataset):

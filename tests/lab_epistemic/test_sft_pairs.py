@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from lab_epistemic import sft_pairs
 from lab_epistemic.sft_config import SelfSFTConfig
-from lab_epistemic.sft_file import Response, check, of_kind, read
+from lab_epistemic.sft_file import Response, as_text, check, of_kind, read
 from lab_epistemic.sft_pairs import choose, of_run, statistics
 from lab_llm.countdown import CountdownDataset
 from lab_llm.countdown_config import CountdownConfig
 from lab_llm.policy import load_policy
 from lab_llm.policy_config import PolicyConfig
 from lab_llm.templates import COUNTDOWN_TEMPLATE, with_solution
-from labrun import LabError, run_dir
+from labrun import LabError, PreemptedError, run_dir
 from labrun.config import compose
 from labrun.context import RunContext
 
@@ -183,6 +183,34 @@ def test_a_second_attempt_reads_what_the_first_wrote(tmp_path, policy, sets, mon
     first = of_run(ctx, policy, sets, SMALL, template=COUNTDOWN_TEMPLATE)
     monkeypatch.setattr(sft_pairs, "sample", None)
     assert of_run(ctx, policy, sets, SMALL, template=COUNTDOWN_TEMPLATE) == first
+
+
+def test_a_run_that_stops_between_the_passes_keeps_the_first(
+    tmp_path, policy, sets, responses, monkeypatch
+):
+    ctx = context(tmp_path)
+    opened, sampled = sft_pairs.open_engine, []
+
+    @contextmanager
+    def stopping(*args, **kwargs):
+        with opened(*args, **kwargs) as engine:
+            sampled.append(engine)
+            yield engine
+        ctx.should_stop = True
+
+    monkeypatch.setattr(sft_pairs, "open_engine", stopping)
+    with pytest.raises(PreemptedError, match="before the guided responses"):
+        of_run(ctx, policy, sets, SMALL, template=COUNTDOWN_TEMPLATE)
+    ctx.should_stop = False
+    assert of_run(ctx, policy, sets, SMALL, template=COUNTDOWN_TEMPLATE) == responses
+    assert len(sampled) == 2
+
+
+def test_a_line_separator_in_a_response_is_read_again(tmp_path):
+    odd = [response("a", kind, text="x\u2028y\x85z") for kind in ("unguided", "guided")]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(as_text(odd), encoding="utf-8")
+    assert read(path) == odd
 
 
 def test_a_file_of_an_earlier_run_takes_the_place_of_sampling(

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from lab_epistemic import stored_completions
 from lab_epistemic.verbalization import (
     Breakdown,
     VerbalizationEvaluator,
@@ -22,7 +23,9 @@ from lab_llm.verbalization import epistemic_count
 from labrun import LabError
 from labrun.config import compose
 from labrun.context import RunContext
+from labrun.contract import ChecksDataset
 from labrun.parts import build
+from labrun.run_config import ResourcesConfig
 from labrun.run_dir import RunDir
 
 
@@ -246,19 +249,50 @@ def test_its_own_words_are_counted(ctx, policy, sets):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("wait", " "), "' ' is blank"),
-        (("wait", "so", "Wait"), "'wait' is there twice"),
+        ("[wait,' ']", "' ' is blank"),
+        ("[wait,so,Wait]", "'wait' is there twice"),
+        ("[]", "at least 1"),
+        ("['']", "'' is blank"),
     ],
 )
-def test_words_that_cannot_be_counted_are_refused(words, message):
-    with pytest.raises(LabError, match=message):
-        VerbalizationEvaluator(VerbalizationConfig(words=words)).preflight()
+@pytest.mark.parametrize(
+    "choice",
+    [
+        ("evaluator.verbalization", "method=sdpo"),
+        ("evaluator.richness", "study=richness"),
+        ("trainer", "method=sdpo"),
+        ("trainer", "method=sft_guided"),
+    ],
+)
+def test_words_that_cannot_be_counted_are_refused(choice, words, message):
+    section, preset = choice
+    with pytest.raises(LabError) as caught:
+        compose(["plugin=epistemic", preset, f"{section}.words={words}"])
+    assert str(caught.value).startswith(f"{section}.words=")
+    assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("words", ["[]", "['']"])
-def test_no_words_and_an_empty_word_are_refused(words):
-    with pytest.raises(LabError, match=r"evaluator\.verbalization\.words"):
-        compose(["plugin=epistemic", f"verbalization.words={words}"])
+def test_accuracy_beside_verbalization_would_hide_its_scores():
+    parts = build(compose(["plugin=rlrt", "evaluator=[accuracy,epistemic.verbalization]"]))
+    with pytest.raises(LabError, match="evaluators accuracy and verbalization give scores of the"):
+        parts.preflight(ResourcesConfig())
+
+
+@pytest.mark.parametrize("name", ["epistemic.verbalization", "epistemic.richness", "llm.accuracy"])
+def test_episodes_are_no_problems_that_could_be_scored(name):
+    parts = build(compose(["plugin=stairs", f"evaluator={name}"]))
+    (evaluator,) = parts.evaluators.values()
+    assert isinstance(evaluator, ChecksDataset)
+    with pytest.raises(LabError, match="and OfflineDataset loads OfflineData"):
+        evaluator.check(parts.dataset)
+
+
+def test_lines_without_an_id_are_problems_of_their_own(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"completion": "a", "id": null}\n{"completion": "b"}\n')
+    tokenizer = load_policy(PolicyConfig()).tokenizer
+    found, _ = stored_completions.graded(str(path), tokenizer)
+    assert [one.problem.id for one in found["mine"]] == ["line 1", "line 2"]
 
 
 def test_words_of_no_tokens_are_none():

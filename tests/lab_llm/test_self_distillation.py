@@ -9,7 +9,7 @@ from lab_llm.distillation_config import DistillationConfig
 from lab_llm.grpo_run import build_trainer, train
 from lab_llm.policy import load_policy
 from lab_llm.problems import MARKED
-from lab_llm.self_distillation import average
+from lab_llm.self_distillation import average, remainders_of
 from lab_llm.templates import encode, with_solution
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import make_credit
@@ -232,9 +232,36 @@ def test_the_average_moves_by_its_rate():
     teacher, student = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
     for model, value in ((teacher, 1.0), (student, 3.0)):
         torch.nn.init.constant_(model.weight, value)
-    average(teacher, student, rate=0.25)
+    average(teacher, student, remainders_of(teacher), rate=0.25)
     assert teacher.weight.item() == 1.5  # .75 * 1 + .25 * 3
     assert student.weight.item() == 3.0
+
+
+def test_steps_that_bfloat16_does_not_tell_apart_add_up():
+    teacher, student = (torch.nn.Linear(1, 1, dtype=torch.bfloat16) for _ in range(2))
+    for model, value in ((teacher, 1.0), (student, 1.0625)):
+        torch.nn.init.constant_(model.weight, value)
+    rests = remainders_of(teacher)
+    for _ in range(100):
+        average(teacher, student, rests, rate=0.01)
+    # the first step is .000625, the next number of bfloat16 after 1 is 1.0078125
+    expected = 1.0625 - 0.0625 * 0.99**100
+    assert (teacher.weight + 0.0).item() == torch.tensor(expected, dtype=torch.bfloat16).item()
+    assert (teacher.weight.float() + rests["weight"].float()).item() == pytest.approx(
+        expected, abs=1e-4
+    )
+
+
+def test_a_resumed_average_in_bfloat16_keeps_its_remainders(tmp_path, sets):
+    trainer = trainer_of(context(tmp_path / "one"), sets, {"teacher": "ema"}, max_steps=1)
+    trainer.teacher_model.bfloat16()
+    trainer.remainders = {n: r + 0.5 for n, r in remainders_of(trainer.teacher_model).items()}
+    assert trainer.remainders
+    trainer._save_own(tmp_path)
+    for rest in trainer.remainders.values():
+        rest.zero_()
+    trainer._load_own(tmp_path)
+    assert all((rest == 0.5).all() for rest in trainer.remainders.values())
 
 
 @pytest.mark.parametrize("teacher", ["frozen", "ema"])

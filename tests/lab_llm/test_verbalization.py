@@ -56,3 +56,8 @@ def test_spans_are_where_the_whole_words_stand():
 
 def test_the_longer_of_two_words_that_begin_alike_is_found():
     assert word_spans("not sure", ("not", "not sure")) == [(0, 8)]
+
+
+def test_a_word_may_end_in_a_sign_and_ends_where_no_letter_follows():
+    words = ("wait?", "not sure")
+    assert epistemic_words("Wait? wait?! await? Not sure, not surely", words) == 3

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 from lab_llm.distillation_config import DistillationConfig
 from lab_llm.grpo_config import GRPOSettings
-from lab_llm.verbalization import EPISTEMIC_WORDS
+from lab_llm.verbalization import EPISTEMIC_WORDS, Words
 from labrun import schema
 
 
@@ -28,5 +28,5 @@ class EpistemicConfig(GRPOSettings):
     the SDPO prompt (arXiv 2601.20802); both stand in `lab_llm/templates.py`."""
     distillation: DistillationConfig = DistillationConfig()
     """The loss and the teacher of sdpo."""
-    words: tuple[str, ...] = EPISTEMIC_WORDS
+    words: Words = EPISTEMIC_WORDS
     """What is counted while training, in epistemic_words and epistemic_count."""

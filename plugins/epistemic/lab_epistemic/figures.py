@@ -1,5 +1,6 @@
 """The figures of compared runs, study by study."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +15,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WORDS = ("in_domain", "epistemic_words")
-COVERAGE = {
-    ("seen", "accuracy"): "accuracy on the training problems",
-    ("in_domain", "accuracy"): "accuracy, in_domain",
-    ("ood_large", "accuracy"): "accuracy, ood_large",
-    ("ood_four", "accuracy"): "accuracy, ood_four",
-    WORDS: "epistemic words a response, in_domain",
-    ("in_domain", "completion_length"): "length (tokens), in_domain",
+NAMES = {
+    "accuracy": "accuracy",
+    "epistemic_words": "epistemic words a response",
+    "completion_length": "length (tokens)",
 }
+
+
+ALL = 4096
+"""The place of "all" on the axis of |D|."""
 
 
 def draw(arms: Sequence[Arm], folder: Path) -> list[Path]:
@@ -54,19 +55,23 @@ def words_and_accuracy(arms: Sequence[Arm]) -> "Figure | None":
             if words is not None and accuracy is not None:
                 _point(axis, words, accuracy, label)
         axis.set(title=task, xlabel="epistemic words a response", ylabel="accuracy")
+        # no interval's arm is worth a negative count
+        axis.set(
+            xlim=(max(0.0, axis.get_xlim()[0]), None), ylim=(max(0.0, axis.get_ylim()[0]), None)
+        )
     return _finished(figure, axes)
 
 
 def coverage(arms: Sequence[Arm]) -> "Figure | None":
     """Every score over the number of training problems, a line a method."""
     scores = table(arms)
-    lines: dict[str, dict[int, Arm]] = {}
+    lines: dict[str, dict[float, Arm]] = {}
     for arm in arms:
         experiment = arm.runs[0].experiment()
         size = _num_problems(experiment.settings["dataset"])
-        if size is not None:
-            lines.setdefault(experiment.choices["method"], {})[size] = arm
-    shown = {key: title for key, title in COVERAGE.items() if key in scores.rows}
+        lines.setdefault(experiment.choices["method"], {})[size] = arm
+    shown = _shown([task for task, metric in scores.rows if metric == "accuracy"])
+    shown = {key: title for key, title in shown.items() if key in scores.rows}
     if not lines or not shown:
         return None
     figure, axes = _panels(len(shown))
@@ -76,9 +81,22 @@ def coverage(arms: Sequence[Arm]) -> "Figure | None":
         _start(axis, scores, key)
         axis.set(title=title, xlabel="training problems |D|", xscale="log")
         sizes = sorted({size for by_size in lines.values() for size in by_size})
-        axis.set_xticks(sizes, [str(size) for size in sizes])
+        axis.set_xticks([_place(size) for size in sizes], [_name(size) for size in sizes])
         axis.minorticks_off()
     return _finished(figure, axes)
+
+
+def _shown(sets: Sequence[str]) -> dict[tuple[str, str], str]:
+    """(set, metric) -> title: accuracy of every set, the training problems first; words and length
+    of the first other one."""
+    ordered = sorted(sets, key=lambda name: name != "seen")
+    keys = [(name, "accuracy") for name in ordered]
+    others = [name for name in ordered if name != "seen"][:1]
+    keys += [
+        (name, metric) for name in others for metric in ("epistemic_words", "completion_length")
+    ]
+    titles = {key: f"{NAMES[key[1]]}, {key[0]}" for key in keys}
+    return titles | {("seen", "accuracy"): "accuracy on the training problems"}
 
 
 def richness(arms: Sequence[Arm]) -> "Figure | None":
@@ -108,9 +126,19 @@ FIGURES: Mapping[str, tuple[str, Callable[[Sequence[Arm]], "Figure | None"]]] = 
 """Study -> the name of its PNG and what draws it."""
 
 
-def _num_problems(dataset: Mapping[str, Any]) -> int | None:
-    """|D| by the data set's settings; None where it takes all."""
-    return dataset.get("train_size", dataset.get("limit"))
+def _num_problems(dataset: Mapping[str, Any]) -> float:
+    """|D| by the data set's settings; infinite where it takes all."""
+    size = dataset.get("train_size", dataset.get("limit"))
+    return math.inf if size is None else size
+
+
+def _place(size: float) -> float:
+    """Where |D| stands on the axis; "all" right of the sizes that a study names."""
+    return ALL if math.isinf(size) else size
+
+
+def _name(size: float) -> str:
+    return "all" if math.isinf(size) else str(size)
 
 
 def _panels(count: int) -> tuple["Figure", list["Axes"]]:
@@ -134,11 +162,11 @@ def _point(axis: "Axes", x: Interval, y: Interval, label: str) -> None:
     )
 
 
-def _line(axis: "Axes", cells: Mapping[int, Interval | None], label: str) -> None:
+def _line(axis: "Axes", cells: Mapping[float, Interval | None], label: str) -> None:
     known = sorted((size, cell) for size, cell in cells.items() if cell is not None)
     if not known:
         return
-    sizes = [size for size, _ in known]
+    sizes = [_place(size) for size, _ in known]
     means = [cell.mean for _, cell in known]
     errors = [cell.half_width if cell.n > 1 else 0.0 for _, cell in known]
     axis.errorbar(sizes, means, yerr=errors, marker="o", markersize=4, capsize=2, label=label)

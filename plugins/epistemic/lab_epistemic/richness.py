@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lab_llm.engines import check_engine, open_engine
+from lab_llm.evaluator import check_problems, check_room
 from lab_llm.evaluator_config import AccuracyConfig
 from lab_llm.policy import Policy
 from lab_llm.problems import Problem, ProblemSets
@@ -60,10 +61,21 @@ class RichnessEvaluator:
 
     def check(self, dataset: Dataset) -> None:
         """Raises LabError where the pool is not in the data, or lacks what its use needs."""
+        check_problems(dataset, key="evaluator.richness")
         if "missing" in dataset.preflight():
             return
         sets: Any = dataset.load(None)  # pyright: ignore[reportArgumentType]
         check_thinking(sets, pool_of(sets, self.config), self.config)
+
+    def check_policy(self, policy: Policy, data: ProblemSets) -> None:
+        """LabError where the model marks no thinking that a level leaves out, or has no room for a
+        probe."""
+        pool = pool_of(data, self.config)
+        check_thinking(data, pool, self.config, policy.tokenizer)
+        lengths = [len(encode(policy.tokenizer, problem.prompt)) for problem in pool]
+        longest = max(lengths)
+        name, new = pool[lengths.index(longest)].id, self.config.max_new_tokens
+        check_room(policy, longest, name, new, key="evaluator.richness.max_new_tokens")
 
     def evaluate(self, ctx: "RunContext", model: Policy, data: ProblemSets) -> list[Score]:
         """The scores of every level, the same on all ranks."""

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
-from lab_llm.verbalization import EPISTEMIC_WORDS
+from lab_llm.verbalization import EPISTEMIC_WORDS, Words
 from labrun import schema
 
 Level = Literal["none", "answer", "without_thinking", "guided", "solution"]
@@ -51,7 +51,7 @@ class RichnessConfig:
     """Probability mass of the nucleus (fraction; arXiv 2603.24472: 0.95)."""
     top_k: Annotated[int, Ge(0)] = 0
     """Tokens that may be sampled (count; arXiv 2603.24472: 20); 0: all."""
-    words: Annotated[tuple[str, ...], MinLen(1)] = EPISTEMIC_WORDS
+    words: Words = EPISTEMIC_WORDS
     """What epistemic_words and epistemic_count count."""
     batch_size: Annotated[int, Ge(1)] = 256
     """Responses sampled at a time (count), rounded to whole problems. Another value gives other

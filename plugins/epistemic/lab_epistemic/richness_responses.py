@@ -160,7 +160,9 @@ def _read(path: Path, step: int) -> list[list[Response]] | None:
     """The responses of a stage, problem by problem, where the file is of this step."""
     if not path.is_file():
         return None
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # Not splitlines(): a response may hold U+2028 or U+0085, which JSON leaves as they are.
+    text = path.read_text(encoding="utf-8").removesuffix("\n")
+    lines = [json.loads(line) for line in text.split("\n")]
     if any(line["step"] != step for line in lines):
         return None
     found: list[list[Response]] = []

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from lab_llm.policy import THINKING
 from lab_llm.problems import MARKED, THINK_START, Problem, ProblemSets
 from labrun import LabError, unknown
 
@@ -109,10 +110,14 @@ def check_thinking(
             )
     elif sets.forms is MARKED and tokenizer is not None and not _knows_thinking(tokenizer):
         raise LabError(
-            f"{ASKS_THINKING}, but the model's chat template and vocabulary hold no <think>; "
+            f"{ASKS_THINKING}, but the model's chat template and vocabulary hold no <think>, "
+            "or model.thinking=false; "
             f"{ADVICE}"
         )
 
 
 def _knows_thinking(tokenizer: "PreTrainedTokenizerBase") -> bool:
-    return THINK_START in str(tokenizer.chat_template) or THINK_START in tokenizer.get_vocab()
+    template = str(tokenizer.chat_template)
+    if template.startswith(THINKING[False]):
+        return False
+    return THINK_START in template or THINK_START in tokenizer.get_vocab()

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 from lab_llm.policy_config import PolicyConfig
-from lab_llm.verbalization import EPISTEMIC_WORDS
+from lab_llm.verbalization import EPISTEMIC_WORDS, Words
 from labrun import schema
 
 
@@ -33,7 +33,7 @@ class SelfSFTConfig:
     """How the solution enters the last user message, with {prompt} and {solution}. Empty: for the
     model `tiny`, and what was trained from it, the form that it was warm-started with, for all
     others the SDPO prompt (arXiv 2601.20802); both stand in `lab_llm/templates.py`."""
-    words: tuple[str, ...] = EPISTEMIC_WORDS
+    words: Words = EPISTEMIC_WORDS
     """What is counted in the two sets, in sft_pairs.json."""
     model: PolicyConfig = PolicyConfig()
     """The policy at the start, which also samples the sets."""

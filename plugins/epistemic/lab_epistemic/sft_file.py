@@ -51,11 +51,7 @@ def as_text(responses: Sequence[Response]) -> str:
 def read(path: Path) -> list[Response]:
     """The sets of a file. Raises LabError that names the file and the line where it is malformed,
     or the problem that has not as many responses of one kind as of the other."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabError(f"cannot read {path}: {error}; {_advice()}") from error
-    responses = [_parse(path, number, line) for number, line in enumerate(lines, 1)]
+    responses = read_lines(path)
     counts = {kind: Counter(r.id for r in of_kind(responses, kind)) for kind in KINDS}
     for name in dict.fromkeys(r.id for r in responses):
         of = [counts[kind][name] for kind in KINDS]
@@ -67,6 +63,17 @@ def read(path: Path) -> list[Response]:
     if not responses:
         raise LabError(f"{path} holds no responses; {_advice()}")
     return responses
+
+
+def read_lines(path: Path) -> list[Response]:
+    """The responses of a file, whatever there is of each kind."""
+    try:
+        text = path.read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabError(f"cannot read {path}: {error}; {_advice()}") from error
+    # Not splitlines(): a response may hold U+2028 or U+0085, which JSON leaves as they are.
+    lines = text.split("\n") if text else []
+    return [_parse(path, number, line) for number, line in enumerate(lines, 1)]
 
 
 def _parse(path: Path, number: int, line: str) -> Response:

@@ -13,10 +13,10 @@ from lab_llm.policy import Policy
 from lab_llm.problems import Message, Problem, ProblemSets, checked
 from lab_llm.templates import encode, with_solution
 from lab_llm.verbalization import epistemic_count, epistemic_words
-from labrun import LabError
+from labrun import LabError, PreemptedError
 
 from lab_epistemic.sft_config import SelfSFTConfig
-from lab_epistemic.sft_file import FILE, KINDS, Kind, Response, as_text, of_kind, read
+from lab_epistemic.sft_file import FILE, KINDS, Kind, Response, as_text, of_kind, read, read_lines
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
@@ -109,7 +109,16 @@ def _correct(
     prompts: Sequence[Sequence[Message]],
     kind: Kind,
 ) -> list[list[Response]]:
-    """The correct responses to each problem, asked by these prompts, that end in an end token."""
+    """The correct responses to each problem, asked by these prompts, that end in an end token.
+
+    The run's artifacts keep them. Raises PreemptedError where the run is to stop before any is
+    sampled.
+    """
+    name = f"sft_{kind}.jsonl"
+    if (kept := ctx.artifact_path(name)).is_file():
+        return _by_problem(read_lines(kept), problems)
+    if ctx.should_stop:
+        raise PreemptedError(f"stopped before the {kind} responses were sampled")
     ends = end_tokens(policy)
     ids = [encode(policy.tokenizer, prompt) for prompt in prompts]
     longest = max(map(len, ids)) + config.max_completion_length
@@ -128,7 +137,15 @@ def _correct(
         right = [checked(problem, sets.verify(problem, r.completion)) == 1.0 for r in responses]
         correct.append([r for r, is_right in zip(responses, right, strict=True) if is_right])
         ctx.heartbeat()
+    ctx.write_text(name, as_text([one for found in correct for one in found]))
     return correct
+
+
+def _by_problem(responses: Sequence[Response], problems: Sequence[Problem]) -> list[list[Response]]:
+    found: dict[str, list[Response]] = {problem.id: [] for problem in problems}
+    for one in responses:
+        found[one.id].append(one)
+    return [found[problem.id] for problem in problems]
 
 
 def _response(policy: Policy, problem: Problem, kind: Kind, token_ids: Sequence[int]) -> Response:

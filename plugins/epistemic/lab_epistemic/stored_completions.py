@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 SECTION = "evaluator.verbalization"
 KEY = f"{SECTION}.completions"
-FOLDERS = ("artifacts/completions", "artifacts/verbalization/completions", ".")
+FOLDERS = (
+    "artifacts/completions",
+    "artifacts/verbalization/completions",
+    "artifacts/richness",
+    ".",
+)
 """Where a directory's files are looked for: the first that holds some. A run with both evaluators
 has two files of each set."""
 
@@ -146,7 +151,8 @@ def _check_numbers(where: str, line: Line) -> None:
 def _by_problem(lines: Lines) -> dict[str, list[Line]]:
     groups: dict[str, list[Line]] = {}
     for number, line in enumerate(lines, 1):
-        groups.setdefault(str(line.get("id", f"line {number}")), []).append(line)
+        name = line.get("id")
+        groups.setdefault(f"line {number}" if name is None else str(name), []).append(line)
     return groups
 
 

@@ -9,7 +9,7 @@ from lab_llm.evaluator import COUNTS, AccuracyEvaluator, Graded
 from lab_llm.policy import Policy
 from lab_llm.problems import ProblemSets
 from lab_llm.verbalization import substring_counts, word_counts
-from labrun import LabError, Score
+from labrun import Score
 
 from lab_epistemic import stored_completions, verbalization_figure, verbalization_page
 from lab_epistemic.verbalization_config import VerbalizationConfig
@@ -50,7 +50,6 @@ class VerbalizationEvaluator(AccuracyEvaluator):
         self.words = config.words
 
     def preflight(self) -> dict[str, object]:
-        check_words(self.words)
         if not self.config.completions:
             return super().preflight()
         files = stored_completions.files(self.config.completions)
@@ -111,19 +110,6 @@ class VerbalizationEvaluator(AccuracyEvaluator):
         )
         ctx.write_text("verbalization.html", page)
         ctx.figure("verbalization", verbalization_figure.draw(found))
-
-
-def check_words(words: Sequence[str]) -> None:
-    """LabError for a blank word, or one that would be counted twice."""
-    lowered = [word.lower() for word in words]
-    for word in words:
-        if not word.strip():
-            raise LabError(f"evaluator.verbalization.words: {word!r} is blank; take it out")
-        if lowered.count(word.lower()) > 1:
-            raise LabError(
-                f"evaluator.verbalization.words: {word!r} is there twice (case does not count); "
-                "name it once"
-            )
 
 
 def per_thousand(count: int, tokens: int) -> float:

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge
 from lab_llm.evaluator_config import AccuracyConfig
-from lab_llm.verbalization import EPISTEMIC_WORDS
+from lab_llm.verbalization import EPISTEMIC_WORDS, Words
 from labrun import schema
 
 
@@ -14,7 +14,7 @@ class VerbalizationConfig(AccuracyConfig):
 
     max_new_tokens: Annotated[int, Ge(1)] = 128
     """Longest completion (tokens)."""
-    words: Annotated[tuple[Annotated[str, MinLen(1)], ...], MinLen(1)] = EPISTEMIC_WORDS
+    words: Words = EPISTEMIC_WORDS
     """What is counted, in any case; no two alike."""
     num_shown: Annotated[int, Ge(0)] = 12
     """Completions of each set on the page with the words marked: the first of every problem, then
