@@ -276,7 +276,7 @@ def test_a_model_that_is_told_not_to_think_marks_no_thinking(thinking, policy, d
     if thinking:
         evaluator.check_policy(told, sets)
         return
-    with pytest.raises(LabError, match="or model.thinking=false"):
+    with pytest.raises(LabError, match=r"or model\.thinking=false"):
         evaluator.check_policy(told, sets)
 
 
