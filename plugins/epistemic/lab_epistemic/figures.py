@@ -22,6 +22,8 @@ NAMES = {
 }
 
 
+MARGIN = 0.02
+"""Share of an axis that a panel leaves below zero, for the mark of a point that lies there."""
 ALL = 4096
 """The place of "all" on the axis of |D|."""
 
@@ -55,10 +57,10 @@ def words_and_accuracy(arms: Sequence[Arm]) -> "Figure | None":
             if words is not None and accuracy is not None:
                 _point(axis, words, accuracy, label)
         axis.set(title=task, xlabel="epistemic words a response", ylabel="accuracy")
-        # no interval's arm is worth a negative count
-        axis.set(
-            xlim=(max(0.0, axis.get_xlim()[0]), None), ylim=(max(0.0, axis.get_ylim()[0]), None)
-        )
+        # an interval may reach below zero, a count does not
+        (_, right), (_, top) = axis.get_xlim(), axis.get_ylim()
+        axis.set_xlim(left=max(axis.get_xlim()[0], -MARGIN * right))
+        axis.set_ylim(bottom=max(axis.get_ylim()[0], -MARGIN * top))
     return _finished(figure, axes)
 
 
