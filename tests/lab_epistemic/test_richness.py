@@ -4,19 +4,22 @@ import copy
 import dataclasses
 import json
 from collections import defaultdict
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
-from lab_epistemic import richness_responses
+from lab_epistemic import richness, richness_responses
 from lab_epistemic.richness import RichnessEvaluator, longest_needed
 from lab_epistemic.richness_config import LEVELS, RichnessConfig
 from lab_llm.countdown import CountdownDataset
 from lab_llm.countdown_config import CountdownConfig
+from lab_llm.engines import Sampling
 from lab_llm.policy import THINKING, load_policy
 from lab_llm.policy_config import PolicyConfig
 from lab_llm.problems import MARKED, Problem, ProblemSets
 from lab_llm.templates import COUNTDOWN_TEMPLATE
-from labrun import LabError
+from labrun import LabError, run_dir
+from labrun.config import compose
 from labrun.context import RunContext
 from labrun.contract import ChecksDataset
 from labrun.errors import PreemptedError
@@ -137,6 +140,96 @@ def test_scores_are_those_of_the_files(done):
     )
     assert sum(told["pass_counts"].values()) == 12
     assert (path / "artifacts" / "richness.png").stat().st_size > 10_000
+
+
+def test_stages_sample_as_configured_each_with_a_seed_of_its_own(
+    tmp_path, policy, dataset, monkeypatch
+):
+    opened, asked = richness.open_engine, []
+
+    @contextmanager
+    def recording(*args, **kwargs):
+        with opened(*args, **kwargs) as engine:
+            sample = engine.sample
+
+            def recorded(prompts, sampling, *, seed, **rest):
+                asked.append((sampling, seed))
+                return sample(prompts, sampling, seed=seed, **rest)
+
+            engine.sample = recorded
+            yield engine
+
+    monkeypatch.setattr(richness, "open_engine", recording)
+    settings = {"temperature": 0.9, "top_p": 0.95, "top_k": 20}
+    config = dataclasses.replace(SMALL, levels=("none", "solution"), num_samples=3, **settings)
+    RichnessEvaluator(config).evaluate(context(tmp_path), policy, dataset.load())
+    end = policy.tokenizer.eos_token_id
+    shared = {**settings, "max_new_tokens": 128, "batch_size": 256, "end_token_ids": (end,)}
+    expected = [Sampling(num_samples=n, **shared) for n in (4, 3, 3)]
+    assert [sampling for sampling, _ in asked] == expected
+    assert len({seed for _, seed in asked}) == 3
+
+
+def test_a_solution_without_marks_leaves_its_problem_out_of_the_level(
+    tmp_path, policy, dataset, done
+):
+    first = lines(done[0], "none")[0]["id"]
+    sets = dataset.load()
+    forms = dataclasses.replace(
+        sets.forms, without_thinking=lambda p, _: None if p.id == first else p.answer
+    )
+    config = dataclasses.replace(SMALL, levels=("none", "without_thinking"))
+    given = dataclasses.replace(sets, forms=forms)
+    found = RichnessEvaluator(config).evaluate(context(tmp_path), policy, given)
+    values = {(score.task, score.metric): score.value for score in found}
+    assert values["without_thinking", "num_unmarked"] == 1
+    right = {
+        level: {
+            name: sum(x["correct"] for x in lines(tmp_path, level) if x["id"] == name) / 4
+            for name in dict.fromkeys(x["id"] for x in lines(tmp_path, level))
+        }
+        for level in config.levels
+    }
+    marked = right["without_thinking"]
+    assert [*right["none"]] == [first, *marked]
+    less = [accuracy - right["none"][name] for name, accuracy in marked.items()]
+    told = json.loads((tmp_path / "artifacts/richness.json").read_text())
+    paired = told["levels"]["without_thinking"]["less_none"]["accuracy"]
+    assert paired["n"] == 4
+    assert paired["mean"] == pytest.approx(sum(less) / 4)
+
+
+def test_a_context_that_is_cut_in_a_round_counts_as_truncated(tmp_path, policy, dataset):
+    """The dataset's long solution guides the first round, its own short response the level."""
+    sets = dataset.load()
+    long = [dataclasses.replace(p, solution="5+2=7 " * 30 + p.answer) for p in sets.train[:2]]
+    config = RichnessConfig(
+        pool_size=2,
+        num_probes=1,
+        num_samples=1,
+        min_passes=0,
+        max_passes=1,
+        solution_source="dataset",
+        levels=("guided",),
+        rounds=1,
+        max_new_tokens=900,
+        only_last=False,
+    )
+    given = dataclasses.replace(sets, train=long, verify=lambda *_: 1.0)
+    found = RichnessEvaluator(config).evaluate(context(tmp_path), policy, given)
+    values = {(score.task, score.metric): score.value for score in found}
+    assert values["guided", "truncated"] == 2
+    assert not any(line["truncated"] for line in lines(tmp_path, "guided"))
+
+
+def test_only_the_last_evaluation_works_unless_told_otherwise(tmp_path, policy, dataset):
+    run = run_dir.create(compose(["plugin=epistemic", "max_steps=5"]), root=tmp_path)
+    ctx = dataclasses.replace(context(tmp_path), run=run)
+    ctx.step = 4
+    config = dataclasses.replace(SMALL, only_last=True, levels=("none",))
+    assert RichnessEvaluator(config).evaluate(ctx, policy, dataset.load()) == []
+    ctx.step = 5
+    assert RichnessEvaluator(config).evaluate(ctx, policy, dataset.load())
 
 
 def test_a_later_attempt_reads_what_an_earlier_one_sampled(done, policy, dataset, monkeypatch):

@@ -1,5 +1,6 @@
 """What is refused before anything starts, and what the study's arms are."""
 
+import importlib.util
 import json
 
 import pytest
@@ -60,6 +61,18 @@ def test_the_plan_says_what_is_sampled_and_trained():
 def test_settings_that_cannot_work_are_refused(settings, message):
     with pytest.raises(LabError, match=message):
         preflight(**settings)
+
+
+def test_a_response_that_guides_needs_room_twice():
+    with pytest.raises(LabError, match=r"the model only 1024 for it and .*, twice; lower that"):
+        preflight(max_completion_length=550)
+    assert preflight(max_completion_length=550, solution_source="dataset")
+
+
+@pytest.mark.skipif(bool(importlib.util.find_spec("vllm")), reason="vllm is installed")
+def test_a_sampler_that_is_not_here_is_missing_and_no_error():
+    (missing,) = preflight(sampler="vllm")["missing"]
+    assert missing.startswith("trainer.sampler=vllm, but vllm is not installed")
 
 
 def test_a_training_problem_without_the_solution_that_guides_is_refused():

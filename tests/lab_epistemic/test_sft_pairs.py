@@ -12,6 +12,7 @@ from lab_epistemic.sft_file import Response, as_text, check, of_kind, read
 from lab_epistemic.sft_pairs import choose, of_run, statistics
 from lab_llm.countdown import CountdownDataset
 from lab_llm.countdown_config import CountdownConfig
+from lab_llm.engines import Sampling
 from lab_llm.policy import load_policy
 from lab_llm.policy_config import PolicyConfig
 from lab_llm.templates import COUNTDOWN_TEMPLATE, with_solution
@@ -170,6 +171,35 @@ def test_only_correct_responses_that_end_are_used(monkeypatch, tmp_path, policy,
     ]
     facts = json.loads(next(tmp_path.glob("*/artifacts/sft_pairs.json")).read_text())
     assert facts["sampled"]["correct_fraction"] == {"unguided": 1 / 4, "guided": 1 / 4}
+
+
+def test_passes_sample_as_configured_each_with_a_seed_of_its_own(
+    monkeypatch, tmp_path, policy, sets
+):
+    opened, asked = [], []
+
+    class Engine:
+        def sample(self, prompts, sampling, *, seed, **_):
+            asked.append((sampling, seed))
+            return {i: [[policy.tokenizer.eos_token_id]] for i in range(len(prompts))}
+
+    @contextmanager
+    def opening(_, __, config, **___):
+        opened.append(config.engine)
+        yield Engine()
+
+    monkeypatch.setattr(sft_pairs, "open_engine", opening)
+    settings = {"temperature": 0.7, "top_p": 0.9, "top_k": 30}
+    config = SelfSFTConfig(num_probes=1, sampler="transformers", **settings)
+    made(tmp_path / "right", policy, dataclasses.replace(sets, verify=lambda *_: 1.0), config)
+    assert opened == ["transformers"] * 2
+    shared = {"num_samples": 1, "max_new_tokens": 128, "batch_size": 256, **settings}
+    expected = Sampling(**shared, end_token_ids=(policy.tokenizer.eos_token_id,))
+    assert [sampling for sampling, _ in asked] == [expected] * 2
+    assert len({seed for _, seed in asked}) == 2
+    with pytest.raises(LabError, match="no training problem has"):
+        made(tmp_path / "none", policy, dataclasses.replace(sets, verify=lambda *_: 0.0), config)
+    assert len(opened) == 3, "nothing is asked a second time where nothing was solved"
 
 
 def test_the_sets_depend_on_the_seed_and_not_on_guidance(tmp_path, policy, sets, responses):

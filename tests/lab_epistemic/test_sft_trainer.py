@@ -9,13 +9,13 @@ from lab_epistemic.sft import SelfSFTTrainer
 from lab_epistemic.sft_config import SelfSFTConfig
 from lab_epistemic.sft_file import of_kind
 from lab_epistemic.sft_pairs import of_run
-from lab_epistemic.sft_trainer import build_trainer, response_order
+from lab_epistemic.sft_trainer import build_trainer, response_order, trl_config
 from lab_llm.countdown import CountdownDataset
 from lab_llm.countdown_config import CountdownConfig
 from lab_llm.policy import load_policy
 from lab_llm.policy_config import PolicyConfig
 from lab_llm.templates import COUNTDOWN_TEMPLATE, TEMPLATE_FILE, encode
-from labrun import DivergedError, PreemptedError, run_dir
+from labrun import DivergedError, LabError, PreemptedError, run_dir
 from labrun.config import compose
 from labrun.context import RunContext
 
@@ -231,6 +231,49 @@ def test_a_run_evaluates_at_the_start_and_between_but_leaves_the_end_to_the_work
     assert len(evaluator.calls) == len(set(evaluator.calls)) == 2
     start = load_policy(PolicyConfig()).model.get_input_embeddings().weight.sum().item()
     assert evaluator.calls[0] == start
+
+
+def test_an_evaluator_that_cannot_score_the_model_ends_the_run_before_any_work(
+    tmp_path, sets, pairs
+):
+    class Refusing(Evaluator):
+        def check_policy(self, policy, data):
+            raise LabError("no room")
+
+    ctx = context(tmp_path, evaluators=(Refusing(),))
+    with pytest.raises(LabError, match="no room"):
+        SelfSFTTrainer(dataclasses.replace(SMALL, pairs=pairs, max_steps=1)).fit(ctx, sets)
+    assert not ctx.run.checkpoints.exists() or not any(ctx.run.checkpoints.iterdir())
+
+
+def test_a_resumed_run_does_not_score_its_start_again(tmp_path, sets, pairs):
+    config = dataclasses.replace(SMALL, pairs=pairs, max_steps=2, save_every=1)
+    SelfSFTTrainer(config).fit(context(tmp_path / "first"), sets)
+    (folder,) = (tmp_path / "first").glob("*/checkpoints/00000001")
+    evaluator = Evaluator()
+    ctx = context(tmp_path / "second", resume_from=folder, evaluators=(evaluator,))
+    again = dataclasses.replace(config, evaluate_start=True)
+    SelfSFTTrainer(again).fit(ctx, sets)
+    assert evaluator.calls == []
+
+
+def test_trl_gets_the_settings(tmp_path):
+    config = SelfSFTConfig(
+        max_steps=7,
+        learning_rate=0.5,
+        weight_decay=0.25,
+        max_grad_norm=3.0,
+        batch_size=12,
+        micro_batch_size=4,
+        gradient_checkpointing=True,
+        save_every=5,
+    )
+    args = trl_config(context(tmp_path), config)
+    assert (args.max_steps, args.learning_rate, args.weight_decay) == (7, 0.5, 0.25)
+    assert (args.max_grad_norm, args.gradient_checkpointing, args.save_steps) == (3.0, True, 5)
+    assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (4, 3)
+    assert (args.max_length, args.packing, args.completion_only_loss) == (None, False, True)
+    assert args.lr_scheduler_type == "constant"
 
 
 def test_the_trained_policy_is_left_with_its_tokenizer_and_template(tmp_path, sets, pairs):
