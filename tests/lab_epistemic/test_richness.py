@@ -23,6 +23,7 @@ from labrun.config import compose
 from labrun.context import RunContext
 from labrun.contract import ChecksDataset
 from labrun.errors import PreemptedError
+from labrun.intervals import t_interval
 from labrun.run_dir import RunDir
 
 SMALL = RichnessConfig(
@@ -193,10 +194,13 @@ def test_a_solution_without_marks_leaves_its_problem_out_of_the_level(
     marked = right["without_thinking"]
     assert [*right["none"]] == [first, *marked]
     less = [accuracy - right["none"][name] for name, accuracy in marked.items()]
+    shifted = [a - b for a, b in zip(marked.values(), right["none"].values(), strict=False)]
     told = json.loads((tmp_path / "artifacts/richness.json").read_text())
     paired = told["levels"]["without_thinking"]["less_none"]["accuracy"]
-    assert paired["n"] == 4
-    assert paired["mean"] == pytest.approx(sum(less) / 4)
+    expected = t_interval(less)
+    assert expected.half_width != pytest.approx(t_interval(shifted).half_width)
+    assert paired["mean"] == pytest.approx(expected.mean)
+    assert paired["high"] - paired["low"] == pytest.approx(2 * expected.half_width)
 
 
 def test_a_context_that_is_cut_in_a_round_counts_as_truncated(tmp_path, policy, dataset):
