@@ -305,3 +305,18 @@ def test_a_preset_may_choose_a_value_by_another_key():
     for decay, rate in (("none", 0.5), ("linear", 0.25)):
         found = compose(f"decay={decay}", f"learning_rate={table}")
         assert found.settings["trainer"]["learning_rate"] == rate
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        (("method=grpo", "scale=paper_sft"), "epistemic.onpolicy has no key trainer.num_probes, "),
+        (("method=sft_guided", "scale=paper"), "trainer.learning_rate: Interpolation key "),
+    ],
+)
+def test_presets_that_do_not_fit_each_other_are_named(words, cause):
+    text = refusal("plugin=epistemic", *words)
+    assert text.startswith(cause)
+    assert "; choose presets that fit each other and the components; now " in text
+    assert " ".join(reversed(words)) in text
+    assert "\n" not in text

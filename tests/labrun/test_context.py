@@ -180,3 +180,12 @@ def test_a_checkpoint_holds_what_all_ranks_wrote_and_is_sealed_after_the_last(co
     manifest = json.loads((sealed / "manifest.json").read_text())
     assert sorted(manifest["sha256"]) == ["0", "1"]
     assert checkpoints.latest(run.checkpoints) == sealed
+
+
+def test_text_is_put_in_place_whole(context):
+    ctx = context()
+    for text in ("one", "zw\u00f6lf\n"):
+        path = ctx.write_text("pages/told.txt", text)
+        assert path == ctx.artifact_path("pages/told.txt")
+        assert path.read_text(encoding="utf-8") == text
+    assert [one.name for one in path.parent.iterdir()] == ["told.txt"]
