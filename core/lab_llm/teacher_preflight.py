@@ -31,8 +31,7 @@ def preflight(
     _check_template(template)
     if distillation is not None:
         grpo_preflight.check_distillation(settings)
-    own_teacher = distillation is not None and distillation.teacher != "live"
-    facts = grpo_preflight.preflight(settings, num_teachers=int(own_teacher))
+    facts = grpo_preflight.preflight(settings, num_teachers=_num_copies(settings, distillation))
     model_here = "missing" not in facts
     if distillation is not None and model_here:
         grpo_preflight.check_head(settings)
@@ -47,6 +46,14 @@ def preflight(
     if distillation is not None and distillation.richness == "without_thinking":
         _check_thinking(settings, sets, context, model_here=model_here)
     return facts
+
+
+def _num_copies(settings: GRPOSettings, distillation: DistillationConfig | None) -> int:
+    """Copies of the model that the teacher takes; an average has a remainder of its own size where
+    its precision is less than float32."""
+    if distillation is None or distillation.teacher == "live":
+        return 0
+    return 2 if distillation.teacher == "ema" and settings.model.dtype == "bfloat16" else 1
 
 
 def _check_template(template: str) -> None:

@@ -8,6 +8,7 @@ from lab_llm.countdown import CountdownDataset
 from lab_llm.countdown_config import CountdownConfig
 from lab_llm.distillation_config import DistillationConfig
 from lab_llm.grpo_config import GRPOSettings
+from lab_llm.policy_config import PolicyConfig
 from lab_llm.problems import MARKED, Problem
 from lab_llm.templates import COUNTDOWN_TEMPLATE
 from labrun.errors import LabError
@@ -111,3 +112,17 @@ def test_problems_without_a_solution_are_counted_and_the_first_is_named():
     teacher_preflight.check_solutions(problems[:1], key="k=v")
     with pytest.raises(LabError, match=r"k=v, but 2 of 3 training problems .*the first: b"):
         teacher_preflight.check_solutions(problems, key="k=v")
+
+
+@pytest.mark.parametrize(
+    ("teacher", "dtype", "copies"),
+    [
+        ("live", "bfloat16", 0),
+        ("frozen", "bfloat16", 1),
+        ("ema", "float32", 1),
+        ("ema", "bfloat16", 2),
+    ],
+)
+def test_the_plan_counts_the_teachers_weights_and_an_averages_remainder(teacher, dtype, copies):
+    settings = GRPOSettings(model=PolicyConfig(dtype=dtype))
+    assert teacher_preflight._num_copies(settings, DistillationConfig(teacher=teacher)) == copies
