@@ -1,6 +1,5 @@
 """Accuracy, pass@k, length and epistemic words of sampled completions."""
 
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from lab_llm.engines import Engine, Sampling, Share, check_engine, end_tokens, o
 from lab_llm.evaluator_config import AccuracyConfig
 from lab_llm.pass_at_k import avg_at_k, pass_at_k
 from lab_llm.policy import Policy
-from lab_llm.problems import Problem, ProblemSets, Verify, checked
+from lab_llm.problems import Problem, ProblemSets, Verify, check_problems, checked
 from lab_llm.ranks import gather_objects
 from lab_llm.templates import encode
 from lab_llm.verbalization import EPISTEMIC_WORDS, epistemic_count, epistemic_words
@@ -253,18 +252,6 @@ class AccuracyEvaluator:
             counted = zip(graded, correct, strict=True)
             items[f"pass@{k}"] = [pass_at_k(len(g.rewards), c, k) for g, c in counted]
         return items
-
-
-def check_problems(dataset: Dataset, *, key: str) -> None:
-    """LabError, naming `key`, where the dataset's `load` says that it returns something else than
-    ProblemSets."""
-    given = inspect.signature(dataset.load).return_annotation
-    name = given if isinstance(given, str) else getattr(given, "__name__", str(given))
-    if name not in (ProblemSets.__name__, "_empty", "Any"):
-        raise LabError(
-            f"{key} scores answers of language models to problems (ProblemSets), and "
-            f"{type(dataset).__name__} loads {name}; choose an evaluator of that dataset's plugin"
-        )
 
 
 def check_room(policy: Policy, longest: int, name: str, asked: int, *, key: str) -> None:

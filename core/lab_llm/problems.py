@@ -1,8 +1,10 @@
 """The unit of language-model data: a problem with a verifiable answer."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from labrun.contract import Dataset
 from labrun.errors import LabError
 
 Message = Mapping[str, str]
@@ -76,3 +78,15 @@ class ProblemSets:
     evaluation: Mapping[str, Sequence[Problem]]
     verify: Verify
     forms: Forms = MARKED
+
+
+def check_problems(dataset: Dataset, *, key: str) -> None:
+    """LabError, naming `key`, where the dataset's `load` says that it returns something else than
+    ProblemSets."""
+    given = inspect.signature(dataset.load).return_annotation
+    name = given if isinstance(given, str) else getattr(given, "__name__", str(given))
+    if name not in (ProblemSets.__name__, "_empty", "Any"):
+        raise LabError(
+            f"{key} works on problems with verifiable answers (ProblemSets), and "
+            f"{type(dataset).__name__} loads {name}; take parts of one kind"
+        )

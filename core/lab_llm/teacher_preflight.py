@@ -11,7 +11,14 @@ from lab_llm.credit import Context
 from lab_llm.distillation_config import DistillationConfig
 from lab_llm.grpo_config import GRPOSettings
 from lab_llm.policy import load_tokenizer
-from lab_llm.problems import MARKED, THINK_START, Problem, ProblemSets, without_thinking
+from lab_llm.problems import (
+    MARKED,
+    THINK_START,
+    Problem,
+    ProblemSets,
+    check_problems,
+    without_thinking,
+)
 from lab_llm.templates import check_template
 
 
@@ -28,6 +35,7 @@ def preflight(
     `context`: what the teacher is shown besides the prompt, in `template`; None: there is no
     teacher. `distillation`: SDPO's settings, where that is the objective.
     """
+    check_problems(dataset, key="trainer")
     _check_template(template)
     if distillation is not None:
         grpo_preflight.check_distillation(settings)

@@ -278,7 +278,17 @@ def test_accuracy_beside_verbalization_would_hide_its_scores():
         parts.preflight(ResourcesConfig())
 
 
-@pytest.mark.parametrize("name", ["epistemic.verbalization", "epistemic.richness", "llm.accuracy"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "epistemic.verbalization",
+        "epistemic.richness",
+        "llm.accuracy",
+        "rlrt.asymmetry",
+        "rlrt.reflection",
+        "rlrt.promotion",
+    ],
+)
 def test_episodes_are_no_problems_that_could_be_scored(name):
     parts = build(compose(["plugin=stairs", f"evaluator={name}"]))
     (evaluator,) = parts.evaluators.values()
@@ -391,3 +401,14 @@ def test_a_run_without_evaluation_sets_has_no_files(ctx, policy, sets):
     none = ProblemSets(train=sets.train, evaluation={}, verify=sets.verify)
     assert scores_of(ctx, policy, none) == {}
     assert not (ctx.run_dir / "artifacts/verbalization.html").exists()
+
+
+@pytest.mark.parametrize(
+    "words", ["plugin=epistemic method=sdpo", "plugin=epistemic method=sft_guided", "plugin=rlrt"]
+)
+def test_a_language_models_trainer_takes_no_episodes(words):
+    parts = build(compose([*words.split(), "dataset=stairs.offline"]))
+    with pytest.raises(
+        LabError, match=r"trainer works on problems .* OfflineDataset loads OfflineData"
+    ):
+        parts.trainer.preflight(parts.dataset)

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lab_llm.engines import check_engine, open_engine
-from lab_llm.evaluator import check_problems, check_room
+from lab_llm.evaluator import check_room
 from lab_llm.evaluator_config import AccuracyConfig
 from lab_llm.policy import Policy
-from lab_llm.problems import Problem, ProblemSets
+from lab_llm.problems import Problem, ProblemSets, check_problems
 from lab_llm.templates import check_template, encode, teacher_template, with_solution
 from labrun import Dataset, LabError, Score
 

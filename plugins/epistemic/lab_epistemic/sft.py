@@ -17,7 +17,7 @@ from lab_llm.policy import (
     read_config,
     save_policy,
 )
-from lab_llm.problems import Message, ProblemSets
+from lab_llm.problems import Message, ProblemSets, check_problems
 from lab_llm.templates import (
     check_template,
     encode,
@@ -42,6 +42,7 @@ class SelfSFTTrainer:
 
     def preflight(self, dataset: Dataset) -> dict[str, object]:
         config = self.config
+        check_problems(dataset, key="trainer")
         _check_counts(config)
         try:
             check_template(self.template)

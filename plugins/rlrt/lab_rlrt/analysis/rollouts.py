@@ -11,7 +11,7 @@ from jaxtyping import Float
 from lab_llm.decoder import check_architecture
 from lab_llm.evaluator import check_room, end_tokens
 from lab_llm.policy import Policy
-from lab_llm.problems import Problem, ProblemSets, checked
+from lab_llm.problems import Problem, ProblemSets, check_problems, checked
 from lab_llm.sampler import sample
 from lab_llm.teacher import Group, padded, solution_for
 from lab_llm.templates import encode, teacher_template, with_solution
@@ -77,6 +77,7 @@ def choose_set(data: ProblemSets, settings: RolloutSettings) -> tuple[str, Seque
 
 def check_set(dataset: Dataset, settings: RolloutSettings, *, section: str) -> None:
     """Raises LabError where the data has no evaluation set of the name that is asked for."""
+    check_problems(dataset, key=f"evaluator.{section}")
     if not settings.evaluation_set or "missing" in dataset.preflight():
         return
     sets: Any = dataset.load(None)  # pyright: ignore[reportArgumentType]
