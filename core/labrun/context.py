@@ -144,6 +144,11 @@ class RunContext:
         """Record something that the reader of the results must know (a substitution, a skip)."""
         self._event("note", step=self.step, message=message)
 
+    def warn(self, message: str) -> None:
+        """A note that the command also prints at its end: the run is done, and yet not as wished
+        (nothing was learned, the training set holds the evaluation set)."""
+        self._event("note", step=self.step, message=message, warning=True)
+
     def progress(
         self, *, step: int | None = None, total: int | None = None, stage: str | None = None
     ) -> None:

@@ -1,0 +1,1 @@
+"""Grading: from a completion's text to its reward."""
