@@ -35,7 +35,8 @@ class GRPOSettings:
     """Optimizer steps made of one batch of rollouts (count), each of an equal share of it.
     `max_steps` counts optimizer steps. With 1 the importance ratio is 1 and is never clipped."""
     micro_batch_size: Annotated[int, Ge(1)] = 64
-    """Rollouts of one forward and backward pass of one process (count); divides a step's."""
+    """Most rollouts of one forward and backward pass of one process (count). The largest divisor
+    of a process's rollouts of one optimizer step up to it is taken; the plan says which."""
     max_completion_length: Annotated[int, Ge(1)] = 64
     """Longest rollout (tokens)."""
     temperature: Annotated[float, Gt(0)] = 1.0

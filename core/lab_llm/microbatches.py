@@ -3,10 +3,33 @@
 from collections.abc import Mapping
 
 import torch
+from labrun.errors import LabError
 from torch import Tensor
+
+from lab_llm.grpo_config import GRPOSettings
 
 PROMPTS = ("prompt", "teacher_prompt")
 """What is padded left: `{name}_ids` with `{name}_mask`."""
+
+
+def micro_batch_size(settings: GRPOSettings, num_processes: int) -> int:
+    """Rollouts of one forward and backward pass of one process (count).
+
+    The largest divisor of one process's rollouts of one optimizer step (prompts_per_step *
+    num_generations / num_processes / num_minibatches) that is at most settings.micro_batch_size.
+    Raises LabError where the rollouts cannot be shared out evenly.
+    """
+    rollouts = settings.prompts_per_step * settings.num_generations
+    shares = num_processes * settings.num_minibatches
+    if rollouts % shares:
+        raise LabError(
+            f"{num_processes} processes cannot share {rollouts} rollouts (prompts_per_step * "
+            f"num_generations) evenly: they must be a multiple of {shares} (processes * "
+            "num_minibatches); change trainer.prompts_per_step or resources.num_processes"
+        )
+    share = rollouts // shares
+    largest = min(settings.micro_batch_size, share)
+    return next(size for size in range(largest, 0, -1) if share % size == 0)
 
 
 def minibatches(

@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from labrun.errors import LabError
-
 from lab_llm.grpo_config import GRPOSettings
 
 if TYPE_CHECKING:
@@ -21,14 +19,9 @@ really hangs is ended by `hang_timeout_s`."""
 
 def check_rollouts(settings: GRPOSettings, num_processes: int) -> None:
     """LabError where the rollouts of a step cannot be shared by so many processes."""
-    rollouts = settings.prompts_per_step * settings.num_generations
-    share = settings.num_minibatches * settings.micro_batch_size
-    if rollouts % (num_processes * share):
-        raise LabError(
-            f"{num_processes} processes cannot share {rollouts} rollouts "
-            "(prompts_per_step * num_generations) in whole micro-batches: they must be a multiple "
-            f"of {num_processes} * {share} (processes * num_minibatches * micro_batch_size)"
-        )
+    from lab_llm.microbatches import micro_batch_size
+
+    micro_batch_size(settings, num_processes)
 
 
 def join(*, cuda: bool) -> None:

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from lab_llm.microbatches import by_length, minibatches
+from lab_llm.grpo_config import GRPOSettings
+from lab_llm.microbatches import by_length, micro_batch_size, minibatches
+from labrun.errors import LabError
 
 BATCH = {
     "prompt_ids": torch.tensor([[0, 1, 2], [0, 0, 3], [4, 5, 6], [0, 0, 7]]),
@@ -57,3 +59,35 @@ def test_a_teachers_prompts_are_padded_left_too():
     short, long = by_length(BATCH | told, 2)
     assert short["teacher_prompt_ids"].tolist() == [[9], [9]]
     assert long["teacher_prompt_mask"].tolist() == [[1, 1, 1], [0, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "generations", "steps", "processes", "limit", "size"),
+    [
+        (32, 8, 1, 1, 64, 64),  # the defaults
+        (4, 8, 1, 1, 64, 32),  # all 32
+        (4, 8, 2, 1, 64, 16),  # 16 a step
+        (32, 8, 1, 1, 7, 4),
+        (3, 5, 1, 1, 8, 5),
+        (3, 5, 1, 3, 8, 5),
+        (6, 4, 1, 2, 8, 6),  # 12 a process: 1, 2, 3, 4, 6
+        (13, 13, 1, 1, 12, 1),
+        (1, 2, 1, 2, 64, 1),
+    ],
+)
+def test_a_micro_batch_is_the_largest_divisor_up_to_the_limit(
+    prompts, generations, steps, processes, limit, size
+):
+    settings = GRPOSettings(
+        prompts_per_step=prompts,
+        num_generations=generations,
+        num_minibatches=steps,
+        micro_batch_size=limit,
+    )
+    assert micro_batch_size(settings, processes) == size
+
+
+def test_rollouts_that_do_not_part_evenly_have_no_micro_batch():
+    settings = GRPOSettings(prompts_per_step=2, num_generations=2, num_minibatches=3)
+    with pytest.raises(LabError, match=r"4 rollouts .* a multiple of 3 "):
+        micro_batch_size(settings, 1)
