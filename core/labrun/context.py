@@ -16,6 +16,7 @@ import numpy as np
 
 from labrun import checkpoints
 from labrun.contract import Evaluator, Score
+from labrun.errors import PreemptedError
 from labrun.run_dir import PROGRESS, RunDir
 
 if TYPE_CHECKING:
@@ -74,16 +75,44 @@ class RunContext:
         """Score the model with every evaluator of the run and record the scores, part by part: an
         evaluator finds those of the ones before it in the run.
 
-        All processes call it. Each evaluator gives all of them the same scores.
+        All processes call it. Each evaluator gives all of them the same scores. One that an earlier
+        attempt finished at this step is not run again. Raises PreemptedError where the run was
+        asked to stop before an evaluator began.
         """
+        self.step = step
         self.progress(stage="evaluate")
+        finished = self._scored_earlier(step)
         scores = []
-        for part in self.evaluators:
+        for number, part in enumerate(self.evaluators):
+            if number in finished:
+                scores += finished[number]
+                continue
+            if self.should_stop and self.world_size == 1:
+                raise PreemptedError(f"stopped in the evaluation of step {step}")
             found = part.evaluate(self, model, data)
             for score in found:
                 self._event("score", step=step, score=asdict(score))
+            self._event("evaluated", step=step, evaluator=number, scores=len(found))
             scores += found
         return scores
+
+    def _scored_earlier(self, step: int) -> dict[int, list[Score]]:
+        """Evaluator's number -> its scores, of those that an earlier attempt finished at `step`."""
+        if self.resume_from is None:
+            return {}
+        events = self.run.current_events()
+        begun = max((i for i, e in enumerate(events) if e["kind"] == "attempt"), default=0)
+        finished: dict[int, list[Score]] = {}
+        recorded: list[Score] = []
+        for event in events[:begun]:
+            if event.get("step") != step:
+                continue
+            if event["kind"] == "score":
+                recorded.append(Score(**event["score"]))
+            elif event["kind"] == "evaluated":
+                own = len(recorded) - event["scores"]
+                finished[event["evaluator"]] = recorded[own:]
+        return finished
 
     def save_checkpoint(self, step: int, writer: Callable[[Path], None]) -> Path:
         """Seal what `writer(directory)` writes as the checkpoint of `step`.
