@@ -1,0 +1,117 @@
+"""The process that grades: `python -m` of it is started by the pool, with an empty environment.
+
+It imports the rule once and then only forks. Each fork (a grader) gives up its rights, reads
+batches of arguments and writes one record a grading. A grading that uses up its time or memory ends
+its grader; the next fork starts in milliseconds, with nothing left of the one before.
+"""
+
+import ctypes
+import importlib
+import os
+import pickle
+import signal
+import struct
+import sys
+from collections.abc import Callable
+
+from lab_llm.grading import sandbox
+
+RECORD = struct.Struct("<cd")
+"""What a grader writes: a kind, and a reward where there is one."""
+STARTED, UNCONFINED, GRADED, FAILED = b"S", b"U", b"G", b"F"
+"""A new grader waits for a batch (without a sandbox: UNCONFINED); a reward; no reward."""
+LENGTH = struct.Struct("<Q")
+"""Stands before each pickled batch."""
+REAL_PER_CPU = 15.0
+"""Seconds on the clock that a grading may take for each second of CPU time: one that sleeps."""
+QUIET_END = 0
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Import the rule `module:function` and fork graders until the pool goes away."""
+    rule, limit_s, requests, replies = sys.argv[1:]
+    module, _, name = rule.partition(":")
+    reward = getattr(importlib.import_module(module), name)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the run answers these, and then closes its pipes
+    os.chdir("/")
+    while True:
+        grader = os.fork()
+        if grader == 0:
+            _grade_batches(reward, float(limit_s), int(requests), int(replies))
+        _, status = os.waitpid(grader, 0)
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == QUIET_END:
+            return
+
+
+def _grade_batches(
+    reward: Callable[..., float], limit_s: float, requests: int, replies: int
+) -> None:
+    """Grade what comes until the pool closes its end; never returns."""
+    _die_with_parent()
+    kind = _give_up_rights(replies)
+    os.write(replies, RECORD.pack(kind, 0.0))
+    while True:
+        header = _read(requests, LENGTH.size)
+        if not header:
+            os._exit(QUIET_END)
+        batch = pickle.loads(_read(requests, *LENGTH.unpack(header)))  # the pool's own, trusted
+        for arguments in batch:
+            _allow(limit_s)
+            record = _graded(reward, arguments)
+            _allow(0.0)
+            os.write(replies, record)
+
+
+def _die_with_parent() -> None:
+    """End with the process that forked this one, even in the middle of a grading; Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _give_up_rights(replies: int) -> bytes:
+    for number in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    if sandbox.is_available():
+        sandbox.confine(output=replies)
+        return STARTED
+    sandbox.limit_resources()
+    return UNCONFINED
+
+
+def _allow(limit_s: float) -> None:
+    """Let the kernel end this process after so much CPU time, or REAL_PER_CPU as much of the
+    clock's; 0 takes the limits away."""
+    signal.setitimer(signal.ITIMER_PROF, limit_s)
+    signal.setitimer(signal.ITIMER_REAL, limit_s * REAL_PER_CPU)
+
+
+def _graded(reward: Callable[..., float], arguments: tuple[object, ...]) -> bytes:
+    try:
+        found = float(reward(*arguments))
+    except MemoryError:
+        os._exit(1)  # what is left of this process is not to be trusted
+    # A rule fails on what a model wrote in more ways than can be listed; the pool counts it.
+    except Exception:
+        return RECORD.pack(FAILED, 0.0)
+    return RECORD.pack(GRADED, found)
+
+
+def _read(handle: int, size: int) -> bytes:
+    """Exactly `size` bytes, or nothing where the other end is closed."""
+    parts: list[bytes] = []
+    while size:
+        part = os.read(handle, min(size, 1 << 20))
+        if not part:
+            return b""
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+if __name__ == "__main__":
+    main()
