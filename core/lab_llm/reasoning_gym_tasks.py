@@ -7,6 +7,8 @@ from typing import Any
 
 from labrun.errors import LabError, unknown
 
+from lab_llm.grading import sandbox
+from lab_llm.grading.gym_rule import EVALUATES_TEXT
 from lab_llm.problems import Problem
 
 OVERSAMPLING = 20
@@ -15,11 +17,13 @@ RESERVED = ("seed", "size")
 
 
 def check_task(task: str, params: Mapping[str, Any]) -> None:
-    """Raises LabError for a task or a setting that reasoning-gym doesn't have, or refuses."""
+    """Raises LabError for a task or a setting that reasoning-gym doesn't have, or refuses, and for
+    a task whose scorer cannot be trusted here."""
     from reasoning_gym.factory import DATASETS
 
     if task not in DATASETS:
         raise unknown("reasoning-gym task", task, DATASETS)
+    _check_scorer(task)
     config_class: Any = DATASETS[task][1]
     names = {field.name for field in dataclasses.fields(config_class)} - set(RESERVED)
     for name in params:
@@ -33,6 +37,20 @@ def check_task(task: str, params: Mapping[str, Any]) -> None:
             config.validate()
     except (AssertionError, TypeError, ValueError) as error:
         raise LabError(f"reasoning-gym task {task} with {dict(params)}: {error}") from error
+
+
+def _check_scorer(task: str) -> None:
+    """LabError where the task's scorer runs what a model wrote and this machine has no sandbox."""
+    if task == "composite":
+        raise LabError(
+            "reasoning-gym task composite: it hides which tasks' scorers run; name one task, and "
+            "the others as sets of dataset.ood"
+        )
+    if task in EVALUATES_TEXT and not sandbox.is_available():
+        raise LabError(
+            f"reasoning-gym task {task}: its scorer evaluates answers, and this machine has no "
+            "sandbox for it (Linux with seccomp on x86-64 or 64-bit ARM); take another task"
+        )
 
 
 def draw(

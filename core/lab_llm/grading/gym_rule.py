@@ -108,7 +108,7 @@ def formula(text: str, local_dict: Mapping[str, Any] | None = None) -> Any:
 
 def _names_truth_value(_: Any, answer: str, entry: Mapping[str, Any]) -> bool:
     """game_of_life_halting itself compares the truth of Python objects: any text is true."""
-    return answer.strip().rstrip(".").lower() == str(bool(entry["answer"])).lower()
+    return answer.strip().rstrip(".").lower() == str(entry["answer"]).lower()
 
 
 def _is_finite(task: Any, answer: str, _: Mapping[str, Any]) -> bool:
@@ -120,12 +120,13 @@ def _is_finite(task: Any, answer: str, _: Mapping[str, Any]) -> bool:
 
 
 def _is_near(_: Any, answer: str, entry: Mapping[str, Any]) -> bool:
-    """coin_flip itself gives full marks to every beginning of the answer, such as 0."""
+    """coin_flip itself gives full marks to every beginning of the answer, such as 0, and to 0 where
+    the probability is below its tolerance of 1e-4."""
     try:
         found, right = (Fraction(text.replace(",", "")) for text in (answer, entry["answer"]))
     except (ValueError, ZeroDivisionError):
         return False
-    return abs(found - right) <= Fraction(1, 10_000)
+    return abs(found - right) <= min(Fraction(1, 10_000), right / 100)
 
 
 def _uses_the_numbers(_: Any, answer: str, entry: Mapping[str, Any]) -> bool:
