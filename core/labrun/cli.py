@@ -211,21 +211,20 @@ def reindex(
     uri: Annotated[str, typer.Option(help="MLflow URI; empty: the sqlite store.")] = "",
 ) -> None:
     """Rebuild the results store from the run directories."""
-    from labrun.run_dir import all_runs, home
-    from labrun.store import Mirror, set_damaged_aside
+    from labrun import reindex as stored
+    from labrun.run_dir import home
+    from labrun.store import Mirror, check_uri, set_damaged_aside, without_password
 
+    check_uri(uri)
     if not uri and (aside := set_damaged_aside(home())):
         print(f"lab: the store was damaged and now lies at {aside}", file=sys.stderr)
     mirror = Mirror(home(), uri)
-    found = all_runs(home())
-    written = 0
-    for one in found:
-        try:
-            mirror.update(one, afresh=True)
-            written += 1
-        except LabError as error:
-            print(f"lab: left out: {error}", file=sys.stderr)
-    print(f"lab: {written} runs written to {mirror.where}")
+    done = stored.reindex(mirror)
+    for name, reason in done.left_out.items():
+        print(f"lab: left out {name}: {reason}", file=sys.stderr)
+    for name in done.removed:
+        print(f"lab: removed from the store, its directory is gone: {name}")
+    print(f"lab: {done.written} runs written to {without_password(mirror.where)}")
 
 
 def _planned(overrides: list[str], *, multirun: bool) -> "list[Experiment]":

@@ -17,7 +17,8 @@ import numpy as np
 from labrun import checkpoints
 from labrun.contract import Evaluator, Score
 from labrun.errors import PreemptedError
-from labrun.run_dir import PROGRESS, RunDir
+from labrun.paths import confined
+from labrun.run_dir import PROGRESS, RunDir, event_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -141,9 +142,10 @@ class RunContext:
     def artifact_path(self, name: str) -> Path:
         """A path under the run's artifacts, its folder made; what lies there is kept for good.
 
-        Processes other than the first get a path in a private folder that ends with them.
+        Processes other than the first get a path in a private folder that ends with them. Raises
+        LabError for a name that leads elsewhere.
         """
-        path = self._artifacts() / name
+        path = confined(name, root=self._artifacts())
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -158,7 +160,7 @@ class RunContext:
     def write_text(self, name: str, text: str) -> Path:
         """Write `artifacts/<name>` aside and put it in place whole."""
         path = self.artifact_path(name)
-        draft = path.with_name(path.name + ".draft")
+        draft = path.with_name(f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}.draft")
         draft.write_text(text, encoding="utf-8")
         os.replace(draft, path)
         return path
@@ -213,9 +215,9 @@ class RunContext:
     def _event(self, kind: str, **values: Any) -> None:
         if self.rank > 0:
             return
-        line = json.dumps({"time": time.time(), "kind": kind, **values})
+        line = event_line({"time": time.time(), "kind": kind, **values})
         with open(self.run.path / "events.jsonl", "a") as out:
-            out.write(line + "\n")
+            out.write(line)
 
     def _sync_events(self) -> None:
         path = self.run.path / "events.jsonl"

@@ -1,6 +1,7 @@
 """Where jobs run. One interface; `local` is a pool of processes on this machine."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from labrun import failures
 from labrun.errors import (
     EXIT_CONFIG,
     EXIT_DIVERGED,
@@ -20,7 +22,7 @@ from labrun.errors import (
 from labrun.leases import Lease, Pool, devices_here, lease_folder
 from labrun.ranks import PLACE, die_with_parent
 from labrun.run_config import ResourcesConfig, RunConfig
-from labrun.run_dir import RunDir
+from labrun.run_dir import RunDir, all_runs, has_checkpoint
 
 POLL_S = 0.05
 NO_RETRY = {EXIT_DONE, EXIT_CONFIG, EXIT_DIVERGED, EXIT_PREEMPTED}
@@ -58,7 +60,8 @@ class LocalExecutor:
     """Subprocesses that hold exclusive GPU leases and CPU slots.
 
     A job leads its own session, so that its whole tree is ended with it, and it dies with this
-    process. A crash is retried from the last good checkpoint, up to `max_retries` times.
+    process. A crash is retried from the last good checkpoint, up to `max_retries` times; an error
+    of the code, or one that came twice at the same step, is not.
     """
 
     def __init__(self, pool: Pool | None = None) -> None:
@@ -68,6 +71,7 @@ class LocalExecutor:
         self._stopping = False
         self._claims: dict[str, int] = {}
         self._told = False
+        self._failures: dict[str, failures.Failure | None] = {}
 
     def preflight(self, run: RunConfig) -> None:
         self.pool.refuse_infeasible(run.resources)
@@ -92,7 +96,7 @@ class LocalExecutor:
         for handle in self._claims.values():
             os.close(handle)
         if stopping.asked and any(run.status().state != "done" for run in runs):
-            raise StoppedError
+            raise StoppedError(runs)
 
     def _launch(self) -> None:
         full: list[ResourcesConfig] = []  # asked for and not free in this round
@@ -132,21 +136,31 @@ class LocalExecutor:
             self._settle(job, code)
 
     def _settle(self, job: _Job, code: int) -> None:
-        if code in NO_RETRY and job.run.recorded_status().state != "running":
+        recorded = job.run.recorded_status()
+        if code in NO_RETRY and recorded.state != "running":
             return
         tries = job.attempt - _first_attempt(job.run)
-        if tries < job.config.max_retries and not self._stopping:
+        if tries < job.config.max_retries and not self._stopping and not self._comes_again(job):
             self._queue.append((job.run, job.config, job.attempt + 1))
             job.run.write_status(state="queued")
             return
-        state, why = "failed", job.run.status().message
+        state, why = "failed", recorded.message
         if code == EXIT_HANG:
             state, why = "hung", f"no sign of life for {job.config.hang_timeout_s:g} s"
         elif code < 0:
             state, why = "killed", f"ended by signal {-code}"
+        elif recorded.state == "running":
+            why = f"ended with exit code {code} and no word"
         if code == -signal.SIGTERM and self._stopping:
             state, why = "preempted", "stopped before it was ready to write a checkpoint"
         job.run.write_status(state=state, exit_code=code, message=why, ended=time.time())
+
+    def _comes_again(self, job: _Job) -> bool:
+        """Whether this failure is of the code, or the same as that of the attempt before."""
+        before = self._failures.get(job.run.id)
+        failure = failures.of(job.run, attempt=job.attempt)
+        self._failures[job.run.id] = failure
+        return failure is not None and failure.comes_again(before)
 
     def _stop(self) -> None:
         self._stopping = True
@@ -238,5 +252,20 @@ class StoppedError(LabError):
 
     exit_code = EXIT_PREEMPTED
 
-    def __init__(self) -> None:
-        super().__init__("stopped; `lab resume last` goes on from the last checkpoint")
+    def __init__(self, runs: Sequence[RunDir]) -> None:
+        open_runs = [run for run in runs if run.status().state != "done"]
+        if any(map(has_checkpoint, open_runs)):
+            then = f"goes on from the last checkpoint{'s' if len(open_runs) > 1 else ''}"
+        else:
+            then = "begins again: there is no checkpoint yet"
+        super().__init__(f"stopped; `lab resume {_names(runs, open_runs)}` {then}")
+
+
+def _names(runs: Sequence[RunDir], open_runs: Sequence[RunDir]) -> str:
+    """The words that name these runs: `last`, their group, or their ids."""
+    groups = {run.experiment().run.group for run in runs}
+    if len(runs) > 1 and len(groups) == 1:
+        return f"--group {shlex.quote(groups.pop())}"
+    if len(open_runs) == 1 and all_runs(open_runs[0].path.parent)[-1] == open_runs[0]:
+        return "last"
+    return " ".join(run.id for run in open_runs)

@@ -4,6 +4,7 @@ import dataclasses
 import fcntl
 import hashlib
 import json
+import math
 import os
 import secrets
 import socket
@@ -18,6 +19,7 @@ from pydantic import TypeAdapter
 from labrun.config import to_plain
 from labrun.contract import Score
 from labrun.errors import LabError, unknown
+from labrun.paths import component
 from labrun.run_config import Experiment
 
 SPEC_VERSION = 1
@@ -29,6 +31,11 @@ EVENT_KEYS = {
     "metrics": ("step", "metrics"),
     "score": ("step", "score"),
     "attempt": ("attempt", "resumed_from"),
+}
+NOT_FINITE: Mapping[Any, float] = {
+    "NaN": math.nan,
+    "Infinity": math.inf,
+    "-Infinity": -math.inf,
 }
 ENDED = ("done", "failed", "diverged", "preempted", "hung", "killed", "refused")
 
@@ -177,16 +184,52 @@ class RunDir:
         return current
 
 
+def event_line(event: Mapping[str, Any]) -> str:
+    """The event as a line of events.jsonl: JSON, which has no word for a number that is not finite.
+
+    Such a number among metrics or in a score stands as the string "NaN", "Infinity" or "-Infinity".
+    """
+    try:
+        return json.dumps(event, allow_nan=False) + "\n"
+    except ValueError:
+        return json.dumps(_spelt_out(event), allow_nan=False) + "\n"
+
+
+def _spelt_out(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(float(value))
+    if isinstance(value, Mapping):
+        return {key: _spelt_out(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelt_out(item) for item in value]
+    return value
+
+
 def parse_event(line: bytes) -> dict[str, Any] | None:
     """The event of one line of events.jsonl; None of a line that is damaged or cut off."""
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(event, dict):
         return None
     needed = ("time", *EVENT_KEYS.get(event.get("kind", ""), ("kind",)))
-    return event if all(key in event for key in needed) else None
+    if not all(key in event for key in needed):
+        return None
+    return _with_numbers(event) if b'"NaN"' in line or b'Infinity"' in line else event
+
+
+def _with_numbers(event: dict[str, Any]) -> dict[str, Any]:
+    """The event with the numbers that are not finite as numbers again."""
+    if event["kind"] == "metrics":
+        values = {name: NOT_FINITE.get(v, v) for name, v in event["metrics"].items()}
+        return event | {"metrics": values}
+    if event["kind"] == "score":
+        score = event["score"]
+        items = [NOT_FINITE.get(item, item) for item in score.get("items", ())]
+        value = NOT_FINITE.get(score["value"], score["value"])
+        return event | {"score": score | {"value": value, "items": items}}
+    return event
 
 
 def _alive(status: Status) -> bool:
@@ -207,7 +250,8 @@ def create(experiment: Experiment, *, root: Path) -> RunDir:
         raise LabError(f"cannot make {root}: {error.strerror}; set LABRUN_HOME") from error
     stamp = time.strftime("%Y%m%d-%H%M%S")
     method = experiment.choices.get("method", "run")
-    name = f"{experiment.plugin}-{method}-s{experiment.run.seed}-{stamp}-{secrets.token_hex(2)}"
+    kind = component(f"{experiment.plugin}-{method}")
+    name = f"{kind}-s{experiment.run.seed}-{stamp}-{secrets.token_hex(2)}"
     draft = root / f".new-{name}"
     (draft / "artifacts").mkdir(parents=True)
     (draft / "checkpoints").mkdir()
@@ -275,6 +319,11 @@ def select(names: Sequence[str], group: str | None, root: Path) -> list[RunDir]:
     if wanted not in known:
         raise unknown("group", wanted, set(known))
     return [run for run in runs if groups[run.id] == wanted]
+
+
+def has_checkpoint(run: RunDir) -> bool:
+    """Whether there is a checkpoint to go on from."""
+    return any(run.checkpoints.glob("[0-9]*"))
 
 
 def group_of(run: RunDir) -> str | None:

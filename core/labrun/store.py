@@ -4,12 +4,13 @@ import json
 import logging
 import os
 import re
+import socket
 import sqlite3
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from filelock import FileLock
 from labrun.config import flat, to_plain
 from labrun.errors import LabError
 from labrun.run_dir import ENDED, RunDir, write_json
+from labrun.store_names import LONGEST, name_tags, stored_name, stored_value
+from labrun.store_points import points_of
 
 PICTURES = (".png", ".gif")
 BATCH = 1000
 SCHEMES = ("http://", "https://", "sqlite:///")
 ANSWER_S = 60.0
 """How long the end of a command waits for the store."""
-PARAM_LENGTH = 500
 STATES = {"done": "FINISHED", "running": "RUNNING", "queued": "SCHEDULED", "preempted": "KILLED"}
 
 
@@ -102,22 +104,38 @@ class Mirror:
         if not mark:
             self._drop(run)
             mark = {"run": self._create(run), "uri": self.where, "attempts": attempts, "step": -1}
-        points = _points(run, after=mark["step"])
-        for start in range(0, len(points), BATCH):
-            client.log_batch(mark["run"], metrics=points[start : start + BATCH])
+        points = points_of(run, after=mark["step"])
+        for start in range(0, len(points.metrics), BATCH):
+            client.log_batch(mark["run"], metrics=points.metrics[start : start + BATCH])
+        client.log_batch(mark["run"], tags=_tags(points.tags))
         status = run.status()
         client.update_run(mark["run"], status=STATES.get(status.state, "FAILED"))
         client.set_tag(mark["run"], "state", status.state)
         if status.state in ENDED:
-            for figure in sorted(run.artifacts.rglob("*")):
-                if figure.suffix in PICTURES:
-                    client.log_artifact(mark["run"], str(figure))
-        last = max((point.step for point in points), default=mark["step"])
+            self._keep_pictures(run, mark["run"])
+        last = max((point.step for point in points.metrics), default=mark["step"])
         write_json(_mark_path(run), mark | {"step": last, "attempts": attempts})
+
+    def _keep_pictures(self, run: RunDir, mlflow_id: str) -> None:
+        for picture in sorted(run.artifacts.rglob("*")):
+            if picture.suffix in PICTURES and picture.is_file():
+                folder = picture.parent.relative_to(run.artifacts).as_posix()
+                self._client.log_artifact(
+                    mlflow_id, str(picture), None if folder == "." else folder
+                )
 
     @property
     def where(self) -> str:
         return self.uri or sqlite_uri(self.home)
+
+    @property
+    def mended_by(self) -> str:
+        """The command that writes this store anew."""
+        return f"lab reindex --uri {without_password(self.uri)}" if self.uri else "lab reindex"
+
+    def client(self) -> Any:
+        """MLflow's client of this store, which is created where it is missing."""
+        return self._connect()
 
     def _connect(self) -> Any:
         if self._client is None:
@@ -152,13 +170,13 @@ class Mirror:
             return False
 
     def _drop(self, run: RunDir) -> None:
-        where = f"tags.`labrun.id` = '{run.id}'"
+        where = f"tags.`labrun.id` = {quoted(run.id)}"
         experiment = self._experiment(run.experiment().plugin)
         for old in self._client.search_runs([experiment], where):
             self._client.delete_run(old.info.run_id)
 
     def _create(self, run: RunDir) -> str:
-        from mlflow.entities import Param, RunTag
+        from mlflow.entities import Param
 
         experiment = run.experiment()
         facts = {
@@ -168,28 +186,37 @@ class Mirror:
             **experiment.choices,
         }
         params = facts | dict(flat(experiment.settings)) | dict(flat(to_plain(experiment.run)))
-        tags = facts | {"labrun.id": run.id, "labrun.directory": str(run.path)}
+        place = {
+            "labrun.id": run.id,
+            "labrun.directory": str(run.path),
+            "labrun.host": socket.gethostname(),
+        }
         made = self._client.create_run(
             self._experiment(experiment.plugin),
-            run_name=run.id,
+            run_name=stored_value(run.id, longest=LONGEST),
             start_time=int(run.created() * 1000),
         )
         self._client.log_batch(
             made.info.run_id,
-            params=[Param(k, str(v)[:PARAM_LENGTH]) for k, v in params.items()],
-            tags=[RunTag(k, str(v)) for k, v in tags.items()],
+            params=[Param(stored_name(k), stored_value(v)) for k, v in params.items()],
+            tags=_tags({stored_name(k): stored_value(v) for k, v in facts.items()})
+            + _tags(name_tags([*params, *facts]) | place),
         )
         return made.info.run_id
 
-    def _experiment(self, name: str) -> str:
+    def _experiment(self, plugin: str) -> str:
+        name = stored_name(plugin)
         if name not in self._experiments:
             with FileLock(self.home / ".mlflow-experiments.lock", timeout=60):
-                found = self._client.get_experiment_by_name(name)
-                self._experiments[name] = found.experiment_id if found else self._new(name)
+                known = self._client.get_experiment_by_name(name)
+                if known and known.lifecycle_stage == "deleted":
+                    self._client.restore_experiment(known.experiment_id)
+                self._experiments[name] = known.experiment_id if known else self._new(name)
         return self._experiments[name]
 
     def _new(self, name: str) -> str:
-        artifacts = None if self.uri else (self.home / "mlflow-artifacts" / name).as_uri()
+        folder = self.home / "mlflow-artifacts" / name.replace("/", "_x2f_")
+        artifacts = None if self.uri else folder.as_uri()
         return self._client.create_experiment(name, artifact_location=artifacts)
 
 
@@ -197,34 +224,44 @@ def _mark_path(run: RunDir) -> Path:
     return run.path / "mlflow.json"
 
 
-def _points(run: RunDir, *, after: int) -> list[Any]:
-    """The run's metrics and scores from the mark's step on, as MLflow's points."""
-    from mlflow.entities import Metric
+def _tags(tags: Mapping[str, str]) -> list[Any]:
+    from mlflow.entities import RunTag
 
-    points: dict[tuple[str, int], Any] = {}
-    for event in run.current_events():
-        if event["kind"] == "metrics":
-            values = event["metrics"]
-        elif event["kind"] == "score":
-            score = event["score"]
-            values = {f"{score['task']}/{score['metric']}": score["value"]}
-        else:
-            continue
-        step = event["step"]
-        for name, value in values.items():
-            points[name, step] = Metric(_safe(name), value, int(event["time"] * 1000), step)
-    return [point for (_, step), point in points.items() if step >= after]
+    return [RunTag(key, value) for key, value in tags.items()]
 
 
-def _safe(name: str) -> str:
-    """MLflow allows letters, digits and `_-. /:` in a metric's name."""
-    return re.sub(r"[^\w\-. /:]", "_", name.replace("@", "_at_"))
+def quoted(text: str) -> str:
+    """The text as a value in MLflow's search language."""
+    return f'"{text}"' if "'" in text else f"'{text}'"
+
+
+def without_password(uri: str) -> str:
+    """The URI as it may be printed."""
+    return re.sub(r"(?<=://)[^/]*@", "", uri)
+
+
+def is_down(error: BaseException) -> bool:
+    """Whether the store itself cannot be reached or written, rather than one run of it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionError | TimeoutError | sqlite3.OperationalError):
+            return True
+        if type(cause).__module__.split(".")[0] in ("requests", "urllib3"):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def reason_of(error: BaseException) -> str:
+    """The error's first line; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class LiveMirror:
     """Mirrors the runs of one command while they go, at most every `period_s` seconds.
 
-    A store that does not answer never stops a run: it is said once, and `lab reindex` mends it.
+    A store that does not answer never stops a run: it is said once, and `lab reindex` mends it. A
+    run that cannot be stored is named, and harms no other.
     """
 
     def __init__(self, home: Path, runs: Sequence[RunDir], *, period_s: float = 5.0) -> None:
@@ -236,7 +273,8 @@ class LiveMirror:
         self._last = time.monotonic()
         self._complete: set[str] = set()
         self._waiting: set[str] = set()
-        self._broken = False
+        self._down: set[str] = set()
+        self._left_out: set[str] = set()
         self._thread: threading.Thread | None = None
 
     def tick(self) -> None:
@@ -248,8 +286,13 @@ class LiveMirror:
 
     def flush(self) -> None:
         for run in self._runs:
-            if not self._broken and run.id not in self._complete:
+            mirror = self._mirrors[run.id]
+            if mirror.uri in self._down or run.id in self._complete | self._left_out:
+                continue
+            try:
                 self._update(run)
+            except Exception as error:  # whatever the store's client raises, the runs go on
+                self._give_up(run, mirror, error)
         self._last = time.monotonic()
 
     def close(self) -> None:
@@ -271,9 +314,15 @@ class LiveMirror:
         self._waiting.add(run.id)
         if state in ENDED:
             self._complete.add(run.id)
-        try:
-            self._mirrors[run.id].update(run)
-        except Exception as error:  # whatever the store's client raises, the runs go on
-            self._broken = True
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            print(f"lab: results store not updated: {reason}; later: lab reindex", file=sys.stderr)
+        self._mirrors[run.id].update(run)
+
+    def _give_up(self, run: RunDir, mirror: Mirror, error: Exception) -> None:
+        """Try the store, where it is down, or else this run no more, and say so."""
+        down = is_down(error)
+        if down:
+            self._down.add(mirror.uri)
+        else:
+            self._left_out.add(run.id)
+        whom = "" if down else f" for run {run.id}"
+        text = f"results store not updated{whom}: {reason_of(error)}; later: {mirror.mended_by}"
+        print(f"lab: {text}", file=sys.stderr)

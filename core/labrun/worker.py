@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labrun import checkpoints, provenance, ranks
+from labrun import checkpoints, failures, provenance, ranks
 from labrun.context import RunContext
 from labrun.errors import (
     EXIT_CONFIG,
@@ -92,12 +92,24 @@ def _attempt(run: RunDir, attempt: int, devices: tuple[str, ...], place: Place) 
                 print(f"lab: {error}", file=sys.stderr)
                 return Ending(state, code, str(error))
         traceback.print_exc()
+        _keep_failure(run, error, attempt, place)
         return Ending("failed", EXIT_FAILED, f"{type(error).__name__}: {error}")
+    except SystemExit as ended:  # a component must not end a run without a word
+        traceback.print_exc()
+        _keep_failure(run, ended, attempt, place)
+        return Ending("failed", EXIT_FAILED, f"a component ended the process: exit({ended.code!r})")
     return Ending("done", EXIT_DONE)
+
+
+def _keep_failure(run: RunDir, error: BaseException, attempt: int, place: Place) -> None:
+    if place.rank == 0:
+        failures.record(run, error, attempt=attempt)
 
 
 def fit(run: RunDir, *, attempt: int, devices: tuple[str, ...], place: Place) -> None:
     """Load, train, evaluate: the whole life of one attempt."""
+    asked: list[int] = []  # a SIGTERM that arrives before there is a context
+    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     experiment = run.experiment()
     parts = build(experiment)
     parts.check_processes(place.world_size, key="WORLD_SIZE")
@@ -113,6 +125,7 @@ def fit(run: RunDir, *, attempt: int, devices: tuple[str, ...], place: Place) ->
         world_size=place.world_size,
     )
     signal.signal(signal.SIGTERM, lambda *_: setattr(context, "should_stop", True))
+    context.should_stop |= bool(asked)
     context.start_attempt()
     if place.rank == 0 and not (run.path / "provenance.json").exists():
         provenance.record(run, seed=experiment.run.seed)
@@ -122,8 +135,9 @@ def fit(run: RunDir, *, attempt: int, devices: tuple[str, ...], place: Place) ->
     _same_data(run, parts.dataset.fingerprint(), keep=place.rank == 0)
     try:
         data = parts.dataset.load(context)
+        if context.should_stop:
+            raise PreemptedError("stopped before training")
         result = parts.trainer.fit(context, data)
-        context.step = result.step
         context.evaluate(result.model, data, step=result.step)
     finally:
         if place.rank == 0:

@@ -1,0 +1,81 @@
+"""Why an attempt failed, kept for the scheduler: whether another attempt can end otherwise."""
+
+import json
+from dataclasses import asdict, dataclass
+
+from labrun.run_dir import RunDir, write_json
+
+FILE = ".failure.json"
+PASSING = (OSError, MemoryError, EOFError)
+"""Errors of the machine, which may be gone the next time."""
+PROGRAMMING = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    RecursionError,
+    SyntaxError,
+    SystemExit,
+    TypeError,
+    ValueError,
+)
+"""Errors of code and settings, which come again."""
+PROGRAMMING_PACKAGES = ("jinja2", "re", "sre_constants")
+OUT_OF_MEMORY = "out of memory"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The exception that ended an attempt, and the step at which it did."""
+
+    attempt: int
+    kind: str
+    message: str
+    step: int
+    passing: bool
+    programming: bool
+
+    def comes_again(self, before: "Failure | None") -> bool:
+        """Whether a further attempt would only fail in the same way."""
+        if self.passing:
+            return False
+        return self.programming or (before is not None and self._same(before))
+
+    def _same(self, other: "Failure") -> bool:
+        mine, theirs = ((f.kind, f.message, f.step) for f in (self, other))
+        return mine == theirs
+
+
+def record(run: RunDir, error: BaseException, *, attempt: int) -> None:
+    """Keep why this attempt failed."""
+    passing = isinstance(error, PASSING) or _is_out_of_memory(error)
+    failure = Failure(
+        attempt=attempt,
+        kind=type(error).__qualname__,
+        message=str(error),
+        step=run.recorded_status().step,
+        passing=passing,
+        programming=not passing and _is_programming(error),
+    )
+    write_json(run.path / FILE, asdict(failure))
+
+
+def of(run: RunDir, *, attempt: int) -> Failure | None:
+    """Why this attempt failed; None where it did not say, as one that a signal ended."""
+    try:
+        failure = Failure(**json.loads((run.path / FILE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return failure if failure.attempt == attempt else None
+
+
+def _is_programming(error: BaseException) -> bool:
+    packages = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, PROGRAMMING) or not packages.isdisjoint(PROGRAMMING_PACKAGES)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return "OutOfMemory" in type(error).__name__ or OUT_OF_MEMORY in str(error).lower()
