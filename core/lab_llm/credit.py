@@ -96,3 +96,12 @@ def in_solved_group(rewards: Float[Tensor, " B"], *, group_size: int) -> Bool[Te
     """
     solved = (rewards.view(-1, group_size) == 1.0).any(1)
     return solved.repeat_interleave(group_size)
+
+
+def in_uniform_group(rewards: Float[Tensor, " B"], *, group_size: int) -> Bool[Tensor, " B"]:
+    """Whether all rewards of a rollout's group are equal, so that its advantage is exactly 0.
+
+    `rewards` are those of whole groups, one after another.
+    """
+    groups = rewards.view(-1, group_size)
+    return (groups == groups[:, :1]).all(1).repeat_interleave(group_size)

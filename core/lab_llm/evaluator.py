@@ -10,12 +10,15 @@ from labrun.contract import Dataset, Score
 from labrun.errors import LabError
 
 from lab_llm import pass_at_k_curves
+from lab_llm.completion_text import completion_text
 from lab_llm.engines import Engine, Sampling, Share, check_engine, end_tokens, open_engine
 from lab_llm.evaluator_config import AccuracyConfig
+from lab_llm.grading.grades import grade_all
 from lab_llm.pass_at_k import avg_at_k, pass_at_k
 from lab_llm.policy import Policy
-from lab_llm.problems import Problem, ProblemSets, Verify, check_problems, checked
+from lab_llm.problems import Problem, ProblemSets, Verify, check_problems
 from lab_llm.ranks import gather_objects
+from lab_llm.stopping import StopPoints, stop_if_asked, stop_points
 from lab_llm.templates import encode
 from lab_llm.verbalization import EPISTEMIC_WORDS, epistemic_count, epistemic_words
 
@@ -36,6 +39,8 @@ class Graded:
     texts: Sequence[str]
     lengths: Sequence[int]
     rewards: Sequence[float]
+    timed_out: Sequence[bool] = ()
+    """Whether the grader ran out of time, where it was asked."""
 
 
 class AccuracyEvaluator:
@@ -83,9 +88,11 @@ class AccuracyEvaluator:
         `artifacts/completions/<set>.jsonl` holds the last evaluation's completions, and with more
         than one sample `artifacts/pass_at_k.json` and `.png` its curves. Each set has a seed of its
         own, from the run's seed and the set's name: an evaluation leaves all other random states
-        alone, and a later one draws the same numbers.
+        alone, and a later one draws the same numbers. Data without evaluation sets have no scores.
         """
         self.preflight()
+        if not data.evaluation:
+            return []
         chosen, prompts = self._asked(model, data)
         was_training = model.model.training
         model.model.eval()
@@ -146,6 +153,7 @@ class AccuracyEvaluator:
             ctx, policy, self.config, num_tokens=num_tokens, section=section
         ) as engine:
             for name, problems in chosen.items():
+                stop_if_asked(ctx, before=f"set {name!r} was sampled")
                 seed = ctx.derive_seed("evaluate", name)
                 mine = self._grade_share(
                     ctx, policy, engine, problems, prompts[name], verify, seed=seed
@@ -169,15 +177,16 @@ class AccuracyEvaluator:
         """This rank's problems of one set, by their place in it."""
         sampling = self._sampling(policy)
         share = Share(ctx.rank, ctx.world_size)
-        found = engine.sample(prompts, sampling, seed=seed, share=share, beat=ctx.heartbeat)
-        graded: dict[int, Graded] = {}
-        for index, ids in found.items():
-            problem = problems[index]
-            texts = [str(policy.tokenizer.decode(i, skip_special_tokens=True)) for i in ids]
-            rewards = [checked(problem, verify(problem, text)) for text in texts]
-            graded[index] = Graded(problem, texts, [len(i) for i in ids], rewards)
-            ctx.heartbeat()
-        return graded
+        size = sampling.prompts_at_a_time
+        with stop_points(ctx, len(prompts), size, work="sampling") as beat:
+            found = engine.sample(prompts, sampling, seed=seed, share=share, beat=beat)
+        texts = {
+            index: [completion_text(policy.tokenizer, i, prompt_ids=prompts[index]) for i in ids]
+            for index, ids in found.items()
+        }
+        lengths = {index: [len(i) for i in ids] for index, ids in found.items()}
+        with stop_points(ctx, len(prompts), size, work="grading") as beat:
+            return _graded(problems, texts, lengths, verify, batch_size=size, beat=beat)
 
     def _sampling(self, policy: Policy) -> Sampling:
         return Sampling(
@@ -201,17 +210,22 @@ class AccuracyEvaluator:
                 "id": g.problem.id,
                 "index": index,
                 "sample": sample,
+                "prompt": [dict(message) for message in g.problem.prompt],
+                "gold": g.problem.answer,
                 "completion": text,
                 "tokens": length,
+                "reward": reward,
                 "correct": reward,
+                "timed_out": timed_out,
                 "seed": seed,
                 "engine": engine,
             }
             for index, g in enumerate(graded)
-            for sample, (text, length, reward) in enumerate(
-                zip(g.texts, g.lengths, g.rewards, strict=True)
+            for sample, (text, length, reward, timed_out) in enumerate(
+                zip(g.texts, g.lengths, g.rewards, g.timed_out, strict=True)
             )
         ]
+        _note_timeouts(ctx, name, [line["timed_out"] for line in lines])
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         ctx.write_text(f"{self.folder}completions/{name}.jsonl", text)
 
@@ -252,6 +266,44 @@ class AccuracyEvaluator:
             counted = zip(graded, correct, strict=True)
             items[f"pass@{k}"] = [pass_at_k(len(g.rewards), c, k) for g, c in counted]
         return items
+
+
+def _graded(
+    problems: Sequence[Problem],
+    texts: Mapping[int, Sequence[str]],
+    lengths: Mapping[int, Sequence[int]],
+    verify: Verify,
+    *,
+    batch_size: int,
+    beat: StopPoints,
+) -> dict[int, Graded]:
+    """The problems at these places with their samples, graded `batch_size` problems at a time."""
+    graded: dict[int, Graded] = {}
+    places = [*texts]
+    for start in range(0, len(places), batch_size):
+        batch = places[start : start + batch_size]
+        asked = [problems[index] for index in batch for _ in texts[index]]
+        grades = grade_all(verify, asked, [text for index in batch for text in texts[index]])
+        end = 0
+        for index in batch:
+            begin, end = end, end + len(texts[index])
+            graded[index] = Graded(
+                problems[index],
+                texts[index],
+                lengths[index],
+                grades.rewards[begin:end],
+                grades.timed_out[begin:end],
+            )
+        beat()
+    return graded
+
+
+def _note_timeouts(ctx: "RunContext", name: str, timed_out: Sequence[bool]) -> None:
+    if count := sum(timed_out):
+        ctx.note(
+            f"the grader ran out of time for {count} of {len(timed_out)} completions of {name}: "
+            "their reward is 0"
+        )
 
 
 def check_room(policy: Policy, longest: int, name: str, asked: int, *, key: str) -> None:

@@ -15,11 +15,13 @@ from torch import Tensor
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from lab_llm import ranks, teacher
-from lab_llm.credit import Credit, in_solved_group, rows_to_score
+from lab_llm.completion_text import completion_text
+from lab_llm.credit import Credit, in_solved_group, in_uniform_group, rows_to_score
+from lab_llm.grading.grades import grade_all
 from lab_llm.grpo_config import GRPOSettings
 from lab_llm.microbatches import minibatches
 from lab_llm.policy import Policy
-from lab_llm.problems import Problem, ProblemSets, checked
+from lab_llm.problems import Problem, ProblemSets
 from lab_llm.run_trainer import RunTrainer
 from lab_llm.sampler import sample
 from lab_llm.scorer import completion_logprobs
@@ -86,6 +88,12 @@ class CreditTrainer(RunTrainer, GRPOTrainer):
         args: Any = self.args
         return args.steps_per_generation
 
+    @property
+    def _micro_batch_size(self) -> int:
+        """Rollouts of one forward pass."""
+        args: Any = self.args
+        return args.per_device_train_batch_size
+
     # Sampling ---------------------------------------------------------------------------------
 
     def _rollouts(self, prompts: list[Any], _: GRPOTrainer) -> dict[str, Any]:
@@ -128,38 +136,51 @@ class CreditTrainer(RunTrainer, GRPOTrainer):
         self._last_loaded_step = self.state.global_step
         return replace(policy, engine=VLLMEngine(self.vllm_generation.llm))
 
-    def may_stop(self) -> bool:
-        """Where a batch of rollouts is used up: a resume begins with fresh ones."""
+    @property
+    def steps_per_batch(self) -> int:
         args: Any = self.args
-        steps_a_batch = args.steps_per_generation // args.gradient_accumulation_steps
-        return self.state.global_step % steps_a_batch == 0
+        return args.steps_per_generation // args.gradient_accumulation_steps
 
     def _whole_weights(self) -> AbstractContextManager[None]:
         assert self.model is not None
         return ranks.whole_weights(self.model, self.optimizer)
 
-    def _reward(self, completions: list[Any], index: list[int], **_: Any) -> list[float | None]:
-        """The verifier's reward of every completion; keeps the texts for the teacher."""
+    def _reward(
+        self, completion_ids: list[list[int]], index: list[int], **_: Any
+    ) -> list[float | None]:
+        """The verifier's reward of every completion; keeps the texts for the teacher.
+
+        The texts are made of the ids: TRL's own lack the thinking where the tokenizer has a
+        response template.
+        """
         with self._timed("verify"):
-            texts = [completion[0]["content"] for completion in completions]
-            problems = [self.sets.train[i] for i in index]
-            graded = zip(problems, texts, strict=True)
-            rewards = [checked(p, self.sets.verify(p, t)) for p, t in graded]
-        self._texts = texts
+            texts = self._completion_texts(completion_ids, index)
+            grades = grade_all(self.sets.verify, [self.sets.train[i] for i in index], texts)
+        self._texts, rewards = texts, grades.rewards
         self.step_metrics["pass_rate"].append(sum(r == 1.0 for r in rewards) / len(rewards))
+        self.step_metrics["grading_timeout_fraction"].append(sum(grades.timed_out) / len(texts))
         words = self.credit.words
         for name, count in (("words", epistemic_words), ("count", epistemic_count)):
             found = sum(count(text, words) for text in texts)
             self.step_metrics[f"epistemic_{name}"].append(found / len(texts))
         return [*rewards]
 
+    def _completion_texts(
+        self, completion_ids: Sequence[Sequence[int]], index: Sequence[int]
+    ) -> list[str]:
+        tokenizer = self.policy.tokenizer
+        prompts = {i: encode(tokenizer, self.sets.train[i].prompt) for i in set(index)}
+        return [
+            completion_text(tokenizer, ids, prompt_ids=prompts[i])
+            for ids, i in zip(completion_ids, index, strict=True)
+        ]
+
     def _calculate_rewards(self, *inputs: Any) -> Tensor:
         rewards = super()._calculate_rewards(*inputs)
         texts = [text for of_rank in ranks.gather_objects(self._texts) for text in of_rank]
         self._graded = (texts, rewards[:, 0])
-        groups = rewards[:, 0].view(-1, self.settings.num_generations)
-        uniform = (groups == groups[:, :1]).all(1).float().mean().item()
-        self.step_metrics["uniform_group_fraction"].append(uniform)
+        uniform = in_uniform_group(rewards[:, 0], group_size=self.settings.num_generations)
+        self.step_metrics["uniform_group_fraction"].append(uniform.float().mean().item())
         return rewards
 
     # Credit -----------------------------------------------------------------------------------
@@ -169,10 +190,12 @@ class CreditTrainer(RunTrainer, GRPOTrainer):
         output = super()._generate_and_score_completions(inputs)
         self.ctx.progress(step=self.state.global_step, stage="update")
         mask = output["completion_mask"].float()
-        advantages = output["advantages"]
         size = len(inputs)
         start = self.accelerator.process_index * size
         rewards = self._graded[1][start : start + size]
+        uniform = in_uniform_group(self._graded[1], group_size=self.settings.num_generations)
+        # TRL divides what rounding leaves of equal rewards by 1e-4
+        advantages = output["advantages"].masked_fill(uniform[start : start + size], 0.0)
         chosen = rows_to_score(rewards, advantages, self.credit.scored)
         if self.credit.context == "sibling":
             solved = in_solved_group(self._graded[1], group_size=self.settings.num_generations)
@@ -212,7 +235,7 @@ class CreditTrainer(RunTrainer, GRPOTrainer):
                     prompts,
                     completions,
                     width=width,
-                    batch_size=self.settings.micro_batch_size,
+                    batch_size=self._micro_batch_size,
                     pad_token_id=self._pad,
                     temperature=self.settings.temperature,
                 )
@@ -221,7 +244,7 @@ class CreditTrainer(RunTrainer, GRPOTrainer):
             prompts,
             completions,
             width=width,
-            batch_size=self.settings.micro_batch_size,
+            batch_size=self._micro_batch_size,
             pad_token_id=self._pad,
             num_batches=self._most_batches(len(prompts)),
             device=self.accelerator.device,
@@ -240,7 +263,7 @@ class CreditTrainer(RunTrainer, GRPOTrainer):
             return self._score_batch(ids, mask, output["completion_ids"].shape[1])
 
     def _score_batch(self, ids: Tensor, mask: Tensor, width: int) -> Tensor:
-        size = self.settings.micro_batch_size
+        size = self._micro_batch_size
         return self._get_per_token_logps_and_entropies(self.model, ids, mask, width, size)[0]
 
     def _teacher_prompts(
@@ -282,7 +305,7 @@ class CreditTrainer(RunTrainer, GRPOTrainer):
         """Batches of the rank that has most, so that all ranks run as many."""
         if self.accelerator.num_processes == 1:
             return None
-        mine = torch.tensor([-(-rows // self.settings.micro_batch_size)])
+        mine = torch.tensor([-(-rows // self._micro_batch_size)])
         counts: Any = self.accelerator.gather(mine.to(self.accelerator.device))
         return int(counts.max())
 

@@ -14,7 +14,9 @@ from labrun.errors import LabError, PreemptedError
 
 from lab_llm import ranks
 from lab_llm.credit import Credit
+from lab_llm.dead_runs import warn_of_dead_run
 from lab_llm.grpo_config import GRPOSettings
+from lab_llm.microbatches import micro_batch_size
 from lab_llm.policy import Policy, load_policy, save_policy
 from lab_llm.problems import ProblemSets
 from lab_llm.zero import deepspeed_path
@@ -34,7 +36,9 @@ class ChecksPolicy(Protocol):
 
 def check_evaluators(ctx: "RunContext", policy: Policy, sets: ProblemSets) -> None:
     """LabError where one of the run's evaluators cannot score this model; before any step, since
-    some evaluate at the end only."""
+    some evaluate at the end only. Warns of data that have no evaluation set."""
+    if ctx.evaluators and not sets.evaluation:
+        ctx.warn("the data have no evaluation set: nothing is scored")
     for evaluator in ctx.evaluators:
         if isinstance(evaluator, ChecksPolicy):
             evaluator.check_policy(policy, sets)
@@ -65,6 +69,7 @@ def train(
     step = trainer.state.global_step
     if step < settings.max_steps:
         raise PreemptedError(f"stopped at step {step} of {settings.max_steps}")
+    warn_of_dead_run(ctx, distils=credit.distillation is not None)
     return TrainResult(_keep(ctx, trainer, policy, credit.template), step)
 
 
@@ -162,7 +167,8 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
     from trl.trainer.grpo_config import GRPOConfig
 
     rollouts = settings.prompts_per_step * settings.num_generations // num_processes()
-    parts = rollouts // settings.micro_batch_size
+    size = micro_batch_size(settings, num_processes())
+    parts = rollouts // size
     cuda = torch.cuda.is_available()
     vllm = settings.sampler == "vllm"
     correction = settings.vllm_importance_sampling
@@ -174,7 +180,7 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
         warmup_steps=settings.warmup_steps,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        per_device_train_batch_size=settings.micro_batch_size,
+        per_device_train_batch_size=size,
         gradient_accumulation_steps=parts // settings.num_minibatches,
         steps_per_generation=parts,
         num_generations=settings.num_generations,

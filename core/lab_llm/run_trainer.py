@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from labrun.errors import DivergedError
+from labrun import checkpoints
+from labrun.errors import DivergedError, PreemptedError
 from torch import Tensor
 from transformers.trainer import Trainer
 from transformers.trainer_callback import TrainerCallback
@@ -13,6 +14,7 @@ from transformers.trainer_callback import TrainerCallback
 from lab_llm import ranks
 from lab_llm.policy import Policy
 from lab_llm.problems import ProblemSets
+from lab_llm.stopping import stop_if_asked
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
@@ -30,9 +32,10 @@ class RunTrainer(Trainer):
         """The policy, with the engine that holds its weights where the trainer has one."""
         return policy
 
-    def may_stop(self) -> bool:
-        """Whether a checkpoint of this step boundary can be resumed exactly."""
-        return True
+    @property
+    def steps_per_batch(self) -> int:
+        """Optimizer steps made of one batch of data: between two batches a run can be resumed."""
+        return 1
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         loss: Any = super().compute_loss(model, inputs, *args, **kwargs)
@@ -78,20 +81,54 @@ class RunTrainer(Trainer):
 
 
 class RunCallback(TrainerCallback):
-    """Evaluates and stops at step boundaries, as the run asks; all ranks at the same step."""
+    """Evaluates and stops at step boundaries, as the run asks; all ranks at the same step.
+
+    A step is scored at the beginning of the next one, when its metrics and its checkpoint are
+    written. A resumed run begins with the scores that are still missing.
+    """
 
     def __init__(self, trainer: RunTrainer, sets: ProblemSets, every: int) -> None:
         self._ctx, self._trainer, self._sets, self._every = trainer.ctx, trainer, sets, every
+        resumed = self._ctx.resume_from
+        self._saved = checkpoints.step_of(resumed) if resumed else 0
+        """The last step with a checkpoint; a run that stops at step 0 begins again."""
 
-    def on_step_end(
-        self, args: Any, state: Any, control: Any, *, optimizer: Any = None, **_: Any
-    ) -> Any:
-        due = self._every and state.global_step % self._every == 0
-        if due and state.global_step < args.max_steps:
-            policy = self._trainer.with_engine(self._trainer.policy)
-            with ranks.whole_weights(policy.model, optimizer):
-                self._ctx.evaluate(policy, self._sets, step=state.global_step)
-        if self._trainer.may_stop() and ranks.any_rank(self._ctx.should_stop):
-            self._ctx.should_stop = True
-            control.should_save = control.should_training_stop = True
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        self._saved = state.global_step
         return control
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        if self._between_batches(state.global_step):
+            if ranks.any_rank(self._ctx.should_stop):
+                self._ctx.should_stop = True
+                control.should_save = control.should_training_stop = True
+            elif self._scores_within_batch(state.global_step):
+                control.should_save = True
+        return control
+
+    def on_step_begin(
+        self, args: Any, state: Any, control: Any, *, model: Any, optimizer: Any = None, **_: Any
+    ) -> Any:
+        step = state.global_step
+        try:
+            if self._due(step) and step > 0:
+                policy = self._trainer.with_engine(self._trainer.policy)
+                with ranks.whole_weights(policy.model, optimizer):
+                    self._ctx.evaluate(policy, self._sets, step=step)
+            if self._between_batches(step):
+                stop_if_asked(self._ctx, before=f"step {step + 1}")
+        except PreemptedError:
+            if self._between_batches(step) and self._saved < step:
+                self._trainer._save_checkpoint(model, None)
+            raise PreemptedError(f"stopped at step {step} of {args.max_steps}") from None
+        return control
+
+    def _due(self, step: int) -> bool:
+        return self._every > 0 and step % self._every == 0
+
+    def _between_batches(self, step: int) -> bool:
+        return step % self._trainer.steps_per_batch == 0
+
+    def _scores_within_batch(self, step: int) -> bool:
+        """Whether a step is scored before the next batch, where a stop could write nothing."""
+        return any(self._due(step + i) for i in range(1, self._trainer.steps_per_batch))

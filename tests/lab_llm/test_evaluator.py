@@ -1,18 +1,21 @@
 """The accuracy evaluator on random models: counts, streams of randomness, files."""
 
+import dataclasses
 import json
+import math
 
 import pytest
 import torch
 from lab_llm.evaluator import AccuracyEvaluator
 from lab_llm.evaluator_config import AccuracyConfig
+from lab_llm.grading.grades import Grades
 from lab_llm.policy import Policy
-from lab_llm.problems import Problem, ProblemSets, checked
+from lab_llm.problems import Problem, ProblemSets
 from lab_llm.templates import encode
 from lab_llm.tiny_model import TinyModelConfig, build_model, train_tokenizer
 from labrun.context import RunContext
 from labrun.contract import Evaluator
-from labrun.errors import LabError
+from labrun.errors import LabError, PreemptedError
 from labrun.run_dir import RunDir
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -254,7 +257,7 @@ def test_a_failed_evaluation_leaves_the_earlier_completions_whole(tmp_path, poli
         return 0.0
 
     data = ProblemSets(train=[], evaluation=DATA.evaluation, verify=broken)
-    with pytest.raises(ValueError, match="no verdict"):
+    with pytest.raises(LabError, match=r"the verifier raised ValueError: no verdict for p5"):
         run(tmp_path, policy, data)
     assert lines(tmp_path, "ood") == before
     assert not list(tmp_path.rglob("*.draft"))
@@ -269,8 +272,102 @@ def test_lines_say_where_a_sample_comes_from(tmp_path, policy):
     assert all(1 <= line["tokens"] <= 6 for line in written)
 
 
-@pytest.mark.parametrize("reward", [-0.1, 1.5, float("nan")])
-def test_a_reward_outside_0_and_1_is_refused_by_the_problems_name(reward):
-    problem = Problem(id="p/7", prompt=({"role": "user", "content": "?"},), answer="")
-    with pytest.raises(LabError, match=rf"the verifier gave {reward} for p/7; allowed: 0 to 1"):
-        checked(problem, reward)
+@pytest.mark.parametrize("reward", [-0.1, 1.5, math.nan, math.inf, None, "1", True, [1.0]])
+def test_what_is_no_reward_is_refused_by_the_problems_name(tmp_path, policy, reward):
+    data = dataclasses.replace(
+        DATA, verify=lambda problem, _: 1.0 if problem.id == "p1" else reward
+    )
+    with pytest.raises(
+        LabError, match=r"^the verifier gave .* for p2; allowed: a number from 0 to 1$"
+    ):
+        run(tmp_path, policy, data)
+
+
+def test_lines_hold_prompt_gold_and_reward(tmp_path, policy):
+    run(tmp_path, policy)
+    for line in lines(tmp_path, "ood"):
+        number = line["id"].removeprefix("p")
+        assert line["prompt"] == [{"role": "user", "content": "1 " * int(number)}]
+        assert line["gold"] == number
+        assert line["reward"] == line["correct"] == even_first_letter(None, line["completion"])
+        assert line["timed_out"] is False
+
+
+class Slow:
+    """A grader that runs out of time for the problem p4, and keeps how it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, problem, completion):
+        raise AssertionError("one by one")
+
+    def grade_all(self, problems, completions):
+        self.asked.append([problem.id for problem in problems])
+        slow = [problem.id == "p4" for problem in problems]
+        return Grades([0.0 if late else 1.0 for late in slow], slow)
+
+
+def test_a_batch_is_graded_at_once_and_timeouts_are_noted(tmp_path, policy):
+    verify = Slow()
+    scores = run(
+        tmp_path, policy, dataclasses.replace(DATA, verify=verify), num_samples=2, batch_size=4
+    )
+    assert verify.asked == [["p1", "p1", "p2", "p2"], ["p3", "p3"], ["p4", "p4", "p5", "p5"]]
+    assert scores["ood", "accuracy"].items == [0.0, 1.0]
+    assert [line["timed_out"] for line in lines(tmp_path, "ood")] == [True, True, False, False]
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [e["message"] for e in events if e["kind"] == "note"] == [
+        "the grader ran out of time for 2 of 4 completions of ood: their reward is 0"
+    ]
+
+
+def test_data_without_evaluation_sets_have_no_scores_and_no_files(tmp_path, policy):
+    nothing = ProblemSets(train=[problem(1)], evaluation={}, verify=even_first_letter)
+    AccuracyEvaluator(AccuracyConfig()).check_policy(policy, nothing)
+    assert run(tmp_path, policy, nothing, pass_k=(2,)) == {}
+    assert not (tmp_path / "artifacts").exists()
+
+
+@pytest.mark.parametrize("which", ["policy", "foreign"])
+def test_a_stop_ends_sampling_after_the_batch(tmp_path, request, which, monkeypatch):
+    from lab_llm.engines import _BatchEngine
+
+    model, ctx = request.getfixturevalue(which), context(tmp_path)
+    batches = []
+    for kind in _BatchEngine.__subclasses__():
+        original = kind._sample
+
+        def stopping(self, prompts, *rest, original=original):
+            batches.append(len(prompts))
+            ctx.should_stop = len(batches) == 2
+            return original(self, prompts, *rest)
+
+        monkeypatch.setattr(kind, "_sample", stopping)
+    evaluator = AccuracyEvaluator(AccuracyConfig(max_new_tokens=2, batch_size=1))
+    with pytest.raises(PreemptedError, match="stopped before the end of sampling"):
+        evaluator.evaluate(ctx, model, DATA)
+    assert batches == [1, 1]
+    assert not list(tmp_path.rglob("completions/*"))
+
+
+def test_a_stop_ends_grading_after_the_batch(tmp_path, policy):
+    ctx, asked = context(tmp_path), []
+
+    def verify(problem, completion):
+        asked.append(problem.id)
+        ctx.should_stop = True
+        return 0.0
+
+    evaluator = AccuracyEvaluator(AccuracyConfig(max_new_tokens=2, batch_size=2))
+    with pytest.raises(PreemptedError, match="stopped before the end of grading"):
+        evaluator.evaluate(ctx, policy, dataclasses.replace(DATA, verify=verify))
+    assert asked == ["p1", "p2"]
+
+
+def test_a_stop_before_an_evaluation_samples_nothing(tmp_path, policy):
+    ctx = context(tmp_path)
+    ctx.should_stop = True
+    with pytest.raises(PreemptedError):
+        AccuracyEvaluator(AccuracyConfig()).evaluate(ctx, policy, DATA)
+    assert not (tmp_path / "artifacts").exists()

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lab_llm.completion_text import completion_text
 from lab_llm.engines import Sampling, Share, end_tokens
+from lab_llm.grading.grades import grade_all
 from lab_llm.policy import Policy
-from lab_llm.problems import Problem, Verify, checked
-from lab_llm.ranks import any_rank, gather_objects
+from lab_llm.problems import Problem, Verify
+from lab_llm.ranks import gather_objects
+from lab_llm.stopping import StopPoints, stop_if_asked, stop_points
 from labrun import LabError
-from labrun.errors import PreemptedError
 
 from lab_epistemic.richness_config import RichnessConfig
 from lab_epistemic.richness_contexts import Shown, shown
@@ -85,8 +87,7 @@ class Interview:
         kept = _read(self.ctx.artifact_path(name), self.ctx.step) if self.ctx.rank == 0 else None
         found = gather_objects(kept)[0]
         if found is None:
-            if any_rank(self.ctx.should_stop):
-                raise PreemptedError(f"stopped before the responses of {stage!r} were sampled")
+            stop_if_asked(self.ctx, before=f"the responses of {stage!r} were sampled")
             found = self._sample(stage, problems, [part.prompt for part in parts], num_samples)
         asked = [
             Asked(problem, part.context, part.truncated, responses)
@@ -113,25 +114,45 @@ class Interview:
         num_samples: int,
     ) -> list[list[Response]]:
         self._check_room(problems, prompts)
-        mine = self.engine.sample(
-            prompts,
-            _sampling(self.config, num_samples, end_tokens(self.policy)),
-            seed=self.ctx.derive_seed("richness", stage),
-            share=Share(self.ctx.rank, self.ctx.world_size),
-            beat=self.ctx.heartbeat,
-        )
-        graded = {i: self._graded(problems[i], ids) for i, ids in mine.items()}
+        ctx, size = self.ctx, max(1, self.config.batch_size // num_samples)
+        sampling = _sampling(self.config, num_samples, end_tokens(self.policy))
+        with stop_points(ctx, len(prompts), size, work=f"sampling {stage!r}") as beat:
+            mine = self.engine.sample(
+                prompts,
+                sampling,
+                seed=ctx.derive_seed("richness", stage),
+                share=Share(ctx.rank, ctx.world_size),
+                beat=beat,
+            )
+        with stop_points(ctx, len(prompts), size, work=f"grading {stage!r}") as beat:
+            graded = self._graded(problems, prompts, mine, batch_size=size, beat=beat)
         shares = {i: found for share in gather_objects(graded) for i, found in share.items()}
         return [shares[i] for i in range(len(problems))]
 
-    def _graded(self, problem: Problem, sampled: Sequence[Sequence[int]]) -> list[Response]:
-        decode = self.policy.tokenizer.decode
-        texts = [str(decode(list(ids), skip_special_tokens=True)) for ids in sampled]
-        self.ctx.heartbeat()
-        return [
-            Response(text, len(ids), checked(problem, self.verify(problem, text)))
-            for text, ids in zip(texts, sampled, strict=True)
-        ]
+    def _graded(
+        self,
+        problems: Sequence[Problem],
+        prompts: Sequence[Sequence[int]],
+        sampled: Mapping[int, Sequence[Sequence[int]]],
+        *,
+        batch_size: int,
+        beat: StopPoints,
+    ) -> dict[int, list[Response]]:
+        """The responses at these places, graded `batch_size` problems at a time."""
+        tokenizer, places = self.policy.tokenizer, [*sampled]
+        graded: dict[int, list[Response]] = {}
+        timeouts = 0
+        for start in range(0, len(places), batch_size):
+            batch = [(i, ids) for i in places[start : start + batch_size] for ids in sampled[i]]
+            texts = [completion_text(tokenizer, ids, prompt_ids=prompts[i]) for i, ids in batch]
+            grades = grade_all(self.verify, [problems[i] for i, _ in batch], texts)
+            timeouts += sum(grades.timed_out)
+            for (i, ids), text, reward in zip(batch, texts, grades.rewards, strict=True):
+                graded.setdefault(i, []).append(Response(text, len(ids), reward))
+            beat()
+        if timeouts:
+            self.ctx.note(f"the grader ran out of time for {timeouts} responses: reward 0")
+        return graded
 
     def _check_room(self, problems: Sequence[Problem], prompts: Sequence[Sequence[int]]) -> None:
         new = self.config.max_new_tokens
@@ -179,8 +200,11 @@ def _lines(asked: Sequence[Asked], *, step: int) -> str:
         {
             "id": one.problem.id,
             "sample": sample,
+            "prompt": [dict(message) for message in one.problem.prompt],
+            "gold": one.problem.answer,
             "completion": response.text,
             "tokens": response.tokens,
+            "reward": response.reward,
             "correct": response.reward,
             "context": one.context,
             "truncated": one.truncated,

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Len
-from lab_llm.problems import Problem, ProblemSets, checked
+from lab_llm.completion_text import completion_text
+from lab_llm.grading.grades import grade_all
+from lab_llm.problems import Problem, ProblemSets
+from lab_llm.templates import encode
 from labrun import LabError, schema
 from pydantic import TypeAdapter, ValidationError
 
@@ -104,7 +107,10 @@ def check(
             raise _malformed(path, number, f"no training problem {one.id!r}")
         if [dict(message) for message in problem.prompt] != list(one.prompt):
             raise _malformed(path, number, f"the prompt is not that of {one.id}")
-        if checked(problem, sets.verify(problem, one.completion)) != 1.0:
+    asked = [problems[one.id] for one in responses]
+    grades = grade_all(sets.verify, asked, [one.completion for one in responses])
+    for number, (one, reward) in enumerate(zip(responses, grades.rewards, strict=True), 1):
+        if reward != 1.0:
             raise _malformed(path, number, "the completion is not correct")
         if tokenizer is not None and (fault := _foreign(one, tokenizer)):
             raise _malformed(path, number, fault)
@@ -114,7 +120,8 @@ def _foreign(response: Response, tokenizer: "PreTrainedTokenizerBase") -> str | 
     ids = list(response.token_ids)
     if max(ids) >= len(tokenizer) or min(ids) < 0:
         return f"token_ids reach {max(ids)}, the model's vocabulary {len(tokenizer) - 1}"
-    if tokenizer.decode(ids, skip_special_tokens=True) != response.completion:
+    prompt = encode(tokenizer, response.prompt)
+    if completion_text(tokenizer, ids, prompt_ids=prompt) != response.completion:
         return "token_ids are not the completion by the model's tokenizer"
     if ids[-1] not in tokenizer.all_special_ids:
         return "token_ids do not end in an end token"

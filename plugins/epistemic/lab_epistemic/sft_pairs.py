@@ -1,16 +1,19 @@
 """The two sets of study 2: a model's own correct responses, unguided and guided."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from lab_llm.completion_text import completion_text
 from lab_llm.engines import Sampling, Share, end_tokens, open_engine
 from lab_llm.evaluator_config import AccuracyConfig
+from lab_llm.grading.grades import grade_all
 from lab_llm.policy import Policy
-from lab_llm.problems import Message, Problem, ProblemSets, checked
+from lab_llm.problems import Message, Problem, ProblemSets
+from lab_llm.stopping import stop_points
 from lab_llm.templates import encode, with_solution
 from lab_llm.verbalization import epistemic_count, epistemic_words
 from labrun import LabError, PreemptedError
@@ -122,22 +125,46 @@ def _correct(
     ends = end_tokens(policy)
     ids = [encode(policy.tokenizer, prompt) for prompt in prompts]
     longest = max(map(len, ids)) + config.max_completion_length
-    with open_engine(ctx, policy, _engine(config), num_tokens=longest, section="trainer") as engine:
-        found = engine.sample(
-            ids,
-            _sampling(config, ends),
-            seed=ctx.derive_seed("sft", kind),
-            share=Share(),
-            beat=ctx.heartbeat,
-        )
-    correct: list[list[Response]] = []
-    for i, problem in enumerate(problems):
-        ended = [tokens for tokens in found[i] if tokens[-1] in ends]
-        responses = [_response(policy, problem, kind, tokens) for tokens in ended]
-        right = [checked(problem, sets.verify(problem, r.completion)) == 1.0 for r in responses]
-        correct.append([r for r, is_right in zip(responses, right, strict=True) if is_right])
-        ctx.heartbeat()
+    sampling = _sampling(config, ends)
+    size = sampling.prompts_at_a_time
+    with (
+        open_engine(ctx, policy, _engine(config), num_tokens=longest, section="trainer") as engine,
+        stop_points(ctx, len(ids), size, work=f"sampling the {kind} responses") as beat,
+    ):
+        seed = ctx.derive_seed("sft", kind)
+        found = engine.sample(ids, sampling, seed=seed, share=Share(), beat=beat)
+    ended = [
+        [_response(policy, problem, kind, ids[i], t) for t in found[i] if t[-1] in ends]
+        for i, problem in enumerate(problems)
+    ]
+    with stop_points(ctx, len(ids), size, work=f"grading the {kind} responses") as beat:
+        correct = _graded(ctx, sets, problems, ended, batch_size=size, beat=beat)
     ctx.write_text(name, as_text([one for found in correct for one in found]))
+    return correct
+
+
+def _graded(
+    ctx: "RunContext",
+    sets: ProblemSets,
+    problems: Sequence[Problem],
+    responses: Sequence[Sequence[Response]],
+    *,
+    batch_size: int,
+    beat: Callable[[], None],
+) -> list[list[Response]]:
+    """The correct ones of each problem's responses."""
+    correct: list[list[Response]] = []
+    timeouts = 0
+    for start in range(0, len(problems), batch_size):
+        rows = range(start, min(start + batch_size, len(problems)))
+        asked = [problems[i] for i in rows for _ in responses[i]]
+        grades = grade_all(sets.verify, asked, [r.completion for i in rows for r in responses[i]])
+        timeouts += sum(grades.timed_out)
+        rewards = iter(grades.rewards)
+        correct += [[r for r in responses[i] if next(rewards) == 1.0] for i in rows]
+        beat()
+    if timeouts:
+        ctx.note(f"the grader ran out of time for {timeouts} responses: they are left out")
     return correct
 
 
@@ -148,12 +175,18 @@ def _by_problem(responses: Sequence[Response], problems: Sequence[Problem]) -> l
     return [found[problem.id] for problem in problems]
 
 
-def _response(policy: Policy, problem: Problem, kind: Kind, token_ids: Sequence[int]) -> Response:
+def _response(
+    policy: Policy,
+    problem: Problem,
+    kind: Kind,
+    prompt_ids: Sequence[int],
+    token_ids: Sequence[int],
+) -> Response:
     return Response(
         id=problem.id,
         kind=kind,
         prompt=tuple(dict(message) for message in problem.prompt),
-        completion=str(policy.tokenizer.decode(list(token_ids), skip_special_tokens=True)),
+        completion=completion_text(policy.tokenizer, token_ids, prompt_ids=prompt_ids),
         tokens=len(token_ids),
         token_ids=tuple(token_ids),
     )

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from lab_llm.policy import Policy, load_policy, load_tokenizer, preflight_policy
 from lab_llm.problems import ProblemSets
+from lab_llm.stopping import stop_if_asked
 from labrun import Dataset, LabError, Score
 from torch import Tensor
 
@@ -161,7 +163,7 @@ def find_places(
         completions,
         reduce_at(config.threshold),
         settings=config,
-        beat=ctx.heartbeat,
+        beat=partial(stop_if_asked, ctx, before="all rollouts were compared"),
     )
     top, base_top, trained_top, base_sampled, trained_sampled, promoted = torch.cat(found).T
     lengths = torch.tensor([len(ids) for ids in completions])

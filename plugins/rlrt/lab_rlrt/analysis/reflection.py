@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from lab_llm.grading.grades import grade_all
 from lab_llm.policy import Policy
-from lab_llm.problems import ProblemSets, checked
+from lab_llm.problems import ProblemSets
+from lab_llm.stopping import stop_if_asked
 from labrun import Dataset, LabError, Score
 
 from lab_rlrt.analysis.asymmetry import check_taught
@@ -93,7 +95,10 @@ class ReflectionEvaluator:
                 traces, phrase_ids(model, self.config.phrase), ctx.rng("positions")
             )
             continued = continue_all(ctx, model, arms, self.config)
-        texts = [decode(model, [*arm.kept, *ids]) for arm, ids in zip(arms, continued, strict=True)]
+        texts = [
+            decode(model, [*arm.kept, *ids], prompt=arm.rollout.prompt)
+            for arm, ids in zip(arms, continued, strict=True)
+        ]
         correct = verdicts(data, arms, texts)
         table = tabulate(arms, correct)
         self._write(ctx, name, traces, arms, texts, correct, table)
@@ -130,6 +135,8 @@ class ReflectionEvaluator:
                     "position": arm.position,
                     "before": arm.rollout.correct,
                     "after": after,
+                    "prompt": [dict(message) for message in arm.rollout.problem.prompt],
+                    "gold": arm.rollout.problem.answer,
                     "completion": completion,
                 }
                 out.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -175,6 +182,7 @@ def continue_all(
     order = sorted(range(len(arms)), key=lambda i: len(arms[i].kept))
     found: list[list[int]] = [[] for _ in arms]
     for start in range(0, len(order), config.batch_size):
+        stop_if_asked(ctx, before="all rollouts were continued")
         rows = order[start : start + config.batch_size]
         left = [config.max_new_tokens - arms[i].position for i in rows]
         completions = complete(
@@ -187,15 +195,13 @@ def continue_all(
         )
         for i, ids, size in zip(rows, completions, left, strict=True):
             found[i] = ids[:size]
-        ctx.heartbeat()
     return found
 
 
 def verdicts(data: ProblemSets, arms: Sequence[Intervention], texts: Sequence[str]) -> list[bool]:
-    """Whether each continued completion is correct. Raises LabError for a reward beyond [0, 1]."""
+    """Whether each continued completion is correct. Raises LabError for what is no reward."""
     problems = [arm.rollout.problem for arm in arms]
-    graded = zip(problems, texts, strict=True)
-    return [checked(problem, data.verify(problem, text)) == 1.0 for problem, text in graded]
+    return [reward == 1.0 for reward in grade_all(data.verify, problems, texts).rewards]
 
 
 def tabulate(arms: Sequence[Intervention], correct: Sequence[bool]) -> list[Outcomes]:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from lab_llm.completion_text import completion_text
 from lab_llm.decoder import check_architecture
 from lab_llm.evaluator import check_room, end_tokens
+from lab_llm.grading.grades import grade_all
 from lab_llm.policy import Policy
-from lab_llm.problems import Problem, ProblemSets, check_problems, checked
+from lab_llm.problems import Problem, ProblemSets, check_problems
 from lab_llm.sampler import sample
+from lab_llm.stopping import stop_if_asked
 from lab_llm.teacher import Group, padded, solution_for
 from lab_llm.templates import encode, teacher_template, with_solution
 from labrun import Dataset, LabError, unknown
@@ -78,10 +81,15 @@ def choose_set(data: ProblemSets, settings: RolloutSettings) -> tuple[str, Seque
 def check_set(dataset: Dataset, settings: RolloutSettings, *, section: str) -> None:
     """Raises LabError where the data has no evaluation set of the name that is asked for."""
     check_problems(dataset, key=f"evaluator.{section}")
-    if not settings.evaluation_set or "missing" in dataset.preflight():
+    if "missing" in dataset.preflight():
         return
     sets: Any = dataset.load(None)  # pyright: ignore[reportArgumentType]
-    if settings.evaluation_set not in sets.evaluation:
+    if not sets.evaluation:
+        raise LabError(
+            f"evaluator={section} samples problems of an evaluation set, and the data have none; "
+            "give one (dataset.evaluation), or leave the evaluator out"
+        )
+    if settings.evaluation_set and settings.evaluation_set not in sets.evaluation:
         what = f"evaluation set for evaluator.{section}.evaluation_set"
         raise unknown(what, settings.evaluation_set, sets.evaluation)
 
@@ -113,6 +121,7 @@ def sample_groups(
     size, at_once = settings.num_samples, max(1, settings.batch_size // settings.num_samples)
     found: list[Rollout] = []
     for start in range(0, len(problems), at_once):
+        stop_if_asked(ctx, before="all rollouts were sampled")
         completions = complete(
             policy,
             prompts[start : start + at_once],
@@ -121,14 +130,14 @@ def sample_groups(
             temperature=settings.temperature,
             generator=generator,
         )
-        for ids in completions:
-            group = len(found) // size
-            problem, text = problems[group], decode(policy, ids)
-            reward = checked(problem, data.verify(problem, text))
-            found.append(
-                Rollout(len(found), group, problem, prompts[group], tuple(ids), text, reward)
-            )
-        ctx.heartbeat()
+        groups = [start + row // size for row in range(len(completions))]
+        pairs = zip(groups, completions, strict=True)
+        texts = [decode(policy, ids, prompt=prompts[group]) for group, ids in pairs]
+        grades = grade_all(data.verify, [problems[group] for group in groups], texts)
+        graded = zip(groups, completions, texts, grades.rewards, strict=True)
+        for group, ids, text, reward in graded:
+            problem, prompt = problems[group], prompts[group]
+            found.append(Rollout(len(found), group, problem, prompt, tuple(ids), text, reward))
     return found
 
 
@@ -154,9 +163,9 @@ def complete(
     ).completion_ids
 
 
-def decode(policy: Policy, ids: Ids) -> str:
+def decode(policy: Policy, ids: Ids, *, prompt: Ids) -> str:
     """The text of a completion, as a verifier reads it."""
-    return str(policy.tokenizer.decode(list(ids), skip_special_tokens=True))
+    return completion_text(policy.tokenizer, ids, prompt_ids=prompt)
 
 
 def pad_token(policy: Policy) -> int:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from lab_llm.policy import Policy
+from lab_llm.stopping import stop_if_asked
 from torch import Tensor
 
 from lab_rlrt import objectives
@@ -69,7 +71,7 @@ def trace(
         [rollout.completion for rollout in chosen],
         reduce,
         settings=settings,
-        beat=ctx.heartbeat,
+        beat=partial(stop_if_asked, ctx, before="all rollouts were traced"),
     )
     return [
         Trace(rollout, token_texts(policy, rollout.completion), *values.T.tolist())
