@@ -28,7 +28,7 @@ class Problem:
 
 THINK_START, THINK_END = "<think>", "</think>"
 Verify = Callable[[Problem, str], float]
-"""(problem, completion text) -> reward in {0, 1}."""
+"""(problem, completion text) -> reward from 0 to 1."""
 
 
 def without_thinking(text: str) -> str | None:
@@ -42,13 +42,6 @@ def without_thinking(text: str) -> str | None:
     if not opened and not closes_prompts_own:
         return None
     return text.partition(THINK_END)[2].lstrip()
-
-
-def checked(problem: Problem, reward: float) -> float:
-    """The reward itself. Raises LabError where a verifier gave one outside [0, 1]."""
-    if not 0.0 <= reward <= 1.0:
-        raise LabError(f"the verifier gave {reward} for {problem.id}; allowed: 0 to 1")
-    return reward
 
 
 @dataclass(frozen=True)
