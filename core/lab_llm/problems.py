@@ -32,16 +32,30 @@ Verify = Callable[[Problem, str], float]
 
 
 def without_thinking(text: str) -> str | None:
-    """`s \\ think`: what follows a leading <think>...</think>; None where there are no marks.
+    """`s \\ think`: what follows the thinking; None where the text does not mark any.
 
-    Where the prompt opened the thinking, the text holds only `</think>`: what follows it. Thinking
-    that never ends leaves nothing.
+    The last `</think>` ends it, also where the prompt opened it, or where the thinking mentions the
+    marks. Thinking that never ends leaves what stands before its `<think>`. A pair of marks behind
+    which no word follows is text.
     """
-    opened = text.lstrip().startswith(THINK_START)
-    closes_prompts_own = THINK_END in text and THINK_START not in text
-    if not opened and not closes_prompts_own:
+    before, closed, answer = text.rpartition(THINK_END)
+    if closed and not _has_word(answer) and THINK_START in before:
+        return _without_first(text)
+    if not closed and THINK_START not in text:
         return None
-    return text.partition(THINK_END)[2].lstrip()
+    return answer.partition(THINK_START)[0].strip() if THINK_START in answer else answer.lstrip()
+
+
+def _without_first(text: str) -> str | None:
+    """The same where nothing follows the last mark: only thinking that leads the text is taken."""
+    head, _, rest = text.partition(THINK_END)
+    if THINK_START in head and not text.lstrip().startswith(THINK_START):
+        return None
+    return rest.lstrip()
+
+
+def _has_word(text: str) -> bool:
+    return any(char.isalnum() for char in text)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,125 @@
+"""Whether two answers, taken apart, are equal."""
+
+import re
+from fractions import Fraction
+
+from lab_llm.grading.exact import Exact, exact_number, same_number
+from lab_llm.grading.normal_form import Form
+from lab_llm.grading.symbolic import contradicts_itself, parsed, same_expression, well_formed
+
+_ASSIGNED = re.compile(r"^[A-Za-z](?:_\{?\w+\}?)?(?:\([a-z]\))?\s*=\s*(?=[^=]*$)")
+_MATRIX = re.compile(
+    r"^\\begin\{([a-zA-Z]*matrix|array)\}(?:\s*\{[clr|]*\})?(.*)\\end\{\1\}$", re.DOTALL
+)
+_TUPLE = re.compile(r"^[(\[](.*,.*)[)\]](?:\s*\^\s*\{?\s*(?:T|\\top)\s*\}?)?$", re.DOTALL)
+_DECISIVE = ("yes", "no", "true", "false")
+_LETTER_UNIT = re.compile(r"^([^A-Za-z]*\d)[msghdlLNJWVAKt]$")
+
+
+def same_form(gold: Form, answer: Form) -> bool:
+    """Whether the answer is the gold: letter of a choice, words, unit and value, as far as given."""
+    if gold.label and answer.label and gold.label != answer.label:
+        return False
+    if _is_letter(gold) or _is_letter(answer):
+        return gold.label == answer.label or gold.text == answer.text
+    if gold.words and answer.words:
+        return _same_words(gold.words, answer.words) or (
+            _same_vocabulary(gold, answer) and _same_value(gold, answer)
+        )
+    if _other_unit(gold, answer):
+        return False
+    return not (gold.words and "=" not in gold.text) and _same_value(gold, answer)
+
+
+def _is_letter(one: Form) -> bool:
+    return bool(one.label) and one.text.upper() == one.label
+
+
+def _same_words(gold: tuple[str, ...], answer: tuple[str, ...]) -> bool:
+    if gold[0] in _DECISIVE and len(gold) == 1:
+        return answer[0] == gold[0]
+    has_number = any(token.isdigit() for token in gold)
+    return gold == answer or (has_number and sorted(gold) == sorted(answer))
+
+
+def _same_vocabulary(gold: Form, answer: Form) -> bool:
+    """Whether both are formulas of the same words, such as `\\text{area} = 5`."""
+    words = [{token for token in one.words if token.isalpha()} for one in (gold, answer)]
+    return words[0] == words[1] and any(token.isdigit() for token in gold.words)
+
+
+def _other_unit(gold: Form, answer: Form) -> bool:
+    units = (gold.unit, answer.unit)
+    return all(unit.name and unit.known for unit in units) and units[0].name != units[1].name
+
+
+def _same_value(gold: Form, answer: Form) -> bool:
+    numbers = _number(gold), _number(answer, beside=gold)
+    if numbers[0] is not None and numbers[1] is not None:
+        return _same_quantity(gold, numbers[0], answer, numbers[1])
+    if _without_space(gold.text) == _without_space(answer.text):
+        return True
+    if gold.degrees != answer.degrees and "\\pi" in gold.text + answer.text:
+        texts = [_in_radians(one) for one in (gold, answer)]
+    else:
+        texts = _as_tuples(gold.text, answer.text)
+    return _same_mathematics(texts[0], texts[1], decimal=numbers[0])
+
+
+def _number(one: Form, *, beside: Form | None = None) -> Exact | None:
+    text = one.text if beside and "=" in beside.text else _ASSIGNED.sub("", one.text)
+    if beside and not re.search(r"[A-Za-z]", beside.text):
+        # `5m` is five metres where the gold has no letter.
+        text = _LETTER_UNIT.sub(r"\1", text)
+    number = exact_number(text)
+    if number is None or one.unit.factor == 1:
+        return number
+    return Exact(number.value * one.unit.factor)
+
+
+def _same_quantity(gold: Form, gold_number: Exact, answer: Form, number: Exact) -> bool:
+    if gold.percent == answer.percent:
+        return same_number(gold_number, number)
+    if gold.percent:
+        part = Exact(gold_number.value / 100)
+        return same_number(gold_number, number) or part.value == number.value
+    # A bare gold of 1 and more may be meant in percent; a smaller one is the proportion itself.
+    meant_in_percent = abs(gold_number.value) >= 1 and same_number(gold_number, number)
+    return meant_in_percent or same_number(gold_number, Exact(number.value / Fraction(100)))
+
+
+def _without_space(text: str) -> str:
+    return re.sub(r"\s+", "", text) if well_formed(text) else text
+
+
+def _in_radians(one: Form) -> str:
+    return f"\\frac{{({one.text})\\pi}}{{180}}" if one.degrees else one.text
+
+
+def _as_tuples(gold: str, answer: str) -> tuple[str, str]:
+    """Both texts, a matrix of one row or column as a tuple where the other is a tuple."""
+    vectors = [_vector_entries(text) for text in (gold, answer)]
+    if (vectors[0] is None) == (vectors[1] is None):
+        return gold, answer
+    other = _TUPLE.fullmatch(answer if vectors[0] is not None else gold)
+    if other is None:
+        return gold, answer
+    vector, plain = vectors[0] or vectors[1], f"({other[1]})"
+    return (f"({vector})", plain) if vectors[0] is not None else (plain, f"({vector})")
+
+
+def _vector_entries(text: str) -> str | None:
+    match = _MATRIX.fullmatch(text)
+    if match is None:
+        return None
+    rows = [row.split("&") for row in match[2].strip().removesuffix("\\\\").split("\\\\")]
+    entries = rows[0] if len(rows) == 1 else [row[0] for row in rows if len(row) == 1]
+    return ",".join(entries) if len(entries) == max(len(rows), len(rows[0])) else None
+
+
+def _same_mathematics(gold: str, answer: str, *, decimal: Exact | None) -> bool:
+    if not (well_formed(gold) and well_formed(answer)) or contradicts_itself(answer):
+        return False
+    return any(
+        same_expression(g, a, decimal=decimal) for g in parsed(gold) for a in parsed(answer)
+    )

@@ -1,0 +1,147 @@
+"""Equality of expressions: math-verify's parser and comparison, with exact numbers."""
+
+import logging
+import re
+from fractions import Fraction
+from functools import cache, lru_cache
+from typing import Any
+
+from lab_llm.grading.exact import Exact, rounds_to
+
+DIGITS = 60
+"""Constants that have no exact value in common form are compared to so many digits, relatively."""
+
+_LISTS = re.compile(r"[,;\[\]<>]|\\[{}]|\\langle|\\rangle|\\le |\\ge ")
+_LOST = re.compile(r"\d\s+\d|\d\s*_|\d'\d")
+_EQUALS = re.compile(r"(?<![\\<>!:=])=(?!=)")
+
+
+def well_formed(text: str) -> bool:
+    """Whether the parser reads all of the text: it loses digits behind a space and bases."""
+    return _LOST.search(text) is None
+
+
+@lru_cache(maxsize=4096)
+def parsed(text: str, *, plain: bool = True) -> tuple[Any, ...]:
+    """Sympy expressions of what stands in a box; empty where the parser does not read it.
+
+    `plain`: units and the like are taken off already; the parser takes off none.
+    """
+    expressions = _expressions(f"\\boxed{{{text}}}", units=not plain)
+    return tuple(part for part in expressions if not _lost(part, text))
+
+
+@lru_cache(maxsize=256)
+def parsed_prose(text: str) -> tuple[Any, ...]:
+    """Sympy expressions of the answer that math-verify finds in running text."""
+    return tuple(_expressions(text, units=True))
+
+
+def same_expression(gold: Any, answer: Any, *, decimal: Exact | None = None) -> bool:
+    """Whether two expressions are equal; `decimal` is the gold's own value where it is one."""
+    gold, answer = _exactly(gold), _exactly(answer)
+    if _is_constant(gold) and _is_constant(answer):
+        return _same_constant(gold, answer, decimal=decimal)
+    return _verified(gold, answer)
+
+
+def contradicts_itself(text: str) -> bool:
+    """Whether a chain of equations gives two different values: `x = 3 = 5`."""
+    sides = _EQUALS.split(text)
+    if len(sides) < 2 or "," in text or ";" in text:
+        return False
+    values = [parsed(side.strip()) for side in sides if re.search(r"\d", side)]
+    constants = [value[0] for value in values if value and _is_constant(value[0])]
+    return any(not same_expression(constants[0], other) for other in constants[1:])
+
+
+def _expressions(text: str, *, units: bool) -> list[Any]:
+    from math_verify import parse
+    from sympy import Basic, MatrixBase
+
+    # It warns at every start that the timeouts are off.
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    found = parse(
+        text,
+        extraction_config=_targets(units),
+        parsing_timeout=None,  # pyright: ignore[reportArgumentType]
+        raise_on_error=False,
+    )
+    return [part for part in found if isinstance(part, Basic | MatrixBase)]
+
+
+@cache
+def _targets(units: bool) -> list[Any]:
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig
+
+    latex = LatexExtractionConfig()
+    config = type(latex.normalization_config)(
+        basic_latex=True, units=units, malformed_operators=True, nits=True, boxed="all"
+    )
+    return [LatexExtractionConfig(normalization_config=config), ExprExtractionConfig()]
+
+
+def _lost(expression: Any, text: str) -> bool:
+    """Whether a text with brackets or commas was read as one number."""
+    if _LISTS.search(text) is None or not getattr(expression, "is_Number", False):
+        return False
+    return re.fullmatch(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text.strip()) is None
+
+
+def _exactly(expression: Any) -> Any:
+    """The expression with decimals as the fractions that they are."""
+    from sympy import Float, Rational
+
+    if not hasattr(expression, "atoms"):
+        return expression
+    decimals = expression.atoms(Float)
+    return expression.xreplace({one: Rational(str(one)) for one in decimals})
+
+
+def _is_constant(expression: Any) -> bool:
+    return bool(getattr(expression, "is_number", False)) and not getattr(
+        expression, "is_Matrix", False
+    )
+
+
+def _same_constant(gold: Any, answer: Any, *, decimal: Exact | None) -> bool:
+    if gold == answer:
+        return True
+    gold, answer = _computed(gold), _computed(answer)
+    if gold.is_Rational and answer.is_Rational:
+        return bool(gold == answer) or _rounded(answer, decimal=decimal)
+    if gold.is_infinite or answer.is_infinite or not gold.is_number or not answer.is_number:
+        return bool(gold == answer)
+    difference, scale = abs((gold - answer).evalf(DIGITS)), abs(gold.evalf(DIGITS))
+    if difference.is_comparable and scale.is_comparable:
+        near = difference <= scale * 10.0 ** (20 - DIGITS)
+        return bool(near) or _rounded(answer, decimal=decimal)
+    return _verified(gold, answer)
+
+
+def _computed(constant: Any) -> Any:
+    try:
+        return constant.doit()
+    except Exception:  # sympy raises of many kinds on what it cannot compute
+        return constant
+
+
+def _rounded(answer: Any, *, decimal: Exact | None) -> bool:
+    if decimal is None or not answer.is_real:
+        return False
+    return rounds_to(decimal, Fraction(str(answer.evalf(DIGITS))))
+
+
+def _verified(gold: Any, answer: Any) -> bool:
+    from math_verify import verify
+
+    return bool(
+        verify(
+            gold,
+            answer,
+            numeric_precision=DIGITS,
+            allow_set_relation_comp=True,
+            timeout_seconds=None,
+            raise_on_error=False,
+        )
+    )
