@@ -3,10 +3,9 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labrun.errors import LabError
@@ -15,11 +14,19 @@ from lab_llm import reasoning_gym_tasks as tasks
 from lab_llm import rows
 from lab_llm.datasets_config import ReasoningGymConfig, RowsConfig, RowSet
 from lab_llm.hub_files import NotCachedError
-from lab_llm.problems import Message, Problem, ProblemSets
+from lab_llm.problems import Problem, ProblemSets
+from lab_llm.repeats import describe_repeats
+from lab_llm.row_problems import Source, chat
+from lab_llm.set_names import check_set_names
 from lab_llm.verifiers import verify_math, verify_reasoning_gym
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
+
+__all__ = ["ReasoningGymDataset", "RowsDataset", "chat", "fingerprint"]
+
+TAKEN = ("train", "missing", "repeats", "train_size", "eval_size")
+"""What stands in the plan beside the sets' names."""
 
 
 class RowsDataset:
@@ -31,7 +38,8 @@ class RowsDataset:
     def preflight(self) -> dict[str, object]:
         """Files and number of problems of each set; reads every row that the run will use.
 
-        `missing` lists the hub data sets that are not in the cache.
+        `missing` lists the hub data sets that are not in the cache; `repeats` says which training
+        questions come again, there or in an evaluation set.
         """
         facts: dict[str, object] = {}
         missing: list[str] = []
@@ -43,10 +51,20 @@ class RowsDataset:
                 missing.append(str(error))
                 continue
             facts[name] = f"{len(self._problems(name))} problems from {', '.join(map(str, files))}"
-        return facts | ({"missing": missing} if missing else {})
+        if len(self._sources) == 1 and not self.config.score_seen:
+            facts["evaluation"] = "none; nothing is scored"
+        if missing:
+            return facts | {"missing": missing}
+        repeats = self._repeats()
+        return facts | ({"repeats": repeats} if repeats else {})
 
     def load(self, ctx: "RunContext | None" = None) -> ProblemSets:
-        return self._sets
+        """The problems of every set. The run is warned of training questions that come again."""
+        sets = self._sets
+        if ctx is not None:
+            for sentence in self._repeats():
+                ctx.warn(sentence)
+        return sets
 
     def fingerprint(self) -> str:
         return fingerprint(self._sets)
@@ -74,6 +92,8 @@ class RowsDataset:
         if self.config.score_seen and "seen" in self.config.evaluation:
             raise LabError("dataset.score_seen makes a set `seen`; rename dataset.evaluation.seen")
         config = self.config
+        seen = ["seen"] if config.score_seen else []
+        check_set_names([*seen, *config.evaluation], key="dataset.evaluation", taken=TAKEN)
         given = {name: _row_set(value) for name, value in config.evaluation.items()}
         train = Source.of(RowSet(path=config.path), config, solution_column=config.solution_column)
         return {"train": train} | {name: Source.of(own, config) for name, own in given.items()}
@@ -88,6 +108,14 @@ class RowsDataset:
                 found = islice(found, config.limit)
             self._read[name] = list(found)
         return self._read[name]
+
+    def _repeats(self) -> list[str]:
+        """A sentence for each way in which training questions come again."""
+        asked = {
+            name: [(problem.id, source.question(problem)) for problem in self._problems(name)]
+            for name, source in self._sources.items()
+        }
+        return describe_repeats(asked.pop("train"), asked)
 
     @cached_property
     def _read(self) -> dict[str, list[Problem]]:
@@ -106,113 +134,6 @@ def _first_of_each(problems: Iterable[Problem]) -> Iterator[Problem]:
         if digest not in seen:
             seen.add(digest)
             yield problem
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """The files of one set, and how its rows become problems."""
-
-    path: str | Sequence[str]
-    prompt_column: str
-    answer_column: str
-    solution_column: str | None
-    system_prompt: str | None
-    drop_prefix: str
-    drop_suffix: str
-    instruction: str
-
-    @classmethod
-    def of(cls, own: RowSet, config: RowsConfig, *, solution_column: str | None = None) -> "Source":
-        """What the set says, and for all else what the data set does."""
-        shared = ("prompt_column", "answer_column", "drop_prefix", "drop_suffix", "instruction")
-        given = {name: getattr(own, name) for name in shared}
-        values = {n: getattr(config, n) if v is None else v for n, v in given.items()}
-        return cls(
-            path=own.path,
-            solution_column=solution_column,
-            system_prompt=config.system_prompt,
-            **values,
-        )
-
-    def problems(self) -> Iterator[Problem]:
-        """One problem a row, as the files give them: no more than a batch of rows in memory."""
-        given = (self.prompt_column, self.answer_column, self.solution_column)
-        columns = [column for column in given if column is not None]
-        for file in rows.find_files(self.path):
-            for number, row in enumerate(rows.read_rows(file, columns)):
-                yield self._problem(row, file, number=number)
-
-    def _problem(self, row: rows.Row, file: Path, *, number: int) -> Problem:
-        where = f"{file} row {number}"
-
-        def text(column: str) -> str:
-            return _text(rows.value_at(row, column, file=file), column, where)
-
-        messages = chat(
-            rows.value_at(row, self.prompt_column, file=file),
-            system_prompt=self.system_prompt,
-            where=f"{where}, column {self.prompt_column!r}",
-        )
-        return Problem(
-            id=f"{file.stem}/{number}",
-            prompt=(*messages[:-1], {**messages[-1], "content": self._asked(messages[-1])}),
-            answer=text(self.answer_column),
-            solution=None if self.solution_column is None else text(self.solution_column),
-        )
-
-    def _asked(self, message: Message) -> str:
-        content = message["content"].removeprefix(self.drop_prefix).removesuffix(self.drop_suffix)
-        return f"{content}\n{self.instruction}" if self.instruction else content
-
-
-def chat(value: object, *, system_prompt: str | None, where: str) -> tuple[Message, ...]:
-    """The chat that a prompt value stands for: text, a chat list, or a JSON string of one.
-
-    `system_prompt` takes the place of the chat's own system message.
-    Raises LabError, naming `where`, for anything else, or where the user doesn't come last.
-    """
-    messages = _messages(value)
-    if messages is None:
-        raise LabError(
-            f"{where}: a prompt is text or a list of role and content, not {value!r:.80}"
-        )
-    if system_prompt is not None:
-        others = [message for message in messages if message["role"] != "system"]
-        messages = [{"role": "system", "content": system_prompt}, *others]
-    if messages[-1]["role"] != "user":
-        raise LabError(f"{where}: the last message must come from the user: {value!r:.80}")
-    return tuple(messages)
-
-
-def _messages(value: object) -> list[Message] | None:
-    if isinstance(value, str):
-        listed = _messages(_json_list(value))
-        return listed or ([{"role": "user", "content": value}] if value.strip() else None)
-    if not isinstance(value, list) or not value or not all(map(_is_message, value)):
-        return None
-    return [{"role": message["role"], "content": message["content"]} for message in value]
-
-
-def _json_list(text: str) -> object:
-    """Problems may begin with a bracket of their own ([asy], an interval): no JSON, no list."""
-    if not text.lstrip().startswith("["):
-        return None
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
-
-
-def _is_message(value: object) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(value.get(key), str) for key in ("role", "content")
-    )
-
-
-def _text(value: object, column: str, where: str) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
-        raise LabError(f"{where}: column {column!r} holds no text or number but {value!r:.80}")
-    return str(value)
 
 
 class ReasoningGymDataset:
@@ -240,6 +161,7 @@ class ReasoningGymDataset:
         config = self.config
         if "in_domain" in config.ood:
             raise LabError("dataset.ood: 'in_domain' names the task's own set; rename the OOD set")
+        check_set_names(["in_domain", *config.ood], key="dataset.ood", taken=TAKEN)
         sets: dict[str, tuple[str, Mapping[str, Any]]] = {
             "in_domain": (config.task, config.task_params)
         }

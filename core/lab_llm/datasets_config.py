@@ -38,16 +38,20 @@ class RowsConfig:
 
     path: str | tuple[str, ...] = ""
     """Training rows: a file (.jsonl, .json with one object a line, .parquet), a glob, a cached hub
-    data set, or a list of these, read in this order. Must be given."""
+    data set, or a list of these, read in this order. Must be given. A problem is called
+    `<file>/<n>` by its line in a JSONL file, its row in a Parquet file, from 1."""
     evaluation: dict[str, str | RowSet] = field(default_factory=dict)
     """Evaluation sets: the name that results carry -> a path, or a mapping with a path and what
     differs from the training rows (prompt_column, answer_column, drop_prefix, drop_suffix,
-    instruction)."""
+    instruction). A name has letters, digits, `_ - . + =` and single spaces inside, and no two
+    differ in case alone. None: nothing is scored."""
     prompt_column: str = "prompt"
     """The question: text (one user message), a chat list of role and content, or a JSON string of
     such a list."""
     answer_column: str = "answer"
-    """The final answer that a completion is compared with: LaTeX, text or a number."""
+    """The final answer that a completion is compared with: LaTeX, text or a number. A number is
+    written as mathematics with the digits of the file: 1e-05 as 0.00001, 0.10 as 0.10, 3.0 as 3;
+    beyond 30 zeros as a power of ten. Blank answers, NaN and infinities are refused."""
     solution_column: str | None = None
     """A worked solution; None: the rows have none."""
     system_prompt: str | None = None
@@ -87,8 +91,8 @@ class ReasoningGymConfig:
     seed: Annotated[int, Ge(0)] = 0
     """Chooses the problems; it is not the run's seed, so that runs share their problems."""
     ood: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Further evaluation sets by name: settings that replace some of `task_params`, or, with a
-    key `task`, another task with its own settings."""
+    """Further evaluation sets by name (as in llm.rows): settings that replace some of
+    `task_params`, or, with a key `task`, another task with its own settings."""
     instruction: str = "Put your final answer inside <answer></answer>."
     """Follows the question after an empty line; empty: nothing follows. The answer is read from
     the answer tag, else from \\boxed{}, else as `bare_answer` says."""

@@ -41,7 +41,10 @@ def find_hub_files(name: str) -> list[Path]:
 
 
 def _matching(folder: Path, globs: Sequence[str]) -> list[Path]:
-    return sorted(file for pattern in globs for file in folder.glob(pattern) if file.is_file())
+    try:
+        return sorted(file for pattern in globs for file in folder.glob(pattern) if file.is_file())
+    except NotImplementedError as error:  # of an absolute path
+        raise LabError(f"dataset path: {globs[0]!r} must be a glob inside the data set") from error
 
 
 def _snapshot(repo: str, revision: str | None) -> Path:

@@ -4,20 +4,78 @@ import difflib
 import glob
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from labrun.errors import LabError
 
 from lab_llm.hub_files import PREFIX, find_hub_files
-
-if TYPE_CHECKING:
-    from pyarrow import RecordBatch
+from lab_llm.json_text import UnfitJSONError, parse_json
+from lab_llm.parquet_rows import read_parquet
 
 JSON_SUFFIXES = (".jsonl", ".json")
 SUFFIXES = (*JSON_SUFFIXES, ".parquet")
+FOREIGN = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "gzip", b"PAR1": "Parquet"}
+"""First bytes of files that are no lines of JSON, and what they are."""
+KINDS: Mapping[type, str] = {
+    type(None): "null",
+    bool: "true or false",
+    int: "a number",
+    Decimal: "a number",
+    str: "text",
+    list: "a list",
+}
 
-Row = Mapping[str, Any]
+
+@dataclass(frozen=True)
+class Row:
+    """One row, with its number as an editor or a viewer shows it: lines and rows count from 1."""
+
+    file: Path
+    number: int
+    """The line of a JSONL file, blank lines counted; the row of a Parquet file."""
+    values: Mapping[str, Any]
+
+    @property
+    def where(self) -> str:
+        unit = "line" if self.file.suffix in JSON_SUFFIXES else "row"
+        return f"{self.file} {unit} {self.number}"
+
+    def at(self, column: str) -> Any:
+        """The value at a dotted path, through structs and strings that hold JSON.
+
+        Raises LabError where the path leaves the row, with the names that are there.
+        """
+        head = top_level(column, list(self.values), self.where)
+        value = self.values[head]
+        rest = column[len(head) + 1 :]
+        for key in rest.split(".") if rest else []:
+            value = self._struct(value, column)
+            if key not in value:
+                inside = [f"{column[: -len(rest)]}{name}" for name in value]
+                raise no_column(column, inside, self.where)
+            value, rest = value[key], rest[len(key) + 1 :]
+        return value
+
+    def _struct(self, value: Any, column: str) -> Mapping[str, Any]:
+        if isinstance(value, str):
+            value = self._parsed(value, column)
+        if not isinstance(value, Mapping):
+            kind = KINDS.get(type(value), f"a {type(value).__name__}")
+            raise LabError(f"{self.where}: column {column!r} leads through {kind}")
+        return value
+
+    def _parsed(self, text: str, column: str) -> object:
+        try:
+            return parse_json(text)
+        except UnfitJSONError as error:
+            raise LabError(f"{self.where}: column {column!r} {error}") from error
+        except ValueError as error:
+            raise LabError(
+                f"{self.where}: column {column!r} leads through text, no JSON"
+            ) from error
 
 
 def find_files(patterns: str | Sequence[str]) -> list[Path]:
@@ -36,8 +94,16 @@ def find_files(patterns: str | Sequence[str]) -> list[Path]:
 
 
 def _matches(pattern: str) -> list[Path]:
-    if pattern.startswith(PREFIX):
-        return find_hub_files(pattern)
+    try:
+        return find_hub_files(pattern) if pattern.startswith(PREFIX) else _local_files(pattern)
+    except (OSError, RuntimeError, ValueError) as error:  # of the system, of a home, of a glob
+        reason = str(error).splitlines()[0]
+        raise LabError(
+            f"dataset path {pattern[:80]!r} cannot be followed: {reason[:200]}"
+        ) from error
+
+
+def _local_files(pattern: str) -> list[Path]:
     path = Path(pattern).expanduser()
     if path.is_file():
         return [path]
@@ -63,125 +129,78 @@ def _nearest_path(path: Path) -> str:
     return f"; {folder} holds {', '.join(names[:10]) or 'nothing'}"
 
 
-def read_rows(file: Path, columns: Sequence[str], *, limit: int | None = None) -> Iterator[Row]:
-    """The rows of a file in order, at most `limit` of them.
+def read_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """The rows of a file in order.
 
     Only the top-level columns that the dotted `columns` begin with are sure to be there.
     Raises LabError for a damaged or an empty file.
     """
-    rows = _json_rows(file) if file.suffix in JSON_SUFFIXES else _parquet_rows(file, columns)
-    count = 0
-    for count, row in enumerate(rows, start=1):
+    is_json = file.suffix in JSON_SUFFIXES
+    empty = True
+    for row in _json_rows(file) if is_json else _parquet_rows(file, columns):
+        empty = False
         yield row
-        if count == limit:
-            return
-    if count == 0:
+    if empty:
         raise LabError(f"{file} is empty: it has no rows")
 
 
 def _json_rows(file: Path) -> Iterator[Row]:
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield _json_object(line, f"{file} line {number}")
-
-
-def _json_object(line: bytes, where: str) -> Row:
     try:
-        row = json.loads(line.decode("utf-8-sig"))  # bytes would pass half a surrogate pair
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield Row(file, number, _json_object(line, f"{file} line {number}"))
+    except OSError as error:
+        raise LabError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _json_object(line: bytes, where: str) -> Mapping[str, Any]:
+    for start, kind in FOREIGN.items():
+        if line.startswith(start):
+            raise LabError(f"{where} is {kind}; lines of JSON in UTF-8 are read")
+    try:
+        row = parse_json(line.decode("utf-8-sig").rstrip())
+    except UnfitJSONError as error:
+        raise LabError(f"{where} {error}") from error
     except ValueError as error:
-        raise LabError(f"{where} is damaged: {error}; one JSON object a line is read") from error
+        raise LabError(
+            f"{where} is damaged: {_fault(error)}; one JSON object a line is read"
+        ) from error
     if not isinstance(row, dict):
-        raise LabError(f"{where} holds a {type(row).__name__}; one JSON object a line is read")
-    if b"\\u" in line:
-        _check_characters(row, where)
+        raise LabError(f"{where} holds {KINDS[type(row)]}; one JSON object a line is read")
     return row
 
 
-def _check_characters(value: object, where: str) -> None:
-    """LabError for half of a surrogate pair: JSON can write it, no file or tokenizer takes it."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        half = f"\\u{ord(error.object[error.start]):04x}"
-        raise LabError(
-            f"{where} holds {half}, half of a character; mend or drop the row"
-        ) from error
+def _fault(error: ValueError) -> str:
+    # JSONDecodeError counts lines of its own, and there is one.
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.pos + 1}"
+    return str(error)
 
 
 def _parquet_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    def top(names: Sequence[str]) -> list[str]:
+        found = {top_level(column, names, str(file)) for column in columns}
+        for name in found:
+            if names.count(name) > 1:
+                raise LabError(f"{file} has the column {name!r} twice; drop one of them")
+        return sorted(found)
 
-    try:
-        with pq.ParquetFile(file) as table:
-            names = table.schema_arrow.names
-            top = sorted({top_level(column, names, file) for column in columns})
-            start = 0
-            for batch in table.iter_batches(batch_size=256, columns=top):
-                yield from _plain(batch, file, start)
-                start += batch.num_rows
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise LabError(f"{file} is damaged: {reason}; copy or download it again") from error
+    for number, values in enumerate(read_parquet(file, top), start=1):
+        yield Row(file, number, values)
 
 
-def _plain(batch: "RecordBatch", file: Path, start: int) -> list[Row]:
-    """The batch's rows, the first of which is row `start`. LabError for text that is no UTF-8."""
-    try:
-        return batch.to_pylist()
-    except UnicodeDecodeError as error:
-        half = batch.num_rows // 2
-        if half == 0:
-            raise LabError(f"{file} row {start} is damaged: {error}; mend or drop it") from error
-        return _plain(batch[:half], file, start) + _plain(batch[half:], file, start + half)
-
-
-def top_level(column: str, names: Sequence[str], file: Path) -> str:
-    """The column of the file that a dotted path begins in. Raises LabError where there is none."""
+def top_level(column: str, names: Sequence[str], where: str) -> str:
+    """The column that a dotted path begins in. Raises LabError where there is none."""
     for name in (column, column.split(".", 1)[0]):
         if name in names:
             return name
-    raise no_column(column, names, file)
+    raise no_column(column, names, where)
 
 
-def value_at(row: Row, column: str, *, file: Path) -> Any:
-    """The value at a dotted path, through structs and strings that hold JSON.
-
-    Raises LabError where the path leaves the row, with the names that are there.
-    """
-    head = top_level(column, list(row), file)
-    value = row[head]
-    rest = column[len(head) + 1 :]
-    for key in rest.split(".") if rest else []:
-        value = _struct(value, column, file)
-        if key not in value:
-            inside = [f"{column[: -len(rest)]}{name}" for name in value]
-            raise no_column(column, inside, file)
-        value, rest = value[key], rest[len(key) + 1 :]
-    return value
-
-
-def _struct(value: Any, column: str, file: Path) -> Mapping[str, Any]:
-    if isinstance(value, str):
-        value = _parsed(value, column, file)
-    if not isinstance(value, Mapping):
-        raise LabError(f"{file}: column {column!r} leads through a {type(value).__name__}")
-    return value
-
-
-def _parsed(text: str, column: str, file: Path) -> object:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise LabError(f"{file}: column {column!r} leads through text, no JSON") from error
-    if "\\u" in text:
-        _check_characters(value, f"{file}: column {column!r}")
-    return value
-
-
-def no_column(column: str, names: Sequence[str], file: Path) -> LabError:
+def no_column(column: str, names: Sequence[str], where: str) -> LabError:
     """The error for a missing column, with the columns that exist and the nearest of them."""
     near = difflib.get_close_matches(column, list(names), n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return LabError(f"{file} has no column {column!r}; {hint}it has: {', '.join(names)}")
+    listed = ", ".join(names) or "none"
+    return LabError(f"{where} has no column {column!r}; {hint}it has: {listed}")

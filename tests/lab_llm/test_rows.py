@@ -53,7 +53,7 @@ def test_plain_rows_become_problems(tmp_path):
         "b": f"1 problems from {test}",
     }
     sets = dataset.load()
-    assert [p.id for p in sets.train] == ["a/0", "a/1"]
+    assert [p.id for p in sets.train] == ["a/1", "a/2"]
     assert [p.answer for p in sets.train] == ["2", "3"]
     assert [p.solution for p in sets.train] == ["one and one", "count"]
     assert sets.train[1].prompt == (
@@ -87,7 +87,7 @@ def test_globs_are_read_in_order_of_name(tmp_path):
     for name in ("b", "a"):
         jsonl(tmp_path / f"{name}.jsonl", {"prompt": name, "answer": "1"})
     sets = RowsDataset(RowsConfig(path=str(tmp_path / "*.jsonl"))).load()
-    assert [p.id for p in sets.train] == ["a/0", "b/0"]
+    assert [p.id for p in sets.train] == ["a/1", "b/1"]
 
 
 def test_a_system_prompt_takes_the_place_of_the_rows_own():
@@ -120,22 +120,26 @@ def test_a_missing_file_names_the_nearest(tmp_path):
 
 @pytest.mark.parametrize("write", [jsonl, parquet])
 def test_a_missing_column_names_file_and_columns(tmp_path, write):
-    suffix = write.__name__
-    path = write(tmp_path / f"a.{suffix}", NESTED)
+    path = write(tmp_path / f"a.{write.__name__}", NESTED)
+    # a Parquet file has the same columns in every row
+    whole, row = (path, f"{path} row 1") if write is parquet else (f"{path} line 1",) * 2
     message = refusal(path=path, answer_column="reward_modl.ground_truth")
-    assert f"a.{suffix} has no column 'reward_modl.ground_truth'" in message
+    assert message.startswith(f"{whole} has no column 'reward_modl.ground_truth'; ")
     assert message.endswith("it has: prompt, reward_model")
     message = refusal(path=path, answer_column="reward_model.ground_trut")
+    assert message.startswith(f"{row} has no column 'reward_model.ground_trut'; ")
     assert "did you mean 'reward_model.ground_truth'?" in message
     message = refusal(path=path, answer_column="prompt.role")
-    assert "column 'prompt.role' leads through a list" in message
+    assert message == f"{row}: column 'prompt.role' leads through a list"
 
 
 def test_a_missing_answer_names_its_row(tmp_path):
     path = jsonl(
         tmp_path / "a.jsonl", {"prompt": "?", "answer": "1"}, {"prompt": "?", "answer": None}
     )
-    with pytest.raises(LabError, match=r"a\.jsonl row 1: column 'answer' holds no text"):
+    with pytest.raises(
+        LabError, match=r"a\.jsonl line 2: column 'answer' holds no text or number but None"
+    ):
         RowsDataset(RowsConfig(path=path)).load()
 
 
@@ -196,14 +200,14 @@ def test_the_competition_files_are_read_as_they_are():
 def test_a_column_that_a_later_row_lacks_is_refused_before_a_run(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"prompt": "?", "answer": "1"}\n{"prompt": "?"}\n')
-    assert "answer" in refusal(path=str(path))
+    assert refusal(path=str(path)) == f"{path} line 2 has no column 'answer'; it has: prompt"
 
 
 def test_a_question_seen_before_is_dropped_and_the_limit_counts_problems(tmp_path):
     rows = [{"prompt": p, "answer": a} for p, a in (("x", 1), ("x", 2), ("y", 3), ("x", 4))]
     path = jsonl(tmp_path / "a.jsonl", *rows, {"prompt": "z", "answer": 5})
     ids = [p.id for p in RowsDataset(RowsConfig(path=path, unique=True)).load().train]
-    assert ids == ["a/0", "a/2", "a/4"]
+    assert ids == ["a/1", "a/3", "a/5"]
     two = RowsDataset(RowsConfig(path=path, unique=True, limit=2)).load().train
     assert [p.answer for p in two] == ["1", "3"]
     assert len(RowsDataset(RowsConfig(path=path)).load().train) == 5
@@ -231,9 +235,9 @@ def test_half_of_a_surrogate_pair_is_refused_by_file_and_line(tmp_path):
 
 
 def test_half_of_a_surrogate_pair_in_a_text_that_holds_json_is_refused(tmp_path):
-    for name, write in (("a.jsonl", jsonl), ("a.parquet", parquet)):
+    for name, unit, write in (("a.jsonl", "line", jsonl), ("a.parquet", "row", parquet)):
         path = write(tmp_path / name, {"prompt": "?", "more": '{"answer": "\\ud83d"}'})
-        message = f"{path}: column 'more.answer' holds \\ud83d, half of a character; mend or drop"
+        message = f"{path} {unit} 1: column 'more.answer' holds \\ud83d, half of a character; mend"
         assert refusal(path=str(path), answer_column="more.answer").startswith(message)
 
 
@@ -243,7 +247,7 @@ def test_a_parquet_row_whose_text_is_no_utf_8_is_refused_by_number(tmp_path):
     unchecked = pa.array(texts, pa.binary()).view(pa.string())
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"prompt": unchecked, "answer": ["1"] * 300}), path)
-    assert refusal(path=str(path)).startswith(f"{path} row 297 is damaged: 'utf-8' codec")
+    assert refusal(path=str(path)).startswith(f"{path} row 298 is damaged: 'utf-8' codec")
 
 
 def test_an_evaluation_set_may_have_columns_and_wording_of_its_own(tmp_path):
