@@ -3,36 +3,58 @@
 import os
 import platform
 import socket
-import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import distributions
-from pathlib import Path
 from typing import Any
 
 import psutil
 
-import labrun
+from labrun.paths import component
+from labrun.repositories import OURS, Repository, repositories
 from labrun.run_dir import RunDir, write_json
 
 ENVIRONMENT = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "HF_HUB_OFFLINE", "SLURM_JOB_ID")
 
 
 def record(run: RunDir, *, seed: int) -> None:
-    """Write provenance.json (and code.diff where the code has uncommitted changes)."""
-    code = Path(labrun.__file__).parent
-    diff = _git(code, "diff", "HEAD")
-    if diff:
-        (run.path / "code.diff").write_text(diff)
-    write_json(run.path / "provenance.json", _facts(code, bool(diff)) | {"seed": seed})
+    """Write provenance.json, and for each repository with uncommitted changes its diff.
+
+    labrun's is code.diff, a plugin's in a repository of its own `code-<distribution>.diff`.
+    """
+    used = repositories(run.experiment())
+    for one in used:
+        if one.diff:
+            (run.path / _diff_name(one)).write_bytes(one.diff)
+    write_json(run.path / "provenance.json", _facts(used) | {"seed": seed})
 
 
-def _facts(code: Path, changed: bool) -> dict[str, Any]:
+def _diff_name(repository: Repository) -> str:
+    if OURS in repository.distributions:
+        return "code.diff"
+    return f"code-{component(repository.distributions[0])}.diff"
+
+
+def _repository_facts(repository: Repository) -> dict[str, Any]:
+    return {
+        "root": str(repository.root),
+        "distributions": repository.distributions,
+        "commit": repository.commit,
+        "changed": repository.changed,
+        "diff": _diff_name(repository) if repository.diff else None,
+        "untracked": repository.untracked,
+    }
+
+
+def _facts(used: Sequence[Repository]) -> dict[str, Any]:
+    ours = next((one for one in used if OURS in one.distributions), None)
     return {
         "time": time.time(),
         "command": sys.argv,
-        "git_commit": _git(code, "rev-parse", "HEAD").strip() or None,
-        "git_changed": changed,
+        "git_commit": ours.commit if ours else None,
+        "git_changed": ours.changed if ours else False,
+        "repositories": [_repository_facts(one) for one in used],
         "python": sys.version,
         "packages": {d.name: d.version for d in distributions()},
         "host": socket.gethostname(),
@@ -42,12 +64,3 @@ def _facts(code: Path, changed: bool) -> dict[str, Any]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "environment": {name: os.environ.get(name) for name in ENVIRONMENT},
     }
-
-
-def _git(folder: Path, *words: str) -> str:
-    """Git's answer about the code, or nothing where it is not a checkout."""
-    try:
-        asked = ["git", "-C", str(folder), *words]
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return ""
