@@ -3,18 +3,20 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from labrun.config import flat
 from labrun.contract import Score
+from labrun.differing import Settings, labels, settings_of, start_names, tells_start, words_of
 from labrun.errors import LabError, unknown
 from labrun.intervals import Interval, t_interval
 from labrun.run_dir import RunDir
 
+Scores = Mapping[tuple[str, str], Mapping[int, Score]]
 START = "start"
 MARKED = 20
 """Points up to which each is marked."""
@@ -30,7 +32,8 @@ class Arm:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows (task, metric), one column an arm; `start` is the score before training, if taken."""
+    """Rows (task, metric), one column an arm; `start` is the score before training, if taken: one
+    column for each network and data set that arms start from."""
 
     columns: tuple[str, ...]
     rows: Mapping[tuple[str, str], Mapping[str, Interval]]
@@ -53,77 +56,112 @@ def arms(runs: Iterable[RunDir]) -> list[Arm]:
     done = [run for run in runs if run.status().state == "done"]
     if not done:
         raise LabError("none of these runs is done; `lab runs` shows their states")
-    settings = {run.id: _settings(run) for run in done}
+    settings = {run.id: settings_of(run) for run in done}
     grouped: dict[str, list[RunDir]] = {}
     for run in done:
         grouped.setdefault(json.dumps(settings[run.id], sort_keys=True), []).append(run)
-    found = [(settings[members[0].id], members) for members in grouped.values()]
-    labelled = {_label(mine, [other for other, _ in found]): runs for mine, runs in found}
-    return [Arm(label, tuple(members)) for label, members in sorted(labelled.items())]
+    members = list(grouped.values())
+    names = labels([settings[runs[0].id] for runs in members], words_of(done))
+    return [Arm(label, tuple(runs)) for label, runs in sorted(zip(names, members, strict=True))]
 
 
-def _settings(run: RunDir) -> dict[str, object]:
-    """Everything that the run's result depends on but its seed, by flat key."""
-    experiment = run.experiment()
-    named = {f"{section}.component": name for section, name in experiment.components.items()}
-    return {
-        "plugin": experiment.plugin,
-        **experiment.choices,
-        **named,
-        **dict(flat(experiment.settings)),
-    }
+def check_seeds(compared: Sequence[Arm]) -> dict[str, int]:
+    """The seed of each run, by its id.
 
-
-def _label(mine: Mapping[str, object], arms: Sequence[Mapping[str, object]]) -> str:
-    """The method, and each key that differs between the arms of this method."""
-    alike = [arm for arm in arms if _method(arm) == _method(mine)]
-    keys = dict.fromkeys(key for arm in alike for key in arm)
-    differing = [key for key in keys if len({str(arm.get(key)) for arm in alike}) > 1]
-    tails = [key.rsplit(".", 1)[-1] for key in differing]
-    short = {k: t if tails.count(t) == 1 else k for k, t in zip(differing, tails, strict=True)}
-    words = [f"{short[key]}={mine.get(key)}" for key in sorted(differing)]
-    several = len({arm["plugin"] for arm in arms}) > 1
-    name = f"{mine['plugin']}/{_method(mine)}" if several else str(_method(mine))
-    return " ".join([name, *words])
-
-
-def _method(settings: Mapping[str, object]) -> object:
-    return settings.get("method", settings["plugin"])
+    Raises LabError where an arm holds a seed twice: its interval would be too narrow.
+    """
+    seeds = {run.id: run.experiment().run.seed for arm in compared for run in arm.runs}
+    for arm in compared:
+        if len({seeds[run.id] for run in arm.runs}) < len(arm.runs):
+            raise LabError(
+                f"{arm.label!r} has runs of equal seed; name the runs or a group to compare"
+            )
+    return seeds
 
 
 def table(compared: Sequence[Arm]) -> Table:
     """Mean and 95% t-interval over seeds of every score at its last step.
 
-    Raises LabError where an arm holds a seed twice: its interval would be too narrow.
+    Raises LabError where an arm holds a seed twice.
     """
-    for arm in compared:
-        seeds = [run.experiment().run.seed for run in arm.runs]
-        if len(set(seeds)) < len(seeds):
-            raise LabError(
-                f"{arm.label!r} has runs of equal seed; name the runs or a group to compare"
-            )
+    seeds = check_seeds(compared)
     scores = {run.id: run.scores() for arm in compared for run in arm.runs}
+    starts = _starting_alike(compared, scores, seeds)
     keys = dict.fromkeys(key for found in scores.values() for key in found)
     rows = {}
     for key in keys:
-        row = {
-            START: _cell(_starts(compared, {i: found.get(key, {}) for i, found in scores.items()}))
-        }
-        row |= {
-            a.label: _cell([_last(scores[r.id].get(key, {})) for r in a.runs]) for a in compared
-        }
+        steps = {run_id: found.get(key, {}) for run_id, found in scores.items()}
+        row = {name: _cell(_starts(arms, steps, seeds)) for name, arms in starts.items()}
+        row |= {a.label: _cell([_last(steps[r.id]) for r in a.runs]) for a in compared}
         rows[key] = {arm: cell for arm, cell in row.items() if cell is not None}
-    start = (START,) if any(START in row for row in rows.values()) else ()
-    return Table((*start, *(arm.label for arm in compared)), rows)
+    return Table((*starts, *(arm.label for arm in compared)), rows)
 
 
-def _starts(compared: Sequence[Arm], steps: Mapping[str, Mapping[int, Score]]) -> list[float]:
+@dataclass(frozen=True)
+class _Start:
+    """How an arm began: its settings, its data, and (seed, task, metric) -> the first score."""
+
+    arm: Arm
+    settings: Settings
+    data: str | None
+    scores: Mapping[tuple[int, str, str], float]
+
+    def alike(self, other: "_Start") -> bool:
+        """Whether data and network are the same by their settings, or by the scores they gave."""
+        keys = [key for key in {**self.settings, **other.settings} if tells_start(key)]
+        same_data = self.data is None or other.data is None or self.data == other.data
+        if same_data and all(self.settings.get(k) == other.settings.get(k) for k in keys):
+            return True
+        common = self.scores.keys() & other.scores.keys()
+        same_rows = {key[1:] for key in self.scores} == {key[1:] for key in other.scores}
+        return bool(common) and same_rows and all(self._close(other, key) for key in common)
+
+    def _close(self, other: "_Start", key: tuple[int, str, str]) -> bool:
+        return math.isclose(self.scores[key], other.scores[key], rel_tol=1e-9, abs_tol=1e-12)
+
+
+def _starting_alike(
+    compared: Sequence[Arm], scores: Mapping[str, Scores], seeds: Mapping[str, int]
+) -> dict[str, list[Arm]]:
+    """Column -> the arms whose score before training it is the mean of.
+
+    One column `start` where all begin with the same network and are scored on the same data, else
+    one for each network and data set. Arms that were not scored before training are in none.
+    """
+    groups: list[list[_Start]] = []
+    for start in filter(lambda one: one.scores, (_start(arm, scores, seeds) for arm in compared)):
+        group = next((group for group in groups if group[0].alike(start)), None)
+        if group is None:
+            groups.append([start])
+        else:
+            group.append(start)
+    arms = [[start.arm for start in group] for group in groups]
+    if len(groups) < 2:
+        return dict(zip([START], arms, strict=False))
+    settings = [[start.settings for start in group] for group in groups]
+    names = start_names(settings, [[arm.label for arm in group] for group in arms])
+    return {f"{START} {name}": group for name, group in zip(names, arms, strict=True)}
+
+
+def _start(arm: Arm, scores: Mapping[str, Scores], seeds: Mapping[str, int]) -> _Start:
+    firsts = {
+        (seeds[run.id], *key): first
+        for run in arm.runs
+        for key, steps in scores[run.id].items()
+        if (first := _first(steps)) is not None
+    }
+    return _Start(arm, settings_of(arm.runs[0]), arm.runs[0].data_fingerprint(), firsts)
+
+
+def _starts(
+    compared: Sequence[Arm], steps: Mapping[str, Mapping[int, Score]], seeds: Mapping[str, int]
+) -> list[float]:
     """One value a seed: the arms' runs of equal seed start alike, which must not narrow it."""
     by_seed: dict[int, list[float]] = {}
     for run in (run for arm in compared for run in arm.runs):
         first = _first(steps[run.id])
         if first is not None:
-            by_seed.setdefault(run.experiment().run.seed, []).append(first)
+            by_seed.setdefault(seeds[run.id], []).append(first)
     return [float(np.mean(values)) for values in by_seed.values()]
 
 
@@ -159,11 +197,13 @@ def curves(compared: Sequence[Arm], metrics: Sequence[str], path: Path, *, smoot
         for arm in compared:
             _draw(axis, arm, metric, window)
         title = f"{metric} (mean of {window} steps)" if window > 1 else metric
-        axis.set(title=title, xlabel="optimizer step")
+        axis.set_title(title, parse_math=False)
+        axis.set_xlabel("optimizer step")
         axis.grid(alpha=0.3)
     for axis in axes[len(metrics) :]:
         axis.axis("off")
-    axes[0].legend(frameon=False)
+    for text in axes[0].legend(frameon=False).get_texts():
+        text.set_parse_math(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     return path

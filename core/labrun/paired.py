@@ -36,13 +36,12 @@ class Difference:
 
 
 def differences(compared: Sequence[Arm], baseline: str) -> list[Difference]:
-    """Every other arm against `baseline` (a label), on every last score that both have.
+    """Every other arm against `baseline` (see `baseline_of`), on every last score that both have.
 
     Raises LabError for an unknown label, and where no arm has two seeds in common with it.
     """
     labels = [arm.label for arm in compared]
-    if baseline not in labels:
-        raise unknown("baseline", baseline, labels)
+    baseline = baseline_of(compared, baseline)
     last = {arm.label: _last_scores(arm) for arm in compared}
     pairs = {}
     for label in labels:
@@ -63,6 +62,15 @@ def differences(compared: Sequence[Arm], baseline: str) -> list[Difference]:
         for key, values in pairs.items()
         for arm, task, metric in [key]
     ]
+
+
+def baseline_of(compared: Sequence[Arm], name: str) -> str:
+    """The label that `name` means: itself, or the only one that begins with it and a space."""
+    labels = [arm.label for arm in compared]
+    begun = [label for label in labels if label.startswith(f"{name} ")]
+    if name not in labels and len(begun) != 1:
+        raise unknown("baseline", name, labels)
+    return name if name in labels else begun[0]
 
 
 def paired_p(values: np.ndarray) -> float:

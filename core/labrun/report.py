@@ -1,11 +1,11 @@
 """What the commands print about plans, runs and comparisons."""
 
-import math
 import os
+import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import typer
@@ -14,14 +14,17 @@ from rich.table import Column
 from rich.table import Table as RichTable
 
 from labrun import compare as comparison
-from labrun import paired, plugins
+from labrun import failures, run_dir
+from labrun.compare_report import compare
 from labrun.config import flat, to_plain
 from labrun.errors import LabError
 from labrun.run_config import Experiment
-from labrun.run_dir import RunDir, config_hash, group_of
+from labrun.run_dir import RunDir, config_hash, group_of, has_checkpoint
+from labrun.store import without_password
+
+__all__ = ["compare", "finish", "print_missing", "print_plan", "print_run", "print_runs"]
 
 LOG_LINES = 12
-WIDEST = 10_000
 
 
 def print_plan(
@@ -61,7 +64,8 @@ def print_missing(sentences: Sequence[str], console: Console) -> None:
 
 
 def finish(runs: Sequence[RunDir], home: Path, console: Console) -> None:
-    """The end of `lab run`: failures first, then the table, the figure and the next command.
+    """The end of `lab run` and `lab resume`: failures first, then the table and the figures of the
+    runs' whole group, the next commands and the warnings of these runs.
 
     Raises typer.Exit with the first failed run's code where any run is not done.
     """
@@ -69,13 +73,54 @@ def finish(runs: Sequence[RunDir], home: Path, console: Console) -> None:
     for run in failed:
         _print_failure(run, console)
     if len(failed) < len(runs):
-        compare(runs, home, console)
-        group = runs[0].experiment().run.group
-        console.print(f"runs     {home} (group {group})", soft_wrap=True)
-        console.print(f"again    {_lab()} compare --group {group}", soft_wrap=True)
-        console.print(f"ui       {_lab()} ui   (MLflow, every curve of every run)", soft_wrap=True)
+        _print_results(runs, home, console)
+    for run in runs:
+        print_warnings(run, console)
     if failed:
         raise typer.Exit(failed[0].status().exit_code or 1)
+
+
+def _print_results(runs: Sequence[RunDir], home: Path, console: Console) -> None:
+    groups = list(dict.fromkeys(run.experiment().run.group for run in runs))
+    compare(_beside(runs, groups, home), home, console)
+    for group in groups:
+        console.print(f"runs     {home} (group {group})", soft_wrap=True)
+        words = shlex.quote(group)
+        console.print(f"again    {_lab()} compare --group {words}", soft_wrap=True)
+    for uri in dict.fromkeys(run.experiment().run.tracking.uri for run in runs):
+        console.print(f"ui       {_ui(uri)}   (MLflow, every curve of every run)", soft_wrap=True)
+
+
+def _beside(runs: Sequence[RunDir], groups: Sequence[str], home: Path) -> list[RunDir]:
+    """The runs of these groups; only the given ones where the groups hold an arm's seed twice."""
+    members = [run for group in groups for run in run_dir.members(group, home)]
+    try:
+        comparison.check_seeds(comparison.arms(members))
+    except LabError:
+        return list(runs)
+    return members
+
+
+def _ui(uri: str) -> str:
+    """How the user sees the store at this tracking URI."""
+    if not uri:
+        return f"{_lab()} ui"
+    if uri.startswith("sqlite:"):
+        return f"mlflow ui --backend-store-uri {uri}"
+    return without_password(uri)
+
+
+def print_warnings(run: RunDir, console: Console) -> None:
+    """What the run's components warned of, each once."""
+    for message in _notes(run, warning=True):
+        console.print(f"warning  {run.id}: {message}", style="yellow", soft_wrap=True)
+
+
+def _notes(run: RunDir, *, warning: bool) -> list[str]:
+    """The run's notes, or its warnings, each once."""
+    notes = [event for event in run.events() if event["kind"] == "note" and "message" in event]
+    chosen = [note["message"] for note in notes if bool(note.get("warning")) == warning]
+    return list(dict.fromkeys(map(str, chosen)))
 
 
 def _lab() -> str:
@@ -98,117 +143,12 @@ def _print_failure(run: RunDir, console: Console) -> None:
     if status.state == "diverged":
         console.print(f"  its last good checkpoint is kept in {run.checkpoints}", soft_wrap=True)
     elif status.state != "refused":
-        console.print(
-            f"  {_lab()} resume {run.id}   goes on from its last checkpoint", soft_wrap=True
-        )
-
-
-def compare(
-    runs: Sequence[RunDir],
-    home: Path,
-    console: Console,
-    *,
-    metrics: Sequence[str] | None = None,
-    smooth: int = 5,
-    baseline: str | None = None,
-    out: Path | None = None,
-) -> None:
-    """Print the table of scores, and write it as CSV beside a PNG of the curves.
-
-    With a `baseline`, the label of an arm, also the paired differences to it.
-    """
-    arms = comparison.arms(runs)
-    against = paired.differences(arms, baseline) if baseline is not None else []
-    done = [run for arm in arms for run in arm.runs]
-    comparison.check_metrics(metrics or [], done)
-    table = comparison.table(arms)
-    _print_table(table, arms, console)
-    left = [run for run in runs if run not in done]
-    if left:
-        console.print(f"left out, not done: {', '.join(run.id for run in left)}", soft_wrap=True)
-    folder = out or home / "compare" / runs[0].experiment().run.group
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "scores.csv").write_text(table.to_csv())
-    except OSError as error:
-        raise LabError(f"cannot write to {folder}: {error.strerror}; choose --out") from error
-    console.print(f"table    {folder / 'scores.csv'}", soft_wrap=True)
-    if baseline is not None:
-        _print_differences(against, baseline, console)
-        (folder / "paired.csv").write_text(paired.to_csv(against, baseline))
-        console.print(f"paired   {folder / 'paired.csv'}", soft_wrap=True)
-    drawn = metrics or _headline(done)
-    if drawn:
-        figure = comparison.curves(arms, drawn, folder / "curves.png", smooth=smooth)
-        console.print(f"curves   {figure}", soft_wrap=True)
-    for draw in _figures(done):
-        for figure in draw(arms, folder):
-            console.print(f"figure   {figure}", soft_wrap=True)
-
-
-Draw = Callable[[Sequence[comparison.Arm], Path], list[Path]]
-
-
-def _figures(runs: Sequence[RunDir]) -> list[Draw]:
-    """The plugins' own figures of compared runs; none of a plugin that is not installed here."""
-    owners = dict.fromkeys(run.experiment().plugin for run in runs)
-    here = [name for name in owners if name in plugins.installed()]
-    return [plugins.resolve(figure) for name in here for figure in plugins.load(name).figures]
-
-
-def _headline(runs: Sequence[RunDir]) -> list[str]:
-    """The plugins' headline metrics of which there is more than a point."""
-    names = dict.fromkeys(n for run in runs for n in plugins.load(run.experiment().plugin).headline)
-    return [n for n in names if any(len(comparison.points(run, n)) > 1 for run in runs)]
-
-
-def _print_table(table: comparison.Table, arms: Sequence[comparison.Arm], console: Console) -> None:
-    seeds = sorted({len(arm.runs) for arm in arms})
-    wide = _one_column_an_arm(table)
-    unbound = console.options.update(width=WIDEST)
-    fits = console.measure(wide, options=unbound).maximum <= console.width
-    console.print(wide if fits else _one_row_an_arm(table))
-    counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
-    console.print(f"mean over {counts} seed(s) ± half the 95% t-interval over seeds")
-    if seeds[0] < 5:
-        console.print("fewer than 5 seeds: read a difference between methods as a hint, no more")
-
-
-def _one_column_an_arm(table: comparison.Table) -> RichTable:
-    shown = RichTable("task", "metric", box=None, pad_edge=False)
-    for column in table.columns:
-        shown.add_column(column, justify="right")
-    for (task, metric), cells in table.rows.items():
-        shown.add_row(task, metric, *(str(cells.get(column, "-")) for column in table.columns))
-    return shown
-
-
-def _one_row_an_arm(table: comparison.Table) -> RichTable:
-    """For labels that do not stand beside each other."""
-    shown = RichTable("task", "metric", "arm", Column("value", justify="right"), box=None)
-    for (task, metric), cells in table.rows.items():
-        for arm, cell in cells.items():
-            shown.add_row(task, metric, arm, str(cell))
-    return shown
-
-
-def _print_differences(found: Sequence[paired.Difference], baseline: str, console: Console) -> None:
-    console.print(f"\nless {baseline}, paired by seed")
-    shown = RichTable("task", "metric", "arm", box=None, pad_edge=False)
-    for name in ("difference", "p", "p (Holm)"):
-        shown.add_column(name, justify="right")
-    for d in found:
-        ps = ("-" if math.isnan(p) else f"{p:.3f}" for p in (d.p, d.p_holm))
-        shown.add_row(d.task, d.metric, d.arm, str(d.difference), *ps)
-    console.print(shown)
-    least = min(d.difference.n for d in found)
-    console.print(
-        "difference ± half its 95% t-interval; p of the paired t-test (- where all differences are "
-        "one number, without spread), Holm-corrected over the "
-        f"arms and tasks of a metric; with {least} seeds an exact sign-flip test could not go "
-        f"below {paired.smallest_permutation_p(least):.3g}",
-        soft_wrap=True,
-    )
+        then = "goes on from its last checkpoint" if has_checkpoint(run) else "begins again"
+        if (failure := failures.of(run, attempt=status.attempt)) and failure.programming:
+            console.print(
+                "  not tried again, since it would fail alike; mend it first", markup=False
+            )
+        console.print(f"  {_lab()} resume {run.id}   {then}", soft_wrap=True)
 
 
 def print_runs(runs: Sequence[RunDir], console: Console) -> None:
@@ -235,9 +175,10 @@ def print_run(run: RunDir, console: Console) -> None:
         console.print(f"  {task}/{metric}  {values}", soft_wrap=True)
     for name, values in run.series().items():
         console.print(f"  {name}  last {values[max(values)]:.4g} at step {max(values)}")
-    notes = [event["message"] for event in run.events() if event["kind"] == "note"]
-    for note in dict.fromkeys(notes):
+    for note in _notes(run, warning=False):
         console.print(f"  note: {note}", soft_wrap=True)
+    for warning in _notes(run, warning=True):
+        console.print(f"  warning: {warning}", style="yellow", soft_wrap=True)
     kept = [path.name for path in sorted(run.checkpoints.glob("[0-9]*"))]
     console.print(f"  checkpoints: {', '.join(kept) or 'none'}")
     files = [str(p.relative_to(run.path)) for p in sorted(run.artifacts.rglob("*")) if p.is_file()]

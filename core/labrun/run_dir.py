@@ -123,6 +123,13 @@ class RunDir:
         except (ValueError, KeyError, TypeError):
             return Status(state="unreadable", message="status.json is damaged")
 
+    def data_fingerprint(self) -> str | None:
+        """The fingerprint of the data that the run read; None where it recorded none."""
+        try:
+            return str(json.loads((self.path / "data.json").read_text())["fingerprint"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def last_sign(self) -> float:
         """When the run last wrote an event or its progress, seconds since the epoch."""
         paths = [self.path / name for name in ("spec.json", "events.jsonl", PROGRESS)]
@@ -332,6 +339,20 @@ def group_of(run: RunDir) -> str | None:
         return run.experiment().run.group
     except LabError:
         return None
+
+
+def members(group: str, root: Path) -> list[RunDir]:
+    """Every run of this group under `root`, oldest first; one whose spec cannot be read is none."""
+    words = json.dumps(group)[1:-1]
+    return [run for run in all_runs(root) if _mentions(run, words) and group_of(run) == group]
+
+
+def _mentions(run: RunDir, words: str) -> bool:
+    """Whether the spec's text holds the words; a quick look before it is checked as a whole."""
+    try:
+        return words in (run.path / "spec.json").read_text(errors="replace")
+    except OSError:
+        return False
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
