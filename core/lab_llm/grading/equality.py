@@ -17,11 +17,15 @@ _LETTER_UNIT = re.compile(r"^([^A-Za-z]*\d)[msghdlLNJWVAKt]$")
 
 
 def same_form(gold: Form, answer: Form) -> bool:
-    """Whether the answer is the gold: letter of a choice, words, unit and value, as far as given."""
+    """Whether the answer is the gold, in letter of a choice, words, unit and value."""
     if gold.label and answer.label and gold.label != answer.label:
         return False
-    if _is_letter(gold) or _is_letter(answer):
-        return gold.label == answer.label or gold.text == answer.text
+    if _is_letter(gold) and (_is_letter(answer) or answer.label):
+        return True
+    if _is_letter(answer) and gold.label:
+        return True
+    if len(gold.text) == 1 and gold.text.isalpha() and gold.text.lower() == answer.text.lower():
+        return True
     if gold.words and answer.words:
         return _same_words(gold.words, answer.words) or (
             _same_vocabulary(gold, answer) and _same_value(gold, answer)
@@ -120,6 +124,4 @@ def _vector_entries(text: str) -> str | None:
 def _same_mathematics(gold: str, answer: str, *, decimal: Exact | None) -> bool:
     if not (well_formed(gold) and well_formed(answer)) or contradicts_itself(answer):
         return False
-    return any(
-        same_expression(g, a, decimal=decimal) for g in parsed(gold) for a in parsed(answer)
-    )
+    return any(same_expression(g, a, decimal=decimal) for g in parsed(gold) for a in parsed(answer))

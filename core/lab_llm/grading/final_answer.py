@@ -22,8 +22,9 @@ _PLACEHOLDER = re.compile(
 )
 _ANSWER_PHRASE = re.compile(
     r"(?i)(?:\banswers?\b(?:\s+(?:to|of|for)\b[^.\n:=]{0,60}?)?"
-    r"(?:[\s*_]*(?::|=)|\s+(?:is|are|must be|should be|will be|would be|equals|becomes)\b(?:[\s*_]*:)?)|"
-    r"^\#{4}\s|\b(?:option|choice)\s+(?=\(?[A-Z]\b))[\s*_:]*",
+    r"(?:[\s*_]*(?::|=)|"
+    r"\s+(?:is|are|must be|should be|will be|would be|equals|becomes)\b(?:[\s*_]*:)?)|"
+    r"^\#{4}\s|\b(?:option|choice)\s+(?:is\s+)?(?=[(*]*[A-Z]\b))[\s*_:]*",
     re.MULTILINE,
 )
 _SENTENCE_END = re.compile(r"\n|[.!?](?=[\s*_\"'`)\]]|$)|[.](?=\$|\\\))")
@@ -31,6 +32,7 @@ _DISPLAY = re.compile(r"(\$\$.{1,1000}?\$\$|\\\[.{1,1000}?\\\]|\$[^$\n]{1,1000}\
 _AFTERTHOUGHT = re.compile(
     r"(?:\s*[,;(]\s*|\s+)(?:because|since|which|where|as|not|so|but|when|for|if|i\.e\.|hence|by)\b"
 )
+_DENIED = re.compile(r"^not\b[^.\n]{0,100}?\bbut\s+(?:rather\s+)?", re.IGNORECASE)
 _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}\s+[^\s]")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _THINKING = re.compile(f"{THINK_START}.*?{THINK_END}", re.DOTALL)
@@ -111,12 +113,12 @@ def _boxed_readings(boxes: list[_Mark], text: str) -> tuple[str, ...]:
         return ()
     parts, joined = [boxes[-1]], False
     for box in reversed(boxes[:-1]):
-        between = text[box.end : parts[0].start]
+        between = text[box.end : parts[-1].start]
         if len(between) > 60 or _BETWEEN_BOXES.fullmatch(between) is None:
             break
         joined = joined or _JOINS_BOXES.search(between) is not None
-        parts.insert(0, box)
-    contents = list(dict.fromkeys(part.content.strip() for part in parts))
+        parts.append(box)
+    contents = list(dict.fromkeys(part.content.strip() for part in reversed(parts)))
     if len(contents) == 1:
         return (contents[0],)
     together = ",".join(contents)
@@ -154,6 +156,7 @@ def _in_a_sentence(text: str) -> FinalAnswer:
 def _said(text: str) -> str:
     """The answer that follows 'the answer is', up to the end of the sentence."""
     text = text.lstrip()
+    text = _DENIED.sub("", text)
     display = _DISPLAY.match(text)
     if display and _SENTENCE_END.match(text[display.end() :].lstrip(" ,;*") or "\n"):
         return _unmarked(display[0])

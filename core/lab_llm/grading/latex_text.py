@@ -18,11 +18,20 @@ _RULES = tuple(
         (r"\\!", ""),
         (r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![A-Za-z])|\\(?:thin|med|thick)space(?![A-Za-z])", " "),
         (r"&nbsp;|\s", " "),
-        (r"\\(?:math(?:rm|up)|textrm|textnormal|textup|textbf|textit|textsf|texttt|emph|[mh]box)"
-         r"(?![A-Za-z])", r"\\text"),
+        (
+            r"\\(?:math(?:rm|up)|textrm|textnormal|textup|textbf|textit|textsf|texttt|emph|[mh]box)"
+            r"(?![A-Za-z])",
+            r"\\text",
+        ),
+        (r"\\text\s+([A-Za-z0-9])(?![A-Za-z])", r"\1"),
+        (r"\\text\s*\{\s*(gcd|lcm)\s*\}", r"\\\1"),
+        (r"(?<![A-Za-z])([apAP])\.\s?[mM]\.?(?![A-Za-z])", r"\1m"),
         (r"\{\s*\\(?:rm|bf|it|sf|tt|em)(?![A-Za-z])\s*", r"\\text{"),
-        (r"\\(?:mathbf|boldsymbol|bm|pmb|mathit|mathsf|mathtt|mathnormal|underline|f?boxed|"
-         r"ensuremath|bf|it|rm)(?![A-Za-z])\s*", ""),
+        (
+            r"\\(?:mathbf|boldsymbol|bm|pmb|mathit|mathsf|mathtt|mathnormal|underline|f?boxed|"
+            r"ensuremath|bf|it|rm)(?![A-Za-z])\s*",
+            "",
+        ),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
         (r"\\sqrt\s*\(([^()]*)\)|(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1\2}"),
@@ -42,7 +51,9 @@ _RULES = tuple(
         (r"\\colon(?![A-Za-z])", ":"),
         (r"\\degree(?![A-Za-z])", r"^\\circ "),
         (r"\\%", "%"),
-        (r"\\text\s*\{\s*,?\s*(?:and|or)\s*\}", ","),
+        (r"\\text\s*\{\s*(?:,\s*(?:and|or)?|and|or)\s*\}", ","),
+        (r"\\(frac|binom)\s*(\d)\s+(\d)(?!\d)", r"\\\1{\2}{\3}"),
+        (r"(?<=\d)\s*\^?\s*\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}?\s*\}?\s*$", ""),
         (r"(?<=\d)\s*\{\s*,\s*\}\s*(?=\d{3})", ""),
     )
 )
@@ -59,7 +70,7 @@ _SINGLE_LETTER = re.compile(r"\\text\s*\{\s*([eid])\s*\}")
 def plain_latex(text: str) -> str:
     """The text as plain LaTeX: one spelling for each command, no commands of appearance."""
     text = ascii_math(text)
-    if "\\" in text or not text.isalnum():
+    if not text.isdecimal():
         for pattern, replacement in _RULES:
             text = pattern.sub(replacement, text)
         text = _SINGLE_LETTER.sub(r"\1", text)
@@ -71,7 +82,7 @@ def without_delimiters(text: str) -> str:
     text = re.sub(r"(?<!\\)\$|\\[()\[\]](?![0-9]*(?:pt|em))|\*\*", "", text).strip()
     while text[:1] == "{" and _closes_at_end(text):
         text = text[1:-1].strip()
-    text = text.strip("`\"")
+    text = text.strip('`"')
     return text if text.endswith("...") else text.rstrip(".,;: ").strip()
 
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from lab_llm.grading.latex_text import plain_latex, ungrouped, without_delimiters
-from lab_llm.grading.units import Unit, is_unit, unit_named
+from lab_llm.grading.units import NO_UNIT, Unit, is_unit, unit_named
 
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _LABEL = re.compile(
-    r"\s*(?:(?i:option|choice)\s*)?(?:\(([A-Ja-j])\)|([A-J])\s*[).:](?!\d)|([A-J])$)\s*(.*)", re.DOTALL
+    r"\s*(?:(?i:option|choice)\s*)?(?:\(([A-Ja-j])\)|([A-J])\s*[).:](?!\d)|([A-J])$)\s*(.*)",
+    re.DOTALL,
 )
 _ANSWER_WORD = re.compile(
     r"^\s*(?:\\text\s*\{)?\s*(?:(?:the|final|correct)\s+)*(?:answer|ans|result|solution)s?\s*"
@@ -18,7 +19,8 @@ _ANSWER_WORD = re.compile(
 )
 _ABOUT = re.compile(r"^\s*(?:\\approx|\\simeq|\\sim|\\therefore|=)\s*")
 _PERCENT = re.compile(
-    r"\s*(?:%|\\text\s*\{\s*(?:percent|per cent|pct|%)\s*\}|(?<![A-Za-z])(?:percent|per cent|pct))\s*$",
+    r"\s*(?:%|\\text\s*\{\s*(?:percent|per cent|pct|%)\s*\}|"
+    r"(?<![A-Za-z])(?:percent|per cent|pct))\s*$",
     re.IGNORECASE,
 )
 _DEGREES = re.compile(
@@ -28,28 +30,34 @@ _TRIGONOMETRIC = re.compile(r"(?<!arc)(?<!a)(?:sin|cos|tan|cot|sec|csc)")
 _DEGREE_NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?)")
 _TEMPERATURE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*(?:\\text\s*\{\s*)?([CF])\s*\}?\s*$")
 _TEXT_UNIT = re.compile(
-    r"^(.*?[^\s\\])\s*((?:[/*]?\s*(?:\\cdot\s*)?\\text\s*\{[^{}]*\}(?:\s*\^\s*\{?-?\d\}?)?\s*)+)$", re.DOTALL
+    r"^(.*?[^\s\\])\s*((?:[/*]?\s*(?:\\cdot\s*)?\\text\s*\{[^{}]*\}(?:\s*\^\s*\{?-?\d\}?)?\s*)+)$",
+    re.DOTALL,
 )
 _BARE_UNIT = re.compile(
     r"^(.*[\d})])(\s*)((?:[A-Za-z]+(?:\^\{?-?\d\}?)?\.?(?:\s*/\s*|\s+|$))+)$", re.DOTALL
 )
-_NO_UNIT = frozenset(
-    "and or if for where when otherwise is are to such that with mod sin cos tan cot sec csc log ln "
-    "lim max min gcd lcm exp arcsin arccos arctan i pi e".split()
+_CONNECTIVES = "and or if for where when otherwise is are to such that with mod"
+_FUNCTIONS = "sin cos tan cot sec csc log ln lim max min gcd lcm exp arcsin arccos arctan i pi e"
+_NO_UNIT = frozenset(_CONNECTIVES.split() + _FUNCTIONS.split())
+_AMBIGUOUS_UNIT = frozenset(("ms", "mi", "pa", "in"))
+_OPEN_END = re.compile(
+    r"(?:[-+*/=,(<>^_{|:]|\\(?:cdot|times|div|sqrt|[lnp][nom]g?|in|cup|cap|le|ge))$"
 )
-_AMBIGUOUS_UNIT = frozenset("ms mi pa in".split())
-_OPEN_END = re.compile(r"(?:[-+*/=,(<>^_{|:]|\\[A-Za-z]+)$")
-_BASE = re.compile(r"(?<![\w\\}.])([0-9A-F]*[0-9][0-9A-F]*)_(?:\{\s*(\d+)\s*\}|(\d+))(?![\w^!])")
+_BASE = re.compile(
+    r"(?<![\w\\}.])([0-9A-F]*[0-9][0-9A-F]*|[A-F]+(?=_\{?1[1-6]\}?(?!\d)))"
+    r"_(?:\{\s*(?:\\text\s*\{)?\s*(\w+)\s*\}?\s*\}|(\d+))(?![\w^!])"
+)
 _CURRENCY = re.compile(r"\\\$|[€£¥₹]")
 _VECTOR = re.compile(r"^(?:\\langle\s*(.*)\\rangle|<([^<>]*,[^<>]*)>)$", re.DOTALL)
 _VARIABLES = (frozenset("abcd"), frozenset("klmn"), frozenset("pqrst"), frozenset("uvwxyz"))
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}|(?<![\\A-Za-z])[Nn][Oo](?![A-Za-z])")
 _APPROXIMATELY = re.compile(r"\\approx(?![A-Za-z])|\\simeq(?![A-Za-z])|[≈≃]")
 _COMMAND = re.compile(r"\\(?:begin|end|operatorname\*?|mathbb|mathcal)\s*\{[^{}]*\}|\\[A-Za-z]+")
-_NUMBER_WORDS = (
+_NUMBERS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen twenty"
-).split()
+)
+_NUMBER_WORDS = _NUMBERS.split()
 _NOTHING = re.compile(r"(?:there (?:is|are) )?no (?:real )?solutions?|(?:the )?empty set", re.I)
 
 
@@ -63,7 +71,7 @@ class Form:
 
     text: str
     label: str = ""
-    unit: Unit = Unit()
+    unit: Unit = NO_UNIT
     percent: bool = False
     degrees: bool = False
     words: tuple[str, ...] = ()
@@ -113,7 +121,7 @@ def _cut(pattern: re.Pattern[str], text: str) -> tuple[bool, str]:
 
 
 def _degrees(text: str) -> tuple[bool, str]:
-    if _TEMPERATURE.search(text) or "circ" not in text and "deg" not in text:
+    if _TEMPERATURE.search(text) or ("circ" not in text and "deg" not in text):
         return False, text
     if _TRIGONOMETRIC.search(text):
         return False, _DEGREE_NUMBER.sub(r"(\\frac{\1\\pi}{180})", text)
@@ -133,12 +141,12 @@ def _with_unit(text: str) -> tuple[Unit, str]:
     elif match := _BARE_UNIT.fullmatch(text):
         value, spaced, named = match[1], bool(match[2]), match[3]
         if not _names_bare_unit(named, spaced=spaced):
-            return Unit(), text
+            return NO_UNIT, text
     else:
-        return Unit(), text
+        return NO_UNIT, text
     names = re.findall(r"[A-Za-z]+", named)
     if not names or names[0].lower() in _NO_UNIT or not _is_value(value):
-        return Unit(), text
+        return NO_UNIT, text
     return unit_named(named), value
 
 
@@ -168,8 +176,10 @@ def _vector(text: str) -> str:
 
 
 def _in_base_ten(match: re.Match[str]) -> str:
-    base = int(match[2] or match[3])
+    named = (match[2] or match[3]).lower()
+    base = _NUMBER_WORDS.index(named) if named in _NUMBER_WORDS else named
     try:
+        base = int(base)
         return str(int(match[1], base)) if 2 <= base <= 36 else match[0]
     except ValueError:
         return match[0]

@@ -11,8 +11,9 @@ from lab_llm.grading.exact import Exact, rounds_to
 DIGITS = 60
 """Constants that have no exact value in common form are compared to so many digits, relatively."""
 
-_LISTS = re.compile(r"[,;\[\]<>]|\\[{}]|\\langle|\\rangle|\\le |\\ge ")
-_LOST = re.compile(r"\d\s+\d|\d\s*_|\d'\d")
+_LISTS = re.compile(r"[,;<>]|\\langle|\\rangle|\\(?:le|ge|ne)(?![A-Za-z])")
+_FUNCTION = re.compile(r"gcd|lcm|max|min")
+_LOST = re.compile(r"(?<![_^])\d\s+\d|\d\s*_|\d'\d")
 _EQUALS = re.compile(r"(?<![\\<>!:=])=(?!=)")
 
 
@@ -82,8 +83,10 @@ def _targets(units: bool) -> list[Any]:
 
 
 def _lost(expression: Any, text: str) -> bool:
-    """Whether a text with brackets or commas was read as one number."""
-    if _LISTS.search(text) is None or not getattr(expression, "is_Number", False):
+    """Whether a list or a relation was read as one number."""
+    if not getattr(expression, "is_Number", False) or _FUNCTION.search(text):
+        return False
+    if _LISTS.search(text) is None:
         return False
     return re.fullmatch(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text.strip()) is None
 

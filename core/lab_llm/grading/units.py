@@ -47,6 +47,8 @@ _NAMES = {
     "pascal": "Pa pascals",
     "kelvin": "K kelvins",
     "mole": "mol moles",
+    "am": "",
+    "pm": "",
     "radian": "rad rads radians",
 }
 _CANONICAL = {word: name for name, words in _NAMES.items() for word in [name, *words.split()]}
@@ -73,6 +75,9 @@ class Unit:
     name: str = ""
     known: bool = True
     factor: Fraction = Fraction(1)
+
+
+NO_UNIT = Unit()
 
 
 def unit_named(text: str) -> Unit:
