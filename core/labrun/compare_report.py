@@ -61,7 +61,7 @@ def compare(
         raise LabError(f"cannot write to {folder}: {error.strerror}; choose --out") from error
     console.print(f"table    {folder / 'scores.csv'}", soft_wrap=True)
     if baseline is not None:
-        _print_differences(against, baseline, console)
+        print_differences(against, baseline, console)
         (folder / "paired.csv").write_text(paired.to_csv(against, baseline))
         console.print(f"paired   {folder / 'paired.csv'}", soft_wrap=True)
     drawn = metrics or _headline(done, console)
@@ -181,7 +181,7 @@ def _one_row_an_arm(table: comparison.Table) -> RichTable:
     return shown
 
 
-def _print_differences(found: Sequence[paired.Difference], baseline: str, console: Console) -> None:
+def print_differences(found: Sequence[paired.Difference], baseline: str, console: Console) -> None:
     console.print(f"\nless {baseline}, paired by seed")
     shown = RichTable("task", "metric", "arm", box=None, pad_edge=False)
     for name in ("difference", "p", "p (Holm)"):

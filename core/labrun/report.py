@@ -15,7 +15,7 @@ from rich.table import Table as RichTable
 
 from labrun import compare as comparison
 from labrun import failures, run_dir
-from labrun.compare_report import compare
+from labrun.compare_report import compare, print_differences
 from labrun.config import flat, to_plain
 from labrun.errors import LabError
 from labrun.run_config import Experiment
@@ -25,6 +25,7 @@ from labrun.store import without_password
 __all__ = ["compare", "finish", "print_missing", "print_plan", "print_run", "print_runs"]
 
 LOG_LINES = 12
+_print_differences = print_differences
 
 
 def print_plan(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from labrun import run_dir
-from labrun.run_config import Experiment, RunConfig
+from labrun.run_config import Experiment, RunConfig, TrackingConfig
 from labrun.run_dir import RunDir
 
 
@@ -42,15 +42,18 @@ def make_run(tmp_path) -> Callable[..., RunDir]:
         method: str = "plain",
         overrides: Iterable[str] = (),
         settings: Mapping[str, Any] = MappingProxyType({}),
+        sections: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        uri: str = "",
+        plugin: str = "toy",
         group: str = "g",
         state: str = "done",
         root: Path = tmp_path / "home",
     ) -> RunDir:
         experiment = Experiment(
-            plugin="toy",
-            run=RunConfig(seed=seed, group=group),
-            settings={"trainer": {"max_steps": 3, "inner": {"rate": 0.5}, **settings}},
-            components={"trainer": "toy.trainer"},
+            plugin=plugin,
+            run=RunConfig(seed=seed, group=group, tracking=TrackingConfig(uri=uri)),
+            settings={"trainer": {"max_steps": 3, "inner": {"rate": 0.5}, **settings}, **sections},
+            components={"trainer": f"{plugin}.trainer"},
             choices={"method": method},
             overrides=("plugin=toy", f"method={method}", f"seed={seed}", *overrides),
         )

@@ -1,8 +1,10 @@
 import csv
+import json
 import math
 
 import pytest
 from labrun import compare
+from labrun.differing import settings_of, unlabelled
 from labrun.errors import LabError
 from labrun.intervals import t_interval
 
@@ -183,3 +185,92 @@ def test_curves_are_a_png_with_a_panel_for_each_metric(make_run, event, tmp_path
 def test_smoothing_averages_the_last_values_by_hand():
     assert compare._smoothed([1.0, 3.0, 5.0, 9.0], 2).tolist() == [1.0, 2.0, 4.0, 7.0]
     assert compare._smoothed([1.0, 3.0, 5.0], 10).tolist() == [1.0, 2.0, 3.0]
+
+
+def test_settings_that_a_command_line_names_are_in_the_labels_of_all_methods(scored):
+    runs = [
+        scored(0.5, start=start, method=m, settings={"max_steps": n}, overrides=(f"max_steps={n}",))
+        for m, n, start in (("eps", 5, 0.1), ("ucb", 50, 0.1))
+    ]
+    arms = compare.arms(runs)
+    assert [arm.label for arm in arms] == ["eps max_steps=5", "ucb max_steps=50"]
+    assert compare.table(arms).columns == ("start", "eps max_steps=5", "ucb max_steps=50")
+
+
+def test_values_that_read_alike_and_are_not_are_different_arms(scored):
+    runs = [scored(0.1, settings={"tag": value}) for value in (1, "1")]
+    assert [arm.label for arm in compare.arms(runs)] == ['plain tag="1"', "plain tag=1"]
+
+
+def differing(runs):
+    arms = compare.arms(runs)
+    return unlabelled({arm.label: settings_of(arm.runs[0]) for arm in arms})
+
+
+def test_settings_that_differ_without_a_word_are_listed(scored):
+    runs = [
+        scored(0.1, method=m, settings={"learning_rate": rate, "credit": m})
+        for m, rate in (("plain", 0.1), ("momentum", 0.05))
+    ]
+    assert differing(runs) == {
+        "trainer.learning_rate": {"0.05": ["momentum"], "0.1": ["plain"]},
+        "trainer.credit": {"momentum": ["momentum"], "plain": ["plain"]},
+    }
+
+
+def test_settings_in_every_label_are_not_listed_again(scored):
+    runs = [scored(0.1, settings={"rate": rate}) for rate in (1, 2)]
+    assert differing(runs) == {}
+
+
+def data_run(scored, arms, *, method, start, seed=0, **rest):
+    words = (f"dataset.arms={arms}",)
+    sections = {"dataset": {"arms": arms}}
+    return scored(
+        0.9, start=start, method=method, seed=seed, overrides=words, sections=sections, **rest
+    )
+
+
+def test_arms_on_other_data_have_starts_of_their_own(scored):
+    runs = [
+        data_run(scored, arms, method=method, start=start, seed=seed)
+        for method, arms, start in (("eps", 3, 0.3), ("greedy", 3, 0.3), ("ucb", 20, 0.05))
+        for seed in (0, 1)
+    ]
+    table = compare.table(compare.arms(runs))
+    assert table.columns == (
+        "start arms=3",
+        "start arms=20",
+        "eps arms=3",
+        "greedy arms=3",
+        "ucb arms=20",
+    )
+    row = table.rows["test", "accuracy"]
+    assert row["start arms=3"].mean == pytest.approx(0.3)
+    assert row["start arms=20"].mean == pytest.approx(0.05)
+
+
+def test_arms_that_train_on_other_data_and_start_alike_share_the_start(scored):
+    runs = [data_run(scored, n, method="eps", start=0.3) for n in (3, 20)]
+    assert compare.table(compare.arms(runs)).columns == ("start", "eps arms=20", "eps arms=3")
+
+
+def test_arms_of_other_networks_have_starts_of_their_own(scored):
+    runs = [
+        scored(0.5, start=start, settings={"model": {"width": width}})
+        for width, start in ((8, 0.1), (64, 0.2))
+    ]
+    assert compare.table(compare.arms(runs)).columns[:2] == ("start width=64", "start width=8")
+
+
+def test_equal_settings_with_other_data_start_apart(scored):
+    runs = [scored(0.5, start=start, method=m) for m, start in (("a", 0.1), ("b", 0.2))]
+    for run, fingerprint in zip(runs, ("one", "two"), strict=True):
+        (run.path / "data.json").write_text(json.dumps({"fingerprint": fingerprint}))
+    assert compare.table(compare.arms(runs)).columns == ("start of a", "start of b", "a", "b")
+
+
+def test_a_title_with_dollars_is_drawn_as_it_stands(make_run, event, tmp_path):
+    run = make_run(*(event.metrics(s, **{"$\\frac$ cost": 1.0}) for s in (1, 2)), method="$x$_")
+    compare.curves(compare.arms([run]), ["$\\frac$ cost"], tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").exists()
