@@ -40,6 +40,11 @@ _FORMULA = re.compile(r"(?:\d+\.?\d*|\.\d+|[A-Za-z]\w*|[-+*/()!,\s])*+", re.ASCI
 _NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 
 
+def prepare() -> None:
+    """Import reasoning-gym, which takes seconds, before any answer is graded."""
+    importlib.import_module("reasoning_gym")
+
+
 def reward(payload: Mapping[str, Any], completion: str) -> float:
     """1.0 iff the task gives the completion's answer full marks; partial scores are 0.0.
 

@@ -29,10 +29,17 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Import the rule `module:function` and fork graders until the pool goes away."""
+    """Import the rule `module:function` and fork graders until the pool goes away.
+
+    Where the module has a function `prepare`, it is called before: what it imports and computes is
+    there in every grader, and counts against no grading's limit.
+    """
     rule, limit_s, requests, replies = sys.argv[1:]
-    module, _, name = rule.partition(":")
-    reward = getattr(importlib.import_module(module), name)
+    module_name, _, name = rule.partition(":")
+    module = importlib.import_module(module_name)
+    reward = getattr(module, name)
+    if hasattr(module, "prepare"):
+        module.prepare()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the run answers these, and then closes its pipes
     os.chdir("/")
