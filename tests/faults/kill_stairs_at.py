@@ -13,7 +13,7 @@ def arm(moment: str) -> None:
     elif moment == "update":
         stairs.td_loss = dying(stairs.td_loss, call=4)  # in the fourth step
     elif moment == "evaluation":
-        # after step 4, before the first test task has been played
+        # after the checkpoint of step 4, before the first test task has been played
         evaluator.score_episodes = dying(evaluator.score_episodes, call=3)
     else:
         raise SystemExit(f"no moment {moment!r}")

@@ -50,7 +50,7 @@ def uninterrupted(tmp_path_factory) -> RunDir:
 
 @pytest.mark.parametrize(
     ("moment", "sealed"),
-    [("data", []), ("update", ["00000002"]), ("evaluation", ["00000002"])],
+    [("data", []), ("update", ["00000002"]), ("evaluation", ["00000002", "00000004"])],
 )
 def test_resume_after_sigkill_gives_equal_weights_metrics_and_scores(
     moment, sealed, uninterrupted, tmp_path

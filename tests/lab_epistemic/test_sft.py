@@ -48,10 +48,14 @@ def test_the_plan_says_what_is_sampled_and_trained():
     assert "missing" not in facts
 
 
+@pytest.mark.parametrize(("bound", "taken"), [(1, 1), (5, 4), (32, 32), (100, 32)])
+def test_a_micro_batch_is_the_largest_divisor_of_a_batch_up_to_its_bound(bound, taken):
+    assert preflight(micro_batch_size=bound, batch_size=32)["micro_batch_size"] == taken
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"micro_batch_size": 5}, "micro_batch_size=5 does not divide trainer.batch_size=32"),
         ({"responses_per_problem": 9}, "responses_per_problem=9 is more than the .*num_probes=8"),
         ({"teacher_template": "{prompt}"}, "trainer.teacher_template: .*{solution} once"),
         ({"pairs": "/none.jsonl"}, "cannot read /none.jsonl"),

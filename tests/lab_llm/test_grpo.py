@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from lab_llm.credit import rows_to_score
+from lab_llm.grading.grades import Grades
 from lab_llm.grpo import LOGGED
 from lab_llm.grpo_run import (
     build_trainer,
@@ -301,7 +302,7 @@ def test_a_gradient_that_is_nan_ends_a_run_with_evaluation_as_diverged(ctx, sets
     ctx.evaluators = (AccuracyEvaluator(AccuracyConfig(max_problems=2)),)
     monkeypatch.setattr(grpo.GRPOTrainer, "compute_loss", broken)
     settings = RLRTConfig(**{**SMALL, "evaluate_every": 1})
-    with pytest.raises(DivergedError, match="logits are not finite"):
+    with pytest.raises(DivergedError, match="gradient norm is not finite at step 1"):
         train(ctx, sets, settings, make_credit(settings))
 
 
@@ -320,12 +321,118 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_checkpoint_kept(ctx, se
     assert [p.name for p in ctx.run.checkpoints.iterdir()] == ["00000001"]
 
 
-def test_a_stop_is_answered_with_a_checkpoint(ctx, sets):
+def stopping(ctx, sets):
+    """The problems with a verifier that asks the run to stop."""
+
+    def verify(problem, completion):
+        ctx.should_stop = True
+        return sets.verify(problem, completion)
+
+    return dataclasses.replace(sets, verify=verify)
+
+
+def test_a_stop_in_a_step_is_answered_with_its_checkpoint(ctx, sets):
+    settings = RLRTConfig(**{**SMALL, "max_steps": 5, "save_every": 5})
+    with pytest.raises(PreemptedError, match="stopped at step 1 of 5"):
+        train(ctx, stopping(ctx, sets), settings, make_credit(settings))
+    assert [p.name for p in ctx.run.checkpoints.iterdir()] == ["00000001"]
+
+
+def test_a_stop_before_the_first_step_trains_nothing(ctx, sets):
     settings = RLRTConfig(**{**SMALL, "max_steps": 5, "save_every": 5})
     ctx.should_stop = True
-    with pytest.raises(PreemptedError, match="stopped at step 1 of 5"):
+    with pytest.raises(PreemptedError, match="stopped at step 0 of 5"):
         train(ctx, sets, settings, make_credit(settings))
-    assert [p.name for p in ctx.run.checkpoints.iterdir()] == ["00000001"]
+    assert ctx.run.series() == {}
+    assert not list(ctx.run.checkpoints.iterdir())
+
+
+@pytest.mark.parametrize("scale_rewards", ["group", "batch", "none"])
+@pytest.mark.parametrize("reward", [0.1, 0.7, 1 / 3, 0.0, 1.0])
+def test_equal_rewards_give_advantage_0_and_no_gradient(ctx, sets, reward, scale_rewards):
+    trainer = trainer_of(
+        ctx,
+        sets,
+        credit="rlrt_all",
+        scale_rewards=scale_rewards,
+        num_generations=8,
+        prompts_per_step=2,
+        max_completion_length=8,
+    )
+    trainer.sets = dataclasses.replace(sets, verify=lambda *_: reward)
+    assert not step_gradient(trainer).any()
+    assert not torch.cat([p["advantages"].flatten() for p in trainer._buffered_inputs]).any()
+    assert trainer.step_metrics["teacher_scored_fraction"] == [0.0]
+    assert trainer.step_metrics["uniform_group_fraction"] == [1.0]
+
+
+def test_equal_rewards_beside_mixed_ones_give_advantage_0(ctx, sets):
+    trainer = trainer_of(ctx, sets, credit="grpo", scale_rewards="batch", prompts_per_step=2)
+    rewards = iter([0.7] * 4 + [0.1, 0.1, 0.1, 0.7])
+    trainer.sets = dataclasses.replace(sets, verify=lambda *_: next(rewards))
+    _, output = first_batch(trainer)
+    assert not output["advantages"][:4].any()
+    assert (output["advantages"][4:, 0].abs() > 0.1).all()
+
+
+@pytest.mark.parametrize("reward", [None, "1", math.nan, math.inf, -1.0, 2, True])
+def test_what_is_no_reward_ends_the_step_with_the_problems_name(ctx, sets, reward):
+    trainer = trainer_of(ctx, sets, credit="rlrt", max_completion_length=4)
+    rewards = iter([0.0, 1.0, 0.0, 1.0, reward])
+    asked = []
+
+    def verify(problem, _):
+        asked.append(problem.id)
+        return next(rewards)
+
+    trainer.sets = dataclasses.replace(sets, verify=verify)
+    with pytest.raises(
+        LabError, match=r"^the verifier gave .* for countdown/.*; allowed: "
+    ) as caught:
+        first_batch(trainer)
+    assert asked[-1] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_verifier_that_raises_ends_the_step_with_problem_and_completion(ctx, sets):
+    trainer = trainer_of(ctx, sets, credit="rlrt", max_completion_length=4)
+
+    def verify(problem, completion):
+        raise KeyError("bad answer")
+
+    trainer.sets = dataclasses.replace(sets, verify=verify)
+    with pytest.raises(LabError, match=r"KeyError: 'bad answer' for countdown/.*, completion '"):
+        first_batch(trainer)
+
+
+class Late:
+    """A grader that runs out of time at every fourth completion."""
+
+    def __call__(self, problem, completion):
+        raise AssertionError("one by one")
+
+    def grade_all(self, problems, completions):
+        late = [i % 4 == 0 for i in range(len(problems))]
+        return Grades([float(not one) for one in late], late)
+
+
+def test_a_step_is_graded_at_once_and_counts_what_ran_out_of_time(ctx, sets):
+    trainer = trainer_of(ctx, sets, credit="grpo", max_completion_length=4)
+    trainer.sets = dataclasses.replace(sets, verify=Late())
+    first_batch(trainer)
+    assert trainer.step_metrics["grading_timeout_fraction"] == [0.25]
+    assert trainer.step_metrics["pass_rate"] == [0.75]
+
+
+def test_training_reads_the_texts_of_the_ids_whatever_the_parser_of_responses_leaves(ctx, sets):
+    trainer = trainer_of(ctx, sets, credit="rlrt")
+    tokenizer = trainer.policy.tokenizer
+    texts = ["maybe wait wait ans 1", "wait hmm", "ans 2", "1"]
+    ids = [[*tokenizer.encode(text), tokenizer.eos_token_id] for text in texts]
+    parsed = [[{"role": "assistant", "content": ""}] for _ in texts]
+    trainer._reward(completions=parsed, completion_ids=ids, index=[0, 0, 1, 1], prompts=[])
+    assert trainer._texts == texts
+    assert trainer.step_metrics["epistemic_words"] == [5 / 4]
 
 
 def test_prompts_come_in_whole_epochs_of_fresh_order(ctx):

@@ -271,9 +271,13 @@ def test_a_teacher_of_its_own_is_the_same_after_a_resume(tmp_path, sets, teacher
     whole = context(tmp_path / "whole")
     train(whole, sets, config, make_credit(config))
     parted = context(tmp_path / "parted")
-    parted.should_stop = True
+
+    def stopping(problem, completion):
+        parted.should_stop = True
+        return sets.verify(problem, completion)
+
     with pytest.raises(PreemptedError, match="stopped at step 2 of 4"):
-        train(parted, sets, config, make_credit(config))
+        train(parted, dataclasses.replace(sets, verify=stopping), config, make_credit(config))
     parted.should_stop = False
     parted.resume_from = parted.run.checkpoints / "00000002"
     train(parted, sets, config, make_credit(config))

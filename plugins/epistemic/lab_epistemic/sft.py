@@ -27,7 +27,7 @@ from lab_llm.templates import (
 from labrun import Dataset, LabError, PreemptedError, TrainResult
 
 from lab_epistemic import sft_file
-from lab_epistemic.sft_config import SelfSFTConfig
+from lab_epistemic.sft_config import SelfSFTConfig, micro_batch_size
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
@@ -49,6 +49,7 @@ class SelfSFTTrainer:
         except LabError as error:
             raise LabError(f"trainer.teacher_template: {error}") from error
         facts: dict[str, object] = {"optimizer_steps": config.max_steps}
+        facts["micro_batch_size"] = micro_batch_size(config)
         missing = _missing_packages(config)
         try:
             facts |= preflight_policy(config.model)
@@ -132,11 +133,6 @@ class SelfSFTTrainer:
 
 
 def _check_counts(config: SelfSFTConfig) -> None:
-    if config.batch_size % config.micro_batch_size:
-        raise LabError(
-            f"trainer.micro_batch_size={config.micro_batch_size} does not divide "
-            f"trainer.batch_size={config.batch_size}"
-        )
     if not config.pairs and config.responses_per_problem > config.num_probes:
         raise LabError(
             f"trainer.responses_per_problem={config.responses_per_problem} is more than the "

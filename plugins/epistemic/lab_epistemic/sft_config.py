@@ -55,7 +55,8 @@ class SelfSFTConfig:
     batch_size: Annotated[int, Ge(1)] = 32
     """Responses of one optimizer step (count)."""
     micro_batch_size: Annotated[int, Ge(1)] = 32
-    """Responses of one forward and backward pass (count); divides `batch_size`."""
+    """Most responses of one forward and backward pass (count). The largest divisor of `batch_size`
+    up to it is taken; the plan says which."""
     learning_rate: Annotated[float, Gt(0)] = 3e-4
     """AdamW's learning rate, the same at every step."""
     weight_decay: Annotated[float, Ge(0)] = 0.0
@@ -70,3 +71,10 @@ class SelfSFTConfig:
     """Steps between evaluations during training; 0: only before and after it."""
     evaluate_start: bool = True
     """Score the model before the first step."""
+
+
+def micro_batch_size(config: SelfSFTConfig) -> int:
+    """Responses of one forward and backward pass (count): the largest divisor of `batch_size` that
+    is at most `config.micro_batch_size`."""
+    largest = min(config.micro_batch_size, config.batch_size)
+    return next(size for size in range(largest, 0, -1) if config.batch_size % size == 0)

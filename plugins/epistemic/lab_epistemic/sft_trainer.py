@@ -13,7 +13,7 @@ from lab_llm.templates import encode
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from lab_epistemic.sft_config import SelfSFTConfig
+from lab_epistemic.sft_config import SelfSFTConfig, micro_batch_size
 from lab_epistemic.sft_file import Response
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def response_order(ctx: "RunContext", size: int, config: SelfSFTConfig) -> list[
 def trl_config(ctx: "RunContext", config: SelfSFTConfig) -> SFTConfig:
     """TRL's configuration for these settings."""
     cuda = torch.cuda.is_available()
+    size = micro_batch_size(config)
     return SFTConfig(
         output_dir=str(ctx.run_dir / "checkpoints"),
         max_steps=config.max_steps,
@@ -101,8 +102,8 @@ def trl_config(ctx: "RunContext", config: SelfSFTConfig) -> SFTConfig:
         lr_scheduler_type="constant",
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
-        per_device_train_batch_size=config.micro_batch_size,
-        gradient_accumulation_steps=config.batch_size // config.micro_batch_size,
+        per_device_train_batch_size=size,
+        gradient_accumulation_steps=config.batch_size // size,
         completion_only_loss=True,
         max_length=None,
         packing=False,

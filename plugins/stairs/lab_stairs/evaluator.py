@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from labrun import Dataset, LabError, Score
+from labrun import Dataset, LabError, PreemptedError, Score
 
 from lab_stairs import environments
 from lab_stairs.dataset import OfflineDataset, start_one_of_each_family
@@ -69,8 +69,15 @@ class RolloutEvaluator:
             episodes=self.config.episodes,
             batch=self.config.num_envs,
             seed=ctx.derive_seed("evaluate", task),
-            on_step=lambda _: ctx.heartbeat(),
+            on_step=lambda _: _go_on(ctx, task),
         )
+
+
+def _go_on(ctx: "RunContext", task: str) -> None:
+    """A sign of life. Raises PreemptedError where the run was asked to stop."""
+    ctx.heartbeat()
+    if ctx.should_stop:
+        raise PreemptedError(f"stopped before the episodes of {task} were over")
 
 
 def _scores(task: str, tally: Tally) -> list[Score]:

@@ -64,9 +64,11 @@ def train(
         done = state["step"]
     elif settings.weights:
         begin_from(learner, Path(settings.weights), device)
-    if ctx.resume_from is None and settings.evaluate_start and settings.max_steps > 0:
-        ctx.evaluate(learner.policy(), data, step=0)
+    if _scored_after(done, settings, resumed=ctx.resume_from is not None):
+        ctx.evaluate(learner.policy(), data, step=done)
     for step in range(done + 1, settings.max_steps + 1):
+        if ctx.should_stop:
+            raise PreemptedError(f"stopped at step {step - 1} of {settings.max_steps}")
         ctx.log(step, _update(ctx, data, settings, learner, step, device))
         ctx.progress(step=step, total=settings.max_steps, stage="train")
         _after_step(ctx, data, settings, learner, step)
@@ -100,13 +102,27 @@ def _after_step(
     step: int,
 ) -> None:
     last = step == settings.max_steps
-    due = settings.evaluate_every and step % settings.evaluate_every == 0
-    if due and not last:
-        ctx.evaluate(learner.policy(), data, step=step)
-    if ctx.should_stop or last or step % settings.save_every == 0:
+    saved = ctx.should_stop or last or step % settings.save_every == 0
+    if saved:
         ctx.save_checkpoint(step, lambda folder: save(learner, step, folder))
-    if ctx.should_stop and not last:
-        raise PreemptedError(f"stopped at step {step} of {settings.max_steps}")
+    if last or not _scored_after(step, settings, resumed=True):
+        return
+    try:
+        ctx.evaluate(learner.policy(), data, step=step)
+    except PreemptedError:
+        if not saved:
+            ctx.save_checkpoint(step, lambda folder: save(learner, step, folder))
+        raise PreemptedError(f"stopped at step {step} of {settings.max_steps}") from None
+
+
+def _scored_after(step: int, settings: OfflineSettings, *, resumed: bool) -> bool:
+    """Whether the policy is scored between this step and the next; a resumed run may have been
+    stopped before or in it."""
+    if step >= settings.max_steps:
+        return False
+    if not resumed:
+        return settings.evaluate_start
+    return settings.evaluate_every > 0 and step % settings.evaluate_every == 0
 
 
 def begin_from(learner: Learner, file: Path, device: torch.device) -> None:
