@@ -1,32 +1,29 @@
 """From command-line overrides to one strictly checked Experiment (Hydra compose, then pydantic)."""
 
-import dataclasses
 import difflib
-import functools
-import itertools
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.resources import files
-from typing import Any, get_origin, get_type_hints
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from labrun import plugins
-from labrun.contract import KINDS, Component, Kind, PluginInfo
-from labrun.errors import LabError, unknown
+from labrun.choices import ROOT, Components, choice, preset_groups, register
+from labrun.contract import KINDS, Kind, PluginInfo
+from labrun.errors import LabError, shown
+from labrun.keys import Keys, Setting, refuse_twice, set_twice
+from labrun.plain import flat, to_plain
 from labrun.run_config import Experiment, RunConfig
+from labrun.words import Word, copyable, expand, is_sweep, plain_text, single
 
-ROOT = "labrun_experiment"
+__all__ = ["compose", "expand", "flat", "is_sweep", "preset_groups", "studied", "to_plain", "typed"]
+
 OmegaConf.register_new_resolver("by", lambda key, values: values[key], replace=True)
 """For presets: `${by:${trainer.objective},{grpo: 1.0e-6, sdpo: 1.0e-5}}` is the key's value."""
 
@@ -34,174 +31,110 @@ OmegaConf.register_new_resolver("by", lambda key, values: values[key], replace=T
 def compose(overrides: Sequence[str]) -> Experiment:
     """The experiment that the overrides describe, every value checked.
 
-    Raises LabError, in one line, for an unknown plugin, preset, component or key, a wrong type, a
-    value out of range, or an override that would slip past the checks (`+key`, `~key`).
+    Raises LabError, in one line, for an unknown plugin, preset, component or key, a key set twice,
+    a wrong type, a value out of range, or an override that would slip past the checks (`+key`,
+    `~key`).
     """
-    parsed = [_parse(text) for text in overrides]
-    info = _plugin(parsed)
+    words = [single(text) for text in overrides]
+    info = _plugin(words)
     groups = preset_groups(info)
-    picks = {o.key_or_group: o for o in parsed if o.key_or_group in {*groups, *KINDS}}
-    components = _register(info, picks)
-    chosen = [_choice(info, name, o, groups, components) for name, o in picks.items()]
-    base = _hydra(info, chosen)
-    values = [o for o in parsed if o.key_or_group != "plugin" and o.key_or_group not in picks]
-    keys = _Keys.of(base, components)
-    full = _hydra(info, chosen + [keys.resolved(o) for o in values]) if values else base
-    return _experiment(info, full, components, tuple(overrides))
+    picks = _picks(words, {"plugin", *groups, *KINDS})
+    components = register(info, picks)
+    chosen = [choice(info, n, w, groups, components) for n, w in picks.items() if n != "plugin"]
+    config = _hydra(info, chosen)
+    values = [word for word in words if word.key not in picks]
+    keys = _keys(info, config, components, groups)
+    _apply(config, keys, [keys.setting(word) for word in values])
+    return _experiment(info, config, components, tuple(overrides))
 
 
-def expand(overrides: Sequence[str]) -> list[list[str]]:
-    """The points of a sweep: every combination of the comma-separated values.
+def _picks(words: Sequence[Word], choosing: Iterable[str]) -> dict[str, Word]:
+    """The words that choose the plugin, presets and components, by what they choose."""
+    picks: dict[str, Word] = {}
+    for word in words:
+        if word.key in choosing:
+            if word.key in picks:
+                raise set_twice(word.key, picks[word.key], word)
+            picks[word.key] = word
+    return picks
 
-    >>> expand(["plugin=p", "seed=0,1"])
-    [['plugin=p', 'seed=0'], ['plugin=p', 'seed=1']]
-    """
-    axes: list[list[str]] = []
-    for text in overrides:
-        override = _parse(text)
-        if not override.is_sweep_override():
-            axes.append([text])
-        elif override.value_type is ValueType.GLOB_CHOICE_SWEEP:
-            raise LabError(f"{text}: write the values out, key=a,b,c")
-        elif override.is_discrete_sweep():
-            key = override.get_key_element()
-            axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-        else:
-            raise LabError(f"{text}: an interval has no list of values; write key=a,b,c")
-    return [list(point) for point in itertools.product(*axes)]
+
+def _keys(
+    info: PluginInfo, base: DictConfig, components: Components, groups: Iterable[str]
+) -> Keys:
+    plain = _plain(base)
+    schemas = {
+        section: plugins.resolve(components[_kind(section), values["component"]][1].config)
+        for section, values in _sections(plain).items()
+        if "component" in values
+    }
+    leaves = tuple(key for key, _ in flat(plain) if not key.endswith(".component"))
+    return Keys(leaves, schemas, ("plugin", *KINDS, *groups), info)
+
+
+def _apply(config: DictConfig, keys: Keys, settings: Sequence[Setting]) -> None:
+    """Put the values into the configuration, mappings merged with what is there."""
+    refuse_twice(settings)
+    for setting in settings:
+        key, value = keys.place(setting)
+        try:
+            OmegaConf.update(config, key, value, merge=True, force_add=keys.is_open(key))
+        except (OmegaConfBaseException, RecursionError) as error:
+            raise _unfit(setting, error) from error
+    for setting in settings:
+        if "${" in setting.word.text or "???" in setting.word.text:
+            _resolve(config, keys.place(setting)[0], setting)
+
+
+def _resolve(config: DictConfig, key: str, setting: Setting) -> None:
+    """Raises LabError, with the word, for an interpolation that leads nowhere."""
+    try:
+        node = OmegaConf.select(config, key, throw_on_missing=True)
+        if OmegaConf.is_config(node):
+            OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise _unfit(setting, error) from error
+
+
+def _unfit(setting: Setting, error: Exception) -> LabError:
+    hint = ""
+    if isinstance(setting.value, str) and "${" in setting.value:
+        literal = Word(setting.word.key, setting.value.replace("${", "\\${"))
+        hint = f"; where ${{ is no interpolation write {copyable(literal)}"
+    return LabError(f"{setting.word}: {_reason(error)}{hint}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "too many brackets inside each other"
+    return shown(str(error).splitlines()[0])
 
 
 def studied(overrides: Sequence[str]) -> list[Experiment]:
     """The experiment that the overrides describe, or, where a preset sets `sweep`, each of its
     points that the overrides leave open."""
     experiment = compose(overrides)
-    named = {_parse(text).key_or_group for text in overrides}
+    named = {Word.of(text).key for text in overrides}
     axes = [axis for axis in experiment.run.sweep if not _is_named(axis, named)]
     if not axes:
         return [experiment]
-    return [compose(point) for point in expand([*overrides, *axes])]
+    return [compose([*overrides, *point]) for point in expand(axes)]
 
 
 def _is_named(axis: str, named: Iterable[str]) -> bool:
     """Whether the axis's key is among `named`, in full or by its end."""
-    key = _parse(axis).key_or_group
+    key = Word.of(axis).key
     return any(f".{key}".endswith(f".{name}") or f".{name}".endswith(f".{key}") for name in named)
 
 
-def is_sweep(overrides: Sequence[str]) -> bool:
-    return any(_parse(text).is_sweep_override() for text in overrides)
-
-
-@functools.cache
-def _parser() -> OverridesParser:
-    return OverridesParser.create()
-
-
-def _parse(text: str) -> Override:
-    if text.startswith(("+", "~")):
-        raise LabError(f"{text!r}: '+' and '~' are refused, since every key is checked; drop it")
-    try:
-        override = _parser().parse_override(text)
-    except HydraException as error:
-        reason = str(error).splitlines()[0]
-        raise LabError(f"cannot read {text!r}, expected key=value: {reason}") from error
-    if override.package is not None:
-        raise LabError(f"{text!r}: '@' is refused; write the key as `lab plugins NAME` shows it")
-    return override
-
-
-def _plugin(parsed: Sequence[Override]) -> PluginInfo:
-    for override in reversed(parsed):
-        if override.key_or_group == "plugin":
-            return plugins.load(str(override.value()))
+def _plugin(words: Sequence[Word]) -> PluginInfo:
+    for word in words:
+        if word.key == "plugin":
+            return plugins.load(plain_text(word.text, key="plugin"))
     names = ", ".join(plugins.installed())
-    raise LabError(f"no plugin named; write plugin=NAME, installed: {names}")
-
-
-def preset_groups(info: PluginInfo) -> dict[str, list[str]]:
-    """Preset group -> names, from the YAML files of the plugin's preset packages."""
-    found: dict[str, list[str]] = {}
-    for package in info.presets:
-        for folder in files(package).iterdir():
-            if folder.is_dir() and not folder.name.startswith("_"):
-                names = [f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml")]
-                found.setdefault(folder.name, []).extend(n for n in names)
-    return {group: sorted(set(names)) for group, names in found.items() if names}
-
-
-Components = dict[tuple[Kind, str], tuple[str, Component]]
-
-
-def _register(info: PluginInfo, picks: Mapping[str, Override]) -> Components:
-    """Put every component that this experiment may name into Hydra's store."""
-    owners = {info.name: info}
-    for name in info.defaults.values():
-        if "." in name:
-            owner = name.split(".", 1)[0]
-            owners.setdefault(owner, plugins.load(owner))
-    offered: Components = {}
-    for owner in owners.values():
-        for part in owner.components:
-            offered.setdefault((part.kind, part.name), (f"{owner.name}.{part.name}", part))
-            offered[part.kind, f"{owner.name}.{part.name}"] = (f"{owner.name}.{part.name}", part)
-    for kind in KINDS:
-        for name in _names(picks[kind]) if kind in picks else []:
-            if (kind, name) not in offered and name not in preset_groups(info).get(kind, []):
-                qualified, part = plugins.find(kind, name, info)
-                offered[kind, name] = offered[kind, qualified] = (qualified, part)
-    store = ConfigStore.instance()
-    for kind in KINDS:
-        store.repo.pop(kind, None)
-    for (kind, name), (qualified, part) in offered.items():
-        package = f"evaluator.{part.name}" if kind == "evaluator" else kind
-        store.store(group=kind, name=name, node=_node(qualified, part), package=package)
-    store.store(name=ROOT, node=_root(info))
-    return offered
-
-
-def _node(qualified: str, component: Component) -> dict[str, Any]:
-    defaults = plugins.resolve(component.config)()
-    return {"component": qualified, **to_plain(defaults)}
-
-
-def _root(info: PluginInfo) -> dict[str, Any]:
-    kinds = [{kind: info.defaults[kind]} for kind in KINDS]
-    presets = [{group: choice} for group, choice in info.groups.items()]
-    return {"defaults": ["_self_", *kinds, *presets], **to_plain(RunConfig())}
-
-
-def _names(override: Override) -> list[str]:
-    value = override.value()
-    return [str(item) for item in value] if isinstance(value, list) else [str(value)]
-
-
-def _choice(
-    info: PluginInfo,
-    name: str,
-    override: Override,
-    groups: Mapping[str, list[str]],
-    components: Components,
-) -> str:
-    """The override as Hydra takes it, its value one of the group's names."""
-    if name != "evaluator" and isinstance(override.value(), list):
-        raise LabError(f"{name} takes one name, not {override.input_line}; -m sweeps {name}=a,b")
-    if name in KINDS:
-        allowed = [n for kind, n in components if kind == name] + groups.get(name, [])
-    else:
-        allowed = groups[name]
-    if not _names(override):
-        short = sorted(n for n in allowed if "." not in n)
-        raise LabError(f"{name}=[]: name at least one of {', '.join(short)}")
-    sections = Counter(n.rsplit(".", 1)[-1] for n in _names(override))  # llm.accuracy is accuracy
-    if twice := [section for section, count in sections.items() if count > 1]:
-        raise LabError(f"{override.input_line}: name {', '.join(twice)} once")
-    for value in _names(override):
-        if value not in allowed:
-            raise unknown(f"{name} of plugin {info.name!r}", value, allowed)
-    if name not in KINDS and name not in info.groups:
-        return f"+{name}={_names(override)[0]}"
-    names = _names(override)
-    return f"{name}={names[0]}" if len(names) == 1 else f"{name}=[{','.join(names)}]"
+    near = next((w.key for w in words if difflib.get_close_matches(w.key, ["plugin"])), "")
+    hint = f"'{near}' is no key, did you mean plugin? " if near else ""
+    raise LabError(f"no plugin named; {hint}write plugin=NAME, installed: {names}")
 
 
 def _hydra(info: PluginInfo, overrides: Sequence[str]) -> DictConfig:
@@ -217,71 +150,14 @@ def _hydra(info: PluginInfo, overrides: Sequence[str]) -> DictConfig:
         raise LabError(f"cannot compose the configuration: {text}") from error
 
 
-@dataclasses.dataclass(frozen=True)
-class _Keys:
-    """The keys that a configuration has: its leaves, and the mappings open to new keys."""
-
-    leaves: tuple[str, ...]
-    open: tuple[str, ...]
-
-    @classmethod
-    def of(cls, base: DictConfig, components: Components) -> "_Keys":
-        plain = _plain(base)
-        free = [
-            f"{section}.{key}"
-            for section, values in _sections(plain).items()
-            for key in _mapping_fields(values.get("component", ""), section, components)
-        ]
-        return cls(tuple(k for k, _ in flat(plain) if not k.endswith(".component")), tuple(free))
-
-    def resolved(self, override: Override) -> str:
-        """The override with its full key; a bare key is found where it is unique."""
-        key = override.key_or_group
-        text = str(override.input_line).split("=", 1)[1]
-        if any(key == name or key.startswith(name + ".") for name in self.open):
-            return f"++{key}={text}"
-        if key in self.leaves or any(leaf.startswith(key + ".") for leaf in self.leaves):
-            return f"{key}={text}"
-        homes = sorted({m for leaf in self.leaves if (m := _match(leaf, key))})
-        if len(homes) == 1:
-            return f"{homes[0]}={text}"
-        if homes:
-            raise LabError(f"key {key!r} is ambiguous; write {' or '.join(homes)}")
-        raise LabError(f"no key {key!r}; {self._nearest(key)}")
-
-    def _nearest(self, key: str) -> str:
-        by_tail = {leaf.rsplit(".", 1)[-1]: leaf for leaf in self.leaves}
-        near = difflib.get_close_matches(key, [*self.leaves, *by_tail], n=3, cutoff=0.6)
-        if near:
-            found = dict.fromkeys(by_tail.get(name, name) for name in near)
-            return f"did you mean {' or '.join(found)}?"
-        return f"keys: {', '.join(self.leaves)}"
-
-
-def _match(leaf: str, key: str) -> str | None:
-    """The prefix of `leaf` that ends in `key`, if any: `model.name` -> `trainer.model.name`."""
-    if leaf.endswith("." + key):
-        return leaf
-    inner = leaf.find(f".{key}.")
-    return leaf[: inner + 1 + len(key)] if inner >= 0 else None
-
-
-def _mapping_fields(component: str, section: str, components: Components) -> list[str]:
-    kind = section.split(".")[0]
-    for (k, name), (_, part) in components.items():
-        if k == kind and name == component:
-            hints = get_type_hints(plugins.resolve(part.config))
-            return [n for n, hint in hints.items() if get_origin(hint) in (dict, Mapping)]
-    return []
-
-
 def _plain(config: DictConfig) -> dict[str, Any]:
     ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
         plain = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise LabError(f"{error.full_key}: {reason}; {_presets_of(config)}") from error
+        raise LabError(f"{error.full_key}: {_reason(error)}; {_presets_of(config)}") from error
+    except RecursionError as error:
+        raise LabError(f"cannot compose the configuration: {_reason(error)}") from error
     assert isinstance(plain, dict)
     # What a preset says of an evaluator that was not chosen: it names no component.
     plain["evaluator"] = {
@@ -374,8 +250,9 @@ def _fault(error: Any, section: str) -> str:
     key = ".".join(part for part in [section, *map(str, error["loc"])] if part)
     if error["type"] == "unexpected_keyword_argument":
         return f"no key {key!r}"
-    text = error["msg"][0].lower() + error["msg"][1:]
-    got = json.dumps(error["input"])
+    message = error["msg"].removeprefix("Value error, ")
+    text = message[0].lower() + message[1:]
+    got = shown(json.dumps(error["input"], ensure_ascii=False))
     names = error.get("ctx", {}).get("expected", "").replace("'", "").replace(" or ", ", ")
     near = difflib.get_close_matches(str(error["input"]), [*filter(None, names.split(", "))], n=1)
     hint = f", did you mean {near[0]!r}?" if near else ""
@@ -392,23 +269,3 @@ def key_without_seed(experiment: Experiment) -> str:
     plain = to_plain(experiment) | {"overrides": ()}
     plain["run"] = plain["run"] | {"seed": 0, "group": ""}
     return json.dumps(plain, sort_keys=True)
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of every leaf of nested mappings; an empty mapping is a leaf."""
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def to_plain(value: Any) -> Any:
-    """A config as JSON-like values: dataclasses become dicts, tuples lists."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_plain(item) for item in value]
-    return value

@@ -20,6 +20,7 @@ from labrun.contract import Makeable
 from labrun.errors import LabError
 from labrun.parts import component_of
 from labrun.run_config import Experiment
+from labrun.words import command_line
 
 
 def make(experiments: Sequence[Experiment], console: Console) -> None:
@@ -32,7 +33,7 @@ def make(experiments: Sequence[Experiment], console: Console) -> None:
     for _, dataset in datasets:
         dataset.preflight()
     for experiment, dataset in datasets:
-        console.print(" ".join(experiment.overrides), soft_wrap=True)
+        console.print(command_line(experiment.overrides), soft_wrap=True)
         with _progress(console) as bars:
             facts = dataset.make(_Bars(bars).show)
         for name, value in facts.items():

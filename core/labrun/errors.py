@@ -24,6 +24,19 @@ class PreemptedError(Exception):
     """The run was asked to stop, wrote its checkpoint and may go on later."""
 
 
+def shown(text: str, limit: int = 200) -> str:
+    r"""The text for a message: in one line, control characters escaped, its middle left out where
+    it is longer than `limit`.
+
+    >>> shown("a\n" + "b" * 10, limit=8)
+    'a\\nbb...bbbb (12 characters)'
+    """
+    if len(text) > limit:
+        half = limit // 2
+        return f"{shown(text[:half])}...{shown(text[-half:])} ({len(text)} characters)"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def unknown(what: str, got: str, allowed: Iterable[str]) -> LabError:
     """The error for a name outside a closed set, with its nearest neighbour.
 
@@ -34,4 +47,4 @@ def unknown(what: str, got: str, allowed: Iterable[str]) -> LabError:
     near = difflib.get_close_matches(got, names, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}? " if near else ""
     label = "installed" if what == "plugin" else "allowed"
-    return LabError(f"no {what} {got!r}; {hint}{label}: {', '.join(names) or 'none'}")
+    return LabError(f"no {what} '{shown(got)}'; {hint}{label}: {', '.join(names) or 'none'}")

@@ -21,6 +21,7 @@ from labrun.errors import LabError
 from labrun.run_config import Experiment
 from labrun.run_dir import RunDir, config_hash, group_of, has_checkpoint
 from labrun.store import without_password
+from labrun.words import command_line
 
 __all__ = ["compare", "finish", "print_missing", "print_plan", "print_run", "print_runs"]
 
@@ -51,7 +52,7 @@ def print_plan(
                 table.add_row(f"{section} facts", name, str(value))
     console.print(table)
     for experiment in experiments:
-        words = " ".join(experiment.overrides)
+        words = command_line(experiment.overrides)
         console.print(f"  {config_hash(experiment)}  {words}", soft_wrap=True)
 
 
@@ -170,7 +171,7 @@ def print_runs(runs: Sequence[RunDir], console: Console) -> None:
 def print_run(run: RunDir, console: Console) -> None:
     status, experiment = run.status(), run.experiment()
     console.print(f"{run.id}  {status.state}  {status.message}".rstrip(), soft_wrap=True)
-    console.print(f"lab run {' '.join(experiment.overrides)}", soft_wrap=True)
+    console.print(f"lab run {command_line(experiment.overrides)}", soft_wrap=True)
     for (task, metric), steps in run.scores().items():
         values = "  ".join(f"step {step}: {steps[step].value:.3f}" for step in sorted(steps))
         console.print(f"  {task}/{metric}  {values}", soft_wrap=True)

@@ -1,11 +1,25 @@
 """The keys that every run has, whatever its plugin."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
-from pydantic import StringConstraints
+from pydantic import AfterValidator
 
 from labrun.schema import schema
+
+MAX_LABEL_BYTES = 200
+_NO_LABEL = re.compile(r"^[.\s]|[/\\:*?|$%@\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def _label(text: str) -> str:
+    """The text, which can be a folder's name and a word in a shell. Raises ValueError."""
+    if _NO_LABEL.search(text) or len(text.encode()) > MAX_LABEL_BYTES:
+        raise ValueError(
+            f"a label has at most {MAX_LABEL_BYTES} bytes, none of / \\ : * ? | $ % @, and begins "
+            "with no dot or space"
+        )
+    return text
 
 
 @schema
@@ -38,9 +52,10 @@ class TrackingConfig:
 class RunConfig:
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
     """Seed of every random stream of the run."""
-    group: Annotated[str, StringConstraints(pattern=r"^(\w[\w.,=+ -]*)?$")] = ""
-    """Label under which runs are compared: letters, digits, spaces and _.,=+-. Empty: one
-    made for this command."""
+    group: Annotated[str, AfterValidator(_label)] = ""
+    """Label under which runs are compared, also a folder's name: none of / \\ : * ? | $ % @, and
+    no dot or space at its beginning. It stays as it is typed (`1.10`, `null`). Empty: one made for
+    this command."""
     sweep: tuple[str, ...] = ()
     """Words such as `method=grpo,sdpo` over which `lab run` repeats the experiment, as if they
     stood on the command line with -m; a key that does stand there takes its place. Presets set

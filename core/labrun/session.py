@@ -17,6 +17,7 @@ from labrun.parts import build
 from labrun.run_config import Experiment
 from labrun.run_dir import RunDir
 from labrun.store import LiveMirror, check_uri
+from labrun.words import command_line
 
 Facts = dict[str, Mapping[str, object]]
 
@@ -28,7 +29,8 @@ def plan(overrides: Sequence[str], *, sweep: bool) -> list[Experiment]:
     for key, count in Counter(map(config.key_of, experiments)).items():
         if count > 1:
             same = next(e for e in experiments if config.key_of(e) == key)
-            raise LabError(f"this sweep holds {count} equal runs: {' '.join(same.overrides)}")
+            words = command_line(same.overrides)
+            raise LabError(f"this sweep holds {count} equal runs: {words}")
     group = experiments[0].run.group or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     return [replace(e, run=replace(e.run, group=e.run.group or group)) for e in experiments]
 
