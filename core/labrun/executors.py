@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from labrun import failures
+from labrun import environment, failures
 from labrun.errors import (
     EXIT_CONFIG,
     EXIT_DIVERGED,
@@ -20,7 +20,7 @@ from labrun.errors import (
     LabError,
 )
 from labrun.leases import Lease, Pool, devices_here, lease_folder
-from labrun.ranks import PLACE, die_with_parent
+from labrun.ranks import die_with_parent
 from labrun.run_config import ResourcesConfig, RunConfig
 from labrun.run_dir import RunDir, all_runs, has_checkpoint
 
@@ -188,11 +188,11 @@ def _spawn(
     run: RunDir, config: RunConfig, attempt: int, lease: Lease, claim: int
 ) -> subprocess.Popen[bytes]:
     threads = str(config.resources.num_cpus)
-    environment = {
+    variables = {
         "HF_HUB_OFFLINE": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
-        **{name: value for name, value in os.environ.items() if name not in PLACE},
+        **environment.for_job(os.environ),
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # nvidia-smi's numbers, which the leases name
         "CUDA_VISIBLE_DEVICES": lease.gpus(),
         "LABRUN_ATTEMPT": str(attempt),
@@ -202,7 +202,7 @@ def _spawn(
     with open(run.path / "stdio.log", "ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "labrun.worker", str(run.path)],
-            env=environment,
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

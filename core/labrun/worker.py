@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labrun import checkpoints, failures, provenance, ranks
+from labrun import checkpoints, environment, failures, provenance, ranks
 from labrun.context import RunContext
 from labrun.errors import (
     EXIT_CONFIG,
@@ -127,6 +127,8 @@ def fit(run: RunDir, *, attempt: int, devices: tuple[str, ...], place: Place) ->
     signal.signal(signal.SIGTERM, lambda *_: setattr(context, "should_stop", True))
     context.should_stop |= bool(asked)
     context.start_attempt()
+    for message in environment.notes():
+        context.note(message)
     if place.rank == 0 and not (run.path / "provenance.json").exists():
         provenance.record(run, seed=experiment.run.seed)
     random.seed(context.derive_seed("python"))
