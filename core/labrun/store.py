@@ -236,8 +236,8 @@ def quoted(text: str) -> str:
 
 
 def without_password(uri: str) -> str:
-    """The URI as it may be printed."""
-    return re.sub(r"(?<=://)[^/]*@", "", uri)
+    """The URI, or a text that holds it, as it may be printed."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", uri)
 
 
 def is_down(error: BaseException) -> bool:
@@ -254,7 +254,7 @@ def is_down(error: BaseException) -> bool:
 
 def reason_of(error: BaseException) -> str:
     """The error's first line; its kind where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return without_password((str(error).strip() or type(error).__name__).splitlines()[0])
 
 
 class LiveMirror:

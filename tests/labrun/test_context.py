@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from labrun import checkpoints
 from labrun.context import RunContext
+from labrun.errors import LabError
 
 
 @pytest.fixture
@@ -189,3 +190,127 @@ def test_text_is_put_in_place_whole(context):
         assert path == ctx.artifact_path("pages/told.txt")
         assert path.read_text(encoding="utf-8") == text
     assert [one.name for one in path.parent.iterdir()] == ["told.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("../x", "'.' or '..'"),
+        ("a/../../x", "'.' or '..'"),
+        ("a/..", "'.' or '..'"),
+        ("./a", "'.' or '..'"),
+        (".", "'.' or '..'"),
+        ("/etc/x", "it is absolute"),
+        ("//x", "it is absolute"),
+        ("", "a part of it is empty"),
+        ("a//b", "a part of it is empty"),
+        ("a/", "a part of it is empty"),
+        ("a\0b", "it holds a NUL"),
+        ("x" * 256, "longer than 255 bytes"),
+        ("a/" + "é" * 128, "longer than 255 bytes"),
+        ("/".join(["y" * 200] * 30), "the whole path is longer"),
+        ("\ud800", "no text that a file system takes"),
+    ],
+)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_no_name_leads_out_of_the_artifacts(context, name, fault, rank):
+    ctx = context(rank=rank, world_size=2)
+    before = sorted(ctx.run.path.parent.rglob("*"))
+    for write in (ctx.artifact_path, lambda n: ctx.write_text(n, "text")):
+        with pytest.raises(LabError, match=r"^artifact ") as refused:
+            write(name)
+        assert fault in str(refused.value)
+        assert len(str(refused.value)) < 400
+        assert "\n" not in str(refused.value)
+    assert sorted(ctx.run.path.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a//b", "x" * 252])
+def test_no_figure_leads_out_of_the_artifacts(context, name):
+    from matplotlib.figure import Figure
+
+    with pytest.raises(LabError, match=r"^artifact "):
+        context().figure(name, Figure())
+
+
+def test_symbolic_links_that_lead_out_are_refused(context, tmp_path):
+    ctx = context()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (ctx.run.artifacts / "folder").symlink_to(outside)
+    (ctx.run.artifacts / "file").symlink_to(outside / "new")
+    (ctx.run.artifacts / "ring").symlink_to(ctx.run.artifacts / "ring")
+    for name in ("folder/x", "folder/y/z", "file", "ring/x"):
+        with pytest.raises(LabError, match="a symbolic link leads out of"):
+            ctx.write_text(name, "text")
+    assert list(outside.iterdir()) == []
+
+
+def test_links_inside_and_artifacts_that_lie_elsewhere_are_written(context, tmp_path):
+    ctx = context()
+    elsewhere = tmp_path / "disk"
+    ctx.run.artifacts.rename(elsewhere)
+    ctx.run.artifacts.symlink_to(elsewhere)
+    (elsewhere / "real").mkdir()
+    (elsewhere / "link").symlink_to(elsewhere / "real")
+    ctx.write_text("link/a.txt", "one")
+    assert (elsewhere / "real" / "a.txt").read_text() == "one"
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "..a/b..", "精度/a b.txt", "a\\b", "-"])
+def test_ordinary_names_are_written_as_they_are(context, name):
+    ctx = context()
+    path = ctx.write_text(name, "text")
+    assert path == ctx.run.artifacts / name
+    assert [p for p in ctx.run.artifacts.rglob("*") if p.is_file()] == [path]
+
+
+def strict(text):
+    def refuse(constant):
+        raise ValueError(constant)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_events_with_numbers_that_are_not_finite_are_json_and_read_back(context):
+    from labrun.contract import Score
+
+    class Odd:
+        def preflight(self):
+            return {}
+
+        def evaluate(self, ctx, model, data):
+            return [Score("a", "m", float("nan"), 2, (float("inf"), 1.0))]
+
+    ctx = context(evaluators=(Odd(),))
+    ctx.log(1, {"loss": float("nan"), "up": float("inf"), "down": float("-inf"), "fine": 0.5})
+    ctx.evaluate(None, None, step=1)
+    lines = (ctx.run.path / "events.jsonl").read_text().splitlines()
+    events = [strict(line) for line in lines]
+    assert events[0]["metrics"] == {
+        "loss": "NaN",
+        "up": "Infinity",
+        "down": "-Infinity",
+        "fine": 0.5,
+    }
+    series = ctx.run.series()
+    assert series["loss"][1] != series["loss"][1]
+    assert (series["up"][1], series["down"][1], series["fine"][1]) == (np.inf, -np.inf, 0.5)
+    score = ctx.run.scores()["a", "m"][1]
+    assert score.value != score.value
+    assert list(score.items) == [np.inf, 1.0]
+
+
+def test_a_note_that_says_nan_stays_a_text(context):
+    ctx = context()
+    ctx.note("NaN")
+    assert [event["message"] for event in ctx.run.events()] == ["NaN"]
+
+
+def test_lines_of_older_runs_with_bare_nan_are_read(context):
+    ctx = context()
+    line = '{"time": 1.0, "kind": "metrics", "step": 1, "metrics": {"loss": NaN, "up": Infinity}}\n'
+    (ctx.run.path / "events.jsonl").write_text(line)
+    series = ctx.run.series()
+    assert series["loss"][1] != series["loss"][1]
+    assert series["up"] == {1: np.inf}

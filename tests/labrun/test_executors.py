@@ -120,6 +120,23 @@ def test_crash_without_retries_left_is_failed_with_its_reason(create, executor):
     assert attempts(run) == [(0, None)]
 
 
+@pytest.mark.parametrize(
+    ("error", "tries", "message"),
+    [
+        ("TypeError", 1, "TypeError: error that a test asked for"),
+        ("SystemExit", 1, "a component ended the process: exit('error that a test asked for')"),
+        ("RuntimeError", 2, "RuntimeError: error that a test asked for"),
+        ("OSError", 4, "OSError: error that a test asked for"),
+    ],
+)
+def test_an_error_that_comes_again_is_not_tried_again(create, executor, error, tries, message):
+    run = create(f"trainer.trouble.error={error}", "max_retries=3", "evaluate_start=false")
+    executor.drain([run], nothing)
+    status = run.status()
+    assert (status.state, status.exit_code, status.message) == ("failed", 1, message)
+    assert len(attempts(run)) == tries
+
+
 def test_killed_worker_is_retried_from_the_checkpoint(create, executor):
     run = create("sleep_s=0.05", "max_steps=12")
     killed = []

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from labrun import run_dir, store
+from labrun.reindex import reindex
 from labrun.store import LiveMirror, Mirror, ensure_sqlite, sqlite_uri
+from labrun.store_names import name_of
 
 # MLflow and SQLAlchemy use deprecated features of each other and of their dependencies.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -220,3 +222,153 @@ def test_a_swept_command_leaves_its_runs_in_the_store(swept):
         for step, value in run.series()["loss"].items()
     }
     assert {row for row in contents(swept) if row[1] == "loss"} == expected
+
+
+def infinite_tags(home: Path) -> dict[str, str]:
+    tags = only_run(home).data.tags
+    return {key: value for key, value in tags.items() if key.startswith("labrun.infinite")}
+
+
+def test_infinite_values_are_stored_as_nan_and_named_in_a_tag(mirror, make_run, event):
+    steps = [(1, float("inf")), (2, 3.0), (3, float("-inf"))]
+    mirror.update(make_run(*(event.metrics(step, loss=value) for step, value in steps)))
+    stored = points(mirror.home, "loss")
+    assert [step for step, value in stored if value != value] == [1, 3]
+    assert [value for step, value in stored if step == 2] == [3.0]
+    assert infinite_tags(mirror.home) == {
+        "labrun.infinite.loss": "inf at step 1, -inf at step 3",
+    }
+
+
+def test_finite_values_leave_no_tag(mirror, make_run, event):
+    mirror.update(make_run(event.metrics(1, loss=1.7e308)))
+    assert points(mirror.home, "loss") == [(1, 1.7e308)]
+    assert infinite_tags(mirror.home) == {}
+
+
+def test_names_that_mlflow_refuses_are_stored_beside_the_others(mirror, make_run, event):
+    names = ["/abs", "a//b", "..", "", "x" * 300, "x" * 299, "a+b", "a_b", "精度", "loss"]
+    run = make_run(event.metrics(1, **{name: float(i) for i, name in enumerate(names)}))
+    mirror.update(run)
+    stored = only_run(mirror.home).data
+    read = {name_of(key, stored.tags): value for key, value in stored.metrics.items()}
+    assert read == {name: float(i) for i, name in enumerate(names)}
+
+
+def test_settings_of_any_name_and_length_are_stored(mirror, make_run):
+    settings = {"/a//b": 1, "a+b": 2, "a_b": 3, "k" * 400: 4, "text": "x" * 9000, "empty": ""}
+    mirror.update(make_run(settings=settings, method="m" * 600))
+    data = only_run(mirror.home).data
+    read = {name_of(key, data.tags): value for key, value in data.params.items()}
+    assert [read[f"trainer.{key}"] for key in settings][:4] == ["1", "2", "3", "4"]
+    assert len(read["trainer.text"]) == 500
+    assert read["trainer.empty"] == ""
+
+
+def test_a_plugin_s_name_leads_no_artifact_out_of_the_home(mirror, make_run):
+    run = make_run(plugin="../../out")
+    (run.artifacts / "a.png").write_bytes(b"")
+    mirror.update(run)
+    assert run.path.parent == mirror.home
+    stored = only_run(mirror.home, plugin="_x2e_./_x2e_./out")
+    assert stored.info.artifact_uri.startswith((mirror.home / "mlflow-artifacts").as_uri())
+
+
+def test_pictures_of_one_name_in_two_folders_are_both_kept(mirror, make_run):
+    run = make_run()
+    for folder in ("a", "b"):
+        (run.artifacts / folder).mkdir()
+        (run.artifacts / folder / "plot.png").write_bytes(b"")
+    mirror.update(run)
+    run_id = only_run(mirror.home).info.run_id
+    listed = [client(mirror.home).list_artifacts(run_id, folder)[0].path for folder in ("a", "b")]
+    assert listed == ["a/plot.png", "b/plot.png"]
+
+
+def test_a_run_that_cannot_be_stored_is_named_and_harms_no_other(mirror, make_run, event, capsys):
+    bad = make_run({"time": 1.0, "kind": "metrics", "step": 1, "metrics": {"loss": "text"}})
+    good = make_run(event.metrics(1, loss=2.0), seed=1)
+    live = LiveMirror(mirror.home, [bad, good], period_s=0)
+    live.flush()
+    live.close()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"lab: results store not updated for run {bad.id}: ")
+    assert line.endswith("; later: lab reindex")
+    assert ("loss", 1, 2.0) in {row[1:] for row in contents(mirror.home) if row[0] == good.id}
+
+
+def test_a_server_that_is_down_stops_no_other_store(mirror, make_run, event, capsys):
+    uri = "http://127.0.0.1:9"
+    runs = [make_run(seed=s, uri=uri) for s in (0, 1)] + [make_run(event.metrics(1, loss=2.0))]
+    live = LiveMirror(mirror.home, runs, period_s=0)
+    live.flush()
+    live.flush()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("lab: results store not updated: ")
+    assert line.endswith(f"; later: lab reindex --uri {uri}")
+    assert points(mirror.home, "loss") == [(1, 2.0)]
+
+
+def test_reindex_leaves_a_bad_run_out_and_goes_on(mirror, make_run, event):
+    bad = make_run({"time": 1.0, "kind": "metrics", "step": 2**70, "metrics": {"loss": 1.0}})
+    edited = make_run(seed=2)
+    (edited.path / "spec.json").write_text("{}")
+    good = make_run(event.metrics(1, loss=2.0), seed=1)
+    done = reindex(mirror)
+    assert done.written == 1
+    assert set(done.left_out) == {bad.id, edited.id}
+    assert all(reason and "\n" not in reason for reason in done.left_out.values())
+    assert ("loss", 1, 2.0) in {row[1:] for row in contents(mirror.home) if row[0] == good.id}
+
+
+def test_reindex_removes_a_run_whose_directory_is_gone_and_no_other_s(mirror, make_run, tmp_path):
+    kept, gone, damaged = make_run(), make_run(seed=1), make_run(seed=2)
+    others = make_run(seed=3, root=tmp_path / "others")
+    for run in (kept, gone, damaged, others):
+        mirror.update(run)
+    shutil.rmtree(gone.path)
+    shutil.rmtree(others.path)
+    (damaged.path / "spec.json").write_text("{}")
+    done = reindex(mirror)
+    assert (done.written, done.removed, set(done.left_out)) == (1, [gone.id], {damaged.id})
+    stored = client(mirror.home)
+    experiment = stored.get_experiment_by_name("toy")
+    names = {run.info.run_name for run in stored.search_runs([experiment.experiment_id])}
+    assert names == {kept.id, damaged.id, others.id}
+
+
+def test_reindex_into_a_shared_store_leaves_runs_of_other_machines(mirror, make_run, tmp_path):
+    shared = Mirror(mirror.home, sqlite_uri(mirror.home))
+    mine, theirs = make_run(), make_run(seed=1)
+    for run in (mine, theirs):
+        shared.update(run)
+    (found,) = [
+        run.info.run_id
+        for run in shared.client().search_runs(["1"])
+        if run.info.run_name == theirs.id
+    ]
+    shared.client().set_tag(found, "labrun.host", "another machine")
+    for run in (mine, theirs):
+        shutil.rmtree(run.path)
+    assert reindex(shared).removed == [mine.id]
+
+
+def test_reindex_says_in_one_line_that_a_server_is_down(lab, make_run):
+    make_run()
+    refused = lab("reindex", "--uri", "http://me:secret@127.0.0.1:9")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("lab: the results store http://127.0.0.1:9 cannot be used: ")
+    assert refused.stderr.count("\n") == 1
+    assert "secret" not in refused.stderr
+
+
+def test_reindex_says_which_runs_are_gone(lab, mirror, make_run):
+    kept, gone = make_run(), make_run(seed=1)
+    for run in (kept, gone):
+        mirror.update(run)
+    shutil.rmtree(gone.path)
+    again = lab("reindex")
+    assert again.stdout.splitlines() == [
+        f"lab: removed from the store, its directory is gone: {gone.id}",
+        f"lab: 1 runs written to {sqlite_uri(mirror.home)}",
+    ]

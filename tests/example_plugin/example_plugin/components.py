@@ -1,5 +1,6 @@
 """Dataset, trainer and evaluators."""
 
+import builtins
 import hashlib
 import json
 import math
@@ -126,6 +127,8 @@ class SGDTrainer:
         time.sleep(trouble.sleep_s)
         if step == trouble.crash_at_step and ctx.attempt == 0:
             raise RuntimeError("crash that a test asked for")
+        if step == 3 and trouble.error:
+            raise getattr(builtins, trouble.error)("error that a test asked for")
         while step == trouble.hang_at_step:
             time.sleep(1)
         return math.nan if step == trouble.nan_at_step else loss

@@ -18,6 +18,8 @@ class TroubleConfig:
     """Step whose loss is NaN; 0: none."""
     crash_at_step: Annotated[int, Ge(0)] = 0
     """Step at which the first attempt crashes; 0: none."""
+    error: Literal["", "TypeError", "RuntimeError", "OSError", "SystemExit"] = ""
+    """Error that every attempt raises at its third step; empty: none."""
     hang_at_step: Annotated[int, Ge(0)] = 0
     """Step at which the trainer stands still for ever; 0: none."""
     start_child: bool = False
