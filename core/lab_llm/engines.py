@@ -15,6 +15,7 @@ from lab_llm.sampler import sample
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
+    from transformers import GenerationConfig, PreTrainedModel
 
     from lab_llm.evaluator_config import AccuracyConfig
 
@@ -163,15 +164,12 @@ class TransformersEngine(_BatchEngine):
         ids = torch.tensor([[pad] * (longest - len(prompt)) + [*prompt] for prompt in prompts])
         real = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
         generate: Any = model.generate
-        with _global_generator(model.device, seed=_draw_seed(generator)), torch.inference_mode():
+        seeded = _global_generator(model.device, seed=_draw_seed(generator))
+        with seeded, _no_settings_of(model), torch.inference_mode():
             rows = generate(
                 ids.to(model.device),
                 attention_mask=real.to(model.device),
-                max_new_tokens=sampling.max_new_tokens,
-                num_return_sequences=sampling.num_samples,
-                eos_token_id=list(sampling.end_token_ids),
-                pad_token_id=pad,
-                **_generate_options(sampling),
+                generation_config=_generation_config(sampling, pad=pad),
             )
         return [_until_end(row, sampling.end_token_ids) for row in rows[:, longest:].tolist()]
 
@@ -271,15 +269,38 @@ def _global_generator(device: torch.device, *, seed: int) -> Iterator[None]:
         own.set_state(before)
 
 
-def _generate_options(sampling: Sampling) -> dict[str, object]:
-    if sampling.temperature == 0:
-        return {"do_sample": False}
-    return {
-        "do_sample": True,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
-    }
+@contextmanager
+def _no_settings_of(model: "PreTrainedModel") -> Iterator[None]:
+    """The model's own generation config, which fills what a call leaves out, put aside."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def _generation_config(sampling: Sampling, *, pad: int) -> "GenerationConfig":
+    """Exactly these settings; all else is neutral."""
+    from transformers import GenerationConfig
+
+    how: dict[str, Any] = {"do_sample": False}
+    if sampling.temperature > 0:
+        how = {
+            "do_sample": True,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+        }
+    return GenerationConfig(
+        max_new_tokens=sampling.max_new_tokens,
+        num_return_sequences=sampling.num_samples,
+        eos_token_id=list(sampling.end_token_ids) or None,
+        pad_token_id=pad,
+        **how,
+    )
 
 
 def _until_end(ids: list[int], ends: Sequence[int]) -> list[int]:

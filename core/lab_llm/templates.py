@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from labrun.errors import LabError
 
+from lab_llm.chat_template import render
 from lab_llm.problems import Message, without_thinking
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ def strip_thinking(text: str) -> str:
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", prompt: Sequence[Message]) -> list[int]:
-    """The token ids of the chat, with the header of the assistant's turn."""
-    messages = [dict(message) for message in prompt]
-    ids: Any = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=True, tokenize=True, return_dict=False
-    )
-    return list(ids)
+    """The token ids of the chat, with the header of the assistant's turn.
+
+    Raises RenderError where the chat template cannot render it.
+    """
+    call: Any = tokenizer
+    return list(call(render(tokenizer, prompt), add_special_tokens=False)["input_ids"])
