@@ -17,6 +17,11 @@ MAX_ANSWER_CHARS = 500
 """A longer answer is compared as text; it bounds what the parser is given."""
 
 
+def prepare() -> None:
+    """Import the parser, which takes seconds, before any answer is graded."""
+    same_answer("x", "x^2")
+
+
 def reward(gold: str, completion: str) -> float:
     """1.0 iff the completion's final answer equals `gold`, else 0.0."""
     gold = _inner(gold)

@@ -36,7 +36,7 @@ _TEXT_UNIT = re.compile(
 _BARE_UNIT = re.compile(
     r"^(.*[\d})])(\s*)((?:[A-Za-z]+(?:\^\{?-?\d\}?)?\.?(?:\s*/\s*|\s+|$))+)$", re.DOTALL
 )
-_CONNECTIVES = "and or if for where when otherwise is are to such that with mod"
+_CONNECTIVES = "and or if for where when otherwise to such that with mod"
 _FUNCTIONS = "sin cos tan cot sec csc log ln lim max min gcd lcm exp arcsin arccos arctan i pi e"
 _NO_UNIT = frozenset(_CONNECTIVES.split() + _FUNCTIONS.split())
 _AMBIGUOUS_UNIT = frozenset(("ms", "mi", "pa", "in"))

@@ -16,6 +16,11 @@ TAIL_CHARS = 100
 _BOX = "\\boxed{"
 
 
+def prepare() -> None:
+    """Import math-verify, which takes seconds, before any answer is graded."""
+    _equal_by_math_verify("x", "x^2")
+
+
 def reward(gold: str, completion: str) -> float:
     """1.0 iff the box at the completion's end holds `gold` as text or by math-verify, else 0.0."""
     boxed = _boxed_at_the_end(completion[-TAIL_CHARS:])
@@ -42,5 +47,6 @@ def _equal_by_math_verify(gold: str, boxed: str) -> bool:
 
     # It warns at every start that the timeouts are off.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
-    sides = [parse(text, parsing_timeout=None) for text in (gold, boxed)]  # pyright: ignore[reportArgumentType]
-    return bool(verify(*sides, timeout_seconds=None))
+    gold_parts = parse(gold, parsing_timeout=None)  # pyright: ignore[reportArgumentType]
+    boxed_parts = parse(boxed, parsing_timeout=None)  # pyright: ignore[reportArgumentType]
+    return bool(verify(gold_parts, boxed_parts, timeout_seconds=None))

@@ -23,19 +23,22 @@ def well_formed(text: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def parsed(text: str, *, plain: bool = True) -> tuple[Any, ...]:
-    """Sympy expressions of what stands in a box; empty where the parser does not read it.
-
-    `plain`: units and the like are taken off already; the parser takes off none.
-    """
-    expressions = _expressions(f"\\boxed{{{text}}}", units=not plain)
-    return tuple(part for part in expressions if not _lost(part, text))
+def parsed(text: str) -> tuple[Any, ...]:
+    """The sympy expression of a whole text of mathematics, as one entry; empty where it has none."""
+    expression = _read(_normalized(text))
+    return () if expression is None or _lost(expression, text) else (expression,)
 
 
 @lru_cache(maxsize=256)
 def parsed_prose(text: str) -> tuple[Any, ...]:
     """Sympy expressions of the answer that math-verify finds in running text."""
-    return tuple(_expressions(text, units=True))
+    from math_verify import parse
+    from sympy import Basic, MatrixBase
+
+    # It warns at every start that the timeouts are off.
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    found = parse(text, parsing_timeout=None)  # pyright: ignore[reportArgumentType]
+    return tuple(part for part in found if isinstance(part, Basic | MatrixBase))
 
 
 def same_expression(gold: Any, answer: Any, *, decimal: Exact | None = None) -> bool:
@@ -56,30 +59,36 @@ def contradicts_itself(text: str) -> bool:
     return any(not same_expression(constants[0], other) for other in constants[1:])
 
 
-def _expressions(text: str, *, units: bool) -> list[Any]:
-    from math_verify import parse
-    from sympy import Basic, MatrixBase
+def _read(latex: str) -> Any:
+    """What the parser makes of LaTeX; None where it does not read it."""
+    from latex2sympy2_extended import latex2sympy
+    from math_verify.grader import should_treat_as_complex
 
-    # It warns at every start that the timeouts are off.
-    logging.getLogger("math_verify").setLevel(logging.ERROR)
-    found = parse(
-        text,
-        extraction_config=_targets(units),
-        parsing_timeout=None,  # pyright: ignore[reportArgumentType]
-        raise_on_error=False,
-    )
-    return [part for part in found if isinstance(part, Basic | MatrixBase)]
+    try:
+        return latex2sympy(
+            latex,
+            is_real=not should_treat_as_complex(latex),
+            convert_degrees=False,
+            normalization_config=None,
+        )
+    except Exception:  # the parser raises of many kinds on what it does not read
+        last = _EQUALS.split(latex)[-1]
+        in_parts = last == latex or "," in latex or ";" in latex
+        return None if in_parts else _read(last)
 
 
 @cache
-def _targets(units: bool) -> list[Any]:
-    from math_verify import ExprExtractionConfig, LatexExtractionConfig
+def _normalization() -> Any:
+    """math-verify's own spelling rules, without its loss of units: those are taken off before."""
+    from latex2sympy2_extended import NormalizationConfig
 
-    latex = LatexExtractionConfig()
-    config = type(latex.normalization_config)(
-        basic_latex=True, units=units, malformed_operators=True, nits=True, boxed="all"
-    )
-    return [LatexExtractionConfig(normalization_config=config), ExprExtractionConfig()]
+    return NormalizationConfig(units=False, malformed_operators=True, nits=True, boxed="none")
+
+
+def _normalized(text: str) -> str:
+    from latex2sympy2_extended import normalize_latex
+
+    return normalize_latex(text, config=_normalization())
 
 
 def _lost(expression: Any, text: str) -> bool:
@@ -138,6 +147,8 @@ def _rounded(answer: Any, *, decimal: Exact | None) -> bool:
 def _verified(gold: Any, answer: Any) -> bool:
     from math_verify import verify
 
+    # It warns at every start that the timeouts are off.
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
     return bool(
         verify(
             gold,
