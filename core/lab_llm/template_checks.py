@@ -74,14 +74,6 @@ def _first_that_renders(tokenizer: "PreTrainedTokenizerBase") -> list[Message]:
     return alone
 
 
-
-
-
-    *,
-    empty_lists: Sequence[str] = (),
-) -> bool:
-
-
 def _renders(
     tokenizer: "PreTrainedTokenizerBase",
     chat: Sequence[Message],
