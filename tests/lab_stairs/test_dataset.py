@@ -167,6 +167,18 @@ def test_timeouts_of_data_with_a_flag_are_those_that_it_marks():
     assert bootstrap.truncated.any(1).tolist() == [False, False, True, True]
 
 
+def test_an_end_at_the_limit_without_either_flag_is_a_timeout():
+    """Data with both keys, all 0, from a writer that knows no end but the limit."""
+    data = episodes_of([(50, 0, False, False), (50, 1, False, False), (3, 1, True, False)])
+    assert cut_off(data, 50, flagged=True).any(1).tolist() == [True, True, False]
+    terminal = end_at_timeouts(data, 50, timeouts="terminal", flagged=True)
+    assert ends(terminal) == [True, True, True]
+    assert terminal.truncated.any(1).tolist() == [True, True, False]
+    bootstrap = end_at_timeouts(data, 50, timeouts="bootstrap", flagged=True)
+    assert ends(bootstrap) == [False, False, True]
+    assert np.flatnonzero(bootstrap.truncated[0]).tolist() == [49]
+
+
 def test_shorter_arrays_hold_no_timeout():
     data = episodes_of([(3, 0, True, False)])
     short = hdf5.Episodes(**{name: values[:, :4] for name, values in data.arrays()})
@@ -251,6 +263,55 @@ def test_files_are_loaded_as_they_are_chosen(grid_files, context):
     (note,) = notes(context)
     assert note.startswith("data of cn-2: 4 of 7 episodes in 2 file(s): ")
     assert note.endswith(" of 4 cut off, told by their length")
+
+
+def with_full_length(root: Path, *, flagged: bool, terminated: int, mask: int) -> Path:
+    """cn-2 with four episodes of 50 transitions: all flags as given on the last transition,
+    reward 0, the last frame's masks `mask`."""
+    layout = environments.layout_of("cn-2")
+    made = generate(Recipe("cn-2", "medium", 4, 0), lambda *_: None).episodes
+    episodes = hdf5.empty(layout, 4, layout.episode_limit + 1)
+    for name, values in episodes.arrays():
+        values[:] = getattr(made, name)[:, :1]
+    episodes.filled[:] = True
+    episodes.terminated[:], episodes.truncated[:], episodes.reward[:] = False, False, 0
+    episodes.terminated[:, -2] = terminated
+    episodes.avail_actions[:, -1] = mask
+    folder = root / "cn-2" / "expert" / "a"
+    folder.mkdir(parents=True)
+    write(folder / "part_0.h5", episodes, layout, attributes={})
+    if not flagged:
+        with h5py.File(folder / "part_0.h5", "r+") as stored:
+            del stored["truncated"]
+    return root
+
+
+def test_full_length_episodes_with_both_flags_0_are_cut_off(tmp_path, context):
+    path = str(with_full_length(tmp_path / "data", flagged=True, terminated=0, mask=1))
+    data = small(path=path, num_episodes=4, timeouts="terminal").load(context)
+    assert ends(data.tasks["cn-2"].episodes) == [True] * 4
+    assert notes(context)[0].endswith("; 4 of 4 cut off, 4 of them told by their length")
+    bootstrap = small(path=path, num_episodes=4, timeouts="bootstrap").load()
+    assert ends(bootstrap.tasks["cn-2"].episodes) == [False] * 4
+
+
+@pytest.mark.parametrize("timeouts", ["terminal", "bootstrap"])
+def test_terminated_episodes_may_end_without_an_allowed_action(timeouts, tmp_path):
+    path = str(with_full_length(tmp_path, flagged=True, terminated=1, mask=0))
+    data = small(path=path, num_episodes=4, timeouts=timeouts).load()
+    assert ends(data.tasks["cn-2"].episodes) == [True] * 4
+
+
+def test_masks_that_allow_nothing_are_refused_where_timeouts_make_their_frame_count(tmp_path):
+    """Without the flag, an end at the limit without a reward is a timeout."""
+    path = str(with_full_length(tmp_path, flagged=False, terminated=1, mask=0))
+    small(path=path, num_episodes=4, timeouts="terminal").load()
+    with pytest.raises(LabError) as caught:
+        small(path=path, num_episodes=3, timeouts="bootstrap").load()
+    assert str(caught.value) == (
+        "data of cn-2 with dataset.timeouts=bootstrap: avail_actions allows an agent no action: "
+        "episode 1, frame 50, agent 0"
+    )
 
 
 def test_preflight_reads_no_episode_and_makes_nothing(grid_files, home):

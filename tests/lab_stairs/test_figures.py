@@ -64,6 +64,20 @@ def test_without_a_second_block_only_the_own_row_is_drawn():
     assert len(draw_attention(record, task="cn-2").subfigs[0].axes) == 2
 
 
+def test_every_attention_map_has_the_scale_of_its_colour_bar():
+    steps = [
+        [torch.full((1, 1, 1, 6, 6), 0.1 + t / 10), torch.full((1, 1, 1, 2, 6), 0.4)]
+        for t in range(5)
+    ]
+    record = attention_record(grid_layout(), steps, temporal=True)
+    above, below = draw_attention(record, task="cn-2").subfigs
+    for part, largest in ((above, 0.4), (below, 0.5)):
+        *maps, bar = part.axes
+        for axis in maps:
+            assert axis.images[0].get_clim() == pytest.approx((0.0, largest))
+        assert bar.get_ylim() == pytest.approx((0.0, largest))
+
+
 def test_win_rates_of_unseen_tasks_are_dashed():
     data = OfflineData({}, train_tasks=("a",), test_tasks=("a", "b"))
     rates = {"a": {0: 0.1, 9: 0.5}, "b": {0: 0.0, 9: 0.2}, "seen": {0: 0.1}}

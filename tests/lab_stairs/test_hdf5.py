@@ -260,13 +260,67 @@ def test_a_mask_may_hold_anything_behind_the_end(tmp_path):
 
 @pytest.mark.parametrize(
     ("episode", "frame", "agent"),
-    [(2, 1, 1), (1, 2, 0)],
-    ids=["where a transition begins", "at the last frame"],
+    [(2, 1, 1), (1, 1, 0), (0, 0, 0)],
+    ids=["in the middle", "where the last transition begins", "at the first frame"],
 )
 def test_an_agent_without_an_allowed_action_is_refused(episode, frame, agent, tmp_path):
     path = store(tmp_path / "part_0.h5", changed("avail_actions", (episode, frame, agent), 0))
     place = f"episode {episode}, frame {frame}, agent {agent}"
     assert refusal(path) == f": avail_actions allows an agent no action: {place}"
+
+
+def blocked(**flags: int) -> dict[str, np.ndarray]:
+    """Episode 2, of full length, ends with these flags; its last frame allows no agent anything."""
+    arrays = toy() | {"truncated": np.zeros((3, 5, 1), np.uint8)}
+    arrays["avail_actions"][2, 4] = 0
+    for key, value in flags.items():
+        arrays[key][2, 3] = value
+    return arrays
+
+
+def test_the_last_frame_of_a_task_that_was_over_may_allow_no_action(tmp_path):
+    arrays = toy()
+    for episode, frame in enumerate((1, 2, 4)):
+        arrays["avail_actions"][episode, frame] = 0
+    episodes = hdf5.read([store(tmp_path / "part_0.h5", arrays)], TOY)
+    assert not episodes.avail_actions[np.arange(3), episodes.lengths - 1].any()
+    assert episodes.terminated.any(1).all()
+    flagged = hdf5.read([store(tmp_path / "part_1.h5", blocked(terminated=1))], TOY)
+    assert not flagged.avail_actions[2, 4].any()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"terminated": 0, "truncated": 1},
+        {"terminated": 1, "truncated": 1},
+        {"terminated": 0, "truncated": 0},
+    ],
+    ids=str,
+)
+def test_the_last_frame_of_an_episode_that_was_cut_off_must_allow_an_action(flags, tmp_path):
+    place = "episode 2, frame 4, agent 0"
+    path = store(tmp_path / "part_0.h5", blocked(**flags))
+    assert refusal(path) == f": avail_actions allows an agent no action: {place}"
+
+
+def test_a_short_episode_needs_one_of_the_flags(tmp_path):
+    arrays = toy() | {"truncated": np.zeros((3, 5, 1), np.uint8)}
+    arrays["terminated"][1, 1] = 0
+    text = ": terminated is not set, though the episode ends before 4 steps: episode 1, frame 1"
+    assert refusal(store(tmp_path / "part_0.h5", arrays)) == text
+    arrays["truncated"][1, 1] = 1
+    episodes = hdf5.read([store(tmp_path / "part_1.h5", arrays)], TOY)
+    assert episodes.truncated.any(1).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("key", ["terminated", "truncated"])
+def test_a_flag_on_the_last_frame_is_a_frame_too_late(key, tmp_path):
+    arrays = toy() | {"truncated": np.zeros((3, 5, 1), np.uint8)}
+    arrays["terminated"][2, 3] = 0
+    arrays[key][2, 4] = 1
+    text = f": {key} is set elsewhere than one frame before the last filled: episode 2, frame 4"
+    assert refusal(store(tmp_path / "part_0.h5", arrays)) == text
 
 
 def without(key: str) -> dict[str, np.ndarray]:

@@ -211,6 +211,19 @@ def test_an_episode_cut_off_bootstraps_from_its_last_frame():
     torch.testing.assert_close(a.cloning, b.cloning)
 
 
+def test_masks_of_the_frame_after_the_end_change_nothing():
+    layout = marine_layout(3, 4)
+    batch = random_batch(layout, [4, 2])
+    avail = batch.avail_actions.clone()
+    avail[4, 0], avail[2, 1] = False, False
+    blocked = with_changes(batch, avail_actions=avail)
+    for dtype in ("float32", "bfloat16"):
+        made = learner(layout, no_grad_dtype=dtype)
+        a, b = made.losses(batch, None), made.losses(blocked, None)
+        torch.testing.assert_close(b.total, a.total, rtol=0, atol=0)
+        torch.testing.assert_close(b.target, a.target, rtol=0, atol=0)
+
+
 def test_one_learner_serves_tasks_of_different_sizes():
     made = learner(marine_layout(3, 3))
     for allies, enemies in ((3, 3), (5, 6), (2, 1)):

@@ -90,6 +90,19 @@ def test_losses_do_not_see_padding():
     )
 
 
+@pytest.mark.parametrize("mixing", ["sum", "attention"])
+def test_masks_of_the_frame_after_the_end_change_neither_loss_nor_gradient(mixing):
+    batch = wave_batch(MARINES, [4, 2])
+    avail = batch.avail_actions.clone()
+    avail[4, 0], avail[2, 1] = False, False
+    gradients = []
+    for one in (batch, dataclasses.replace(batch, avail_actions=avail)):
+        made = learner(MARINES, mixing=mixing)
+        made.losses(one).total.backward()
+        gradients.append([p.grad for p in made.online.parameters() if p.grad is not None])
+    torch.testing.assert_close(*gradients)
+
+
 def test_discount_and_weight_are_the_settings():
     batch = wave_batch(GRID, [3])
     plain, myopic = learner(GRID).losses(batch), learner(GRID, gamma=0.0).losses(batch)

@@ -11,7 +11,7 @@ from lab_stairs.layouts import Layout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 LANDMARKS = {"grid": "landmark", "spread": "landmark", "tag": "prey", "mamujoco": "joint"}
 
@@ -58,9 +58,7 @@ def draw_attention(record: AttentionRecord, *, task: str) -> "Figure":
     above, below = figure.subfigures(2, 1, height_ratios=(1, 1.2), squeeze=False)[:, 0]
     _draw_own(above.subplots(), record, task)
     if record.pairs is not None:
-        steps = [0, len(record.pairs) // 2, len(record.pairs) - 1]
-        for axis, step in zip(below.subplots(1, 3, sharey=True), steps, strict=True):
-            _draw_pairs(axis, record, step)
+        _draw_pairs(below, record.pairs, record.tokens)
     return figure
 
 
@@ -72,9 +70,17 @@ def _draw_own(axis: "Axes", record: AttentionRecord, task: str) -> None:
     axis.figure.colorbar(shown, ax=axis, label="attention weight")
 
 
-def _draw_pairs(axis: "Axes", record: AttentionRecord, step: int) -> None:
-    assert record.pairs is not None
-    axis.imshow(record.pairs[step], cmap="viridis", vmin=0, vmax=1, interpolation="none")
-    axis.set_title(f"block L at step {step}")
-    axis.set_yticks(range(len(record.tokens)), record.tokens)
-    axis.set_xticks(range(len(record.tokens)), record.tokens, rotation=90)
+def _draw_pairs(figure: "SubFigure", pairs: np.ndarray, tokens: tuple[str, ...]) -> None:
+    """Three maps of one scale, with its colour bar."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    steps = [0, len(pairs) // 2, len(pairs) - 1]
+    scale = Normalize(0, float(pairs[steps].max()))
+    axes = figure.subplots(1, 3, sharey=True)
+    for axis, step in zip(axes, steps, strict=True):
+        axis.imshow(pairs[step], cmap="viridis", norm=scale, interpolation="none")
+        axis.set_title(f"block L at step {step}")
+        axis.set_yticks(range(len(tokens)), tokens)
+        axis.set_xticks(range(len(tokens)), tokens, rotation=90)
+    figure.colorbar(ScalarMappable(scale, "viridis"), ax=axes, label="attention weight")

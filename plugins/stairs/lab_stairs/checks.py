@@ -56,12 +56,29 @@ def check_content(part: Episodes, layout: Layout, *, file: object, episodes: np.
     """Raises LabError for values that no episode of the task can hold.
 
     `filled` must have passed `check_filled`. At an episode's last frame, where no transition
-    begins, the action may be anything in range.
+    begins, the action may be anything in range. Where the task was over by then, so that the frame
+    is never valued, its masks may forbid every action.
     """
     for start in range(0, len(part), BLOCK):
         index = slice(start, start + BLOCK)
         block = Episodes(**{name: values[index] for name, values in part.arrays()})
         _check_block(block, layout, _Refusal(file, episodes[index]))
+
+
+def check_valued(part: Episodes, layout: Layout, *, file: object, episodes: np.ndarray) -> None:
+    """Raises LabError where an agent has no allowed action at a frame that is valued: any but the
+    last of an episode that ends with `terminated`, as `end_at_timeouts` leaves it."""
+    if not layout.continuous:
+        _check_masks(part, _Refusal(file, episodes), over=part.terminated)
+
+
+def _check_masks(part: Episodes, refuse: "_Refusal", *, over: np.ndarray) -> None:
+    """`over` [E, T]: transitions after which nothing is valued."""
+    valued = part.filled.copy()
+    valued[:, 1:] &= ~over[:, :-1]
+    # The bootstrapped value of a next frame is a maximum over the allowed actions.
+    stuck = valued[:, :, None] & ~part.avail_actions.any(-1)
+    refuse(stuck, "avail_actions allows an agent no action", axis="agent")
 
 
 class _Refusal:
@@ -94,9 +111,8 @@ def _check_block(block: Episodes, layout: Layout, refuse: _Refusal) -> None:
     last = block.lengths[:, None] - 2
     moves = frames <= last
     if not layout.continuous:
-        # The bootstrapped value of a next frame is a maximum over the allowed actions.
-        stuck = block.filled[:, :, None] & ~block.avail_actions.any(-1)
-        refuse(stuck, "avail_actions allows an agent no action", axis="agent")
+        over = block.terminated & ~block.truncated & (frames == last)
+        _check_masks(block, refuse, over=over)
     _check_actions(block, layout, moves, refuse)
     for name in ("terminated", "truncated"):
         misplaced = getattr(block, name) & (frames != last)

@@ -34,8 +34,8 @@ class OfflineDataConfig:
     timeouts: Literal["suite", "terminal", "bootstrap"] = "suite"
     """What an episode's end at its limit counts as: terminal, the end of the task, as in the
     published grid data; bootstrap, a cut after which the last state is still worth something;
-    suite, bootstrap in spread, tag and mamujoco, whose episodes all end so, else terminal. Data
-    without a key `truncated` say it by their length; there an end whose reward is positive counts
-    as success."""
+    suite, bootstrap in spread, tag and mamujoco, whose episodes all end so, else terminal. An
+    episode at its limit with neither `terminated` nor `truncated` was cut off. Data without a key
+    `truncated` say it by their length; there an end whose reward is positive counts as success."""
     data_seed: Annotated[int, Ge(0)] = 0
     """Seed of generated data and of choose=random; not the run's, so that runs share data."""

@@ -35,16 +35,17 @@ class OfflineData:
 def cut_off(episodes: Episodes, episode_limit: int, *, flagged: bool) -> np.ndarray:
     """[E, T] bool: the transitions at which an episode was cut off without being over.
 
-    `flagged` data say so themselves. In data without the flag it is the last transition that the
-    limit allows, where `terminated` is not set or the reward is not positive: success is rewarded
-    at the step that reaches it.
+    `flagged` data say so themselves. The last transition that the limit allows is also one where
+    `terminated` is not set, whether the data are flagged or not; and in data without the flag where
+    the reward is not positive: success is rewarded at the step that reaches it.
     """
-    if flagged:
-        return episodes.truncated
     last = np.zeros_like(episodes.terminated)
     if last.shape[1] > episode_limit:
         last[:, episode_limit - 1] = episodes.filled[:, episode_limit]
-    return last & (~episodes.terminated | (episodes.reward <= 0))
+    unended = last & ~episodes.terminated
+    if flagged:
+        return episodes.truncated | unended
+    return unended | (last & (episodes.reward <= 0))
 
 
 def end_at_timeouts(
