@@ -18,7 +18,7 @@ from lab_llm.problems import Problem, ProblemSets
 from lab_llm.repeats import describe_repeats
 from lab_llm.row_problems import Source, chat
 from lab_llm.set_names import check_set_names
-from lab_llm.verifiers import verify_math, verify_reasoning_gym
+from lab_llm.verifiers import RULES, verify_reasoning_gym
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
@@ -30,7 +30,7 @@ TAKEN = ("train", "missing", "repeats", "train_size", "eval_size")
 
 
 class RowsDataset:
-    """Problems from JSONL and Parquet files, verified by math-verify."""
+    """Problems from JSONL and Parquet files, verified by the rule that `reward` names."""
 
     def __init__(self, config: RowsConfig):
         self.config = config
@@ -74,7 +74,7 @@ class RowsDataset:
         return ProblemSets(
             train=self._problems("train"),
             evaluation=self._seen | {n: self._problems(n) for n in self.config.evaluation},
-            verify=verify_math,
+            verify=RULES[self.config.reward],
         )
 
     @property

@@ -27,7 +27,7 @@ class RowSet:
 
 @schema
 class RowsConfig:
-    """Problems with an answer that math-verify checks, from JSONL or Parquet files.
+    """Problems with an answer that a grading rule checks, from JSONL or Parquet files.
 
     A column may be a dotted path into structs, and through strings that hold JSON
     (`reward_model.ground_truth`). Paths are relative to where `lab` is started. A path
@@ -52,6 +52,9 @@ class RowsConfig:
     """The final answer that a completion is compared with: LaTeX, text or a number. A number is
     written as mathematics with the digits of the file: 1e-05 as 0.00001, 0.10 as 0.10, 3.0 as 3;
     beyond 30 zeros as a power of ten. Blank answers, NaN and infinities are refused."""
+    reward: Literal["math_verify", "published"] = "math_verify"
+    """The rule that compares (docs/grading.md): math_verify, the mathematics of the final answer;
+    published, the training reward of arXiv 2603.24472's code."""
     solution_column: str | None = None
     """A worked solution; None: the rows have none."""
     system_prompt: str | None = None

@@ -18,6 +18,7 @@ from lab_llm.pass_at_k import avg_at_k, pass_at_k
 from lab_llm.policy import Policy
 from lab_llm.problems import Problem, ProblemSets, Verify, check_problems
 from lab_llm.ranks import gather_objects
+from lab_llm.set_names import check_set_names
 from lab_llm.stopping import StopPoints, stop_if_asked, stop_points
 from lab_llm.templates import encode
 from lab_llm.verbalization import EPISTEMIC_WORDS, epistemic_count, epistemic_words
@@ -117,6 +118,7 @@ class AccuracyEvaluator:
 
     def _asked(self, policy: Policy, data: ProblemSets) -> tuple[Chosen, Prompts]:
         """The problems of each set that are evaluated, and their prompts' token ids."""
+        check_set_names(data.evaluation, key="evaluation sets of the data")
         chosen = {name: self._choose(name, found) for name, found in data.evaluation.items()}
         return chosen, {
             name: [encode(policy.tokenizer, problem.prompt) for problem in problems]

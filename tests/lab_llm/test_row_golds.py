@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from lab_llm.datasets import RowsDataset
 from lab_llm.datasets_config import RowsConfig, RowSet
+from lab_llm.verifiers import RULES
 from labrun.context import RunContext
 from labrun.errors import LabError
 from labrun.run_dir import RunDir
@@ -281,3 +282,10 @@ def test_rows_that_do_not_come_again_are_passed_over(tmp_path):
     dataset = RowsDataset(config)
     assert "repeats" not in dataset.preflight()
     assert warnings(dataset, tmp_path / "run") == []
+
+
+def test_the_reward_names_the_grading_rule(tmp_path):
+    path = lines(tmp_path / "a.jsonl", GOOD)
+    assert RowsDataset(RowsConfig(path=path)).load().verify is RULES["math_verify"]
+    published = RowsDataset(RowsConfig(path=path, reward="published")).load()
+    assert published.verify is RULES["published"]
