@@ -24,7 +24,7 @@ def well_formed(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def parsed(text: str) -> tuple[Any, ...]:
-    """The sympy expression of a whole text of mathematics, as one entry; empty where it has none."""
+    """The sympy expression of a whole text, as one entry; empty where the parser has none."""
     expression = _read(_normalized(text))
     return () if expression is None or _lost(expression, text) else (expression,)
 
