@@ -37,6 +37,7 @@ def plan(
         "rollouts": todo.rollouts,
         "tokens_per_step": f"at most {todo.tokens_per_batch:,}",
         "tokens": f"at most {todo.tokens:,}",
+        **_micro_batches(settings),
     }
     if shape is None:
         return facts
@@ -48,6 +49,23 @@ def plan(
             settings, shape, n, num_teachers
         )
         for n in PLANNED_PROCESSES
+    }
+
+
+def _micro_batches(settings: GRPOSettings) -> dict[str, object]:
+    """The micro-batch size that one process takes and, where it is another, each of several."""
+    from lab_llm.microbatches import micro_batch_size
+
+    rollouts = settings.prompts_per_step * settings.num_generations
+    sizes = {
+        n: micro_batch_size(settings, n)
+        for n in PLANNED_PROCESSES
+        if rollouts % (n * settings.num_minibatches) == 0
+    }
+    return {
+        "micro_batch_size" if n == 1 else f"micro_batch_size, {n} processes": size
+        for n, size in sizes.items()
+        if n == 1 or size != sizes[1]
     }
 
 
@@ -63,14 +81,16 @@ def _memory(
         num_processes=num_processes,
         num_copies=num_teachers + int(settings.beta > 0),
     )
-    tokens = settings.micro_batch_size * settings.max_completion_length
+    share = settings.prompts_per_step * settings.num_generations
+    share //= num_processes * settings.num_minibatches
+    tokens = min(settings.micro_batch_size, max(share, 1)) * settings.max_completion_length
     activations = estimates.activation_bytes(
         shape, tokens=tokens, dtype=dtype, checkpointing=settings.gradient_checkpointing
     )
     logits = estimates.logits_bytes(shape, tokens=tokens, dtype=dtype)
     here = settings.sampler == "vllm" and settings.vllm_mode == "colocate"
-    share = settings.vllm_gpu_memory_utilization if here else 0.0
-    total = estimates.gpu_bytes(state.total + activations + logits, vllm_share=share)
+    vllm_share = settings.vllm_gpu_memory_utilization if here else 0.0
+    total = estimates.gpu_bytes(state.total + activations + logits, vllm_share=vllm_share)
     parts = {
         "weights": state.weights,
         "gradients": state.gradients,
@@ -78,7 +98,7 @@ def _memory(
         "copies": state.copies,
         "activations": activations,
         "logits": logits,
-        "vllm": total * share,
+        "vllm": total * vllm_share,
     }
     named = ", ".join(f"{name} {size / gib:.3g}" for name, size in parts.items() if size)
     return f"{total / gib:.3g} ({named})"

@@ -92,12 +92,6 @@ def _check_batches(settings: GRPOSettings, rollouts: int) -> None:
             f"trainer.num_minibatches={minibatches} does not divide a step's {rollouts} rollouts "
             "(prompts_per_step * num_generations)"
         )
-    if (rollouts // minibatches) % settings.micro_batch_size:
-        of = f" / {minibatches} minibatches" if minibatches > 1 else ""
-        raise LabError(
-            f"trainer.micro_batch_size={settings.micro_batch_size} does not divide a step's "
-            f"{rollouts // minibatches} rollouts (prompts_per_step * num_generations{of})"
-        )
     if settings.max_steps % minibatches:
         raise LabError(
             f"trainer.max_steps={settings.max_steps} is no multiple of "

@@ -6,7 +6,7 @@ from typing import Any
 from labrun import Dataset
 from labrun.errors import LabError
 
-from lab_llm import grpo_preflight
+from lab_llm import grpo_preflight, prompts_preflight
 from lab_llm.credit import Context
 from lab_llm.distillation_config import DistillationConfig
 from lab_llm.grpo_config import GRPOSettings
@@ -51,6 +51,10 @@ def preflight(
         settings, sets.train, context=context, template=template, longest_solution=longest
     )
     grpo_preflight.check_evaluation(settings, sets.evaluation)
+    if model_here:
+        prompts_preflight.check_prompts(
+            settings.model, sets, template=None if context is None else template
+        )
     if distillation is not None and distillation.richness == "without_thinking":
         _check_thinking(settings, sets, context, model_here=model_here)
     return facts

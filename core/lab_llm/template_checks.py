@@ -194,9 +194,14 @@ def _by_roles(problems: Sequence[Problem]) -> dict[tuple[str, ...], list[Problem
     found: dict[tuple[str, ...], list[Problem]] = {}
     for problem in problems:
         alike = found.setdefault(tuple(message["role"] for message in problem.prompt), [])
-        if not alike or (len(alike) < 2 and alike[0].prompt != problem.prompt):
+        if not alike or (len(alike) < 2 and _words(alike[0]) != _words(problem)):
             alike.append(problem)
     return found
+
+
+def _words(problem: Problem) -> list[str]:
+    """What is asked; a template may trim it."""
+    return [message["content"].strip() for message in problem.prompt]
 
 
 def _check_alike(
@@ -214,8 +219,9 @@ def _check_alike(
             "template must print the content of every message"
         )
     others = [message for message in first.prompt if message["role"] != "system"]
-    dropped = len(others) < len(first.prompt) and _renders(tokenizer, others)
-    if dropped and render(tokenizer, others) == rendered[0]:
+    told = [message["content"].strip() for message in first.prompt if message["role"] == "system"]
+    hidden = any(text not in rendered[0] for text in told) and _renders(tokenizer, others)
+    if hidden and render(tokenizer, others) == rendered[0]:
         raise LabError(
             f"{where}: the chat template leaves out the system message of {first.id}; set "
             "dataset.system_prompt=null (or drop it from the rows), or mend the template"

@@ -43,7 +43,6 @@ def check(model, problems, context=None, **changed):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"micro_batch_size": 7}, "does not divide a step's 256 rollouts"),
         ({"deepspeed": "nowhere.json"}, "nowhere.json: no such file"),
         ({"deepspeed": "/etc"}, "deepspeed=/etc: cannot be read: Is a directory"),
         ({"max_completion_length": 4096}, "leaves no room for a prompt"),
@@ -138,13 +137,41 @@ def test_an_architecture_that_the_decoder_lacks_is_refused_before_the_run(tmp_pa
     ("settings", "message"),
     [
         ({"num_minibatches": 3}, "num_minibatches=3 does not divide a step's 256 rollouts"),
-        ({"num_minibatches": 8}, "micro_batch_size=64 does not divide a step's 32 rollouts"),
         ({"num_minibatches": 2, "max_steps": 7}, "max_steps=7 is no multiple of num_minibatches=2"),
     ],
 )
 def test_batches_that_do_not_part_evenly_are_refused(settings, message):
     with pytest.raises(LabError, match=message):
         preflight(RLRTConfig(**settings))
+
+
+@pytest.mark.parametrize(
+    ("changed", "sizes"),
+    [
+        ({}, {"micro_batch_size": 64, "micro_batch_size, 8 processes": 32}),
+        (
+            {"prompts_per_step": 4},
+            {
+                "micro_batch_size": 32,
+                "micro_batch_size, 4 processes": 8,
+                "micro_batch_size, 8 processes": 4,
+            },
+        ),
+        ({"micro_batch_size": 7}, {"micro_batch_size": 4}),
+        (
+            {"num_minibatches": 8},
+            {
+                "micro_batch_size": 32,
+                "micro_batch_size, 4 processes": 8,
+                "micro_batch_size, 8 processes": 4,
+            },
+        ),
+        ({"prompts_per_step": 3, "num_generations": 5}, {"micro_batch_size": 15}),
+    ],
+)
+def test_the_plan_says_which_micro_batch_is_taken(changed, sizes):
+    facts = preflight(RLRTConfig(**changed))
+    assert {name: n for name, n in facts.items() if name.startswith("micro_batch")} == sizes
 
 
 def test_a_prompt_that_leaves_no_room_for_a_completion_is_named(model):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab_llm import grpo_run, teacher_preflight
+from lab_llm import grpo_run, prompts_preflight, teacher_preflight
 from lab_llm.grpo_preflight import TEMPLATE_TOKENS
 from lab_llm.policy import (
     NotHereError,
@@ -68,6 +68,8 @@ class SelfSFTTrainer:
     def _check_data(self, sets: ProblemSets, limit: Any, *, model_here: bool) -> dict[str, object]:
         """Facts of the sets; LabError where this data cannot make them, or `pairs` is no such."""
         config = self.config
+        if model_here:
+            prompts_preflight.check_prompts(config.model, sets, template=self.template)
         tokenizer = load_tokenizer(config.model) if model_here else None
         if config.pairs:
             path = Path(config.pairs).expanduser()
