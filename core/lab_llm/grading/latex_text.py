@@ -17,7 +17,7 @@ _RULES = tuple(
         (r"\\(?:no)?limits(?![A-Za-z])", ""),
         (r"\\!", ""),
         (r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![A-Za-z])|\\(?:thin|med|thick)space(?![A-Za-z])", " "),
-        (r"&nbsp;|\s", " "),
+        (r"(?:&nbsp;|\s)+", " "),
         (
             r"\\(?:math(?:rm|up)|textrm|textnormal|textup|textbf|textit|textsf|texttt|emph|[mh]box)"
             r"(?![A-Za-z])",
