@@ -58,7 +58,7 @@ def _grade_batches(
     """Grade what comes until the pool closes its end; never returns."""
     _die_with_parent()
     kind = _give_up_rights(replies)
-    os.write(replies, RECORD.pack(kind, 0.0))
+    _reply(replies, RECORD.pack(kind, 0.0))
     while True:
         header = _read(requests, LENGTH.size)
         if not header:
@@ -68,7 +68,14 @@ def _grade_batches(
             _allow(limit_s)
             record = _graded(reward, arguments)
             _allow(0.0)
-            os.write(replies, record)
+            _reply(replies, record)
+
+
+def _reply(replies: int, record: bytes) -> None:
+    try:
+        os.write(replies, record)
+    except BrokenPipeError:  # the pool is gone
+        os._exit(QUIET_END)
 
 
 def _die_with_parent() -> None:

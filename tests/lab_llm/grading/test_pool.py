@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import time
 
 import psutil
@@ -137,12 +139,38 @@ def test_close_leaves_no_process(pool_of):
     assert not alive
 
 
+@pytest.mark.parametrize("argument", ["0.0", "30.0"])
+def test_graders_end_with_the_process_that_uses_them(argument):
+    """Whether they wait or compute when it is killed."""
+    use = (
+        "from lab_llm.grading.pool import GraderPool\n"
+        "pool = GraderPool('hostile_rules:spin', limit_s=2.0)\n"
+        "pool.grade_all([(0.0,)])\n"
+        "print('ready', flush=True)\n"
+        f"pool.grade_all([({argument},)])\n"
+        "import time; time.sleep(60)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", use]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as user:
+        assert user.stdout is not None
+        assert user.stdout.readline() == b"ready\n"
+        own = psutil.Process(user.pid).children(recursive=True)
+        assert len(own) == 2
+        user.kill()
+    _, alive = psutil.wait_procs(own, timeout=30)
+    assert not alive
+
+
 def test_a_killed_process_is_started_again(pool_of):
     pool = pool_of("echo")
     others = set(psutil.Process().children(recursive=True))
     pool.grade_all([(1.0,)])
-    for process in set(psutil.Process().children(recursive=True)) - others:
-        process.kill()
+    starter, grader = sorted(
+        set(psutil.Process().children(recursive=True)) - others, key=lambda one: one.create_time()
+    )
+    starter.kill()
+    psutil.wait_procs([grader], timeout=10)
     pool.grade_all([(1.0,)])  # this one is lost
     assert rewards(pool.grade_all([(2.0,), (3.0,)])) == [2.0, 3.0]
 
