@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from labrun import checkpoints
 from labrun.context import RunContext
-from labrun.errors import LabError
+from labrun.errors import LabError, PreemptedError
 
 
 @pytest.fixture
@@ -127,6 +127,71 @@ def test_evaluate_records_the_scores_of_every_evaluator(context):
     ctx.evaluate(None, None, step=7)
     values = {key: steps[7].value for key, steps in ctx.run.scores().items()}
     assert values == {("a", "accuracy"): 0.5, ("b", "accuracy"): 1.0}
+
+
+class Counting:
+    """An evaluator that counts its evaluations, and asks a run to stop in the first."""
+
+    def __init__(self, task, *, stops=False):
+        self.task, self.stops, self.steps = task, stops, []
+
+    def preflight(self):
+        return {}
+
+    def evaluate(self, ctx, model, data):
+        from labrun.contract import Score
+
+        if self.stops:
+            raise PreemptedError("stopped between batches")
+        self.steps.append(ctx.step)
+        return [Score(self.task, metric, float(ctx.step), 1) for metric in ("accuracy", "length")]
+
+
+def test_a_resumed_evaluation_goes_on_with_the_evaluators_that_are_missing(context, make_run):
+    run = make_run(state="running")
+    parts = (Counting("a"), Counting("b", stops=True), Counting("c"))
+    first = context(run=run, evaluators=parts)
+    first.start_attempt()
+    with pytest.raises(PreemptedError):
+        first.evaluate(None, None, step=7)
+    parts[1].stops = False
+    again = context(run=run, evaluators=parts, attempt=1, resume_from=run.checkpoints / "00000007")
+    again.start_attempt()
+    found = again.evaluate(None, None, step=7)
+    assert [part.steps for part in parts] == [[7], [7], [7]]
+    assert [(score.task, score.metric) for score in found] == [
+        (task, metric) for task in "abc" for metric in ("accuracy", "length")
+    ]
+    assert len([e for e in run.current_events() if e["kind"] == "score"]) == 6
+    again.evaluate(None, None, step=8)
+    assert [part.steps for part in parts] == [[7, 8], [7, 8], [7, 8]]
+
+
+@pytest.mark.parametrize("resumed", [None, 5])
+def test_a_replayed_step_is_scored_again(context, make_run, resumed):
+    run, part = make_run(state="running"), Counting("a")
+    first = context(run=run, evaluators=(part,))
+    first.start_attempt()
+    first.evaluate(None, None, step=7)
+    sealed = None if resumed is None else run.checkpoints / f"{resumed:08d}"
+    again = context(run=run, evaluators=(part,), attempt=1, resume_from=sealed)
+    again.start_attempt()
+    again.evaluate(None, None, step=7)
+    assert part.steps == [7, 7]
+
+
+def test_a_stop_is_answered_before_the_next_evaluator(context):
+    class Stopping(Counting):
+        def evaluate(self, ctx, model, data):
+            ctx.should_stop = True
+            return super().evaluate(ctx, model, data)
+
+    parts = (Stopping("a"), Counting("b"))
+    ctx = context(evaluators=parts)
+    with pytest.raises(PreemptedError, match="stopped in the evaluation of step 7"):
+        ctx.evaluate(None, None, step=7)
+    assert [part.steps for part in parts] == [[7], []]
+    assert {task for task, _ in ctx.run.scores()} == {"a"}
 
 
 def test_notes_and_figures_are_kept_with_the_run(context):

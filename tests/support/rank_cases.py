@@ -21,7 +21,9 @@ SDPO += ["trainer.distillation.teacher=ema", "trainer.distillation.ema_rate=0.5"
 
 def create(root: Path, *settings: str) -> RunDir:
     """A run with a folder `out` beside its files, for each rank's weights."""
-    run = run_dir.create(compose([*SMALL, *settings]), root=root)
+    ours = {word.partition("=")[0] for word in settings}
+    small = [word for word in SMALL if word.partition("=")[0] not in ours]
+    run = run_dir.create(compose([*small, *settings]), root=root)
     (run.path / "out").mkdir()
     return run
 
