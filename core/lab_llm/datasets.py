@@ -55,7 +55,7 @@ class RowsDataset:
             facts["evaluation"] = "none; nothing is scored"
         if missing:
             return facts | {"missing": missing}
-        repeats = self._repeats()
+        repeats = "; ".join(self._repeats())
         return facts | ({"repeats": repeats} if repeats else {})
 
     def load(self, ctx: "RunContext | None" = None) -> ProblemSets:

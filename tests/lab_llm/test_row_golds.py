@@ -271,7 +271,7 @@ def test_training_rows_that_come_again_are_counted_and_warned_of(tmp_path):
         "1 of 5 training rows are also in the evaluation set 'other', first t/5 (as e/2); "
         "its scores are of problems that are trained on",
     ]
-    assert dataset.preflight()["repeats"] == expected
+    assert dataset.preflight()["repeats"] == "; ".join(expected)
     assert warnings(dataset, tmp_path / "run") == expected
 
 
