@@ -13,7 +13,7 @@ _MATRIX = re.compile(
 )
 _TUPLE = re.compile(r"^[(\[](.*,.*)[)\]](?:\s*\^\s*\{?\s*(?:T|\\top)\s*\}?)?$", re.DOTALL)
 _DECISIVE = ("yes", "no", "true", "false")
-_LETTER_UNIT = re.compile(r"^([^A-Za-z]*\d)[msghdlLNJWVAKt]$")
+_LETTER_UNIT = re.compile(r"^([^A-Za-z]*\d)[msghdlL]$")
 
 
 def same_form(gold: Form, answer: Form) -> bool:
