@@ -110,6 +110,8 @@ def _is_mapping(text: str) -> bool:
 
 
 def _list(text: str, kinds: Sequence[Any], *, key: str, depth: int) -> list[Any]:
+    if _takes_mapping(kinds) and not _takes_list(kinds):
+        raise LabError(f"{Word(key, text)}: a list where {{name: value, ...}} is wanted")
     arguments = [get_args(kind) for kind in kinds if get_origin(kind) in (list, tuple)]
     hint = arguments[0][0] if arguments and arguments[0] else Any
     items = enumerate(_items(text, key=key))

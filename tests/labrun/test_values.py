@@ -112,6 +112,11 @@ def test_a_text_with_two_readings_is_refused_with_the_word_quoted(text, cause):
     assert refused(text, str).startswith(cause)
 
 
+def test_a_list_where_a_mapping_is_wanted_is_refused():
+    text = refused("[a,b]", dict[str, int])
+    assert text == "k=[a,b]: a list where {name: value, ...} is wanted"
+
+
 def test_null_is_none_only_where_the_key_takes_none():
     assert read("null", str | None, key="k") is None
     assert read("'null'", str | None, key="k") == "null"
