@@ -371,3 +371,21 @@ def test_a_stop_before_an_evaluation_samples_nothing(tmp_path, policy):
     with pytest.raises(PreemptedError):
         AccuracyEvaluator(AccuracyConfig()).evaluate(ctx, policy, DATA)
     assert not (tmp_path / "artifacts").exists()
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/", "/abs", "..", "a\x00b", ""])
+def test_a_set_whose_name_leaves_the_folder_is_refused_before_training(policy, name):
+    data = dataclasses.replace(DATA, evaluation={name: [problem(1)]})
+    with pytest.raises(LabError, match=r"^evaluation sets of the data: the set's name .*; "):
+        AccuracyEvaluator(AccuracyConfig()).check_policy(policy, data)
+
+
+def test_marks_of_thinking_that_are_special_tokens_stay(tmp_path, monkeypatch):
+    tokenizer = train_tokenizer(["maybe wait, 1 2 3 ans 5"], SIZES)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+    model = build_model(tokenizer, SIZES, seed=0)
+    ids = [*tokenizer.encode("<think>wait 5</think>ans 5"), tokenizer.eos_token_id]
+    monkeypatch.setattr("lab_llm.engines.DecoderEngine._sample", lambda *_: [ids])
+    data = ProblemSets(train=[], evaluation={"s": [problem(1)]}, verify=lambda *_: 1.0)
+    run(tmp_path, Policy(model=model, tokenizer=tokenizer), data, num_samples=1)
+    assert [line["completion"] for line in lines(tmp_path, "s")] == ["<think>wait 5</think>ans 5"]

@@ -405,6 +405,23 @@ def test_a_verifier_that_raises_ends_the_step_with_problem_and_completion(ctx, s
         first_batch(trainer)
 
 
+def test_a_run_without_right_answers_and_evaluation_sets_is_warned_of_both(ctx, sets):
+    from lab_llm.evaluator import AccuracyEvaluator
+    from lab_llm.evaluator_config import AccuracyConfig
+
+    ctx.evaluators = (AccuracyEvaluator(AccuracyConfig()),)
+    dead = dataclasses.replace(sets, verify=lambda *_: 0.0, evaluation={})
+    settings = RLRTConfig(**{**SMALL, "max_steps": 1, "max_completion_length": 4})
+    train(ctx, dead, settings, make_credit(settings))
+    warnings = [event["message"] for event in ctx.run.events() if event.get("warning")]
+    assert [text.partition(" (")[0] for text in warnings] == [
+        "the data have no evaluation set: nothing is scored",
+        "reward 0 at every step",
+        "the gradient was 0 at every step",
+    ]
+    assert ctx.run.series()["grad_norm"] == {1: 0.0}
+
+
 class Late:
     """A grader that runs out of time at every fourth completion."""
 
