@@ -51,6 +51,7 @@ def test_a_variable_that_changes_numbers_is_dropped_and_noted(name):
         "TRANSFORMERS_VERBOSITY",
         "PYTORCH_CUDA_ALLOC_CONF",
         "TORCH_HOME",
+        "TORCHINDUCTOR_CACHE_DIR",
         "NCCL_DEBUG",
         "CUDA_HOME",
         "VLLM_LOGGING_LEVEL",
