@@ -1,0 +1,113 @@
+"""A `lab` command in a trial's folder, and the processes that belong to the trial."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+MARK = "LABRUN_TRIAL"
+"""Variable that every process of a trial inherits, by which it is known."""
+
+
+def environment(folder: Path, search: Sequence[Path]) -> dict[str, str]:
+    """The variables of a trial's commands: its own home and temporary folder, one thread."""
+    paths = [*map(str, search), *filter(None, [os.environ.get("PYTHONPATH")])]
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LABRUN_", "MLFLOW_"))}
+    own = {"LABRUN_HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"), MARK: str(folder)}
+    fixed = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"}
+    return kept | own | fixed | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+@dataclass
+class Command:
+    """A running `lab` command, the first of a process group of its own."""
+
+    words: Sequence[str]
+    folder: Path
+    search: Sequence[Path]
+
+    def __post_init__(self) -> None:
+        self._began = time.monotonic()
+        (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
+        with open(self.folder / "command.log", "ab") as log:
+            log.write(f"$ lab {' '.join(self.words)}\n".encode())
+            log.flush()
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "labrun.cli", *self.words],
+                env=environment(self.folder, self.search),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def wait(self, timeout_s: float) -> int | None:
+        """The exit code; None where the command did not end in time, and was killed."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            strike("everything", signal.SIGKILL, command=self)
+            self.process.wait()
+            return None
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """Every process that inherited the trial's mark, whoever its parent is now."""
+    return [process for process in psutil.process_iter() if _mark(process) == str(folder)]
+
+
+def _mark(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get(MARK)
+    except (psutil.Error, OSError):  # gone, a zombie, or another user's
+        return None
+
+
+def strike(target: str, number: signal.Signals, *, command: Command) -> None:
+    """Send the signal to the target; to what starts it where there is no such process yet."""
+    for pid in _pids(target, command):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def _pids(target: str, command: Command) -> list[int]:
+    own = command.process.pid
+    if target == "command":
+        return [own]
+    if target == "group":
+        return [p.pid for p in processes_of(command.folder) if _group(p.pid) == own]
+    if target == "everything":
+        return [p.pid for p in processes_of(command.folder)]
+    workers = _workers(own)
+    ranks = [rank for worker in workers for rank in _workers(worker)]
+    return (ranks[-1:] if target == "rank" else []) or workers[:1] or [own]
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _workers(parent: int) -> list[int]:
+    """The workers that this process started, oldest first; a rank is one of another worker's."""
+    try:
+        children = psutil.Process(parent).children()
+        return [child.pid for child in children if "labrun.worker" in " ".join(child.cmdline())]
+    except psutil.Error:
+        return []

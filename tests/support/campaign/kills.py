@@ -1,0 +1,83 @@
+"""When, whom and how: the kills of one trial, all chosen from its seed."""
+
+import random
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+
+from campaign.record import drafts_of, events_of, stage_of, state_of, store_stamp
+from campaign.subjects import Subject
+
+MOMENTS = ("clock", "event", "event", "stage", "stage", "draft", "store", "ending")
+TARGETS = ("command", "command", "worker", "worker", "group", "everything")
+SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+PAUSE_S = 0.3
+"""The longest pause between the moment and the signal."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One signal: sent `pause_s` after the moment to the target's processes.
+
+    The moments: `clock`, a share `at` of an uninterrupted run's time; `event`, a share of its
+    events; `stage`, the stage that the run says it is in; `draft`, a checkpoint half written;
+    `store`, the first write into MLflow's file; `ending`, done while the command still goes on.
+    """
+
+    moment: str
+    at: float
+    stage: str
+    pause_s: float
+    target: str
+    signal: Signals
+
+    def __str__(self) -> str:
+        where = {"clock": f"{self.at:.2f}", "event": f"{self.at:.2f}", "stage": self.stage}
+        moment = " ".join(filter(None, (self.moment, where.get(self.moment))))
+        return f"{self.signal.name} to {self.target} at {moment} + {self.pause_s:.2f} s"
+
+
+def kills_of(subject: Subject, *, seed: int) -> list[Kill]:
+    """The kills of this seed, one to three."""
+    rng = random.Random(seed)
+    count = rng.choices((1, 2, 3), weights=(6, 3, 1))[0]
+    return [_kill(rng, subject) for _ in range(count)]
+
+
+def _kill(rng: random.Random, subject: Subject) -> Kill:
+    targets = TARGETS if subject.ranks == 1 else (*TARGETS, "rank", "rank", "rank")
+    return Kill(
+        moment=rng.choice(MOMENTS),
+        at=rng.random(),
+        stage=rng.choice(subject.stages),
+        pause_s=rng.choice((0.0, PAUSE_S * rng.random())),
+        target=rng.choice(targets),
+        signal=rng.choice(SIGNALS),
+    )
+
+
+class Watch:
+    """A trial's home from now on, beside an uninterrupted run of `seconds` and `num_events`."""
+
+    def __init__(self, home: Path, *, seconds: float, num_events: int) -> None:
+        self.home, self.seconds, self.num_events = home, seconds, num_events
+        self._began, self._began_at = time.monotonic(), time.time()
+        self._events, self._store = events_of(home), store_stamp(home)
+        self._drafts = drafts_of(home)
+
+    def reached(self, kill: Kill) -> bool:
+        """Whether the kill's moment has come."""
+        if kill.moment == "clock":
+            return time.monotonic() - self._began >= kill.at * self.seconds
+        if kill.moment == "event":
+            return events_of(self.home) - self._events > kill.at * self.num_events
+        if kill.moment == "stage":
+            return stage_of(self.home, since=self._began_at) == kill.stage
+        if kill.moment == "draft":
+            return bool(drafts_of(self.home) - self._drafts)
+        if kill.moment == "store":
+            return store_stamp(self.home) != self._store
+        assert kill.moment == "ending", kill.moment
+        return state_of(self.home) == "done"

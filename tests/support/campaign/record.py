@@ -1,0 +1,122 @@
+"""What a run directory says, read from its files alone, without the code that is tested."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Value = float | str
+"""A number, or the word that stands for one that is not finite."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run's end. Points are what MLflow has to hold: (step, value), the times among them."""
+
+    weights: dict[str, str]
+    metrics: dict[tuple[str, int], Value]
+    scores: dict[tuple[str, str, int], Any]
+    points: dict[tuple[str, int], Value]
+
+
+def read(run: Path, *, weights: Iterable[str]) -> Record:
+    """The record of a run whose weights lie under these patterns."""
+    files = [path for pattern in weights for path in sorted(run.glob(pattern))]
+    sums = {str(p.relative_to(run)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    points: dict[tuple[str, int], Value] = {}
+    scores: dict[tuple[str, str, int], Any] = {}
+    metrics: dict[tuple[str, int], Value] = {}
+    for event in _current(run):
+        if event["kind"] == "metrics":
+            metrics |= {(name, event["step"]): v for name, v in event["metrics"].items()}
+        elif event["kind"] == "score":
+            score, step = event["score"], event["step"]
+            scores[score["task"], score["metric"], step] = (score["value"], score["items"])
+            points[f"{score['task']}/{score['metric']}", step] = score["value"]
+    untimed = {key: value for key, value in metrics.items() if not key[0].startswith("time/")}
+    return Record(sums, untimed, scores, points | metrics)
+
+
+def _current(run: Path) -> list[dict[str, Any]]:
+    """The events that hold: an attempt resumed at a step replaces all that came after it."""
+    current: list[dict[str, Any]] = []
+    for event in _events(run):
+        if event["kind"] == "attempt":
+            start = event["resumed_from"]
+            current = [e for e in current if start is not None and e.get("step", 0) <= start]
+        current.append(event)
+    return current
+
+
+def _events(run: Path) -> Iterable[dict[str, Any]]:
+    for line in _bytes(run / "events.jsonl").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:  # cut off by a kill
+            continue
+
+
+def run_of(home: Path) -> Path | None:
+    """The only run of this home; None before it is there."""
+    specs = [path for path in home.glob("*/spec.json") if not path.parent.name.startswith(".")]
+    assert len(specs) <= 1, f"{home} holds {len(specs)} runs"
+    return specs[0].parent if specs else None
+
+
+def events_of(home: Path) -> int:
+    """Lines of events that the run has written."""
+    run = run_of(home)
+    return _bytes(run / "events.jsonl").count(b"\n") if run else 0
+
+
+def stage_of(home: Path, *, since: float) -> str:
+    """The stage that the run says it is in; empty where it has said none since this time."""
+    said = _json(home, "progress.json")
+    return said.get("stage", "") if said.get("time", 0) >= since else ""
+
+
+def state_of(home: Path) -> str:
+    """The state in status.json; empty before there is one."""
+    return _json(home, "status.json").get("state", "")
+
+
+def drafts_of(home: Path) -> set[tuple[str, int]]:
+    """The checkpoints that are half written, each with its inode: a later one has another."""
+    drafts = home.glob("*/checkpoints/.draft-*")
+    return {(draft.name, inode) for draft in drafts if (inode := _inode(draft))}
+
+
+def store_stamp(home: Path) -> int:
+    """When a file of MLflow's store last changed, in nanoseconds; 0 before there is one."""
+    return max((_changed(path) for path in home.glob("*mlflow.db*")), default=0)
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _json(home: Path, name: str) -> dict[str, Any]:
+    run = run_of(home)
+    try:
+        return json.loads(_bytes(run / name)) if run else {}
+    except ValueError:
+        return {}
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""

@@ -1,0 +1,159 @@
+"""One trial: a run that is killed, resumed until it is done, and compared with a whole one."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labrun.run_dir import RunDir
+
+from campaign import record, remains, store
+from campaign.commands import Command, processes_of, strike
+from campaign.findings import Findings
+from campaign.kills import Kill, Watch
+from campaign.record import Record
+from campaign.subjects import Subject
+
+COMMAND_S = 300.0
+"""Time after which a command counts as one that never ends."""
+CATCH_UP_S = 20.0
+POLL_S = 0.003
+NOT_AN_END = ("queued", "running", "unreadable", "refused", "diverged", "hung")
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An uninterrupted run of a subject: its end, how long it took, how many events it wrote."""
+
+    record: Record
+    seconds: float
+    num_events: int
+
+
+def whole(subject: Subject, *, folder: Path, search: Sequence[Path]) -> Whole:
+    """Run the subject to its end without a kill. Raises RuntimeError where it does not end well."""
+    command = Command(("run", *subject.words), folder, search)
+    code = command.wait(COMMAND_S)
+    run = record.run_of(folder / "home")
+    if code != 0 or run is None:
+        said = (folder / "command.log").read_text()
+        raise RuntimeError(f"an uninterrupted run of {subject.name} ended with {code}: {said}")
+    if missing := [pattern for pattern in subject.weights if not any(run.glob(pattern))]:
+        raise RuntimeError(f"an uninterrupted run of {subject.name} has no {', '.join(missing)}")
+    events = record.events_of(folder / "home")
+    return Whole(record.read(run, weights=subject.weights), command.seconds(), events)
+
+
+@dataclass
+class Trial:
+    """A subject in a folder of its own, and what is found."""
+
+    subject: Subject
+    kills: list[Kill]
+    whole: Whole
+    folder: Path
+    search: Sequence[Path]
+    found: Findings = field(default_factory=Findings)
+    pids: set[int] = field(default_factory=set)
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    def play(self) -> Findings:
+        """Kill, resume until done, compare."""
+        self.found.count("trials")
+        waiting = list(self.kills)
+        while self._state() != "done":
+            num_before = len(waiting)
+            code = self._command(waiting)
+            self._look_around(struck=len(waiting) < num_before)
+            if code is None or (len(waiting) == num_before and code != 0):
+                said = (self.folder / "command.log").read_text().splitlines()[-1:]
+                self.found.fault(
+                    "states", f"a command that nobody killed ended with {code}: {said}"
+                )
+                return self.found
+        self._compare()
+        return self.found
+
+    def _state(self) -> str:
+        """The run's state as every command reads it; empty before there is a run."""
+        run = record.run_of(self.home)
+        return RunDir(run).status().state if run else ""
+
+    def _command(self, waiting: list[Kill]) -> int | None:
+        """Start or resume the run, and kill at each moment that comes; the exit code."""
+        run = record.run_of(self.home)
+        words = ("resume", run.name) if run else ("run", *self.subject.words)
+        command = Command(words, self.folder, self.search)
+        if run:
+            self.found.count("resumes")
+        self.pids.add(command.process.pid)
+        watch = self._watch()
+        while waiting and not command.ended() and command.seconds() < COMMAND_S:
+            if watch.reached(waiting[0]):
+                self._strike(waiting.pop(0), command)
+                watch = self._watch()
+            time.sleep(POLL_S)
+        return command.wait(COMMAND_S)
+
+    def _watch(self) -> Watch:
+        return Watch(self.home, seconds=self.whole.seconds, num_events=self.whole.num_events)
+
+    def _strike(self, kill: Kill, command: Command) -> None:
+        time.sleep(kill.pause_s)
+        if command.ended():
+            return
+        self.pids |= {process.pid for process in processes_of(self.folder)}
+        strike(kill.target, kill.signal, command=command)
+        self.found.count("kills")
+
+    def _look_around(self, *, struck: bool) -> None:
+        """What a command left behind: its run's state, processes, locks."""
+        left = remains.left_processes(self.folder)
+        self.found.fault("processes", f"processes left: {left}", times=len(left))
+        locks = remains.left_locks(self.folder, pids=self.pids)
+        self.found.fault("locks", f"locks left: {locks}", times=len(locks))
+        state = self._state()
+        failed = state == "failed" and "rank" not in {kill.target for kill in self.kills}
+        if state in NOT_AN_END or (failed and struck):
+            message = RunDir(self._run()).status().message
+            self.found.fault("states", f"after its command it reads {state!r}: {message}")
+
+    def _run(self) -> Path:
+        run = record.run_of(self.home)
+        assert run is not None
+        return run
+
+    def _compare(self) -> None:
+        """The run's end beside the uninterrupted one's, and beside the store."""
+        own = record.read(self._run(), weights=self.subject.weights)
+        for name in ("weights", "metrics", "scores"):
+            differing = _differing(getattr(own, name), getattr(self.whole.record, name))
+            self.found.fault(name, f"{name} that differ: {differing}", times=len(differing))
+        self._compare_store(own)
+
+    def _compare_store(self, own: Record) -> None:
+        """Where the store is behind, a command that looks at it comes first, as users do."""
+        points = store.expected(own.points)
+        has, statuses = store.stored(self.home, self._run().name)
+        if has != points or statuses != ["FINISHED"]:
+            Command(("runs",), self.folder, self.search).wait(COMMAND_S)
+            until = time.monotonic() + CATCH_UP_S
+            while (has != points or statuses != ["FINISHED"]) and time.monotonic() < until:
+                time.sleep(0.2)
+                has, statuses = store.stored(self.home, self._run().name)
+            self._look_around(struck=False)
+        lacking, twice = points - has, has - points
+        self.found.fault("lacking", f"MLflow lacks {lacking}", times=lacking.total())
+        self.found.fault("twice", f"MLflow has too often {twice}", times=twice.total())
+        if statuses != ["FINISHED"]:
+            self.found.fault("states", f"in MLflow the run reads {statuses}")
+
+
+def _differing(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[Any]:
+    """The keys under which the two differ, or that only one has."""
+    absent = object()
+    return [k for k in {**one, **other} if one.get(k, absent) != other.get(k, absent)]
