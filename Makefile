@@ -1,6 +1,8 @@
 # make demo   install, then train GRPO and RLRT on the tiny model and compare them
 # make test   install with the test tools, then every check
 # make lint   the checks that run no test
+# make faults N=100         kill and resume 100 runs at random moments, and compare their ends
+# make faults SEED=17 N=1   one of these trials alone
 #
 # Both commands make .venv on first use and install again only where pyproject.toml or the
 # constraints changed. PYTHON=... chooses another interpreter (3.11 or newer).
@@ -14,7 +16,7 @@ TORCH := torch==2.13.0
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint faults clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -29,6 +31,12 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+N ?= 12
+SEED ?= 0
+faults: $(VENV)/.installed-test
+	PYTHONPATH="$(CURDIR)/tests/support:$$PYTHONPATH" \
+		$(BIN)/python -m campaign --trials $(N) --seed $(SEED) $(if $(JOBS),--jobs $(JOBS))
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; PYTHON=... names one" >&2; exit 2; }

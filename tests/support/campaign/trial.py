@@ -18,6 +18,7 @@ from campaign.subjects import Subject
 COMMAND_S = 300.0
 """Time after which a command counts as one that never ends."""
 CATCH_UP_S = 20.0
+"""Time that the store has to catch up once a command has looked at it."""
 POLL_S = 0.003
 NOT_AN_END = ("queued", "running", "unreadable", "refused", "diverged", "hung")
 
@@ -32,15 +33,16 @@ class Whole:
 
 
 def whole(subject: Subject, *, folder: Path, search: Sequence[Path]) -> Whole:
-    """Run the subject to its end without a kill. Raises RuntimeError where it does not end well."""
+    """Run the subject to its end without a kill. Raises SystemExit where it does not end well."""
     command = Command(("run", *subject.words), folder, search)
     code = command.wait(COMMAND_S)
     run = record.run_of(folder / "home")
     if code != 0 or run is None:
-        said = (folder / "command.log").read_text()
-        raise RuntimeError(f"an uninterrupted run of {subject.name} ended with {code}: {said}")
+        log = folder / "command.log"
+        said = log.read_text().splitlines()[-1]
+        raise SystemExit(f"an uninterrupted {subject.name} ended with {code}: {said}; see {log}")
     if missing := [pattern for pattern in subject.weights if not any(run.glob(pattern))]:
-        raise RuntimeError(f"an uninterrupted run of {subject.name} has no {', '.join(missing)}")
+        raise SystemExit(f"an uninterrupted {subject.name} wrote no {', '.join(missing)}")
     events = record.events_of(folder / "home")
     return Whole(record.read(run, weights=subject.weights), command.seconds(), events)
 
@@ -54,6 +56,7 @@ class Trial:
     whole: Whole
     folder: Path
     search: Sequence[Path]
+    catch_up_s: float = CATCH_UP_S
     found: Findings = field(default_factory=Findings)
     pids: set[int] = field(default_factory=set)
 
@@ -141,7 +144,7 @@ class Trial:
         has, statuses = store.stored(self.home, self._run().name)
         if has != points or statuses != ["FINISHED"]:
             Command(("runs",), self.folder, self.search).wait(COMMAND_S)
-            until = time.monotonic() + CATCH_UP_S
+            until = time.monotonic() + self.catch_up_s
             while (has != points or statuses != ["FINISHED"]) and time.monotonic() < until:
                 time.sleep(0.2)
                 has, statuses = store.stored(self.home, self._run().name)
