@@ -64,8 +64,7 @@ def train(
     if ctx.resume_from is None and settings.evaluate_start:
         ctx.evaluate(policy, sets, step=0)
     trainer = build_trainer(ctx, policy, sets, settings, credit)
-    resume = str(next(ctx.resume_from.glob("checkpoint-*"))) if ctx.resume_from else None
-    trainer.train(resume_from_checkpoint=resume)
+    trainer.train_in_run()
     step = trainer.state.global_step
     if step < settings.max_steps:
         raise PreemptedError(f"stopped at step {step} of {settings.max_steps}")

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from labrun import checkpoints
 from labrun.errors import DivergedError, PreemptedError
+from labrun.loading import loading
 from torch import Tensor
 from transformers.trainer import Trainer
 from transformers.trainer_callback import TrainerCallback
 
 from lab_llm import ranks
+from lab_llm.checkpoint_files import first_unreadable
 from lab_llm.policy import Policy
 from lab_llm.problems import ProblemSets
 from lab_llm.stopping import stop_if_asked
@@ -25,6 +27,8 @@ class RunTrainer(Trainer):
 
     ctx: "RunContext"
     policy: Policy
+    has_begun = False
+    """Whether all of a checkpoint is loaded and the first step is next."""
     train_seconds = 0.0
     """Time in forward and backward passes, and what is done for them, since it was last taken."""
 
@@ -60,6 +64,31 @@ class RunTrainer(Trainer):
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """TRL writes a card at every checkpoint; the run directory says all it would."""
+
+    def train_in_run(self) -> None:
+        """Train from the run's checkpoint, or from the start where there is none.
+
+        Raises UnloadableError for a checkpoint that cannot be loaded.
+        """
+        folder = self.ctx.resume_from
+        if folder is None:
+            self.train()
+            return
+        with loading(folder, ended=lambda: self.has_begun, culprit=first_unreadable):
+            if self.is_deepspeed_enabled:
+                checkpoints.refuse_foreign(folder)  # DeepSpeed unpickles whatever lies there
+            (inner,) = folder.glob("checkpoint-*")
+            self._check_files(inner)
+            self.train(resume_from_checkpoint=str(inner))
+
+    def _check_files(self, folder: Path) -> None:
+        """Raise FileNotFoundError for a file without which transformers resumes otherwise."""
+        ranks = self.args.world_size
+        random_state = f"rng_state_{self.args.process_index}.pth" if ranks > 1 else "rng_state.pth"
+        states = () if self.is_deepspeed_enabled else ("optimizer.pt", "scheduler.pt")
+        for name in ("trainer_state.json", random_state, *states):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"{folder / name} is missing")
 
     def _save_own(self, folder: Path) -> None:
         """Write, on the first rank, what else a resume needs; nothing here."""
@@ -110,6 +139,7 @@ class RunCallback(TrainerCallback):
         self, args: Any, state: Any, control: Any, *, model: Any, optimizer: Any = None, **_: Any
     ) -> Any:
         step = state.global_step
+        self._trainer.has_begun = True
         try:
             if self._due(step) and step > 0:
                 policy = self._trainer.with_engine(self._trainer.policy)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from labrun.loading import loading
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.trainer_callback import TrainerCallback
@@ -45,7 +46,8 @@ class SelfDistillationTrainer(CreditTrainer):
             self.remainders = remainders_of(self.teacher_model)
             self.add_callback(AverageCallback(self))
         if self.ctx.resume_from is not None:
-            self._load_own(self.ctx.resume_from)
+            with loading(self.ctx.resume_from / TEACHER_FILE):
+                self._load_own(self.ctx.resume_from)
 
     # What the teacher reads ---------------------------------------------------------------------
 

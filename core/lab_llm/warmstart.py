@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from labrun.contract import Dataset, TrainResult
 from labrun.errors import DivergedError, LabError, PreemptedError
+from labrun.loading import loading
 from safetensors.torch import load_model, save_model
 from torch.nn import functional
 
 from lab_llm import countdown as task
+from lab_llm.checkpoint_files import first_unreadable
 from lab_llm.countdown import CountdownDataset
 from lab_llm.policy import Policy, save_policy
 from lab_llm.problems import Problem, ProblemSets
@@ -286,6 +288,7 @@ def _save(ctx: "RunContext", step: int, policy: Policy, optimizer: torch.optim.O
 
 
 def _restore(directory: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> int:
-    load_model(policy.model, directory / "model.safetensors")
-    optimizer.load_state_dict(torch.load(directory / "optimizer.pt", weights_only=True))
-    return int(json.loads((directory / "trainer.json").read_text())["step"])
+    with loading(directory, culprit=first_unreadable):
+        load_model(policy.model, directory / "model.safetensors")
+        optimizer.load_state_dict(torch.load(directory / "optimizer.pt", weights_only=True))
+        return int(json.loads((directory / "trainer.json").read_text())["step"])

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labrun import checkpoints
+from labrun import checkpoints, disk, resume_point
 from labrun.contract import Evaluator, Score
 from labrun.errors import PreemptedError
 from labrun.paths import confined
-from labrun.run_dir import PROGRESS, RunDir, event_line
+from labrun.run_dir import EVENTS, PROGRESS, RunDir, event_line
+from labrun.seals import Seal, Sealing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,8 +47,11 @@ class RunContext:
     barrier: Callable[[], None] | None = None
     """Returns once all processes have called it; set by the trainer where there are several."""
     step: int = 0
+    sealed: Seal | None = None
+    """Of the events, in the checkpoint to go on from."""
+    _sealing: Sealing | None = field(default=None, repr=False)
     _scratch: Path | None = field(default=None, repr=False)
-    _last_beat: float = field(default=0.0, repr=False)
+    _last_beat: float = field(default=-BEAT_S, repr=False)
     _progress: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -93,7 +97,9 @@ class RunContext:
             found = part.evaluate(self, model, data)
             for score in found:
                 self._event("score", step=step, score=asdict(score))
-            self._event("evaluated", step=step, evaluator=number, scores=len(found))
+            self._event(
+                "evaluated", step=step, evaluator=number, scores=len(found), **self._seals()
+            )
             scores += found
         return scores
 
@@ -121,18 +127,20 @@ class RunContext:
         All processes call it, and write their parts into one directory.
         """
         self.progress(stage="checkpoint")
-        self._sync_events()
-        root = self.run.checkpoints
+        sealed = self.seal_events()
+        root, keep = self.run.checkpoints, self.keep_checkpoints
         if self.world_size == 1:
-            return checkpoints.save(root, step, writer, keep=self.keep_checkpoints)
-        if self.rank == 0:
-            checkpoints.begin(root, step)
-        self._meet()
-        writer(checkpoints.draft_of(root, step))
-        self._meet()
-        if self.rank == 0:
-            checkpoints.seal(root, step, keep=self.keep_checkpoints)
-        self._meet()
+            checkpoints.save(root, step, writer, keep=keep, events=sealed)
+        else:
+            if self.rank == 0:
+                checkpoints.begin(root, step)
+            self._meet()
+            writer(checkpoints.draft_of(root, step))
+            self._meet()
+            if self.rank == 0:
+                checkpoints.seal(root, step, keep=keep, events=sealed)
+            self._meet()
+        self._event("checkpoint", step=step)
         return checkpoints.sealed_of(root, step)
 
     def _meet(self) -> None:
@@ -184,7 +192,7 @@ class RunContext:
         self, *, step: int | None = None, total: int | None = None, stage: str | None = None
     ) -> None:
         """Say where the run stands; also its sign of life. Cheap: at most five writes a second."""
-        now = time.time()
+        now = time.monotonic()  # a clock that is set back must not keep a run silent
         news = {"step": step, "total": total, "stage": stage}
         self._progress |= {key: value for key, value in news.items() if value is not None}
         if self.rank > 0 or (stage is None and now - self._last_beat < BEAT_S):
@@ -192,35 +200,45 @@ class RunContext:
         self._last_beat = now
         path = self.run.path / PROGRESS
         draft = path.with_suffix(".draft")
-        draft.write_text(json.dumps({"time": now, **self._progress}))
-        os.replace(draft, path)
+        try:
+            draft.write_text(json.dumps({"time": time.time(), **self._progress}))
+            os.replace(draft, path)
+        except OSError as error:
+            if error.errno not in disk.FULL:
+                raise
 
     def heartbeat(self) -> None:
         """A sign of life, for work that reports no steps."""
         self.progress()
 
     def start_attempt(self) -> None:
-        """Mark where this attempt begins; mends a line that a crash cut off."""
+        """Mark where this attempt begins; mends what a crash or damage left of the events behind
+        the checkpoint."""
         resumed = checkpoints.step_of(self.resume_from) if self.resume_from else None
         self.step = resumed or 0
         if self.rank > 0:
             return
-        path = self.run.path / "events.jsonl"
-        if path.exists():
-            text = path.read_bytes()
-            if text and not text.endswith(b"\n"):
-                os.truncate(path, text.rfind(b"\n") + 1)
+        fault = resume_point.mend_events(self.run, self.sealed)
         self._event("attempt", attempt=self.attempt, resumed_from=resumed)
+        if fault:
+            self.warn(f"{fault}; what it lacks is computed again")
+
+    def seal_events(self) -> Seal | None:
+        """The seal of all events so far, which are on disk; None on a rank other than the first."""
+        if self.rank > 0:
+            return None
+        if self._sealing is None:
+            self._sealing = Sealing(self.run.path / EVENTS)
+        return self._sealing.seal()
+
+    def _seals(self) -> dict[str, Any]:
+        """The entry of an event that seals those before it."""
+        sealed = self.seal_events()
+        return {"sealed": asdict(sealed)} if sealed else {}
 
     def _event(self, kind: str, **values: Any) -> None:
         if self.rank > 0:
             return
         line = event_line({"time": time.time(), "kind": kind, **values})
-        with open(self.run.path / "events.jsonl", "a") as out:
-            out.write(line)
-
-    def _sync_events(self) -> None:
-        path = self.run.path / "events.jsonl"
-        if self.rank == 0 and path.exists():
-            with open(path, "rb") as lines:
-                os.fsync(lines.fileno())
+        path = self.run.path / EVENTS
+        disk.patiently(lambda: disk.append(path, line.encode()))

@@ -1,8 +1,10 @@
 """Why an attempt failed, kept for the scheduler: whether another attempt can end otherwise."""
 
+import errno
 import json
 from dataclasses import asdict, dataclass
 
+from labrun import disk
 from labrun.run_dir import RunDir, write_json
 
 FILE = ".failure.json"
@@ -24,7 +26,8 @@ PROGRAMMING = (
 )
 """Errors of code and settings, which come again."""
 PROGRAMMING_PACKAGES = ("jinja2", "re", "sre_constants")
-OUT_OF_MEMORY = "out of memory"
+OUT_OF_MEMORY = ("out of memory", "cannot allocate memory", "can't allocate memory", "bad_alloc")
+LASTING = (errno.EFBIG, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,18 @@ class Failure:
         return mine == theirs
 
 
-def record(run: RunDir, error: BaseException, *, attempt: int) -> None:
-    """Keep why this attempt failed."""
-    passing = isinstance(error, PASSING) or _is_out_of_memory(error)
+def record(
+    run: RunDir, error: BaseException, *, attempt: int, is_lasting: bool = False
+) -> None:
+    """Keep why this attempt failed; `is_lasting` says that its disk refused what it wrote."""
+    passing = not is_lasting and is_passing(error)
     failure = Failure(
         attempt=attempt,
         kind=type(error).__qualname__,
         message=str(error),
         step=run.recorded_status().step,
         passing=passing,
-        programming=not passing and _is_programming(error),
+        programming=not passing and (is_lasting or _is_programming(error)),
     )
     write_json(run.path / FILE, asdict(failure))
 
@@ -72,10 +77,25 @@ def of(run: RunDir, *, attempt: int) -> Failure | None:
     return failure if failure.attempt == attempt else None
 
 
+def is_passing(error: BaseException) -> bool:
+    """Whether the machine failed, not code, settings or files: the next time it may not."""
+    return isinstance(error, PASSING) or is_out_of_memory(error)
+
+
+def is_lasting(run: RunDir, error: BaseException) -> bool:
+    """Whether the disk refuses what the run writes, until somebody makes room."""
+    refused = isinstance(error, OSError) and error.errno in LASTING
+    return refused or disk.is_full(run.path, error)
+
+
 def _is_programming(error: BaseException) -> bool:
     packages = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
     return isinstance(error, PROGRAMMING) or not packages.isdisjoint(PROGRAMMING_PACKAGES)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    return "OutOfMemory" in type(error).__name__ or OUT_OF_MEMORY in str(error).lower()
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was too little memory, of the machine or of a GPU."""
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
+        return True
+    text = str(error).lower()
+    return any(words in text for words in OUT_OF_MEMORY)

@@ -2,42 +2,46 @@
 
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import json
-import math
 import os
+import re
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from labrun import checkpoints, processes
 from labrun.config import to_plain
 from labrun.contract import Score
-from labrun.errors import LabError, unknown
+from labrun.errors import LabError, shown, unknown
+from labrun.events import event_line, holding, parse_event
+from labrun.json_files import read_object, reason, write_json
 from labrun.paths import component
 from labrun.run_config import Experiment
+from labrun.seals import DamagedError, Seal, sealed_lines, size_fault
+from labrun.signs import last_step
+
+__all__ = ["event_line", "parse_event", "write_json"]
 
 SPEC_VERSION = 1
 LONGEST_NAME = 255
+RUN_NAME = re.compile(r"-s\d+-\d{8}-\d{6}-[0-9a-f]{4}$")
 PROGRESS = "progress.json"
+EVENTS = "events.jsonl"
+LATEST = 2**33
+"""No run is created later, seconds since the epoch."""
 SILENCE_S = 900.0
 """Silence after which a run on another host reads as killed."""
-EVENT_KEYS = {
-    "metrics": ("step", "metrics"),
-    "score": ("step", "score"),
-    "attempt": ("attempt", "resumed_from"),
-}
-NOT_FINITE: Mapping[Any, float] = {
-    "NaN": math.nan,
-    "Infinity": math.inf,
-    "-Infinity": -math.inf,
-}
 ENDED = ("done", "failed", "diverged", "preempted", "hung", "killed", "refused")
+STATES = ("queued", "running", *ENDED, "unreadable")
+"""What status.json may say; a run whose events were cut reads as `damaged`."""
 
 
 def home() -> Path:
@@ -59,6 +63,10 @@ class Status:
     devices: tuple[str, ...] = ()
     started: float | None = None
     ended: float | None = None
+    sealed: Seal | None = None
+    """Of events.jsonl, when this attempt or one before it ended."""
+    process: str = ""
+    """Identity of the process that has the run now: the worker, or the command while it waits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,71 +89,120 @@ class RunDir:
 
     def experiment(self) -> Experiment:
         """The frozen experiment. Raises LabError where spec.json is missing or altered."""
+        path = self.path / "spec.json"
         try:
-            spec = json.loads((self.path / "spec.json").read_text())
+            spec = read_object(path)
             frozen = spec["experiment"]
             experiment = TypeAdapter(Experiment).validate_json(json.dumps(frozen))
             expected = spec["config_hash"]
+        except LabError as error:
+            raise DamagedError(str(error)) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            raise LabError(f"{self.path / 'spec.json'} cannot be read: {reason}") from error
+            raise DamagedError(f"{path} cannot be read: {reason(error)}") from error
         if _hash(frozen) != expected:
-            raise LabError(f"{self.path / 'spec.json'} was edited; start a new run instead")
+            raise DamagedError(f"{path} was edited; start a new run instead")
         return experiment
 
     def created(self) -> float:
         """Seconds since the epoch; of a damaged spec, the age of its file."""
         spec = self.path / "spec.json"
         try:
-            return float(json.loads(spec.read_text())["created"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return spec.stat().st_mtime
+            created = float(read_object(spec)["created"])
+            if 0 <= created < LATEST:
+                return created
+        except (OSError, LabError, ValueError, KeyError, TypeError):
+            pass
+        return max(map(_changed, (spec, self.path)))
 
     def status(self) -> Status:
-        """The status; a run whose process is gone without a word reads as killed."""
+        """The status; a run whose process is gone without a word reads as killed, as does one that
+        waits for a command that is gone; a done one whose events were cut reads as damaged."""
         status = self.recorded_status()
-        if status.state != "running":
+        if status.state == "done" and status.sealed:
+            fault = size_fault(self.path / EVENTS, status.sealed, whole=True)
+            return dataclasses.replace(status, state="damaged", message=fault) if fault else status
+        gone = self._gone(status)
+        if not gone:
             return status
+        step = max(status.step, last_step(self.path))
+        return dataclasses.replace(status, state="killed", message=gone, step=step)
+
+    def _gone(self, status: Status) -> str:
+        """Who is gone that has the run, as its message; empty where nobody is."""
+        if status.state == "queued":
+            return "" if self._is_awaited(status) else "its command is gone; nobody will start it"
+        if status.state != "running":
+            return ""
         if status.host == socket.gethostname():
-            gone = None if _alive(status) else "its process is gone"
-        else:
-            silence = time.time() - self.last_sign()
-            gone = f"no sign of life from {status.host}" if silence > SILENCE_S else None
-        return dataclasses.replace(status, state="killed", message=gone) if gone else status
+            return "" if _alive(status) else "its process is gone"
+        silence = time.time() - self.last_sign()
+        return f"no sign of life from {status.host}" if silence > SILENCE_S else ""
+
+    def _is_awaited(self, status: Status) -> bool:
+        """Whether a command still means to start this queued run; true where nothing is known."""
+        if status.process:
+            return status.host != socket.gethostname() or processes.is_alive(status.process)
+        return not _is_free(self.path / ".lock")
 
     def recorded_status(self) -> Status:
         """status.json as it stands, `unreadable` where it is damaged."""
+        path = self.path / "status.json"
         try:
-            read = json.loads((self.path / "status.json").read_text())
-            return Status(**{**read, "devices": tuple(read["devices"])})
+            return _status_of(read_object(path))
         except FileNotFoundError:
             return Status()
-        except (ValueError, KeyError, TypeError):
-            return Status(state="unreadable", message="status.json is damaged")
+        except LabError as error:
+            return Status(state="unreadable", message=str(error))
+        except ValueError as error:
+            return Status(state="unreadable", message=f"{path} is damaged: {error}")
 
     def data_fingerprint(self) -> str | None:
-        """The fingerprint of the data that the run read; None where it recorded none."""
+        """The fingerprint of the data that the run read; None where it recorded none.
+
+        Raises DamagedError where data.json is damaged.
+        """
+        path = self.path / "data.json"
         try:
-            return str(json.loads((self.path / "data.json").read_text())["fingerprint"])
-        except (OSError, ValueError, KeyError, TypeError):
+            fingerprint = read_object(path).get("fingerprint")
+        except FileNotFoundError:
             return None
+        except LabError as error:
+            raise DamagedError(str(error)) from error
+        if not isinstance(fingerprint, str):
+            raise DamagedError(f"{path} is damaged: it holds no fingerprint")
+        return fingerprint
+
+    def progress(self) -> dict[str, Any]:
+        """Where the run last said that it stands: `stage`, `step` and `total`, as far as known."""
+        try:
+            said = read_object(self.path / PROGRESS)
+        except (FileNotFoundError, LabError):
+            return {}
+        kinds = {"stage": str, "step": int, "total": int}
+        return {key: said[key] for key, kind in kinds.items() if isinstance(said.get(key), kind)}
 
     def last_sign(self) -> float:
         """When the run last wrote an event or its progress, seconds since the epoch."""
-        paths = [self.path / name for name in ("spec.json", "events.jsonl", PROGRESS)]
-        return max(path.stat().st_mtime for path in paths if path.exists())
+        return max(_changed(self.path / name) for name in ("spec.json", EVENTS, PROGRESS))
 
     def claim(self) -> int:
         """An open handle that holds the run alone, and frees it when its last holder is gone.
 
-        Raises LabError where another process has it.
+        Raises LabError where another process has it, or the lock cannot be opened.
         """
-        handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR)
+        path = self.path / ".lock"
+        try:
+            handle = os.open(path, os.O_CREAT | os.O_RDWR)
+        except OSError as error:
+            raise DamagedError(f"{path} cannot be locked: {reason(error)}; remove it") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
-            raise LabError(f"run {self.id} is in the hands of another `lab` process") from None
+            who = "; ".join(processes.holders(path)) or "of another user"
+            raise LabError(
+                f"run {self.id} is in the hands of another `lab` process: {who}; stop it first"
+            ) from None
         return handle
 
     def write_status(self, **changes: Any) -> Status:
@@ -154,13 +211,26 @@ class RunDir:
         write_json(self.path / "status.json", dataclasses.asdict(status))
         return status
 
-    def events(self) -> Iterator[dict[str, Any]]:
-        """Every whole line of events.jsonl; a line cut off by a crash is passed over."""
+    def events(self, *, check: bool = True) -> Iterator[dict[str, Any]]:
+        """Every whole line of events.jsonl; a line cut off by a crash is passed over.
+
+        Raises DamagedError behind the last one where they are not what was sealed at the run's
+        end, unless `check` is false.
+        """
+        status = self.recorded_status() if check else Status()
+        whole = status.state == "done"
+        lines = sealed_lines(self.path / EVENTS, status.sealed, whole=whole)
+        yield from filter(None, map(parse_event, lines))
+
+    def events_fault(self) -> str | None:
+        """What is wrong with events.jsonl, which is read for it; None where nothing is known."""
+        status = self.recorded_status()
         try:
-            with open(self.path / "events.jsonl", "rb") as lines:
-                yield from filter(None, map(parse_event, lines))
-        except FileNotFoundError:
-            return
+            for _ in sealed_lines(self.path / EVENTS, status.sealed, whole=status.state == "done"):
+                pass
+        except DamagedError as error:
+            return str(error)
+        return None
 
     def series(self) -> dict[str, dict[int, float]]:
         """Metric -> step -> value. Steps that a later attempt replayed have its value."""
@@ -180,66 +250,49 @@ class RunDir:
                 scores.setdefault((score.task, score.metric), {})[event["step"]] = score
         return scores
 
-    def current_events(self) -> list[dict[str, Any]]:
+    def current_events(self, *, check: bool = True) -> list[dict[str, Any]]:
         """The events that hold: those of earlier attempts only up to where the next one resumed."""
-        current: list[dict[str, Any]] = []
-        for event in self.events():
-            if event["kind"] == "attempt":
-                start = event["resumed_from"]
-                current = [e for e in current if start is not None and e.get("step", 0) <= start]
-            current.append(event)
-        return current
+        return holding(self.events(check=check))
 
 
-def event_line(event: Mapping[str, Any]) -> str:
-    """The event as a line of events.jsonl: JSON, which has no word for a number that is not finite.
+@functools.cache
+def _status_type() -> TypeAdapter[Status]:
+    return TypeAdapter(Status)
 
-    Such a number among metrics or in a score stands as the string "NaN", "Infinity" or "-Infinity".
-    """
+
+def _status_of(said: dict[str, Any]) -> Status:
+    """The status that the file says. Raises ValueError with the name of what is wrong in it."""
+    if missing := [key for key in ("state", "devices") if key not in said]:
+        raise ValueError(f"{missing[0]} is missing")
+    if said["state"] not in STATES:
+        raise ValueError(f"state is {shown(str(said['state']))!r}")
     try:
-        return json.dumps(event, allow_nan=False) + "\n"
-    except ValueError:
-        return json.dumps(_spelt_out(event), allow_nan=False) + "\n"
+        return _status_type().validate_python(said)
+    except ValidationError as error:
+        raise ValueError(f"{error.errors()[0]['loc'][0]} is of a wrong kind") from error
 
 
-def _spelt_out(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return json.dumps(float(value))
-    if isinstance(value, Mapping):
-        return {key: _spelt_out(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_spelt_out(item) for item in value]
-    return value
-
-
-def parse_event(line: bytes) -> dict[str, Any] | None:
-    """The event of one line of events.jsonl; None of a line that is damaged or cut off."""
+def _changed(path: Path) -> float:
+    """When the file was last written; 0 where it is not to be seen."""
     try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(event, dict):
-        return None
-    needed = ("time", *EVENT_KEYS.get(event.get("kind", ""), ("kind",)))
-    if not all(key in event for key in needed):
-        return None
-    return _with_numbers(event) if b'"NaN"' in line or b'Infinity"' in line else event
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
-def _with_numbers(event: dict[str, Any]) -> dict[str, Any]:
-    """The event with the numbers that are not finite as numbers again."""
-    if event["kind"] == "metrics":
-        values = {name: NOT_FINITE.get(v, v) for name, v in event["metrics"].items()}
-        return event | {"metrics": values}
-    if event["kind"] == "score":
-        score = event["score"]
-        items = [NOT_FINITE.get(item, item) for item in score.get("items", ())]
-        value = NOT_FINITE.get(score["value"], score["value"])
-        return event | {"score": score | {"value": value, "items": items}}
-    return event
+def _is_free(lock: Path) -> bool:
+    """Whether the lock was taken once and is not held now."""
+    try:
+        with open(lock, "rb") as held:
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _alive(status: Status) -> bool:
+    if status.process:
+        return processes.is_alive(status.process)
     try:
         process = psutil.Process(status.pid)
         return process.status() != psutil.STATUS_ZOMBIE and (
@@ -249,7 +302,7 @@ def _alive(status: Status) -> bool:
         return False
 
 
-def create(experiment: Experiment, *, root: Path) -> RunDir:
+def create(experiment: Experiment, *, root: Path, status: Status | None = None) -> RunDir:
     """A new run directory, complete when it appears under its name."""
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -269,7 +322,7 @@ def create(experiment: Experiment, *, root: Path) -> RunDir:
         "experiment": to_plain(experiment),
     }
     write_json(draft / "spec.json", spec)
-    write_json(draft / "status.json", dataclasses.asdict(Status()))
+    write_json(draft / "status.json", dataclasses.asdict(status or Status()))
     os.rename(draft, root / name)
     return RunDir(root / name)
 
@@ -285,15 +338,40 @@ def _hash(plain: object) -> str:
 
 
 def all_runs(root: Path) -> list[RunDir]:
-    """Every run under `root`, oldest first."""
-    found = [RunDir(spec.parent) for spec in root.glob("*/spec.json") if spec.parent.name[0] != "."]
-    return sorted(found, key=lambda run: (run.created(), run.id))
+    """Every run under `root`, oldest first. Raises LabError where `root` cannot be read."""
+    try:
+        names = os.listdir(root)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise LabError(f"cannot read {root}: {reason(error)}; set LABRUN_HOME") from error
+    runs = [RunDir(root / name) for name in names if name[0] != "." and _is_run(root / name)]
+    return sorted(runs, key=lambda run: (run.created(), run.id))
+
+
+def _is_run(path: Path) -> bool:
+    """Whether the folder holds a run; one that may not be looked into does by its name."""
+    try:
+        return _lies_at(path / "spec.json") or (
+            _lies_at(path / "status.json") and _lies_at(path / "checkpoints")
+        )
+    except PermissionError:
+        return bool(RUN_NAME.search(path.name))
+
+
+def _lies_at(path: Path) -> bool:
+    """Whether anything lies there, also a link that leads nowhere. Raises PermissionError."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def find(name: str, root: Path) -> RunDir:
     """The run with this id, an unambiguous beginning of it, or its path; `last` is the newest."""
     for path in (root / name, Path(name)):
-        if len(name) < LONGEST_NAME and (path / "spec.json").exists():
+        if len(name) < LONGEST_NAME and os.path.lexists(path / "spec.json"):
             return RunDir(path.absolute())
     runs = all_runs(root)
     if name == "last" and runs:
@@ -330,7 +408,10 @@ def select(names: Sequence[str], group: str | None, root: Path) -> list[RunDir]:
 
 def has_checkpoint(run: RunDir) -> bool:
     """Whether there is a checkpoint to go on from."""
-    return any(run.checkpoints.glob("[0-9]*"))
+    try:
+        return bool(checkpoints.folders(run.checkpoints))
+    except LabError:
+        return False
 
 
 def group_of(run: RunDir) -> str | None:
@@ -353,13 +434,3 @@ def _mentions(run: RunDir, words: str) -> bool:
         return words in (run.path / "spec.json").read_text(errors="replace")
     except OSError:
         return False
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write the file whole or not at all, and on disk before it returns."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(draft, "w") as out:
-        json.dump(value, out, indent=1)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(draft, path)

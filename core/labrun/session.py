@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,12 +11,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from labrun import checkpoints, config, executors, run_dir
+from labrun import config, damage, executors, jobs, processes, resume_point, run_dir
+from labrun.credentials import refuse_secrets
 from labrun.display import Display
 from labrun.errors import LabError
+from labrun.guards import lasting
+from labrun.home import refuse_unwritable
 from labrun.parts import build
 from labrun.run_config import Experiment
 from labrun.run_dir import RunDir
+from labrun.seals import DamagedError
 from labrun.store import LiveMirror, check_uri
 from labrun.words import command_line
 
@@ -38,6 +43,7 @@ def plan(overrides: Sequence[str], *, sweep: bool) -> list[Experiment]:
 def preflight(experiments: Sequence[Experiment]) -> list[Facts]:
     """The facts of each experiment, after all its components and its launcher agreed to it."""
     for experiment in experiments:
+        refuse_secrets(experiment)
         check_uri(experiment.run.tracking.uri)
     known: dict[str, Facts] = {}
     facts = []
@@ -77,47 +83,83 @@ def refuse_missing(facts: Sequence[Facts]) -> None:
 
 def launch(experiments: Sequence[Experiment], home: Path, console: Console) -> list[RunDir]:
     """Create and run all; returns their directories, whatever became of them."""
-    runs = [run_dir.create(experiment, root=home) for experiment in experiments]
+    refuse_unwritable(home)
+    runs = _created(experiments, home)
     drain(runs, home, console)
+    return runs
+
+
+def _created(experiments: Sequence[Experiment], home: Path) -> list[RunDir]:
+    """The directories of all runs, each marked as one that this process will start."""
+    runs: list[RunDir] = []
+    try:
+        for experiment in experiments:
+            runs.append(run_dir.create(experiment, root=home, status=executors.awaited()))
+    except OSError as error:
+        raise LabError(
+            f"run {len(runs) + 1} of {len(experiments)} cannot be created in {home}: "
+            f"{error.strerror}; nothing was started; put it right, or set LABRUN_HOME"
+        ) from error
     return runs
 
 
 def resume(runs: Sequence[RunDir], home: Path, console: Console, *, restart: bool = False) -> None:
     """Go on with stopped runs from their last good checkpoint, or from step 0 with `restart`.
 
-    Raises LabError before any work, and before any checkpoint is put aside.
+    Raises LabError before any work, and before any checkpoint is put aside. Of several runs the
+    damaged ones are named and left out.
     """
+    ready = []
     for run in runs:
-        state = run.status().state
-        if state in ("running", "done"):
-            raise run_dir.not_resumable(run, state)
-        os.close(run.claim())
-        if not restart:
-            checkpoints.latest(run.checkpoints)
-        experiment = run.experiment()
-        refuse_missing([build(experiment).preflight(experiment.run.resources)])
-    for run in runs if restart else ():
-        _put_checkpoints_aside(run)
-    drain(runs, home, console)
+        try:
+            _check_resumable(run, restart=restart)
+            ready.append(run)
+        except DamagedError as error:
+            if len(runs) == 1:
+                raise
+            print(f"lab: left out {run.id}: {error}", file=sys.stderr)
+    if not ready:
+        raise LabError("all of these runs are damaged; `lab doctor` names what is")
+    for run in ready if restart else ():
+        resume_point.restart(run)
+    drain(ready, home, console)
 
 
-def _put_checkpoints_aside(run: RunDir) -> None:
-    """Rename the run's checkpoints, so that it begins at step 0; nothing is deleted."""
-    run.checkpoints.rename(run.path / f"checkpoints.aside-{int(time.time())}")
-    run.checkpoints.mkdir()
+def _check_resumable(run: RunDir, *, restart: bool) -> None:
+    """Raise LabError where the run cannot go on, and say which checkpoints it passes over."""
+    _let_its_job_end(run)
+    state = run.status().state
+    waits = state == "queued" and run.recorded_status().process not in ("", processes.me())
+    if state == "running" or waits or (state == "done" and run.events_fault() is None):
+        raise run_dir.not_resumable(run, state)
+    os.close(run.claim())
+    damage.refuse(run)
+    experiment = run.experiment()
+    for fault in [] if restart else resume_point.find(run).damage:
+        print(f"lab: {run.id}: checkpoint passed over: {fault}", file=sys.stderr)
+    refuse_missing([build(experiment).preflight(experiment.run.resources)])
+
+
+def _let_its_job_end(run: RunDir) -> None:
+    """Wait for what a command that was killed has left: its job ends within moments."""
+    give_up = time.monotonic() + jobs.KILL_S
+    while processes.is_only_supervised(run.path / ".lock") and time.monotonic() < give_up:
+        time.sleep(executors.POLL_S)
 
 
 def drain(runs: Sequence[RunDir], home: Path, console: Console) -> None:
+    """Run all to their end, shown and mirrored; what goes wrong with either ends no job."""
     executor = executors.make(runs[0].experiment().run.launcher)
     display, mirror = Display(runs, console), LiveMirror(home, runs)
+    show = lasting("the display", display.tick)
+    store = lasting("the results store", mirror.tick)
 
     def tick() -> None:
-        display.tick()
-        mirror.tick()
+        show()
+        store()
 
     try:
         executor.drain(runs, tick)
     finally:
-        display.flush()
-        display.close()
-        mirror.close()
+        lasting("the display", display.close)()
+        lasting("the results store", mirror.close)()

@@ -125,8 +125,7 @@ class SelfSFTTrainer:
         kind = "guided" if config.guidance == "solution" else "unguided"
         trainer = build_trainer(ctx, policy, data, config, sft_file.of_kind(found, kind))
         ctx.progress(total=config.max_steps, stage="update")
-        resume = str(next(ctx.resume_from.glob("checkpoint-*"))) if ctx.resume_from else None
-        trainer.train(resume_from_checkpoint=resume)
+        trainer.train_in_run()
         step = trainer.state.global_step
         if step < config.max_steps:
             raise PreemptedError(f"stopped at step {step} of {config.max_steps}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from labrun import Dataset, LabError, PreemptedError, TrainResult
+from labrun.loading import loading
 
 from lab_stairs.batches import make_batch
 from lab_stairs.config import OfflineSettings
@@ -59,9 +60,10 @@ def train(
     learner = make([data.tasks[task].layout for task in data.train_tasks], device)
     done = 0
     if ctx.resume_from is not None:
-        state = torch.load(ctx.resume_from / STATE, map_location=device, weights_only=True)
-        learner.load_state_dict(state["learner"])
-        done = state["step"]
+        with loading(ctx.resume_from / STATE):
+            state = torch.load(ctx.resume_from / STATE, map_location=device, weights_only=True)
+            learner.load_state_dict(state["learner"])
+            done = int(state["step"])
     elif settings.weights:
         begin_from(learner, Path(settings.weights), device)
     if _scored_after(done, settings, resumed=ctx.resume_from is not None):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from labrun import Dataset, DivergedError, LabError, PreemptedError, Score, TrainResult
 from labrun.context import RunContext
+from labrun.loading import loading
 
 from example_plugin.config import ErrorConfig, LineConfig, SGDConfig
 
@@ -70,8 +71,9 @@ class State:
 
     @classmethod
     def read(cls, folder: Path) -> "State":
-        values = json.loads((folder / "state.json").read_text())
-        return cls(values["step"], np.array(values["weights"]), np.array(values["update"]))
+        with loading(folder / "state.json"):
+            values = json.loads((folder / "state.json").read_text())
+            return cls(values["step"], np.array(values["weights"]), np.array(values["update"]))
 
 
 class SGDTrainer:

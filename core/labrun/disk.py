@@ -1,0 +1,75 @@
+"""A full disk: how it is told from other faults, and how a short one is waited out."""
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+WORDS = ("no space left", "os error 28", "disk quota exceeded")
+NEARLY_NOTHING = 1 << 20
+"""Bytes; libraries that write in blocks fail with less than this free, some without the reason."""
+WAIT_S = 60.0
+"""How long a small write waits for room: another run's checkpoint that did not fit may go."""
+PAUSE_S = 0.2
+
+
+def is_full(folder: Path, error: BaseException) -> bool:
+    """Whether this error came of a full disk. Ask before anything is removed."""
+    if any(_says_full(one) for one in _chain(error)):
+        return True
+    writing = isinstance(error, OSError) and error.errno is None
+    return (writing or isinstance(error, RuntimeError)) and _free(folder) < NEARLY_NOTHING
+
+
+def full(folder: Path) -> OSError:
+    """The error of a full disk, as the system would raise it."""
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+def patiently(write: Callable[[], None], *, wait_s: float = WAIT_S) -> None:
+    """Write; where the disk is full, try again for `wait_s` seconds. `write` leaves no half."""
+    give_up = time.monotonic() + wait_s
+    while True:
+        try:
+            return write()
+        except OSError as error:
+            if error.errno not in FULL or time.monotonic() > give_up:
+                raise
+        time.sleep(PAUSE_S)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Append all of it or nothing."""
+    with open(path, "ab", buffering=0) as out:
+        before = out.tell()
+        try:
+            written = 0
+            while written < len(data):
+                written += out.write(data[written:])
+        except OSError:
+            out.truncate(before)
+            raise
+
+
+def _says_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    text = str(error).lower()
+    return any(word in text for word in WORDS)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _free(folder: Path) -> int:
+    try:
+        stat = os.statvfs(folder)
+    except OSError:
+        return NEARLY_NOTHING
+    return stat.f_bavail * stat.f_frsize
