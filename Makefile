@@ -4,7 +4,7 @@
 # make faults N=100         kill and resume 100 runs at random moments, and compare their ends
 # make faults SEED=17 N=1   one of these trials alone
 #
-# Both commands make .venv on first use and install again only where pyproject.toml or the
+# Each makes .venv on first use and install again only where pyproject.toml or the
 # constraints changed. PYTHON=... chooses another interpreter (3.11 or newer).
 
 SHELL := /bin/bash
@@ -35,7 +35,7 @@ lint: $(VENV)/.installed-test
 N ?= 12
 SEED ?= 0
 faults: $(VENV)/.installed-test
-	PYTHONPATH="$(CURDIR)/tests/support:$$PYTHONPATH" \
+	PYTHONPATH="$(CURDIR)/tests/support$${PYTHONPATH:+:$$PYTHONPATH}" \
 		$(BIN)/python -m campaign --trials $(N) --seed $(SEED) $(if $(JOBS),--jobs $(JOBS))
 
 $(BIN)/python:

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 SUPPORT = Path(__file__).parents[1] / "support"
-FIRST_SEED = "0"
+FIRST_SEED = "2088"
+"""Of twelve trials that kill every kind of target at every moment, a rank in its update too."""
 
 
 def test_twelve_trials_end_as_uninterrupted_runs_do_and_leave_nothing():

@@ -176,7 +176,7 @@ def test_each_moment_comes_when_the_files_say_so(tmp_path):
 
 
 def test_a_target_that_is_not_there_yet_is_what_starts_it(tmp_path):
-    for target in {*TARGETS, "rank"}:
+    for target in {*TARGETS, "rank 0", "rank 1"}:
         command = Command(("--help",), tmp_path / target, [])
         strike(target, SIGNALS[0], command=command)
         assert command.wait(60.0) == -9
@@ -188,7 +188,7 @@ def test_the_same_seed_gives_the_same_kills_and_all_kinds_come():
     kills = [one for plan in plans for one in plan]
     assert {one.moment for one in kills} == set(MOMENTS)
     assert {one.signal for one in kills} == set(SIGNALS)
-    assert {one.target for one in kills} == {*TARGETS, "rank"}
+    assert {one.target for one in kills} == {*TARGETS, "rank 0", "rank 1"}
     assert Counter(map(len, plans)).keys() == {1, 2, 3}
 
 

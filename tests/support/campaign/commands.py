@@ -20,6 +20,7 @@ def environment(folder: Path, search: Sequence[Path]) -> dict[str, str]:
     paths = [*map(str, search), *filter(None, [os.environ.get("PYTHONPATH")])]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("LABRUN_", "MLFLOW_"))}
     own = {"LABRUN_HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"), MARK: str(folder)}
+    own |= {"LABRUN_LEASES": str(folder / "leases")}
     fixed = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"}
     return kept | own | fixed | {"PYTHONPATH": os.pathsep.join(paths)}
 
@@ -94,7 +95,8 @@ def _pids(target: str, command: Command) -> list[int]:
         return [p.pid for p in processes_of(command.folder)]
     workers = _workers(own)
     ranks = [rank for worker in workers for rank in _workers(worker)]
-    return (ranks[-1:] if target == "rank" else []) or workers[:1] or [own]
+    chosen = ranks[int(target[-1]) :][:1] if target.startswith("rank ") else workers[:1]
+    return chosen or workers[:1] or [own]
 
 
 def _group(pid: int) -> int | None:

@@ -13,6 +13,8 @@ from campaign.subjects import Subject
 MOMENTS = ("clock", "event", "event", "stage", "stage", "draft", "store", "ending")
 TARGETS = ("command", "command", "worker", "worker", "group", "everything")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+WRITES = 6
+"""The writes into the store among which a kill's is."""
 PAUSE_S = 0.3
 """The longest pause between the moment and the signal."""
 
@@ -23,7 +25,7 @@ class Kill:
 
     The moments: `clock`, a share `at` of an uninterrupted run's time; `event`, a share of its
     events; `stage`, the stage that the run says it is in; `draft`, a checkpoint half written;
-    `store`, the first write into MLflow's file; `ending`, done while the command still goes on.
+    `store`, one of the first writes into MLflow's files; `ending`, done while the command goes on.
     """
 
     moment: str
@@ -34,8 +36,7 @@ class Kill:
     signal: Signals
 
     def __str__(self) -> str:
-        where = {"clock": f"{self.at:.2f}", "event": f"{self.at:.2f}", "stage": self.stage}
-        moment = " ".join(filter(None, (self.moment, where.get(self.moment))))
+        moment = f"{self.moment} {self.stage if self.moment == 'stage' else format(self.at, '.2f')}"
         return f"{self.signal.name} to {self.target} at {moment} + {self.pause_s:.2f} s"
 
 
@@ -47,7 +48,7 @@ def kills_of(subject: Subject, *, seed: int) -> list[Kill]:
 
 
 def _kill(rng: random.Random, subject: Subject) -> Kill:
-    targets = TARGETS if subject.ranks == 1 else (*TARGETS, "rank", "rank", "rank")
+    targets = TARGETS if subject.ranks == 1 else (*TARGETS, "rank 0", "rank 1", "rank 1")
     return Kill(
         moment=rng.choice(MOMENTS),
         at=rng.random(),
@@ -64,7 +65,7 @@ class Watch:
     def __init__(self, home: Path, *, seconds: float, num_events: int) -> None:
         self.home, self.seconds, self.num_events = home, seconds, num_events
         self._began, self._began_at = time.monotonic(), time.time()
-        self._events, self._store = events_of(home), store_stamp(home)
+        self._events, self._store, self._writes = events_of(home), store_stamp(home), 0
         self._drafts = drafts_of(home)
 
     def reached(self, kill: Kill) -> bool:
@@ -78,6 +79,13 @@ class Watch:
         if kill.moment == "draft":
             return bool(drafts_of(self.home) - self._drafts)
         if kill.moment == "store":
-            return store_stamp(self.home) != self._store
+            return self._num_writes() > kill.at * WRITES
         assert kill.moment == "ending", kill.moment
         return state_of(self.home) == "done"
+
+    def _num_writes(self) -> int:
+        """Changes of the store's files, as far as they were seen."""
+        stamp = store_stamp(self.home)
+        if stamp != self._store:
+            self._store, self._writes = stamp, self._writes + 1
+        return self._writes

@@ -120,7 +120,7 @@ class Trial:
         locks = remains.left_locks(self.folder, pids=self.pids)
         self.found.fault("locks", f"locks left: {locks}", times=len(locks))
         state = self._state()
-        failed = state == "failed" and "rank" not in {kill.target for kill in self.kills}
+        failed = state == "failed" and not any("rank" in kill.target for kill in self.kills)
         if state in NOT_AN_END or (failed and struck):
             message = RunDir(self._run()).status().message
             self.found.fault("states", f"after its command it reads {state!r}: {message}")
