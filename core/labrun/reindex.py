@@ -1,5 +1,6 @@
 """The results store made anew from the run directories."""
 
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -7,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from labrun.errors import LabError
-from labrun.run_dir import all_runs
-from labrun.store import Mirror, is_down, quoted, reason_of, without_password
+from labrun.run_dir import RunDir, all_runs
+from labrun.seals import DamagedError
+from labrun.store.mirror import Mirror
+from labrun.store.rows import Rows
+from labrun.store.server import Server, quoted
+from labrun.store.trouble import is_down, reason_of, without_password
 
 PAGE = 1000
 
@@ -28,56 +33,61 @@ def reindex(mirror: Mirror) -> Reindexed:
     A run that cannot be stored is left out. Raises LabError where the store cannot be reached.
     """
     done = Reindexed()
-    for run in all_runs(mirror.home):
-        try:
-            mirror.update(run, afresh=True)
-            done.written += 1
-        except Exception as error:  # whatever is wrong with one run, the others are written
-            _refuse_if_down(mirror, error)
-            done.left_out[run.id] = reason_of(error)
     try:
-        done.removed = _remove_gone(mirror)
+        with mirror.opened():
+            for run in all_runs(mirror.home):
+                _write(run, mirror, done)
+        with mirror.opened() as store:
+            done.removed = _remove_gone(mirror, store)
+            if isinstance(store, Rows):
+                store.shrink()
     except Exception as error:
-        _refuse_if_down(mirror, error)
-        raise
+        if not is_down(error):
+            raise
+        where = without_password(mirror.where)
+        raise LabError(f"the results store {where} cannot be used: {reason_of(error)}") from error
     return done
 
 
-def _refuse_if_down(mirror: Mirror, error: Exception) -> None:
-    if is_down(error):
-        where = without_password(mirror.where)
-        raise LabError(f"the results store {where} cannot be used: {reason_of(error)}") from error
+def _write(run: RunDir, mirror: Mirror, done: Reindexed) -> None:
+    """Write one run. Raises what the store raises where it is down."""
+    try:
+        if fault := run.events_fault():
+            raise DamagedError(fault)
+        mirror.update(run, afresh=True)
+        done.written += 1
+    except Exception as error:  # whatever is wrong with one run, the others are written
+        if is_down(error):
+            raise
+        done.left_out[run.id] = reason_of(error)
 
 
-def _remove_gone(mirror: Mirror) -> list[str]:
+def _remove_gone(mirror: Mirror, store: Rows | Server) -> list[str]:
     """Ids of the runs that were in this home and are no more; a server may hold others' runs."""
     if not mirror.home.is_dir():
         return []
-    gone = []
-    for stored in _stored_in(mirror):
-        if not Path(stored.data.tags["labrun.directory"]).exists():
-            mirror.client().delete_run(stored.info.run_id)
-            gone.append(stored.data.tags.get("labrun.id", stored.info.run_name))
-    return sorted(gone)
+    homes = {str(mirror.home), str(mirror.home.resolve())}
+    stored = store.folders() if isinstance(store, Rows) else _folders_on(mirror, store, homes)
+    there = set(os.listdir(mirror.home))
+    gone = [
+        (one, run_id)
+        for one, run_id, folder in stored
+        if str(Path(folder).parent) in homes and Path(folder).name not in there
+    ]
+    store.remove([one for one, _ in gone])
+    return sorted({run_id for _, run_id in gone})
 
 
-def _stored_in(mirror: Mirror) -> list[Any]:
-    """The store's live runs whose directory lay in this home; on a server, of this machine."""
-    client = mirror.client()
-    homes = {mirror.home, mirror.home.resolve()}
-    runs: dict[str, Any] = {}
-    experiments = [e.experiment_id for e in _pages(client.search_experiments)]
+def _folders_on(mirror: Mirror, store: Server, homes: set[str]) -> Iterator[tuple[str, str, str]]:
+    """(MLflow's id, run id, directory) of the live runs of these homes; of this machine only."""
+    experiments = [e.experiment_id for e in _pages(store.client.search_experiments)]
     for home in homes:
         where = f"tags.`labrun.directory` LIKE {quoted(f'{home}/%')}"
-        for run in _pages(client.search_runs, experiments, where):
-            if Path(run.data.tags["labrun.directory"]).parent in homes and _is_ours(mirror, run):
-                runs[run.info.run_id] = run
-    return list(runs.values())
-
-
-def _is_ours(mirror: Mirror, run: Any) -> bool:
-    """Another machine may have a home of the same path."""
-    return not mirror.uri or run.data.tags.get("labrun.host") == socket.gethostname()
+        for run in _pages(store.client.search_runs, experiments, where):
+            tags = run.data.tags
+            if not mirror.uri or tags.get("labrun.host") == socket.gethostname():
+                name = tags.get("labrun.id", run.info.run_name)
+                yield run.info.run_id, name, tags["labrun.directory"]
 
 
 def _pages(search: Any, *words: Any) -> Iterator[Any]:
