@@ -39,6 +39,12 @@ EXAMPLE = Path(__file__).with_name("example_plugin")
 Completed = subprocess.CompletedProcess[str]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def checkpoint_key(tmp_path_factory) -> None:
+    """A key for the tests' checkpoints, beside the user's own."""
+    os.environ["LABRUN_KEY"] = str(tmp_path_factory.mktemp("key") / "checkpoint.key")
+
+
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:
     """A LABRUN_HOME that does not exist yet, with leases of its own."""
@@ -47,6 +53,7 @@ def home(tmp_path, monkeypatch) -> Path:
     scratch.mkdir()
     monkeypatch.setenv("LABRUN_HOME", str(path))
     monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setenv("LABRUN_LEASES", str(tmp_path / "leases"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return path
@@ -95,7 +102,8 @@ def swept(example_folder, tmp_path_factory) -> Path:
         **os.environ,
         "LABRUN_HOME": str(root / "home"),
         "TMPDIR": str(root),
-        "PYTHONPATH": str(example_folder),
+        "LABRUN_LEASES": str(root / "leases"),
+        "PYTHONPATH": os.pathsep.join([str(example_folder), *sys.path]),
     }
     sweep = ["plugin=example", "method=plain,momentum", "seed=0,1,2", "group=sweep"]
     command = [sys.executable, "-m", "labrun.cli", "run", "-m", *sweep]

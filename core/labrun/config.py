@@ -28,6 +28,16 @@ OmegaConf.register_new_resolver("by", lambda key, values: values[key], replace=T
 """For presets: `${by:${trainer.objective},{grpo: 1.0e-6, sdpo: 1.0e-5}}` is the key's value."""
 
 
+def _refuse_environment(*words: str) -> str:
+    raise LabError(
+        f"oc.env would freeze the variable {', '.join(words[:1])} in spec.json for all to read; "
+        "write out a value that is no secret, and let the code read a secret where it needs it"
+    )
+
+
+OmegaConf.register_new_resolver("oc.env", _refuse_environment, replace=True)
+
+
 def compose(overrides: Sequence[str]) -> Experiment:
     """The experiment that the overrides describe, every value checked.
 
@@ -107,7 +117,8 @@ def _unfit(setting: Setting, error: Exception) -> LabError:
 def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "too many brackets inside each other"
-    return shown(str(error).splitlines()[0])
+    text = str(error).splitlines()[0]
+    return shown(text.removeprefix("LabError raised while resolving interpolation: "), limit=300)
 
 
 def studied(overrides: Sequence[str]) -> list[Experiment]:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from labrun import leases, plugins, run_dir
+from labrun import devices, home, leases, plugin_check, plugins, run_dir
+from labrun.errors import LabError
 
 NEEDED = (
     "torch",
@@ -32,6 +33,8 @@ OPTIONAL = {
 }
 """Package -> how it is installed, where that is not plain."""
 MIN_FREE_GIB = 2.0
+STOPPED = ("killed", "orphaned")
+"""States of runs that nobody carries on."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ def examine(home: Path) -> Iterator[Finding]:
     yield from _packages()
     yield from _plugins()
     yield from _devices()
+    yield _memory()
     yield from _home(home)
 
 
@@ -77,35 +81,57 @@ def _version(name: str) -> str | None:
 
 
 def _plugins() -> Iterator[Finding]:
-    bad = plugins.broken()
+    ending = plugin_check.ending_processes()
     for name, claims in plugins.installed().items():
-        text = bad.get(name) or f"{claims[0].distribution} {claims[0].version}"
-        yield Finding("bad" if name in bad else "ok", f"plugin {name}", text)
+        fault = ending.get(name) or _fault(name)
+        text = fault or f"{claims[0].distribution} {claims[0].version}"
+        yield Finding("bad" if fault else "ok", f"plugin {name}", text)
+
+
+def _fault(plugin: str) -> str:
+    try:
+        plugins.load(plugin)
+    except LabError as error:
+        return str(error)
+    return ""
 
 
 def _devices() -> Iterator[Finding]:
-    pool = leases.Pool(leases.devices_here(), leases.lease_folder())
-    gpus = [d for d in pool.devices if d.kind == "gpu"]
-    if not gpus:
+    gpus = devices.gpus_here()
+    if gpus.note:
+        yield Finding("note", "gpu", gpus.note)
+    if not gpus.gpus:
         yield Finding("note", "gpu", "none seen by nvidia-smi; jobs run on CPU slots")
-    for gpu in gpus:
-        state = pool.holder(gpu) or "free"
-        yield Finding("ok", gpu.name, f"{gpu.memory_gib:.1f} GiB, {state}")
+    try:
+        pool = leases.pool_here()
+        pool.check()
+        held = pool.holders(pool.devices)
+    except LabError as error:
+        yield Finding("bad", "leases", str(error))
+        return
+    for gpu in gpus.gpus:
+        yield Finding("ok", gpu.name, f"{gpu.size}, {held.get(gpu.name, 'free')}")
     slots = [d for d in pool.devices if d.kind == "cpu"]
-    busy = sum(pool.holder(d) is not None for d in slots)
+    busy = sum(d.name in held for d in slots)
     yield Finding("ok", "cpu", f"{len(slots)} slots, {busy} in use")
+    yield Finding("ok", "leases", f"in {pool.folder}, of this user on this machine")
+
+
+def _memory() -> Finding:
     memory = psutil.virtual_memory()
     text = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
-    yield Finding("ok", "memory", text)
+    return Finding("ok", "memory", text)
 
 
-def _home(home: Path) -> Iterator[Finding]:
-    there = next(p for p in (home, *home.parents) if p.exists())
-    free = shutil.disk_usage(there).free / 2**30
+def _home(root: Path) -> Iterator[Finding]:
+    if fault := home.fault_of(root):
+        yield Finding("bad", "home", f"{fault}; {home.NEXT}")
+    free = shutil.disk_usage(home.nearest(root)).free / 2**30
     level = "ok" if free >= MIN_FREE_GIB else "bad"
-    yield Finding(level, "disk", f"{free:.1f} GiB free at {home}")
-    runs = run_dir.all_runs(home)
-    dead = [run.id for run in runs if run.status().state == "killed"]
-    yield Finding("ok", "runs", f"{len(runs)} in {home}")
-    for run_id in dead:
-        yield Finding("note", "runs", f"{run_id} was killed; `lab resume {run_id}` goes on")
+    yield Finding(level, "disk", f"{free:.1f} GiB free at {root}")
+    runs = run_dir.all_runs(root)
+    dead = {run.id: run.status().state for run in runs}
+    yield Finding("ok", "runs", f"{len(runs)} in {root}")
+    for run_id, state in dead.items():
+        if state in STOPPED:
+            yield Finding("note", "runs", f"{run_id} was {state}; `lab resume {run_id}` goes on")

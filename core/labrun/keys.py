@@ -156,7 +156,11 @@ def _component_keys(component: Component) -> Iterator[str]:
     `dataset.evaluation.*` for a mapping that takes new keys."""
     kind = component.kind
     prefix = f"{kind}.{component.name}." if kind == "evaluator" else f"{kind}."
-    return _keys_of(plugins.resolve(component.config), prefix)
+    try:
+        schema = plugins.resolve(component.config)
+    except LabError:  # it is named when somebody chooses it
+        return iter(())
+    return _keys_of(schema, prefix)
 
 
 def _keys_of(schema: Any, prefix: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pluggy
 
 from labrun.contract import API_VERSION, GROUP, KINDS, Component, Kind, LabHooks, PluginInfo
-from labrun.errors import LabError, unknown
+from labrun.errors import LabError, shown, unknown
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,27 @@ def load(name: str) -> PluginInfo:
         raise LabError(f"plugin {name!r} is claimed by {owners}; uninstall one of them")
     claim = claims[name][0]
     try:
-        info = _read(claim)
-    except Exception as broken:  # a plugin's module may fail in any way; it is named, not hidden
-        raise LabError(
-            f"plugin {name!r} ({claim.distribution} {claim.version}) is broken: "
-            f"{type(broken).__name__}: {broken}; mend it or `pip uninstall {claim.distribution}`"
-        ) from broken
-    return info
+        return _read(claim)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as fault:  # a module may fail in any way, or exit; it is named, not hidden
+        raise not_usable(claim, _reason(fault)) from fault
+
+
+def not_usable(claim: Installed, reason: str) -> LabError:
+    """The error for a plugin that is installed and broken: which, why, and what to do."""
+    return LabError(
+        f"plugin {claim.name!r} ({claim.distribution} {claim.version}) is broken: {reason}; "
+        f"mend it or `pip uninstall {claim.distribution}`"
+    )
+
+
+def _reason(fault: BaseException) -> str:
+    """What went wrong in a plugin's code, in one line."""
+    if isinstance(fault, SystemExit):
+        return f"SystemExit: its code calls sys.exit({fault.code!r})"
+    text = " ".join(str(fault).split())
+    return f"{type(fault).__name__}: {shown(text, limit=400)}" if text else type(fault).__name__
 
 
 def _read(claim: Installed) -> PluginInfo:
@@ -140,6 +154,17 @@ def component_names(kind: Kind, home: PluginInfo) -> list[str]:
 
 
 def resolve(reference: str) -> Any:
-    """The object named by `module:object`."""
+    """The object named by `module:object`.
+
+    Raises LabError where its module cannot be imported, or ends the process.
+    """
     module, _, attribute = reference.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (KeyboardInterrupt, LabError):
+        raise
+    except BaseException as fault:  # as in `load`
+        raise LabError(
+            f"a plugin's {reference} cannot be loaded: {_reason(fault)}; mend it, "
+            f"`python -c 'import {module}'` shows where"
+        ) from fault

@@ -55,7 +55,8 @@ def test_resume_after_sigkill_gives_equal_weights_metrics_and_scores(
     assert run.status().state == "killed"
     sealed = sorted(path.name for path in run.checkpoints.glob("[0-9]*"))
     assert sealed == ["00000002"]
-    environment = {**os.environ, "LABRUN_HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "LABRUN_HOME": str(tmp_path)}
+    environment |= {"TMPDIR": str(tmp_path), "LABRUN_LEASES": str(tmp_path / "leases")}
     resumed = subprocess.run(
         [sys.executable, "-m", "labrun.cli", "resume", run.id], env=environment, capture_output=True
     )

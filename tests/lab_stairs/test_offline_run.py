@@ -52,6 +52,7 @@ def finished(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("stairs")
     environment = {**os.environ, "LABRUN_HOME": str(root / "home"), "TMPDIR": str(root)}
+    environment |= {"LABRUN_LEASES": str(root / "leases")}
     environment |= {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "labrun.cli", "run", *SETTINGS, "rollout.figures=true"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

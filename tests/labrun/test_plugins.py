@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import textwrap
@@ -182,3 +183,98 @@ def test_importing_labrun_imports_no_plugin_of_this_environment():
     assert "rlrt" in seen
     assert "lab_rlrt" not in seen.split()
     assert "lab_llm" not in seen.split()
+
+
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        ("import sys; sys.exit(0)", "SystemExit: its code calls sys.exit(0)"),
+        ("import sys; sys.exit('no licence')", "SystemExit: its code calls sys.exit('no licence')"),
+        ("raise SystemExit", "SystemExit: its code calls sys.exit(None)"),
+        ("exit(3)", "SystemExit: its code calls sys.exit(3)"),
+        ("raise BaseException('odd')", "BaseException: odd"),
+        ("raise GeneratorExit", "GeneratorExit"),
+        ("import asyncio; raise asyncio.CancelledError('late')", "CancelledError: late"),
+        ("import pytest; pytest.skip('not here', allow_module_level=True)", "Skipped: not here"),
+        ("raise ValueError('two\\nlines')", "ValueError: two lines"),
+        ("def lab_plugin(:", "SyntaxError: invalid syntax"),
+        ("raise MemoryError", "MemoryError"),
+        ("def f(): f()\nf()", "RecursionError: maximum recursion depth exceeded"),
+    ],
+)
+def test_a_plugin_that_ends_its_import_in_any_way_is_named_and_harms_no_other(
+    install, source, cause
+):
+    install("brittle", source)
+    install("sound", SOUND.format(name="sound"))
+    said = message("brittle")
+    assert said.startswith(f"plugin 'brittle' (lab-brittle 0.1) is broken: {cause}")
+    assert said.endswith("; mend it or `pip uninstall lab-brittle`")
+    assert "\n" not in said
+    assert "sound" in [info.name for info in plugins.usable()]
+    assert plugins.broken() == {"brittle": said}
+
+
+def test_a_plugin_whose_hook_exits_is_broken(install):
+    source = SOUND.format(name="leaving")
+    install("leaving", source.replace("    return", "    exit(0)\n    return"))
+    assert "SystemExit: its code calls sys.exit(0)" in message("leaving")
+
+
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        ("import sys; sys.exit(0)", "SystemExit: its code calls sys.exit(0)"),
+        ("import a_missing_module", "ModuleNotFoundError: No module named 'a_missing_module'"),
+        ("", "AttributeError: "),
+    ],
+)
+def test_a_component_that_cannot_be_loaded_is_one_line(install, source, cause):
+    folder = install("parts", SOUND.format(name="parts"))
+    (folder / "parts_that_exit.py").write_text(source)
+    with pytest.raises(LabError) as error:
+        plugins.resolve("parts_that_exit:Config")
+    said = f"a plugin's parts_that_exit:Config cannot be loaded: {cause}"
+    assert str(error.value).startswith(said)
+    assert "`python -c 'import parts_that_exit'` shows where" in str(error.value)
+    sys.modules.pop("parts_that_exit", None)
+
+
+def test_an_interrupt_by_the_user_is_no_fault_of_a_plugin(install):
+    install("slow", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        plugins.load("slow")
+
+
+@pytest.mark.usefixtures("example")
+def test_commands_work_beside_plugins_that_exit_at_import(install, lab, monkeypatch):
+    folders = [
+        install("leaving", "import sys; sys.exit(0)"),
+        install("rude", "import os; os._exit(3)"),
+        install("crashing", "import os; os.abort()"),
+    ]
+    search = [*map(str, folders), os.environ["PYTHONPATH"]]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(search))
+    dry = lab("run", "plugin=example", "--dry-run")
+    assert dry.returncode == 0
+    assert "plan: 1 run(s) of plugin example" in dry.stdout
+    assert lab("plugins").stdout.count("lab-") >= 3
+    asked = lab("run", "plugin=leaving", "--dry-run")
+    assert asked.returncode == 2
+    assert asked.stderr.startswith("lab: plugin 'leaving' (lab-leaving 0.1) is broken: SystemExit")
+    checked = lab("doctor")
+    assert checked.returncode == 2
+    lines = {line.split()[2]: line for line in checked.stdout.splitlines() if " plugin " in line}
+    assert "its code calls sys.exit(0)" in lines["leaving"]
+    assert "its import ends the process at once (exit code 3)" in lines["rude"]
+    assert "its import ends the process at once (signal 6)" in lines["crashing"]
+    assert lines["example"].startswith("ok")
+
+
+@pytest.mark.usefixtures("example")
+def test_a_misspelt_key_is_explained_beside_a_plugin_that_exits(install, lab, monkeypatch):
+    folder = install("leaving", "import sys; sys.exit(0)")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ["PYTHONPATH"]]))
+    asked = lab("run", "plugin=example", "nois=1", "--dry-run")
+    assert asked.returncode == 2
+    assert asked.stderr.startswith("lab: no key 'nois'")
