@@ -28,12 +28,13 @@ def full(folder: Path) -> OSError:
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
-def patiently(write: Callable[[], None], *, wait_s: float = WAIT_S) -> None:
+def patiently(write: Callable[[], object], *, wait_s: float = WAIT_S) -> None:
     """Write; where the disk is full, try again for `wait_s` seconds. `write` leaves no half."""
     give_up = time.monotonic() + wait_s
     while True:
         try:
-            return write()
+            write()
+            return
         except OSError as error:
             if error.errno not in FULL or time.monotonic() > give_up:
                 raise

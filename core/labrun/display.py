@@ -1,6 +1,6 @@
 """What the user sees while runs go: a live table on a terminal, plain lines elsewhere."""
 
-import json
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,17 +16,22 @@ from rich.progress import (
 )
 
 from labrun import plugins
-from labrun.run_dir import ENDED, PROGRESS, RunDir, Status, parse_event
+from labrun.run_dir import ENDED, RunDir, Status, parse_event
+from labrun.signs import Mark, mark_of
 
 TICK_S = 0.5
+MOST_ENDED = 20
+"""Bars of ended runs that stay, the newest."""
 
 
 class Display:
-    """Call `tick` often; it reads the run directories and shows stage, step, headline and eta."""
+    """Call `tick` often; it reads the run directories and shows stage, step, headline and eta.
+
+    A run that waits costs a look at one file. One that cannot be read is named once and left out.
+    """
 
     def __init__(self, runs: Sequence[RunDir], console: Console, *, line_period_s: float = 10.0):
-        self._tails = {run.id: _Tail(run) for run in runs}
-        self._console = console
+        self._shown = [_Shown(run) for run in runs]
         self._last = -TICK_S
         self._view = _Bars(console) if console.is_terminal else _Lines(console, line_period_s)
 
@@ -36,11 +41,25 @@ class Display:
 
     def flush(self) -> None:
         self._last = time.monotonic()
-        for tail in self._tails.values():
-            self._view.show(tail.read())
+        for shown in list(self._shown):
+            try:
+                if (now := shown.look()) is not None:
+                    self._view.show(now)
+            except Exception as error:  # one run's files are one run's trouble
+                self._leave_out(shown, f"{type(error).__name__}: {error}")
+            if not shown.run.path.exists():
+                self._leave_out(shown, "its directory was removed")
+
+    def _leave_out(self, shown: "_Shown", why: str) -> None:
+        if shown in self._shown:
+            self._shown.remove(shown)
+            print(f"lab: run {shown.run.id} is shown no more: {why}", file=sys.stderr)
 
     def close(self) -> None:
-        self._view.close()
+        try:
+            self.flush()
+        finally:
+            self._view.close()
 
 
 class _Snapshot:
@@ -53,6 +72,28 @@ class _Snapshot:
         self.stage = beat.get("stage", status.state) if running else status.state
 
 
+class _Shown:
+    """A run of the display: read only where it is under way, or its status is news."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        self._status_mark: Mark | None = None
+        self._at_rest = False
+        self._tail: _Tail | None = None
+
+    def look(self) -> _Snapshot | None:
+        """Where the run stands; None where nothing has begun, or nothing changed since its end."""
+        mark = mark_of(self.run.path / "status.json")
+        if self._at_rest and mark == self._status_mark:
+            return None
+        status = self.run.status()
+        self._status_mark, self._at_rest = mark, status.state == "queued" or status.state in ENDED
+        if status.state == "queued" and self._tail is None:
+            return None
+        self._tail = self._tail or _Tail(self.run)
+        return self._tail.read(status)
+
+
 class _Tail:
     """Reads what is new in a run's directory."""
 
@@ -62,7 +103,7 @@ class _Tail:
         self._headline = ""
         self._names = plugins.load(run.experiment().plugin).headline
 
-    def read(self) -> _Snapshot:
+    def read(self, status: Status) -> _Snapshot:
         path = self._run.path / "events.jsonl"
         if path.exists():
             with open(path, "rb") as lines:
@@ -73,7 +114,7 @@ class _Tail:
                     self._offset += len(line)
                     if event := parse_event(line):
                         self._note(event)
-        return _Snapshot(self._run, self._run.status(), _beat(self._run), self._headline)
+        return _Snapshot(self._run, status, self._run.progress(), self._headline)
 
     def _note(self, event: dict[str, Any]) -> None:
         if event["kind"] == "metrics":
@@ -81,13 +122,6 @@ class _Tail:
                 if name in event["metrics"]:
                     self._headline = f"{name} {event['metrics'][name]:.3f}"
                     break
-
-
-def _beat(run: RunDir) -> dict[str, Any]:
-    try:
-        return json.loads((run.path / PROGRESS).read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
 
 
 class _Bars:
@@ -104,6 +138,7 @@ class _Bars:
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._ended: dict[str, None] = {}
         self._progress.start()
 
     def show(self, now: _Snapshot) -> None:
@@ -119,6 +154,13 @@ class _Bars:
             stage=now.stage,
             headline=now.headline,
         )
+
+        if now.status.state in ENDED:
+            self._ended[now.run.id] = None
+        while len(self._ended) > MOST_ENDED:
+            oldest = next(iter(self._ended))
+            del self._ended[oldest]
+            self._progress.remove_task(self._tasks.pop(oldest))
 
     def close(self) -> None:
         self._progress.stop()

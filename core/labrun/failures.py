@@ -52,9 +52,7 @@ class Failure:
         return mine == theirs
 
 
-def record(
-    run: RunDir, error: BaseException, *, attempt: int, is_lasting: bool = False
-) -> None:
+def record(run: RunDir, error: BaseException, *, attempt: int, is_lasting: bool = False) -> None:
     """Keep why this attempt failed; `is_lasting` says that its disk refused what it wrote."""
     passing = not is_lasting and is_passing(error)
     failure = Failure(

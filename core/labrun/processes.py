@@ -35,7 +35,7 @@ def is_alive(process: str) -> bool:
 
 
 def holders(path: Path) -> list[str]:
-    """Each process that has the file open, by pid and command; those of other users are not seen."""
+    """Each process that has the file open, by pid and command; other users' are not seen."""
     return [_named(pid) for pid in _open_in(path)]
 
 

@@ -16,7 +16,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from labrun.errors import EXIT_CONFIG, EXIT_DIVERGED, EXIT_DONE, EXIT_HANG, EXIT_PREEMPTED
+from labrun.errors import (
+    EXIT_CONFIG,
+    EXIT_DISK,
+    EXIT_DIVERGED,
+    EXIT_DONE,
+    EXIT_HANG,
+    EXIT_PREEMPTED,
+)
 from labrun.run_dir import write_json
 
 EXIT_FAILED = 1
@@ -24,10 +31,11 @@ PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", 
 FOLDER = "LABRUN_ENDINGS"
 """Variable that names the folder in which each rank leaves its ending for the launcher."""
 DELIBERATE = (EXIT_CONFIG, EXIT_DIVERGED, EXIT_PREEMPTED)
-RESERVED = (EXIT_DONE, *DELIBERATE, EXIT_HANG)
+RESERVED = (EXIT_DONE, *DELIBERATE, EXIT_DISK, EXIT_HANG)
 GRACE_S = 10.0
 """Time that the other ranks have to end by themselves once one has failed."""
 POLL_S = 0.05
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1
 
 
@@ -62,11 +70,13 @@ def has_launcher() -> bool:
 
 def leave(ending: Ending) -> None:
     """Tell the launcher how this rank ended."""
+    os.makedirs(os.environ[FOLDER], exist_ok=True)  # cleaners remove what is old in /tmp
     write_json(Path(os.environ[FOLDER]) / f"{os.environ['RANK']}.json", asdict(ending))
 
 
 def launch(command: Sequence[str], num_processes: int, *, grace_s: float = GRACE_S) -> Ending:
-    """Run one `command` per rank to its end, passing SIGTERM on; the ending of all of them.
+    """Run one `command` per rank to its end, passing what asks it to stop on as SIGTERM; the ending
+    of all of them.
 
     Once a rank fails, the others have `grace_s` seconds and are killed then. The ending is the one
     that explains the others: of a rank that was refused, diverged or stopped before one that a
@@ -75,12 +85,13 @@ def launch(command: Sequence[str], num_processes: int, *, grace_s: float = GRACE
     """
     with tempfile.TemporaryDirectory(prefix="labrun-ranks-") as folder:
         group = _Group(command, num_processes, folder)
-        before = signal.signal(signal.SIGTERM, group.stop)
+        before = {number: signal.signal(number, group.stop) for number in STOPS}
         try:
             group.wait(grace_s)
         finally:
             group.kill()
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
         codes = group.codes()
         if group.asked and -signal.SIGTERM in codes:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

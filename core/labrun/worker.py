@@ -4,22 +4,35 @@ For a job of several processes this one only starts them (`labrun.ranks`) and wa
 launcher (`accelerate launch -m labrun.worker RUN_DIR`) each process is a rank at once.
 """
 
-import json
 import os
 import random
+import shutil
 import signal
 import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType, MappingProxyType
 
 import numpy as np
 
-from labrun import checkpoints, environment, failures, provenance, ranks
+from labrun import (
+    causes,
+    disk,
+    environment,
+    failures,
+    processes,
+    provenance,
+    ranks,
+    resume_point,
+    streams,
+)
 from labrun.context import RunContext
 from labrun.errors import (
     EXIT_CONFIG,
+    EXIT_DISK,
     EXIT_DIVERGED,
     EXIT_DONE,
     EXIT_PREEMPTED,
@@ -27,11 +40,16 @@ from labrun.errors import (
     LabError,
     PreemptedError,
 )
+from labrun.loading import UnloadableError
 from labrun.parts import build
 from labrun.ranks import EXIT_FAILED, Ending, Place
 from labrun.run_dir import RunDir, write_json
 
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+UNLOADABLE = "unloadable"
+"""Ending of a try at a checkpoint that cannot be loaded: the one before it is next."""
 ENDINGS: dict[type[Exception], tuple[str, int]] = {
+    UnloadableError: (UNLOADABLE, EXIT_FAILED),
     LabError: ("refused", EXIT_CONFIG),
     DivergedError: ("diverged", EXIT_DIVERGED),
     PreemptedError: ("preempted", EXIT_PREEMPTED),
@@ -39,32 +57,40 @@ ENDINGS: dict[type[Exception], tuple[str, int]] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    (path,) = sys.argv[1:] if argv is None else argv
+    path, *words = sys.argv[1:] if argv is None else argv
+    passed_over = {name: why for name, _, why in (word.partition("=") for word in words)}
     run = RunDir(Path(path))
     attempt = int(os.environ.get("LABRUN_ATTEMPT", "0"))
     devices = tuple(d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d)
     place = ranks.place()
     if place is not None and (place.rank > 0 or ranks.has_launcher()):
-        return _rank(run, attempt, devices, place)
+        return _rank(run, attempt, devices, place, passed_over)
     run.write_status(
         state="running",
         attempt=attempt,
         exit_code=None,
         message="",
         pid=os.getpid(),
+        process=processes.me(),
         host=socket.gethostname(),
         devices=devices,
         started=time.time(),
         ended=None,
     )
-    if place is None and (num_processes := _num_processes(run)) > 1:
-        ending = ranks.launch([sys.executable, "-m", "labrun.worker", path], num_processes)
-    else:
-        ending = _attempt(run, attempt, devices, place or Place())
-    run.write_status(
-        state=ending.state, exit_code=ending.code, message=ending.message, ended=time.time()
-    )
-    return ending.code
+    num_processes = _num_processes(run) if place is None else 1
+    ending = Ending(UNLOADABLE, EXIT_FAILED)
+    while ending.state == UNLOADABLE:
+        if num_processes > 1:
+            words = [f"{name}={why}" for name, why in passed_over.items()]
+            command = [sys.executable, "-m", "labrun.worker", path, *words]
+            ending = ranks.launch(command, num_processes)
+        else:
+            ending = _attempt(run, attempt, devices, place or Place(), passed_over)
+        if ending.state == UNLOADABLE and place is not None:
+            ending = Ending("refused", EXIT_CONFIG, f"{ending.message}; remove that checkpoint")
+        elif ending.state == UNLOADABLE:
+            passed_over[_tried(run, passed_over)] = ending.message
+    return _record(run, ending)
 
 
 def _num_processes(run: RunDir) -> int:
@@ -75,58 +101,115 @@ def _num_processes(run: RunDir) -> int:
         return 1
 
 
-def _rank(run: RunDir, attempt: int, devices: tuple[str, ...], place: Place) -> int:
+def _tried(run: RunDir, passed_over: Mapping[str, str]) -> str:
+    """The name of the checkpoint from which a try went on."""
+    path = resume_point.find(run, passed_over).path
+    assert path is not None, "only a checkpoint can be unloadable"
+    return path.name
+
+
+def _rank(
+    run: RunDir,
+    attempt: int,
+    devices: tuple[str, ...],
+    place: Place,
+    passed_over: Mapping[str, str],
+) -> int:
     """One of several processes; the first one, or their launcher, writes the status."""
-    ending = _attempt(run, attempt, devices, place)
-    if ranks.has_launcher():
-        ranks.leave(ending)
-    return ending.code
+    ending = _attempt(run, attempt, devices, place, passed_over)
+    return _record(run, ending) if ranks.has_launcher() else ending.code
 
 
-def _attempt(run: RunDir, attempt: int, devices: tuple[str, ...], place: Place) -> Ending:
+def _attempt(
+    run: RunDir,
+    attempt: int,
+    devices: tuple[str, ...],
+    place: Place,
+    passed_over: Mapping[str, str] = MappingProxyType({}),
+) -> Ending:
+    def exits(error: SystemExit, ending: Ending) -> None:
+        _keep_failure(run, error, attempt, place)
+        if ranks.has_launcher() or place.rank == 0:
+            _record(run, ending)
+
     try:
-        fit(run, attempt=attempt, devices=devices, place=place)
-    except Exception as error:  # the last place where a component's failure can be recorded
+        with causes.told_of_exits(exits):
+            fit(run, attempt=attempt, devices=devices, place=place, passed_over=passed_over)
+    except BaseException as error:  # the last place where a component's failure can be recorded
         for kind, (state, code) in ENDINGS.items():
             if isinstance(error, kind):
                 print(f"lab: {error}", file=sys.stderr)
                 return Ending(state, code, str(error))
         traceback.print_exc()
+        ending = causes.failure(error, run)
         _keep_failure(run, error, attempt, place)
-        return Ending("failed", EXIT_FAILED, f"{type(error).__name__}: {error}")
-    except SystemExit as ended:  # a component must not end a run without a word
-        traceback.print_exc()
-        _keep_failure(run, ended, attempt, place)
-        return Ending("failed", EXIT_FAILED, f"a component ended the process: exit({ended.code!r})")
+        return ending
     return Ending("done", EXIT_DONE)
 
 
 def _keep_failure(run: RunDir, error: BaseException, attempt: int, place: Place) -> None:
-    if place.rank == 0:
-        failures.record(run, error, attempt=attempt)
+    """Keep why the attempt failed, and remove the draft that it was writing: it may fill the
+    disk."""
+    if place.rank > 0:
+        return
+    is_lasting = failures.is_lasting(run, error)  # asked before there is room again
+    for draft in run.checkpoints.glob(".draft-*"):
+        shutil.rmtree(draft, ignore_errors=True)
+    try:
+        failures.record(run, error, attempt=attempt, is_lasting=is_lasting)
+    except OSError as error:
+        print(f"lab: why this attempt failed could not be written: {error}", file=sys.stderr)
 
 
-def fit(run: RunDir, *, attempt: int, devices: tuple[str, ...], place: Place) -> None:
-    """Load, train, evaluate: the whole life of one attempt."""
-    asked: list[int] = []  # a SIGTERM that arrives before there is a context
-    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+def _record(run: RunDir, ending: Ending) -> int:
+    """The exit code of an attempt whose ending was written where it belongs."""
+    if ranks.has_launcher():
+        ranks.leave(ending)
+        return ending.code
+    words = {"state": ending.state, "exit_code": ending.code, "message": ending.message}
+    try:
+        disk.patiently(lambda: run.write_status(**words, ended=time.time()))
+    except (OSError, LabError) as error:
+        print(f"lab: the ending could not be written: {error}", file=sys.stderr)
+        return EXIT_DISK
+    return ending.code
+
+
+def fit(
+    run: RunDir,
+    *,
+    attempt: int,
+    devices: tuple[str, ...],
+    place: Place,
+    passed_over: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Load, train, evaluate: the whole life of one attempt.
+
+    `passed_over`: names of checkpoints that could not be loaded, and why.
+    """
+    asked: list[int] = []  # a signal that arrives before there is a context
+    _on_stop(lambda number, _: asked.append(number))
     experiment = run.experiment()
     parts = build(experiment)
     parts.check_processes(place.world_size, key="WORLD_SIZE")
+    resumed = resume_point.find(run, passed_over)
     context = RunContext(
         run=run,
         seed=experiment.run.seed,
         attempt=attempt,
         devices=devices,
-        resume_from=checkpoints.latest(run.checkpoints),
+        resume_from=resumed.path,
+        sealed=resumed.events,
         keep_checkpoints=experiment.run.keep_checkpoints,
         evaluators=tuple(parts.evaluators.values()),
         rank=place.rank,
         world_size=place.world_size,
     )
-    signal.signal(signal.SIGTERM, lambda *_: setattr(context, "should_stop", True))
+    _on_stop(lambda *_: setattr(context, "should_stop", True))
     context.should_stop |= bool(asked)
     context.start_attempt()
+    for fault in resumed.damage:
+        context.warn(f"checkpoint passed over: {fault}")
     for message in environment.notes():
         context.note(message)
     if place.rank == 0 and not (run.path / "provenance.json").exists():
@@ -143,8 +226,14 @@ def fit(run: RunDir, *, attempt: int, devices: tuple[str, ...], place: Place) ->
         context.evaluate(result.model, data, step=result.step)
     finally:
         if place.rank == 0:
-            run.write_status(step=context.step)
+            run.write_status(step=context.step, sealed=context.seal_events())
     context.progress(step=result.step, stage="done")
+
+
+def _on_stop(handler: Callable[[int, FrameType | None], object]) -> None:
+    """Let whatever asks a process to end only ask: the run stops at its next checkpoint."""
+    for number in STOPS:
+        signal.signal(number, handler)
 
 
 def _same_data(run: RunDir, fingerprint: str, *, keep: bool) -> None:
@@ -152,11 +241,12 @@ def _same_data(run: RunDir, fingerprint: str, *, keep: bool) -> None:
     path = run.path / "data.json"
     if keep and not path.exists():
         write_json(path, {"fingerprint": fingerprint})
-    elif path.exists() and json.loads(path.read_text())["fingerprint"] != fingerprint:
+    elif path.exists() and run.data_fingerprint() != fingerprint:
         raise LabError(
             f"the data of run {run.id} changed since it began; restore it, or start a new run"
         )
 
 
 if __name__ == "__main__":
+    streams.keep()
     sys.exit(main())

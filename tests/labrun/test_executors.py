@@ -133,7 +133,8 @@ def test_an_error_that_comes_again_is_not_tried_again(create, executor, error, t
     run = create(f"trainer.trouble.error={error}", "max_retries=3", "evaluate_start=false")
     executor.drain([run], nothing)
     status = run.status()
-    assert (status.state, status.exit_code, status.message) == ("failed", 1, message)
+    assert (status.state, status.exit_code) == ("failed", 1)
+    assert status.message.startswith(message)
     assert len(attempts(run)) == tries
 
 
