@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 SUPPORT = Path(__file__).parents[1] / "support"
-FIRST_SEED = "2088"
+FIRST_SEED = "696"
 """Of twelve trials that kill every kind of target at every moment, a rank in its update too."""
 
 

@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,10 +94,15 @@ def _pids(target: str, command: Command) -> list[int]:
         return [p.pid for p in processes_of(command.folder) if _group(p.pid) == own]
     if target == "everything":
         return [p.pid for p in processes_of(command.folder)]
-    workers = _workers(own)
-    ranks = [rank for worker in workers for rank in _workers(worker)]
-    chosen = ranks[int(target[-1]) :][:1] if target.startswith("rank ") else workers[:1]
-    return chosen or workers[:1] or [own]
+    below = _below(own)
+    ranks = [process for process in below if "RANK" in process.environ]
+    chosen = {
+        "worker": [process for process in below if process.works and process not in ranks],
+        "other": [process for process in below if not process.works],
+        "rank 0": [process for process in ranks if process.environ["RANK"] == "0"],
+        "rank 1": [process for process in ranks if process.environ["RANK"] == "1"],
+    }
+    return [process.pid for process in chosen[target] or chosen["worker"]][:1] or [own]
 
 
 def _group(pid: int) -> int | None:
@@ -106,10 +112,23 @@ def _group(pid: int) -> int | None:
         return None
 
 
-def _workers(parent: int) -> list[int]:
-    """The workers that this process started, oldest first; a rank is one of another worker's."""
+@dataclass(frozen=True)
+class _Below:
+    """A process below a command; `works` of a worker or a rank, which run the components."""
+
+    pid: int
+    works: bool
+    environ: Mapping[str, str]
+
+
+def _below(command: int) -> list[_Below]:
+    """Every process that comes from this one and is still below it."""
+    below = []
     try:
-        children = psutil.Process(parent).children()
-        return [child.pid for child in children if "labrun.worker" in " ".join(child.cmdline())]
+        for process in psutil.Process(command).children(recursive=True):
+            with suppress(psutil.Error):  # ended meanwhile
+                works = "labrun.worker" in process.cmdline()[:4]
+                below.append(_Below(process.pid, works, process.environ()))
     except psutil.Error:
         return []
+    return below

@@ -11,7 +11,8 @@ from campaign.record import drafts_of, events_of, stage_of, state_of, store_stam
 from campaign.subjects import Subject
 
 MOMENTS = ("clock", "event", "event", "stage", "stage", "draft", "store", "ending")
-TARGETS = ("command", "command", "worker", "worker", "group", "everything")
+TARGETS = ("command", "command", "worker", "worker", "group", "everything", "other")
+"""`other` is a process of the command that is no worker: what watches over it, or writes."""
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 WRITES = 6
 """The writes into the store among which a kill's is."""
