@@ -17,10 +17,11 @@ MARK = "LABRUN_TRIAL"
 
 
 def environment(folder: Path, search: Sequence[Path]) -> dict[str, str]:
-    """The variables of a trial's commands: its own home and temporary folder, one thread."""
+    """The variables of a trial's commands: a home, temporary folder and leases of its own."""
     paths = [*map(str, search), *filter(None, [os.environ.get("PYTHONPATH")])]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("LABRUN_", "MLFLOW_"))}
-    own = {"LABRUN_HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"), MARK: str(folder)}
+    places = {"LABRUN_HOME": "home", "LABRUN_LEASES": "leases", "TMPDIR": "tmp"}
+    own = {MARK: str(folder), **{name: str(folder / place) for name, place in places.items()}}
     own |= {"LABRUN_LEASES": str(folder / "leases")}
     fixed = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"}
     return kept | own | fixed | {"PYTHONPATH": os.pathsep.join(paths)}
