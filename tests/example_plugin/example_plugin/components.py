@@ -129,6 +129,9 @@ class SGDTrainer:
         time.sleep(trouble.sleep_s)
         if step == trouble.crash_at_step and ctx.attempt == 0:
             raise RuntimeError("crash that a test asked for")
+        if step == 2 and trouble.script:
+            code = compile(Path(trouble.script).read_text(), trouble.script, "exec")
+            exec(code, {"ctx": ctx})
         if step == 3 and trouble.error:
             raise getattr(builtins, trouble.error)("error that a test asked for")
         while step == trouble.hang_at_step:

@@ -22,6 +22,8 @@ class TroubleConfig:
     """Error that every attempt raises at its third step; empty: none."""
     hang_at_step: Annotated[int, Ge(0)] = 0
     """Step at which the trainer stands still for ever; 0: none."""
+    script: str = ""
+    """File of Python that the trainer runs at its second step, with the name `ctx`; empty: none."""
     start_child: bool = False
     """Start a child process that outlives the trainer; its pid lies in the artifact `child.pid`."""
 
