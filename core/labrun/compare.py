@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from labrun import damage
 from labrun.contract import Score
 from labrun.differing import Settings, labels, settings_of, start_names, tells_start, words_of
 from labrun.errors import LabError, unknown
@@ -51,9 +52,14 @@ class Table:
 def arms(runs: Iterable[RunDir]) -> list[Arm]:
     """The done runs by their resolved settings, labelled by what sets them apart.
 
-    Seed, group, resources and launcher do not part runs, nor how a setting was worded.
+    A damaged run is in none. Seed, group, resources and launcher do not part runs, nor how a
+    setting was worded.
     """
-    done = [run for run in runs if run.status().state == "done"]
+    done, damaged = whole_runs(runs)
+    if not done and damaged:
+        raise LabError(
+            f"all of these runs that are done are damaged: {next(iter(damaged.values()))}"
+        )
     if not done:
         raise LabError("none of these runs is done; `lab runs` shows their states")
     settings = {run.id: settings_of(run) for run in done}
@@ -63,6 +69,19 @@ def arms(runs: Iterable[RunDir]) -> list[Arm]:
     members = list(grouped.values())
     names = labels([settings[runs[0].id] for runs in members], words_of(done))
     return [Arm(label, tuple(runs)) for label, runs in sorted(zip(names, members, strict=True))]
+
+
+def whole_runs(runs: Iterable[RunDir]) -> tuple[list[RunDir], dict[str, str]]:
+    """The done runs whose results can be trusted, and by id what is damaged of the others."""
+    whole, damaged = [], {}
+    for run in runs:
+        state = run.status().state
+        fault = damage.of_results(run) if state in ("done", *damage.DAMAGED) else None
+        if fault is not None:
+            damaged[run.id] = fault
+        elif state == "done":
+            whole.append(run)
+    return whole, damaged
 
 
 def check_seeds(compared: Sequence[Arm]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from rich.table import Column
 from rich.table import Table as RichTable
 
 from labrun import compare as comparison
-from labrun import paired, plugins, run_dir
+from labrun import paired, plugins, run_dir, run_index
 from labrun.differing import settings_of, unlabelled
 from labrun.errors import LabError
 from labrun.paths import component
@@ -50,7 +50,11 @@ def compare(
     table = comparison.table(arms)
     _print_table(table, arms, console)
     _print_settings(arms, console)
-    left = [run for run in runs if run not in done]
+    _print_not_installed(done, console)
+    _, damaged = comparison.whole_runs(run for run in runs if run not in done)
+    for name, fault in damaged.items():
+        console.print(f"left out, damaged: {name}: {fault}", style="yellow", soft_wrap=True)
+    left = [run for run in runs if run not in done and run.id not in damaged]
     if left:
         console.print(f"left out, not done: {', '.join(run.id for run in left)}", soft_wrap=True)
     folder = out or home / "compare" / _folder(runs, home)
@@ -73,10 +77,10 @@ def compare(
 
 def _folder(runs: Sequence[RunDir], home: Path) -> str:
     """The group's name, where these are all its runs, else a name that no group can have."""
-    groups = {run.experiment().run.group for run in runs}
+    groups = {run_dir.group_of(run) for run in runs}
     ids = sorted(run.id for run in runs)
     for group in groups if len(groups) == 1 else ():
-        if ids == sorted(run.id for run in run_dir.members(group, home)):
+        if group is not None and ids == sorted(run.id for run in run_index.members(group, home)):
             return component(group)
     return f"picked@{hashlib.sha256(' '.join(ids).encode()).hexdigest()[:8]}"
 
@@ -102,6 +106,17 @@ def _owners(runs: Iterable[RunDir]) -> list[str]:
     """The plugins of these runs that are installed here."""
     owners = dict.fromkeys(run.experiment().plugin for run in runs)
     return [name for name in owners if name in plugins.installed()]
+
+
+def _print_not_installed(runs: Iterable[RunDir], console: Console) -> None:
+    """Say whose figures and headline are left out."""
+    for name in dict.fromkeys(run.experiment().plugin for run in runs):
+        if name not in plugins.installed():
+            console.print(
+                f"plugin {name} is not installed here: its figures and its choice of curves are "
+                "left out; --metric draws others",
+                soft_wrap=True,
+            )
 
 
 def _headline(runs: Sequence[RunDir], console: Console) -> list[str]:

@@ -11,6 +11,8 @@ from labrun.seals import DamagedError
 
 WRITTEN = (".lock", ".failure.json", "stdio.log", "mlflow.json")
 """Files in whose place a directory would end an attempt."""
+DAMAGED = ("unreadable", "damaged")
+"""States of runs whose status.json or events.jsonl is damaged."""
 
 
 def faults(run: RunDir, *, deep: bool = False) -> list[str]:
@@ -21,6 +23,17 @@ def faults(run: RunDir, *, deep: bool = False) -> list[str]:
 def first(run: RunDir) -> str | None:
     """The first fault that a quick look finds, or None."""
     return next(_faults(run, deep=False), None)
+
+
+def of_results(run: RunDir) -> str | None:
+    """Why a done run's scores are not to be trusted, or None; its events are read."""
+    try:
+        run.experiment()
+        run.data_fingerprint()
+    except LabError as error:
+        return str(error)
+    status = run.status()
+    return status.message if status.state in DAMAGED else run.events_fault()
 
 
 def refuse(run: RunDir) -> None:
@@ -38,7 +51,7 @@ def _faults(run: RunDir, *, deep: bool) -> Iterator[str]:
         except LabError as error:
             yield str(error)
     status = run.status()
-    if status.state in ("unreadable", "damaged"):
+    if status.state in DAMAGED:
         yield status.message
     yield from _objects(run.path / PROGRESS)
     yield from _replaced(run, (*WRITTEN, EVENTS))

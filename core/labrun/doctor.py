@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from labrun import devices, home, leases, plugin_check, plugins, run_dir
+from labrun import damage, devices, home, leases, plugin_check, plugins, run_dir
 from labrun.errors import LabError
 
 NEEDED = (
@@ -133,5 +133,7 @@ def _home(root: Path) -> Iterator[Finding]:
     dead = {run.id: run.status().state for run in runs}
     yield Finding("ok", "runs", f"{len(runs)} in {root}")
     for run_id, state in dead.items():
-        if state in STOPPED:
+        if fault := damage.first(run_dir.RunDir(root / run_id)):
+            yield Finding("note", "runs", f"{run_id} is damaged: {fault}")
+        elif state in STOPPED:
             yield Finding("note", "runs", f"{run_id} was {state}; `lab resume {run_id}` goes on")

@@ -287,7 +287,8 @@ def _next_attempt(run: RunDir) -> int:
     half written is removed."""
     for draft in run.path.glob(".*.json.[0-9]*"):
         draft.unlink(missing_ok=True)
-    begun = [event["attempt"] for event in run.events() if event["kind"] == "attempt"]
+    events = run.events(check=False)
+    begun = [event["attempt"] for event in events if event["kind"] == "attempt"]
     attempt = max(begun, default=-1) + 1
     run.write_status(attempt=attempt)
     return attempt

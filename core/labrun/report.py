@@ -10,16 +10,16 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.table import Column
 from rich.table import Table as RichTable
 
+from labrun import checkpoints, damage, failures, run_index
 from labrun import compare as comparison
-from labrun import failures, run_dir
 from labrun.compare_report import compare, print_differences
 from labrun.config import flat, to_plain
-from labrun.errors import LabError
+from labrun.errors import LabError, shown
 from labrun.run_config import Experiment
-from labrun.run_dir import RunDir, config_hash, group_of, has_checkpoint
+from labrun.run_dir import RunDir, config_hash, has_checkpoint
+from labrun.run_index import Entry
 from labrun.store import without_password
 from labrun.words import command_line
 
@@ -95,7 +95,7 @@ def _print_results(runs: Sequence[RunDir], home: Path, console: Console) -> None
 
 def _beside(runs: Sequence[RunDir], groups: Sequence[str], home: Path) -> list[RunDir]:
     """The runs of these groups; only the given ones where the groups hold an arm's seed twice."""
-    members = [run for group in groups for run in run_dir.members(group, home)]
+    members = [run for group in groups for run in run_index.members(group, home)]
     try:
         comparison.check_seeds(comparison.arms(members))
     except LabError:
@@ -120,7 +120,8 @@ def print_warnings(run: RunDir, console: Console) -> None:
 
 def _notes(run: RunDir, *, warning: bool) -> list[str]:
     """The run's notes, or its warnings, each once."""
-    notes = [event for event in run.events() if event["kind"] == "note" and "message" in event]
+    events = run.events(check=False)
+    notes = [event for event in events if event["kind"] == "note" and "message" in event]
     chosen = [note["message"] for note in notes if bool(note.get("warning")) == warning]
     return list(dict.fromkeys(map(str, chosen)))
 
@@ -153,25 +154,40 @@ def _print_failure(run: RunDir, console: Console) -> None:
         console.print(f"  {_lab()} resume {run.id}   {then}", soft_wrap=True)
 
 
-def print_runs(runs: Sequence[RunDir], console: Console) -> None:
-    if not runs:
+def print_runs(entries: Sequence[Entry], console: Console) -> None:
+    """One line a run; plain text, since a table of thousands of rows takes seconds to lay out."""
+    if not entries:
         console.print("no runs yet; `lab run plugin=...` makes one")
         return
-    name = Column("run", min_width=max(len(run.id) for run in runs))
-    table = RichTable(name, "state", "step", "group", "created", box=None, pad_edge=False)
-    for run in runs:
-        status = run.status()
-        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created()))
-        group = group_of(run)
-        state = status.state if group is not None else "unreadable"
-        table.add_row(run.id, state, str(status.step), group or "", created)
-    console.print(table)
+    rows = [("run", "state", "step", "group", "created")]
+    for entry in entries:
+        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created))
+        state = entry.state if entry.group is not None else "unreadable"
+        rows.append((entry.run.id, state, str(entry.step), shown(entry.group or ""), created))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    console.out("\n".join(lines), highlight=False)
+    for entry in entries:
+        if entry.state in damage.DAMAGED or entry.group is None:
+            fault = damage.first(entry.run)
+            console.print(f"damaged: {entry.run.id}: {fault}", style="yellow", soft_wrap=True)
 
 
 def print_run(run: RunDir, console: Console) -> None:
     status, experiment = run.status(), run.experiment()
-    console.print(f"{run.id}  {status.state}  {status.message}".rstrip(), soft_wrap=True)
+    is_unsealed = status.state == "done" and status.sealed is None
+    words = [run.id, status.state, "unsealed" if is_unsealed else "", status.message]
+    console.print("  ".join(filter(None, words)), soft_wrap=True)
     console.print(f"lab run {command_line(experiment.overrides)}", soft_wrap=True)
+    faults = damage.faults(run, deep=True)
+    for fault in faults:
+        console.print(f"  damaged: {fault}", style="yellow", soft_wrap=True)
+    if run.events_fault() is None:
+        _print_events(run, console)
+    _print_files(run, console)
+
+
+def _print_events(run: RunDir, console: Console) -> None:
     for (task, metric), steps in run.scores().items():
         values = "  ".join(f"step {step}: {steps[step].value:.3f}" for step in sorted(steps))
         console.print(f"  {task}/{metric}  {values}", soft_wrap=True)
@@ -181,7 +197,12 @@ def print_run(run: RunDir, console: Console) -> None:
         console.print(f"  note: {note}", soft_wrap=True)
     for warning in _notes(run, warning=True):
         console.print(f"  warning: {warning}", style="yellow", soft_wrap=True)
-    kept = [path.name for path in sorted(run.checkpoints.glob("[0-9]*"))]
+
+
+def _print_files(run: RunDir, console: Console) -> None:
+    """The checkpoints and artifacts; none where a file lies in their folder's place."""
+    folders = checkpoints.folders(run.checkpoints) if run.checkpoints.is_dir() else []
+    kept = [path.name for path in folders]
     console.print(f"  checkpoints: {', '.join(kept) or 'none'}")
     files = [str(p.relative_to(run.path)) for p in sorted(run.artifacts.rglob("*")) if p.is_file()]
     console.print(f"  files in {run.path}: {', '.join(files) or 'none'}", soft_wrap=True)

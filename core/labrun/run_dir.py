@@ -4,6 +4,7 @@ import dataclasses
 import fcntl
 import functools
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -93,7 +94,7 @@ class RunDir:
         try:
             spec = read_object(path)
             frozen = spec["experiment"]
-            experiment = TypeAdapter(Experiment).validate_json(json.dumps(frozen))
+            experiment = _experiment_type().validate_json(json.dumps(frozen))
             expected = spec["config_hash"]
         except LabError as error:
             raise DamagedError(str(error)) from error
@@ -225,8 +226,9 @@ class RunDir:
     def events_fault(self) -> str | None:
         """What is wrong with events.jsonl, which is read for it; None where nothing is known."""
         status = self.recorded_status()
+        lines = sealed_lines(self.path / EVENTS, status.sealed, whole=status.state == "done")
         try:
-            for _ in sealed_lines(self.path / EVENTS, status.sealed, whole=status.state == "done"):
+            for _ in lines if status.sealed else itertools.islice(lines, 1):
                 pass
         except DamagedError as error:
             return str(error)
@@ -253,6 +255,11 @@ class RunDir:
     def current_events(self, *, check: bool = True) -> list[dict[str, Any]]:
         """The events that hold: those of earlier attempts only up to where the next one resumed."""
         return holding(self.events(check=check))
+
+
+@functools.cache
+def _experiment_type() -> TypeAdapter[Experiment]:
+    return TypeAdapter(Experiment)
 
 
 @functools.cache
