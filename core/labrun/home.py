@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from labrun.errors import LabError
+from labrun.errors import LabError, shown
+from labrun.paths import LONGEST_PART
 
 NEXT = "set LABRUN_HOME to a folder that you can write"
 
@@ -16,6 +17,8 @@ def refuse_unwritable(home: Path) -> None:
 
 def fault_of(home: Path) -> str:
     """Why no run can be written to `home`, or nothing."""
+    if any(len(os.fsencode(part)) > LONGEST_PART for part in home.parts):
+        return f"{shown(str(home))} holds a name of more than {LONGEST_PART} bytes"
     there = nearest(home)
     if not there.is_dir():
         return f"{there} is no folder"

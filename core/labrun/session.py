@@ -109,6 +109,7 @@ def resume(runs: Sequence[RunDir], home: Path, console: Console, *, restart: boo
     Raises LabError before any work, and before any checkpoint is put aside. Of several runs the
     damaged ones are named and left out.
     """
+    refuse_unwritable(home)
     ready = []
     for run in runs:
         try:
@@ -127,6 +128,7 @@ def resume(runs: Sequence[RunDir], home: Path, console: Console, *, restart: boo
 
 def _check_resumable(run: RunDir, *, restart: bool) -> None:
     """Raise LabError where the run cannot go on, and say which checkpoints it passes over."""
+    refuse_unwritable(run.path)
     _let_its_job_end(run)
     state = run.status().state
     waits = state == "queued" and run.recorded_status().process not in ("", processes.me())
