@@ -45,7 +45,8 @@ class ResourcesConfig:
 @schema
 class TrackingConfig:
     uri: str = ""
-    """MLflow tracking URI, such as http://host:5000. Empty: sqlite in LABRUN_HOME."""
+    """MLflow tracking URI, such as http://host:5000. Empty: sqlite in LABRUN_HOME. It holds no
+    password: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the shell do."""
 
 
 @schema
