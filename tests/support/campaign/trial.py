@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labrun.errors import EXIT_DONE, EXIT_PREEMPTED
 from labrun.run_dir import RunDir
 
 from campaign import record, remains, store
@@ -72,6 +73,7 @@ class Trial:
             num_before = len(waiting)
             code = self._command(waiting)
             self._look_around(struck=len(waiting) < num_before)
+            self._check_code(code)
             if code is None or (len(waiting) == num_before and code != 0):
                 said = (self.folder / "command.log").read_text().splitlines()[-1:]
                 self.found.fault(
@@ -124,6 +126,12 @@ class Trial:
         if state in NOT_AN_END or (failed and struck):
             message = RunDir(self._run()).status().message
             self.found.fault("states", f"after its command it reads {state!r}: {message}")
+
+    def _check_code(self, code: int | None) -> None:
+        """A command that says done or stopped by its code says what its run says."""
+        state = self._state()
+        if code in (EXIT_DONE, EXIT_PREEMPTED) and (code == EXIT_DONE) != (state == "done"):
+            self.found.fault("states", f"a command ended with {code}, its run reads {state!r}")
 
     def _run(self) -> Path:
         run = record.run_of(self.home)
