@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from labrun import streams
 from labrun.errors import EXIT_CONFIG, LabError
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ Group = Annotated[str | None, typer.Option(help="Every run of this group.")]
 
 
 def main() -> None:
-    """Run `lab`; a LabError is one line on stderr and exit code 2."""
+    """Run `lab`; a LabError is one line on stderr and exit code 2. No trouble of the terminal, the
+    pipe or the disk behind the output ends it."""
+    streams.keep()
     try:
         app()
     except LabError as error:
@@ -74,7 +77,8 @@ def resume(
 ) -> None:
     """Go on with runs that stopped, from their last good checkpoint."""
     from labrun import report, session
-    from labrun.run_dir import home, select
+    from labrun.run_dir import home
+    from labrun.run_index import select
 
     runs = [
         run for run in select(names or [], group, home()) if names or run.status().state != "done"
@@ -118,20 +122,25 @@ def runs_default(context: typer.Context) -> None:
 @runs_app.command("list")
 def runs_list(group: Group = None) -> None:
     """List the runs, oldest first."""
-    from labrun import report, run_dir
+    from labrun import listing, run_index
+    from labrun.run_dir import home
+    from labrun.store import catch_up
 
-    found = run_dir.all_runs(run_dir.home())
-    chosen = run_dir.select([], group, run_dir.home()) if group else found
-    report.print_runs(chosen, _console())
+    found = run_index.entries(home())
+    listing.print_runs(run_index.in_group(group, found) if group else found, _console())
+    catch_up(home(), found)
 
 
 @runs_app.command("show")
 def runs_show(name: Annotated[str, typer.Argument(help="A run id, or `last`.")]) -> None:
     """Show one run: its state, settings, scores and files."""
-    from labrun import report
-    from labrun.run_dir import find, home
+    from labrun import listing, run_index
+    from labrun.run_dir import home
+    from labrun.store import catch_up
 
-    report.print_run(find(name, home()), _console())
+    shown = run_index.find(name, home())
+    listing.print_run(shown, _console())
+    catch_up(home(), run_index.of([shown]))
 
 
 data_app = typer.Typer(
@@ -164,14 +173,16 @@ def compare(
     """Table of scores (mean, 95% t-interval over seeds) and a PNG of the learning curves."""
     from pathlib import Path
 
-    from labrun import report
-    from labrun.run_dir import home, select
+    from labrun import report, run_index
+    from labrun.run_dir import home
+    from labrun.store import catch_up
 
-    runs = select(names or [], group, home())
+    runs = run_index.select(names or [], group, home())
     folder = Path(out) if out else None
     report.compare(
         runs, home(), _console(), metrics=metric, smooth=smooth, baseline=baseline, out=folder
     )
+    catch_up(home(), run_index.of(runs))
 
 
 @app.command()
@@ -182,12 +193,14 @@ def ui(
     """Serve the MLflow dashboards of the runs in LABRUN_HOME (or ./runs)."""
     import os
 
+    from labrun.home import refuse_unwritable
     from labrun.run_dir import home
-    from labrun.store import ensure_sqlite, is_sound, sqlite_uri
+    from labrun.store import catch_up, ensure_sqlite, say_damaged, sqlite_uri
 
-    if not is_sound(home() / "mlflow.db"):
-        raise LabError(f"{home() / 'mlflow.db'} is damaged; `lab reindex` rebuilds it")
+    refuse_unwritable(home())
+    say_damaged(home())
     ensure_sqlite(home() / "mlflow.db")
+    catch_up(home(), seconds=5.0)
     where = ["--backend-store-uri", sqlite_uri(home()), "--host", host, "--port", str(port)]
     print(f"lab: http://{host}:{port} (Ctrl-C ends it)", flush=True)
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *where])
@@ -212,12 +225,14 @@ def reindex(
 ) -> None:
     """Rebuild the results store from the run directories."""
     from labrun import reindex as stored
+    from labrun.home import refuse_unwritable
     from labrun.run_dir import home
-    from labrun.store import Mirror, check_uri, set_damaged_aside, without_password
+    from labrun.store import Mirror, check_uri, say_damaged, without_password
 
     check_uri(uri)
-    if not uri and (aside := set_damaged_aside(home())):
-        print(f"lab: the store was damaged and now lies at {aside}", file=sys.stderr)
+    refuse_unwritable(home())
+    if not uri:
+        say_damaged(home())
     mirror = Mirror(home(), uri)
     done = stored.reindex(mirror)
     for name, reason in done.left_out.items():

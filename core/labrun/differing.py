@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from labrun.config import flat
+from labrun.plain import flat
 from labrun.run_dir import RunDir
 
 Settings = Mapping[str, object]

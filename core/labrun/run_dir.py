@@ -19,7 +19,7 @@ import psutil
 from pydantic import TypeAdapter, ValidationError
 
 from labrun import checkpoints, processes
-from labrun.config import to_plain
+from labrun.plain import to_plain
 from labrun.contract import Score
 from labrun.errors import LabError, shown, unknown
 from labrun.events import event_line, holding, parse_event

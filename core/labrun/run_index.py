@@ -1,16 +1,15 @@
 """What the lists of runs show, from an index that spares reading every run again.
 
-The index is `.index.json` in LABRUN_HOME. It is never the truth: each entry counts only while the
-files that it was read from are unchanged, and the whole may be deleted at any time.
+The index is `.index.json` in LABRUN_HOME. It is never the truth: what it says of a run counts only
+while the files that it was read from are unchanged, and it may be deleted at any time.
 """
 
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from labrun import run_dir
 from labrun.errors import LabError, unknown
@@ -19,30 +18,32 @@ from labrun.run_dir import ENDED, RunDir, group_of
 VERSION = 1
 FILE = ".index.json"
 WORTH_WRITING = 16
-"""Entries that were read anew, from which on the index is written."""
+"""Runs that were read anew, from which on the index is written."""
 
 Sign = tuple[int, int, int]
 """Time, size and inode of a file; zeros where there is none."""
 NOTHING: Sign = (0, 0, 0)
 
 
-@dataclass(frozen=True)
-class Known:
-    """What was read of a run, and the signs of spec.json and status.json then."""
+class Spec(NamedTuple):
+    """What spec.json says; `group` is None where it cannot be read."""
 
-    spec: Sign
-    status: Sign
+    sign: Sign
     created: float
     group: str | None
     uri: str
+
+
+class Recorded(NamedTuple):
+    """What status.json says; `sealed` is the size of events.jsonl that the run's end sealed."""
+
+    sign: Sign
     state: str
     step: int
     sealed: int | None
-    """Bytes of events.jsonl that a done run sealed."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A run as the lists show it; `group` is None where its spec cannot be read.
 
     `signs` are the size of events.jsonl and the time of status.json.
@@ -57,59 +58,71 @@ class Entry:
     signs: tuple[int, int]
 
 
+Known = Mapping[str, tuple[Spec, Recorded | None]]
+
+
 def entries(root: Path) -> list[Entry]:
     """Every run under `root`, oldest first."""
     before = _read(root / FILE)
-    now: dict[str, Known] = {}
-    found = []
-    for name in _names(root):
-        run = RunDir(root / name)
-        spec, status = _signs(run)
-        if spec != NOTHING or run_dir._is_run(run.path):
-            now[name] = _known(run, before.get(name), spec, status)
-            found.append(_entry(run, now[name]))
-    num_new = sum(before.get(name) is not known for name, known in now.items())
-    if num_new >= WORTH_WRITING or len(before) - len(now) >= WORTH_WRITING:
-        _write(root / FILE, now)
+    specs = _specs(root, before)
+    now = {name: (spec, _recorded(root / name, before.get(name))) for name, spec in specs.items()}
+    _keep(root / FILE, before, now)
+    found = [_entry(RunDir(root / name), *known) for name, known in now.items()]
     return sorted(found, key=lambda entry: (entry.created, entry.run.id))
 
 
 def find(name: str, root: Path) -> RunDir:
     """The run with this id, an unambiguous beginning of it, or its path; `last` is the newest."""
-    if name == "last" and not (root / name).exists() and (found := entries(root)):
-        return found[-1].run
+    if name == "last" and not (root / name).exists() and (found := _grouped(root)):
+        return found[-1][0]
     begun = [one for one in _names(root) if name and one.startswith(name)]
     if len(begun) == 1 and run_dir._is_run(root / begun[0]):
         return RunDir(root / begun[0])
     return run_dir.find(name, root)
 
 
-def select(names: Sequence[str], group: str | None, root: Path) -> list[Entry]:
+def select(names: Sequence[str], group: str | None, root: Path) -> list[RunDir]:
     """The runs named, else those of the group, else those of the newest run's group."""
     if names:
-        return of([find(name, root) for name in names])
-    found = entries(root)
+        return [find(name, root) for name in names]
+    found = _grouped(root)
     if not found:
         raise LabError(f"there are no runs in {root}; `lab run plugin=...` makes one")
-    known = [entry.group for entry in found if entry.group is not None]
-    wanted = group or (known[-1] if known else "")
-    if wanted not in known:
-        raise unknown("group", wanted, set(known))
-    return [entry for entry in found if entry.group == wanted]
+    wanted = group or next((of for _, of in reversed(found) if of is not None), "")
+    _refuse_unknown(wanted, (of for _, of in found))
+    return [run for run, of in found if of == wanted]
+
+
+def in_group(group: str, found: Sequence[Entry]) -> list[Entry]:
+    """The entries of this group. Raises LabError where there is none."""
+    _refuse_unknown(group, (entry.group for entry in found))
+    return [entry for entry in found if entry.group == group]
+
+
+def _refuse_unknown(group: str, groups: Iterable[str | None]) -> None:
+    known = {one for one in groups if one is not None}
+    if group not in known:
+        raise unknown("group", group, known)
 
 
 def members(group: str, root: Path) -> list[RunDir]:
     """Every run of this group under `root`, oldest first; one whose spec cannot be read is none."""
-    return [entry.run for entry in entries(root) if entry.group == group]
+    return [run for run, of in _grouped(root) if of == group]
 
 
 def of(runs: Iterable[RunDir]) -> list[Entry]:
     """The entries of these runs, in their order."""
-    return [_entry(run, _known(run, None, *_signs(run))) for run in runs]
+    return [_entry(run, _spec(run, None), _recorded(run.path, None)) for run in runs]
 
 
-def _signs(run: RunDir) -> tuple[Sign, Sign]:
-    return _sign(f"{run.path}/spec.json"), _sign(f"{run.path}/status.json")
+def _grouped(root: Path) -> list[tuple[RunDir, str | None]]:
+    """Every run under `root` with its group, oldest first."""
+    before = _read(root / FILE)
+    specs = _specs(root, before)
+    known = {name: before.get(name, (None, None))[1] for name in specs}
+    _keep(root / FILE, before, {name: (spec, known[name]) for name, spec in specs.items()})
+    ordered = sorted(specs.items(), key=lambda item: (item[1].created, item[0]))
+    return [(RunDir(root / name), spec.group) for name, spec in ordered]
 
 
 def _names(root: Path) -> list[str]:
@@ -118,7 +131,8 @@ def _names(root: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise LabError(f"{root} cannot be read: {error.strerror}; set LABRUN_HOME") from error
+        reason = error.strerror or type(error).__name__
+        raise LabError(f"cannot read {root}: {reason}; set LABRUN_HOME") from error
 
 
 def _sign(path: str) -> Sign:
@@ -129,65 +143,76 @@ def _sign(path: str) -> Sign:
     return facts.st_mtime_ns, facts.st_size, facts.st_ino
 
 
-def _known(run: RunDir, before: Known | None, spec: Sign, status: Sign) -> Known:
-    """What is known of the run: as before where its files are unchanged, else read anew."""
-    if before and before.spec == spec and before.status == status:
-        return before
-    if before and before.spec == spec:
-        created, group, uri = before.created, before.group, before.uri
-    else:
-        created, group, uri = _spec(run)
-    recorded = run.recorded_status()
-    sealed = recorded.sealed.bytes if recorded.sealed else None
-    return Known(spec, status, created, group, uri, recorded.state, recorded.step, sealed)
+def _specs(root: Path, before: Known) -> dict[str, Spec]:
+    """Name -> spec of every run under `root`."""
+    specs = {}
+    for name in _names(root):
+        known = before.get(name)
+        sign = _sign(f"{root}/{name}/spec.json")
+        if known and known[0].sign == sign != NOTHING:
+            specs[name] = known[0]
+        elif sign != NOTHING or run_dir._is_run(root / name):
+            specs[name] = _spec(RunDir(root / name), sign)
+    return specs
 
 
-def _spec(run: RunDir) -> tuple[float, str | None, str]:
-    """When the run was created, its group and its tracking URI.
-
-    A spec whose hash holds was written by labrun; any other is checked as a whole.
-    """
+def _spec(run: RunDir, sign: Sign | None) -> Spec:
+    """What the run's spec says; one whose hash does not hold is checked as a whole."""
+    sign = sign or _sign(f"{run.path}/spec.json")
     try:
         spec = json.loads((run.path / "spec.json").read_bytes())
         settings = spec["experiment"]["run"]
         created, group, uri = spec["created"], settings["group"], settings["tracking"]["uri"]
         sound = run_dir._hash(spec["experiment"]) == spec["config_hash"]
         if sound and 0 <= created < run_dir.LATEST:
-            return float(created), str(group), str(uri)
+            return Spec(sign, float(created), str(group), str(uri))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
-    return run.created(), group_of(run), ""
+    return Spec(sign, run.created(), group_of(run), "")
 
 
-def _entry(run: RunDir, known: Known) -> Entry:
+def _recorded(path: Path, before: tuple[Spec, Recorded | None] | None) -> Recorded:
+    sign = _sign(f"{path}/status.json")
+    known = before[1] if before else None
+    if known and known.sign == sign:
+        return known
+    status = RunDir(path).recorded_status()
+    return Recorded(sign, status.state, status.step, status.sealed.bytes if status.sealed else None)
+
+
+def _entry(run: RunDir, spec: Spec, recorded: Recorded | None) -> Entry:
+    """The run as it stands; who is gone that had it is looked up where it has not ended."""
+    assert recorded is not None
     size = _sign(f"{run.path}/events.jsonl")[1]
-    state, step = known.state, known.step
-    if state not in ENDED or (state == "done" and known.sealed not in (None, size)):
+    state, step = recorded.state, recorded.step
+    if state not in ENDED or (state == "done" and recorded.sealed not in (None, size)):
         now = run.status()
         state, step = now.state, now.step
-    signs = (size, known.status[0])
-    return Entry(run, known.created, known.group, known.uri, state, step, signs)
+    signs = (size, recorded.sign[0])
+    return Entry(run, spec.created, spec.group, spec.uri, state, step, signs)
 
 
-def _read(path: Path) -> dict[str, Known]:
+def _read(path: Path) -> Known:
     try:
         read = json.loads(path.read_bytes())
         if read["version"] != VERSION:
             return {}
-        return {name: _from_row(row) for name, row in read["runs"].items()}
+        return {name: _known(*row) for name, row in read["runs"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
-def _from_row(row: Sequence[Any]) -> Known:
-    spec, status, *rest = row
-    return Known(tuple(spec), tuple(status), *rest)
+def _known(spec: list, recorded: list | None) -> tuple[Spec, Recorded | None]:
+    read = Recorded(tuple(recorded[0]), *recorded[1:]) if recorded else None
+    return Spec(tuple(spec[0]), *spec[1:]), read
 
 
-def _write(path: Path, known: dict[str, Known]) -> None:
-    """Keep the index; where it cannot be kept the next command reads the runs again."""
+def _keep(path: Path, before: Known, now: Known) -> None:
+    """Write the index where enough of it is new; without it the runs are read again."""
+    num_new = sum(before.get(name) != known for name, known in now.items())
+    if max(num_new, len(before) - len(now)) < WORTH_WRITING:
+        return
     draft = path.with_name(f"{FILE}.{os.getpid()}")
-    rows = {name: list(asdict(one).values()) for name, one in known.items()}
     with contextlib.suppress(OSError):
-        draft.write_text(json.dumps({"version": VERSION, "runs": rows}))
+        draft.write_text(json.dumps({"version": VERSION, "runs": now}))
         os.replace(draft, path)

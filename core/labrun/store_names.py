@@ -8,6 +8,7 @@ Where a name of its own would read as one of these, its `_` becomes `_x5f_`. A n
 keeps its beginning, and ends with a hash under which the run's tags hold the whole.
 """
 
+import functools
 import hashlib
 import posixpath
 import re
@@ -31,6 +32,7 @@ _TOKEN = re.compile(rf"_at_{_COUNT}|_x([0-9a-f]{{0,6}})_")
 _CUT = re.compile(rf"_h([0-9a-f]{{{HASH_DIGITS}}})_\Z")
 
 
+@functools.lru_cache(maxsize=8192)
 def stored_name(name: str) -> str:
     """The name in the store; no two names have the same one.
 

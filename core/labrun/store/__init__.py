@@ -12,6 +12,7 @@ from labrun.store.file import (
     check_uri,
     ensure_sqlite,
     is_sound,
+    say_damaged,
     set_damaged_aside,
     sqlite_uri,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "is_down",
     "is_sound",
     "reason_of",
+    "say_damaged",
     "set_damaged_aside",
     "sqlite_uri",
     "without_password",

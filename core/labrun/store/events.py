@@ -1,6 +1,5 @@
 """A run's events as what a results store holds of them, read on from where the last look ended."""
 
-import functools
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,6 @@ TAIL = 64
 
 Point = tuple[float, int]
 """Value, and milliseconds since the epoch."""
-_stored_name = functools.lru_cache(maxsize=4096)(stored_name)
 
 
 @dataclass
@@ -138,7 +136,7 @@ def _put(batch: Batch, name: str, step: int, value: float, time: float) -> None:
     number = float(value)
     _note_infinite(batch, name, step, number)
     batch.names.add(name)
-    key = (_stored_name(name), step)
+    key = (stored_name(name), step)
     batch.points.pop(key, None)
     batch.points[key] = (math.nan if math.isinf(number) else number, int(time * 1000))
 

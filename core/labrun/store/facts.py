@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from labrun.config import flat, to_plain
+from labrun.plain import flat, to_plain
 from labrun.run_dir import RunDir
 from labrun.store_names import LONGEST, name_tags, stored_name, stored_value
 

@@ -82,6 +82,12 @@ def set_damaged_aside(home: Path) -> Path | None:
     return None if is_sound(path) else put_aside(path)
 
 
+def say_damaged(home: Path) -> None:
+    """Say in one line that the store was damaged and put aside, where it was."""
+    if aside := set_damaged_aside(home):
+        print(f"lab: the store was damaged and now lies at {aside}", file=sys.stderr)
+
+
 def ensure_sqlite(path: Path, *, wait_s: float = MAKING_S) -> None:
     """Create the store under a lock and a temporary name, so that no reader sees half of it.
 

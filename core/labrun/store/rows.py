@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -31,14 +31,16 @@ from labrun.store.facts import (
     place_of,
     state_of,
 )
-from labrun.store.marks import Mark, looked_at, mark_of
+from labrun.store.marks import Mark, looked_at, mark_of, signs
 
 KNOWN_TABLES = "dc11669786a5"
 """The last migration of MLflow 3.17, after which its tables are as they are written here."""
 MARK_TAG = "labrun.mark"
 BUSY_S = 5.0
+AT_ONCE = 2**20
+"""Bytes of new events up to which a run is written in one transaction."""
 OURS = ("metrics", "latest_metrics", "params", "tags", "runs")
-_ACTIVE = """select t.value, r.run_uuid, r.lifecycle_stage = 'active'
+_COPIES = """select t.value, r.run_uuid, r.lifecycle_stage = 'active'
     and e.lifecycle_stage = 'active' from tags t join runs r using (run_uuid)
     join experiments e using (experiment_id) where t.key = 'labrun.id'"""
 
@@ -57,7 +59,9 @@ class Rows:
         except BaseException:
             self._database.close()
             raise
-        self._uuids: dict[str, str] = {}
+        self._copies: dict[str, list[str]] = {}
+        self._live: set[str] = set()
+        self._version: int | None = None
         self._experiments: dict[str, tuple[int, str]] = {}
 
     def close(self) -> None:
@@ -75,7 +79,7 @@ class Rows:
             self._ask("commit")
         except BaseException:
             self._experiments.clear()
-            self._uuids.clear()
+            self._version = None
             if self._database.in_transaction:
                 self._ask("rollback")
             raise
@@ -103,25 +107,33 @@ class Rows:
     def update(self, run: RunDir, *, afresh: bool = False) -> str:
         """Bring the run up to its directory's present content; returns MLflow's id of it."""
         with self.transaction():
-            known = self._live(run.id)
+            known = next((one for one in self._find(run.id) if one in self._live), None)
             mark = self._mark(known) if known and not afresh else Mark()
             if known is None or not mark.folder or not continues(run, mark):
                 known, mark = self._begin(run, facts_of(run)), Mark()
             elif mark.folder != str(run.path.parent):
                 self._set_tags(known, place_of(run))
+            if signs(run)[0] - mark.offset < AT_ONCE:
+                self._read_on(run, known, mark)
+                mark = None
+        if mark is not None:
+            self._read_on(run, known, mark)
+        self._leave_word(run, known)
+        return known
+
+    def _read_on(self, run: RunDir, run_uuid: str, mark: Mark) -> None:
+        """Write what stands behind the mark, batch by batch, each in a transaction."""
         seen = looked_at(mark, run)
         if seen.state in ENDED and (seen.status, seen.state) != (mark.status, mark.state):
-            self._keep_pictures(run, known)
+            self._keep_pictures(run, run_uuid)
         mark = replace(mark, size=-1, folder=seen.folder)  # behind until all is written
         for batch in batches(run, mark):
             with self.transaction():
-                self._write(known, batch)
+                self._write(run_uuid, batch)
                 mark = batch.mark
         with self.transaction():
             mark = replace(mark, size=seen.size, status=seen.status, state=seen.state)
-            self._settle(run, known, mark)
-        self._leave_word(run, known)
-        return known
+            self._settle(run, run_uuid, mark)
 
     def _leave_word(self, run: RunDir, run_uuid: str) -> None:
         """Say in the run's directory which run of the store it is; the store's mark is what counts,
@@ -137,9 +149,12 @@ class Rows:
     def remove(self, ids: Iterable[str]) -> None:
         """Delete these runs from the store for good, by MLflow's ids."""
         with self.transaction():
-            for table in OURS:
-                self._many(f"delete from {table} where run_uuid = ?", [(one,) for one in ids])
-        self._uuids.clear()
+            self._delete(list(ids))
+        self._version = None
+
+    def _delete(self, ids: Sequence[str]) -> None:
+        for table in OURS:
+            self._many(f"delete from {table} where run_uuid = ?", [(one,) for one in ids])
 
     def shrink(self) -> None:
         """Give free pages back to the disk where they are more than half of the file."""
@@ -153,17 +168,18 @@ class Rows:
     def _many(self, words: str, rows: Iterable[tuple]) -> None:
         self._database.executemany(words, rows)
 
-    def _live(self, run_id: str) -> str | None:
-        """MLflow's id of the run, where it and its experiment are not deleted."""
-        if not self._uuids:
-            self._uuids = {i: u for i, u, active in self._ask(_ACTIVE) if active}
-        found = self._uuids.get(run_id)
-        alive = "select 1 from runs join experiments e using (experiment_id) where run_uuid = ? "
-        alive += "and runs.lifecycle_stage = 'active' and e.lifecycle_stage = 'active'"
-        if found and self._ask(alive, (found,)):
-            return found
-        rows = self._ask(f"{_ACTIVE} and t.value = ?", (run_id,))
-        return next((uuid for _, uuid, active in rows if active), None)
+    def _find(self, run_id: str) -> list[str]:
+        """MLflow's ids of the run, those that are live first; read again where another process has
+        written."""
+        version = self._ask("pragma data_version")[0][0]
+        if version != self._version:
+            self._copies.clear()
+            self._live.clear()
+            for known, run_uuid, live in self._ask(_COPIES):
+                self._copies.setdefault(known, []).append(run_uuid)
+                self._live |= {run_uuid} if live else set()
+            self._version = version
+        return sorted(self._copies.get(run_id, ()), key=lambda one: one not in self._live)
 
     def _mark(self, run_uuid: str) -> Mark:
         where = (MARK_TAG, run_uuid)
@@ -172,11 +188,10 @@ class Rows:
 
     def _begin(self, run: RunDir, facts: Facts) -> str:
         """The run without points, under the id that it had; other copies of it are removed."""
-        rows = sorted(self._ask(f"{_ACTIVE} and t.value = ?", (run.id,)), key=lambda row: -row[2])
-        ids = [run_uuid for _, run_uuid, _ in rows]
+        ids = self._find(run.id)
         chosen = ids[0] if ids else uuid.uuid4().hex
         if ids[1:]:
-            self.remove(ids[1:])
+            self._delete(ids[1:])
         for table in ("metrics", "latest_metrics", "params"):
             self._ask(f"delete from {table} where run_uuid = ?", (chosen,))
         self._ask("delete from tags where run_uuid = ? and key like 'labrun.%'", (chosen,))
@@ -193,7 +208,8 @@ class Rows:
         params = [(key, value, chosen) for key, value in facts.params.items()]
         self._many("insert into params (key, value, run_uuid) values (?, ?, ?)", params)
         self._set_tags(chosen, {"mlflow.runName": facts.name} | facts.tags)
-        self._uuids[run.id] = chosen
+        self._copies[run.id] = [chosen]
+        self._live.add(chosen)
         return chosen
 
     def _experiment(self, name: str) -> tuple[int, str]:
