@@ -50,8 +50,8 @@ def _catch_up_file(home: Path, uri: str, runs: Sequence[Entry], until: float) ->
             for entry in runs:
                 if is_behind(entry, marks.get(entry.run.id, Mark())):
                     _write(entry, mirror)
-                if time.monotonic() > until:
-                    return
+                    if time.monotonic() > until:
+                        return
     except Exception:  # a look at the runs never fails because of the store
         return
 

@@ -1,0 +1,169 @@
+"""What thousands of runs, a million events and hundreds of jobs cost the command.
+
+`--what` chooses among: lists (seconds of `lab runs`, `lab runs list --group`, `lab compare --group`
+and `lab reindex`, and the store's size), tick (CPU seconds and memory of a look at a run with
+nothing new), start (seconds of a no-op run on an existing store), sweep (CPU milliseconds of the
+command for a no-op job). CPU seconds stand beside wall seconds, which a busy machine makes longer.
+"""
+
+import dataclasses
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import harness
+from labrun import run_dir
+from labrun.run_config import Experiment, RunConfig
+from labrun.store import Mirror
+
+EXAMPLE = Path(__file__).parents[1] / "tests" / "example_plugin"
+GROUP = 10
+"""Runs of a group."""
+
+
+def experiment(seed: int, group: str) -> Experiment:
+    """The settings of a run that was never made."""
+    return Experiment(
+        plugin="toy",
+        run=RunConfig(seed=seed, group=group),
+        settings={"trainer": {f"key{i}": i for i in range(30)}},
+        components={"trainer": "toy.trainer"},
+        choices={"method": "plain"},
+        overrides=(f"seed={seed}",),
+    )
+
+
+def write_run(home: Path, index: int, *, num_steps: int) -> run_dir.RunDir:
+    """A done run with one metric and one score, written without a worker."""
+    run = run_dir.create(experiment(index % GROUP, f"g{index // GROUP}"), root=home)
+    with open(run.path / "events.jsonl", "w") as out:
+        for step in range(num_steps):
+            event = {"time": 1e9 + step, "kind": "metrics", "step": step}
+            out.write(json.dumps(event | {"metrics": {"loss": 1.0}}) + "\n")
+        score = {"task": "test", "metric": "accuracy", "value": 0.5, "n": 1, "items": [0.5]}
+        out.write(json.dumps({"time": 2e9, "kind": "score", "step": num_steps, "score": score}))
+        out.write("\n")
+    status = dataclasses.asdict(run_dir.Status(state="done", step=num_steps, exit_code=0))
+    (run.path / "status.json").write_text(json.dumps(status))
+    return run
+
+
+def timed(home: Path, *words: str) -> dict[str, float]:
+    """Wall and CPU seconds of one command; workers that it waited for count, too."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "labrun.cli", *words],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"LABRUN_HOME": str(home)},
+    )
+    wall = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"wall_s": wall, "cpu_s": cpu}
+
+
+def lists(home: Path, options: Any) -> dict[str, Any]:
+    for index in range(options.runs):
+        write_run(home, index, num_steps=20)
+    found: dict[str, Any] = {}
+    for name in ("reindex", "reindex again"):
+        found[name] = timed(home, "reindex")
+        found[name]["store_mb"] = (home / "mlflow.db").stat().st_size / 1e6
+    for words in (["runs"], ["runs", "list", "--group", "g0"], ["compare", "--group", "g0"]):
+        found[f"{' '.join(words)} (first)"] = timed(home, *words)
+        found[" ".join(words)] = timed(home, *words)
+    return found
+
+
+def tick(home: Path, options: Any) -> dict[str, Any]:
+    run = write_run(home, 0, num_steps=options.events)
+    mirror = Mirror(home)
+    found = {}
+    for name in ("first look", "look with nothing new"):
+        began = time.process_time()
+        mirror.update(run)
+        found[name] = {"cpu_s": time.process_time() - began}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return found | {"peak": {"memory_mb": peak}}
+
+
+def start(home: Path, options: Any) -> dict[str, Any]:
+    words = ["run", "plugin=example", "max_steps=0"]
+    timed(home, *words)
+    found = [timed(home, *words)["wall_s"] for _ in range(options.starts)]
+    return {"no-op run, process start to end": harness.spread(found)}
+
+
+def sweep(home: Path, options: Any) -> dict[str, Any]:
+    """The command's own CPU time, from its own clock: workers are its children."""
+    timed(home, "run", "plugin=example", "max_steps=0")
+    seeds = ",".join(map(str, range(options.jobs)))
+    words = ["run", "-m", "plugin=example", "max_steps=0", f"seed={seeds}"]
+    code = (
+        "import resource, sys; from labrun.cli import main; sys.argv[0] = 'lab'\n"
+        "try: main()\n"
+        "finally:\n"
+        "    own = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "    print(own.ru_utime + own.ru_stime, own.ru_maxrss / 1024, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"LABRUN_HOME": str(home)},
+    )
+    cpu, memory = map(float, done.stderr.split()[-2:])
+    return {"a job": {"cpu_ms": 1000 * cpu / options.jobs, "command_memory_mb": memory}}
+
+
+PARTS: Mapping[str, Callable[[Path, Any], dict[str, Any]]] = {
+    "lists": lists,
+    "tick": tick,
+    "start": start,
+    "sweep": sweep,
+}
+
+
+def install_example(folder: Path) -> None:
+    """Put the example plugin on the search path of the commands that are started."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    how = ["--no-build-isolation", "--disable-pip-version-check", "--target", str(folder)]
+    subprocess.run([*pip, *how, str(EXAMPLE)], check=True)
+    search = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(search)
+
+
+def main() -> None:
+    options = harness.parser("runs_at_scale", __doc__)
+    options.add_argument("--what", nargs="+", choices=PARTS, default=list(PARTS))
+    options.add_argument("--runs", type=int, default=5000)
+    options.add_argument("--events", type=int, default=1_000_000)
+    options.add_argument("--jobs", type=int, default=500)
+    options.add_argument("--starts", type=int, default=5)
+    chosen = options.parse_args()
+    before, found = harness.machine(), {}
+    with tempfile.TemporaryDirectory() as folder:
+        if {"start", "sweep"} & set(chosen.what):
+            install_example(Path(folder) / "installed")
+        for part in chosen.what:
+            found[part] = PARTS[part](Path(folder) / part, chosen)
+            for name, figures in found[part].items():
+                words = "  ".join(f"{key} {value:.3g}" for key, value in figures.items())
+                print(f"{part:<6} {name:<34} {words}", flush=True)
+    settings = {"options": vars(chosen) | {"out": None}, "machine": before}
+    harness.write(chosen.out, {"claim": "the command's cost at scale", "found": found} | settings)
+
+
+if __name__ == "__main__":
+    main()
