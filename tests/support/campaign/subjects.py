@@ -50,7 +50,7 @@ ALL = (
         stages=("load", "make data", "train", "evaluate", "checkpoint"),
     ),
     _language("rlrt", "plugin=rlrt", *ACCURACY),
-    _language("epistemic", "plugin=epistemic", *VERBALIZATION),
+    _language("epistemic", "plugin=epistemic", "method=sdpo", *VERBALIZATION),
     _language("ranks", "plugin=rlrt", *ACCURACY, "num_processes=2", ranks=2),
 )
 SUBJECTS: Mapping[str, Subject] = {subject.name: subject for subject in ALL}
