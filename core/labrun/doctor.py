@@ -33,8 +33,6 @@ OPTIONAL = {
 }
 """Package -> how it is installed, where that is not plain."""
 MIN_FREE_GIB = 2.0
-STOPPED = ("killed", "orphaned")
-"""States of runs that nobody carries on."""
 
 
 @dataclass(frozen=True)
@@ -135,5 +133,5 @@ def _home(root: Path) -> Iterator[Finding]:
     for run_id, state in dead.items():
         if fault := damage.first(run_dir.RunDir(root / run_id)):
             yield Finding("note", "runs", f"{run_id} is damaged: {fault}")
-        elif state in STOPPED:
-            yield Finding("note", "runs", f"{run_id} was {state}; `lab resume {run_id}` goes on")
+        elif state == "killed":
+            yield Finding("note", "runs", f"{run_id} was killed; `lab resume {run_id}` goes on")
