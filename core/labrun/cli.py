@@ -9,6 +9,8 @@ from labrun import streams
 from labrun.errors import EXIT_CONFIG, LabError
 
 if TYPE_CHECKING:
+    from threading import Thread
+
     from rich.console import Console
 
     from labrun.run_config import Experiment
@@ -53,18 +55,25 @@ def run(
     ] = False,
 ) -> None:
     """Run an experiment: lab run plugin=rlrt method=grpo seed=1."""
-    from labrun import report, session
+    from labrun import session
     from labrun.run_dir import home
 
     experiments = _planned(overrides, multirun=multirun)
     facts = session.preflight(experiments)
     if dry_run:
+        from labrun import report
+
         report.print_plan(experiments, facts, _console())
         report.print_missing(session.missing(facts), _console())
         return
     session.refuse_missing(facts)
+    report_ahead = _import_ahead("labrun.report")
     runs = session.launch(experiments, home(), _console())
-    report.finish(runs, home(), _console())
+    report_ahead.join()
+    from labrun import report
+
+    report.finish(session.present(runs), home(), _console())
+    session.refuse_removed(runs)
 
 
 @app.command()
@@ -86,7 +95,8 @@ def resume(
     if not runs:
         raise LabError("every run of this group is done")
     session.resume(runs, home(), _console(), restart=restart)
-    report.finish(runs, home(), _console())
+    report.finish(session.present(runs), home(), _console())
+    session.refuse_removed(runs)
 
 
 @app.command()
@@ -225,10 +235,12 @@ def reindex(
 ) -> None:
     """Rebuild the results store from the run directories."""
     from labrun import reindex as stored
+    from labrun.credentials import refuse_secret
     from labrun.home import refuse_unwritable
     from labrun.run_dir import home
     from labrun.store import Mirror, check_uri, say_damaged, without_password
 
+    refuse_secret(uri, key="--uri")
     check_uri(uri)
     refuse_unwritable(home())
     if not uri:
@@ -248,6 +260,16 @@ def _planned(overrides: list[str], *, multirun: bool) -> "list[Experiment]":
     if not multirun and config.is_sweep(overrides):
         raise LabError("a value with commas is a sweep: add -m (or quote it: key='a,b')")
     return session.plan(overrides, sweep=multirun)
+
+
+def _import_ahead(module: str) -> "Thread":
+    """A thread that imports what is needed when the jobs, which start meanwhile, have ended."""
+    import importlib
+    from threading import Thread
+
+    ahead = Thread(target=importlib.import_module, args=(module,), daemon=True)
+    ahead.start()
+    return ahead
 
 
 def _console() -> "Console":

@@ -142,6 +142,20 @@ def _check_resumable(run: RunDir, *, restart: bool) -> None:
     refuse_missing([build(experiment).preflight(experiment.run.resources)])
 
 
+def present(runs: Sequence[RunDir]) -> list[RunDir]:
+    """Those whose directory is still there. Raises LabError where none is."""
+    there = [run for run in runs if run.path.exists()]
+    if not there:
+        refuse_removed(runs)
+    return there
+
+
+def refuse_removed(runs: Sequence[RunDir]) -> None:
+    """Raise LabError where a run's directory was removed while the command ran it."""
+    if gone := [run.id for run in runs if not run.path.exists()]:
+        raise LabError(f"the directories of these runs were removed: {', '.join(gone)}")
+
+
 def _let_its_job_end(run: RunDir) -> None:
     """Wait for what a command that was killed has left: its job ends within moments."""
     give_up = time.monotonic() + jobs.KILL_S
