@@ -32,12 +32,17 @@ def refuse_secrets(experiment: Experiment) -> None:
     spec.json, the results store and `lab runs show` hold every setting as it is.
     """
     for key, value in _texts(experiment):
-        if re.match(r"[\w+.-]+://\S+\Z", value) and masked(value) != value:
-            way = MLFLOW if key == "tracking.uri" else "give the address without it"
-            raise LabError(
-                f"{key}={shown(masked(value))}: the address holds a secret, which the run's "
-                f"spec.json would keep for all to read; {way}"
-            )
+        way = MLFLOW if key == "tracking.uri" else "give the address without it"
+        refuse_secret(value, key=key, way=way)
+
+
+def refuse_secret(value: str, *, key: str, way: str = MLFLOW) -> None:
+    """Raise LabError where the value is an address with a secret in it."""
+    if re.match(r"[\w+.-]+://\S+\Z", value) and masked(value) != value:
+        raise LabError(
+            f"{key}={shown(masked(value))}: the address holds a secret, which the files of the "
+            f"run would keep for all to read; {way}"
+        )
 
 
 def _texts(experiment: Experiment) -> Iterator[tuple[str, str]]:

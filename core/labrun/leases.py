@@ -21,11 +21,8 @@ class Lease:
     handles: tuple[int, ...]
 
     def gpus(self) -> str:
-        """The value of CUDA_VISIBLE_DEVICES: indices, or UUIDs beside the name of a MIG part."""
-        gpus = [d for d in self.devices if d.kind == "gpu"]
-        if any(d.mig for d in gpus):
-            return ",".join(d.mig or d.uuid or str(d.index) for d in gpus)
-        return ",".join(str(d.index) for d in gpus)
+        """The value of CUDA_VISIBLE_DEVICES: indices, or the name of a MIG part."""
+        return ",".join(d.mig or str(d.index) for d in self.devices if d.kind == "gpu")
 
     def release(self) -> None:
         for handle in self.handles:
@@ -43,11 +40,12 @@ class Pool:
     def refuse_infeasible(self, wanted: ResourcesConfig) -> None:
         """Raise LabError where the request can never be met, or not now without waiting."""
         gpus = [d for d in self.devices if d.kind == "gpu"]
-        fit = [d for d in gpus if d.memory_gib >= wanted.min_gpu_memory_gib]
+        fit = [d for d in gpus if _fits(d, wanted)]
         if len(fit) < wanted.num_gpus:
             size = f" of {wanted.min_gpu_memory_gib:g} GiB" if wanted.min_gpu_memory_gib else ""
             have = ", ".join(f"{d.name} ({d.size})" for d in gpus) or "no GPU"
-            why = f"; {self.note}" if self.note else ""
+            parts = "a job takes one MIG part at most" if any(d.mig for d in gpus) else ""
+            why = "".join(f"; {reason}" for reason in (self.note, parts) if reason)
             raise LabError(
                 f"resources.num_gpus={wanted.num_gpus}: this machine has {len(fit)}{size} "
                 f"(of: {have}){why}; ask for fewer or smaller ones"
@@ -85,8 +83,7 @@ class Pool:
         files = LockFiles(self.folder)
         held: list[tuple[Device, int]] = []
         for kind, count in (("gpu", wanted.num_gpus), ("cpu", wanted.num_cpus)):
-            least = wanted.min_gpu_memory_gib if kind == "gpu" else 0.0
-            fit = [d for d in self.devices if d.kind == kind and d.memory_gib >= least]
+            fit = [d for d in self.devices if d.kind == kind and _fits(d, wanted)]
             taken = _take(files, fit, count, holder)
             held += taken
             if len(taken) < count:
@@ -99,6 +96,14 @@ class Pool:
 def pool_here() -> Pool:
     """The devices of this machine, with the locks of this user."""
     return Pool(devices_here(), lease_folder(), gpus_here().note)
+
+
+def _fits(device: Device, wanted: ResourcesConfig) -> bool:
+    """Whether the request could have this device; CUDA shows a process one MIG part at most."""
+    if device.kind != "gpu":
+        return True
+    alone = not device.mig or wanted.num_gpus < 2
+    return alone and device.memory_gib >= wanted.min_gpu_memory_gib
 
 
 def _take(

@@ -78,6 +78,15 @@ def test_masked_text_keeps_all_but_the_secrets():
     assert masked(text) == "cannot reach http://***@host:5000/x?token=***&y=1 today"
 
 
+def test_reindex_keeps_no_password_beside_the_runs(lab, make_run):
+    run = make_run()
+    asked = lab("reindex", "--uri", "http://me:hunter2@host:1")
+    assert asked.returncode == 2
+    assert asked.stderr.startswith("lab: --uri=http://***@host:1: the address holds a secret")
+    assert "hunter2" not in asked.stderr
+    assert not (run.path / "mlflow.json").exists()
+
+
 @pytest.mark.parametrize("dry", [("--dry-run",), ()])
 @pytest.mark.usefixtures("example")
 def test_a_password_reaches_no_run_directory(lab, home, dry):

@@ -176,3 +176,33 @@ def test_infeasible_request_ends_the_command_before_anything_starts(lab, home):
         "(of: gpu0 (80.0 GiB), gpu1 (24.0 GiB)); ask for fewer or smaller ones\n"
     )
     assert not home.exists()
+
+
+def test_a_job_takes_one_part_of_a_gpu_at_most(tmp_path):
+    parts = [Device("gpu", 0, 20.0, mig=f"MIG-{letter}") for letter in "ab"]
+    pool = Pool([*parts, *SLOTS], tmp_path / "leases")
+    leases = [pool.acquire(gpus(1), holder=str(i)) for i in range(2)]
+    assert [lease.gpus() for lease in leases] == ["MIG-a", "MIG-b"]
+    assert sorted(path.name for path in (tmp_path / "leases").glob("MIG*")) == [
+        "MIG-a.lock",
+        "MIG-b.lock",
+    ]
+    for lease in leases:
+        lease.release()
+    assert pool.acquire(gpus(2), holder="c") is None
+    assert refusal(pool, gpus(2)) == (
+        "resources.num_gpus=2: this machine has 0 (of: gpu0.MIG-a (20.0 GiB), gpu0.MIG-b "
+        "(20.0 GiB)); a job takes one MIG part at most; ask for fewer or smaller ones"
+    )
+
+
+def test_gpus_of_one_uuid_share_a_lock_whatever_their_index(tmp_path):
+    here = Pool([Device("gpu", 3, 80.0, uuid="GPU-a"), *SLOTS], tmp_path / "leases")
+    container = Pool([Device("gpu", 0, 80.0, uuid="GPU-a"), *SLOTS], tmp_path / "leases")
+    lease = container.acquire(gpus(1), holder="run in a container")
+    assert here.acquire(gpus(1), holder="run here") is None
+    assert here.holders(here.devices) == {
+        "gpu3": "run in a container",
+        "cpu0": "run in a container",
+    }
+    lease.release()
