@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 
 @dataclass(frozen=True)
@@ -34,5 +33,7 @@ def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval
     mean = float(np.mean(values))
     if n == 1:
         return Interval(mean, math.nan, 1)
+    from scipy import special  # a third of the command's start, which one seed does not need
+
     quantile = special.stdtrit(n - 1, 0.5 + confidence / 2)
     return Interval(mean, float(quantile * np.std(values, ddof=1) / math.sqrt(n)), n)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from labrun.compare import Arm
 from labrun.errors import LabError, unknown
@@ -81,6 +80,8 @@ def paired_p(values: np.ndarray) -> float:
         return 1.0
     if np.ptp(values) <= ROUNDING * np.abs(values).max():
         return math.nan
+    from scipy import special
+
     t = values.mean() / (values.std(ddof=1) / math.sqrt(len(values)))
     return float(2 * special.stdtr(len(values) - 1, -abs(t)))
 
