@@ -16,7 +16,7 @@ from campaign.kills import Kill, Watch
 from campaign.record import Record
 from campaign.subjects import Subject
 
-COMMAND_S = 300.0
+COMMAND_S = 900.0
 """Time after which a command counts as one that never ends."""
 CATCH_UP_S = 20.0
 """Time that the store has to catch up once a command has looked at it."""
