@@ -131,6 +131,7 @@ def _ask(program: str, _changed_ns: int) -> Listing:
     if not gpus:
         return Listing((), note)
     details, fault = _answer(program, "-L")
+    fault = fault.replace("nvidia-smi", "nvidia-smi -L", 1)
     return Listing(tuple(_in_parts(dict(sorted(gpus.items())), details)), note or fault)
 
 

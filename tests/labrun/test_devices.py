@@ -226,3 +226,8 @@ def test_commands_say_in_one_line_that_nvidia_smi_failed(nvidia_smi, lab):
     assert [line.split(maxsplit=2)[2] for line in checked.stdout.splitlines() if said in line] == [
         said
     ]
+
+
+def test_gpus_are_those_of_the_query_where_the_list_fails(nvidia_smi):
+    nvidia_smi(body=f"[ $1 = -L ] && exit 4; printf '{TWO}'\n")
+    assert gpus_here() == devices.Listing(GPUS, "nvidia-smi -L failed with exit code 4: no word")
