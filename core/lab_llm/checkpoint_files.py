@@ -28,7 +28,8 @@ def _tensors(path: Path) -> None:
             file.get_slice(name).get_shape()
 
 
-def _pickled(path: Path) -> None:
+def read_pickled(path: Path) -> None:
+    """Raise where torch cannot read the file; no pickle is run."""
     from transformers.trainer_pt_utils import safe_globals
 
     with safe_globals():
@@ -42,8 +43,8 @@ def _parsed(path: Path) -> None:
 
 READERS: Mapping[str, Callable[[Path], Any]] = {
     ".safetensors": _tensors,
-    ".pt": _pickled,
-    ".pth": _pickled,
+    ".pt": read_pickled,
+    ".pth": read_pickled,
     ".json": _parsed,
 }
 """Ending -> what raises where the file is damaged; `.bin` holds TRL's settings, never read back."""

@@ -13,7 +13,7 @@ from transformers.trainer import Trainer
 from transformers.trainer_callback import TrainerCallback
 
 from lab_llm import ranks
-from lab_llm.checkpoint_files import first_unreadable
+from lab_llm.checkpoint_files import first_unreadable, read_pickled
 from lab_llm.policy import Policy
 from lab_llm.problems import ProblemSets
 from lab_llm.stopping import stop_if_asked
@@ -82,13 +82,16 @@ class RunTrainer(Trainer):
             self.train(resume_from_checkpoint=str(inner))
 
     def _check_files(self, folder: Path) -> None:
-        """Raise FileNotFoundError for a file without which transformers resumes otherwise."""
+        """Raise what says that a file lacks without which transformers would go on differently."""
         ranks = self.args.world_size
         random_state = f"rng_state_{self.args.process_index}.pth" if ranks > 1 else "rng_state.pth"
         states = () if self.is_deepspeed_enabled else ("optimizer.pt", "scheduler.pt")
         for name in ("trainer_state.json", random_state, *states):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder / name} is missing")
+        read_pickled(
+            folder / random_state
+        )  # transformers reads it at the next step, if there is one
 
     def _save_own(self, folder: Path) -> None:
         """Write, on the first rank, what else a resume needs; nothing here."""

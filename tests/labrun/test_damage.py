@@ -3,14 +3,20 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from labrun import checkpoints, damage, run_dir, session
 from labrun.errors import LabError
 from labrun.seals import DamagedError
+from rich.console import Console
 
 BROKEN = ["", "null", "5", "[]", '"text"', "{", "\x00\x00", "[" * 100_000]
 FILES = ["spec.json", "status.json", "data.json", "progress.json"]
+
+
+def write_w(folder: Path) -> None:
+    (folder / "w").write_text("x")
 
 
 @pytest.fixture
@@ -170,7 +176,7 @@ def test_a_file_in_the_place_of_all_checkpoints_is_named(runs):
 @pytest.mark.parametrize("text", BROKEN)
 def test_a_deep_look_names_checkpoints_too(runs, text):
     run = runs[0]
-    checkpoints.save(run.checkpoints, 3, lambda f: (f / "w").write_text("x"), keep=1)
+    checkpoints.save(run.checkpoints, 3, write_w, keep=1)
     assert damage.faults(run, deep=True) == []
     (run.checkpoints / "00000003" / "manifest.json").write_text(text)
     (fault,) = damage.faults(run, deep=True)
@@ -229,5 +235,5 @@ def test_a_resume_names_a_directory_in_a_file_s_place(make_run, tmp_path, name):
     (run.path / name).unlink(missing_ok=True)
     (run.path / name).mkdir()
     with pytest.raises(LabError, match=rf"{name}.*(directory|Is a directory)") as error:
-        session.resume([run], tmp_path, None)
+        session.resume([run], tmp_path, Console())
     assert "\n" not in str(error.value)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from labrun import resume_point, run_dir
@@ -10,6 +11,10 @@ from labrun.context import RunContext
 from labrun.contract import Score
 from labrun.run_dir import RunDir
 from labrun.seals import DamagedError
+
+
+def write_w(folder: Path) -> None:
+    (folder / "w").write_text("x")
 
 
 class Counting:
@@ -48,7 +53,7 @@ def train(ctx: RunContext, steps) -> None:
     """Each step with its checkpoint."""
     for step in steps:
         ctx.log(step, {"loss": 1 / step})
-        ctx.save_checkpoint(step, lambda folder: (folder / "w").write_text("x"))
+        ctx.save_checkpoint(step, write_w)
 
 
 @pytest.fixture

@@ -3,12 +3,17 @@
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import pytest
 from labrun import run_dir, seals
 from labrun.context import RunContext
 from labrun.run_dir import RunDir
 from labrun.seals import DamagedError, Seal, Sealing
+
+
+def write_w(folder: Path) -> None:
+    (folder / "w").write_text("x")
 
 
 @pytest.fixture
@@ -146,7 +151,7 @@ def test_a_checkpoint_seals_the_events_before_it(make_run):
     ctx.start_attempt()
     ctx.log(1, {"loss": 0.5})
     before = (run.path / "events.jsonl").read_bytes()
-    folder = ctx.save_checkpoint(1, lambda folder: (folder / "w").write_text("x"))
+    folder = ctx.save_checkpoint(1, write_w)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["events"] == {
         "bytes": len(before),
