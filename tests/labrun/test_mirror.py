@@ -82,6 +82,19 @@ def test_a_look_writes_what_a_killed_command_left(mirror, make_run, event):
     assert names == {half.id, absent.id}
 
 
+def test_the_end_of_a_run_without_events_is_stored(mirror, make_run):
+    run = make_run(state="queued")
+    (run.path / "events.jsonl").unlink()
+    live = LiveMirror(mirror.home, [run], period_s=0)
+    live.flush()
+    run.write_status(state="refused")
+    live.flush()
+    assert ask(mirror.home, "select value from tags where key = 'state'") == [("refused",)]
+    run.write_status(state="failed")
+    catch_up(mirror.home)
+    assert ask(mirror.home, "select value from tags where key = 'state'") == [("failed",)]
+
+
 def test_lab_runs_catches_up(lab, mirror, make_run, event):
     make_run(event.metrics(1, loss=1.0))
     assert lab("runs").returncode == 0

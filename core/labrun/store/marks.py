@@ -1,12 +1,11 @@
 """How far a run was copied into a results store."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from labrun.run_dir import ENDED, RunDir
+from labrun.run_dir import RunDir
 
 
 @dataclass(frozen=True)
@@ -48,18 +47,8 @@ def looked_at(mark: Mark, run: RunDir) -> Mark:
 
 
 def signs(run: RunDir) -> tuple[int, int]:
-    """The size of events.jsonl and the time of status.json; they change with the run."""
-    size = status = 0
-    try:
-        size = os.stat(run.path / "events.jsonl").st_size
-        status = os.stat(run.path / "status.json").st_mtime_ns
-    except FileNotFoundError:
-        pass
-    return size, status
-
-
-def is_behind(mark: Mark, run: RunDir) -> bool:
-    """Whether the run has changed since it was copied."""
-    if (mark.size, mark.status) != signs(run) or mark.folder != str(run.path.parent):
-        return True
-    return mark.state not in ENDED and run.status().state != mark.state
+    """The size of events.jsonl and the time of status.json, 0 where one is missing; they change
+    with the run."""
+    events, status = run.path / "events.jsonl", run.path / "status.json"
+    size = events.stat().st_size if events.exists() else 0
+    return size, status.stat().st_mtime_ns if status.exists() else 0
