@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EXAMPLE = Path(__file__).parents[2] / "example_plugin"
-MODEL = ("artifacts/model/model.safetensors", "artifacts/completions/*.jsonl")
+MODEL = ("artifacts/model/model.safetensors", "artifacts/**/completions/*.jsonl")
 OPTIMIZER = ("checkpoints/*/checkpoint-4/optimizer.pt", "checkpoints/*/checkpoint-4/scheduler.pt")
 
 
