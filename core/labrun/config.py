@@ -1,5 +1,6 @@
 """From command-line overrides to one strictly checked Experiment (Hydra compose, then pydantic)."""
 
+import copy
 import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,7 +52,7 @@ def compose(overrides: Sequence[str]) -> Experiment:
     picks = _picks(words, {"plugin", *groups, *KINDS})
     components = register(info, picks)
     chosen = [choice(info, n, w, groups, components) for n, w in picks.items() if n != "plugin"]
-    config = _hydra(info, chosen)
+    config = _presets(info, chosen)
     values = [word for word in words if word.key not in picks]
     keys = _keys(info, config, components, groups)
     _apply(config, keys, [keys.setting(word) for word in values])
@@ -146,6 +147,17 @@ def _plugin(words: Sequence[Word]) -> PluginInfo:
     near = next((w.key for w in words if difflib.get_close_matches(w.key, ["plugin"])), "")
     hint = f"'{near}' is no key, did you mean plugin? " if near else ""
     raise LabError(f"no plugin named; {hint}write plugin=NAME, installed: {names}")
+
+
+_composed: list[tuple[PluginInfo, Sequence[str], DictConfig]] = []
+"""The last composition: the points of a sweep mostly choose the same presets."""
+
+
+def _presets(info: PluginInfo, chosen: Sequence[str]) -> DictConfig:
+    """The values of the presets that are chosen, without the command line's own; a copy."""
+    if not _composed or _composed[0][0] is not info or _composed[0][1] != chosen:
+        _composed[:] = [(info, list(chosen), _hydra(info, chosen))]
+    return copy.deepcopy(_composed[0][2])
 
 
 def _hydra(info: PluginInfo, overrides: Sequence[str]) -> DictConfig:
