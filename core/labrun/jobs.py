@@ -16,6 +16,8 @@ from labrun.signs import Mark, last_step, mark_of, signs
 LONGEST_GAP_S = 5.0
 """Longest time between two looks that counts as silence. In a longer one this process stood still
 itself (a suspended or frozen machine), and so did its jobs."""
+STARTING_S = 60.0
+"""Seconds that a process has at least to start, however short `hang_timeout_s` is."""
 LEAVING_S = 10.0
 """Seconds that a process has to leave once its run has ended."""
 STEPS_AFTER_STOP = 3
@@ -34,7 +36,8 @@ class Silence:
     _looked: float = field(default_factory=time.monotonic)
 
     def seconds(self) -> float:
-        now, seen = time.monotonic(), signs(self.run.path)
+        now = time.monotonic()
+        seen = (*signs(self.run.path), mark_of(self.run.path / "status.json"))
         self._silent_s += min(now - self._looked, LONGEST_GAP_S)
         if seen != self._seen:
             self._seen, self._silent_s = seen, 0.0
@@ -95,11 +98,14 @@ class Job:
 
     def _overdue(self) -> str:
         now = time.monotonic()
-        if self._status().state in ENDED:
+        state = self._status().state
+        if state in ENDED:
             return "lingering" if now - self._recorded_at > LEAVING_S else ""
         if self._asked_at is not None and self._is_heedless(now - self._asked_at):
             return "heedless"
         silent_s, most_s = self._silence.seconds(), self.config.hang_timeout_s
+        if state == "queued":  # it has not begun to run
+            most_s = most_s and max(most_s, STARTING_S)
         return "hung" if most_s and silent_s > most_s else ""
 
     def _is_heedless(self, asked_for_s: float) -> bool:

@@ -161,11 +161,11 @@ def test_retries_are_counted_afresh_by_the_next_command(create, executor):
 
 
 def test_hang_is_exit_124_after_its_timeout(create, executor):
-    run = create("hang_at_step=2", "hang_timeout_s=6", "max_retries=0")
+    run = create("hang_at_step=2", "hang_timeout_s=4", "max_retries=0")
     executor.drain([run], nothing)
     status = run.status()
     assert (status.state, status.exit_code) == ("hung", EXIT_HANG)
-    assert status.message == "no sign of life for 6 s"
+    assert status.message == "no sign of life for 4 s"
     assert not psutil.pid_exists(status.pid)
 
 
@@ -230,7 +230,7 @@ def gone(pid: int) -> bool:
 
 @pytest.mark.parametrize("end", ["max_steps=2", "hang_at_step=2"])
 def test_what_a_job_leaves_running_is_killed_with_it(create, executor, end):
-    run = create("start_child=true", end, "hang_timeout_s=6", "max_retries=0")
+    run = create("start_child=true", end, "hang_timeout_s=4", "max_retries=0")
     executor.drain([run], nothing)
     child = int((run.artifacts / "child.pid").read_text())
     wait_for(lambda: gone(child), timeout_s=5)
