@@ -19,12 +19,12 @@ import psutil
 from pydantic import TypeAdapter, ValidationError
 
 from labrun import checkpoints, processes
-from labrun.plain import to_plain
 from labrun.contract import Score
 from labrun.errors import LabError, shown, unknown
 from labrun.events import event_line, holding, parse_event
 from labrun.json_files import read_object, reason, write_json
 from labrun.paths import component
+from labrun.plain import to_plain
 from labrun.run_config import Experiment
 from labrun.seals import DamagedError, Seal, sealed_lines, size_fault
 from labrun.signs import last_step
