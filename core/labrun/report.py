@@ -15,7 +15,7 @@ from rich.table import Table as RichTable
 
 from labrun import compare as comparison
 from labrun import failures, run_dir
-from labrun.compare_report import compare, print_differences
+from labrun.compare_report import compare
 from labrun.config import flat, to_plain
 from labrun.errors import LabError
 from labrun.run_config import Experiment
@@ -26,7 +26,6 @@ from labrun.words import command_line
 __all__ = ["compare", "finish", "print_missing", "print_plan", "print_run", "print_runs"]
 
 LOG_LINES = 12
-_print_differences = print_differences
 
 
 def print_plan(
