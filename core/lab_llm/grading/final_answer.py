@@ -75,8 +75,8 @@ def final_answer(completion: str) -> FinalAnswer:
     text = answer_part(completion)
     boxes, tag = usable_boxes(text), _last_tag(text)
     if tag is not None and (not boxes or boxes[-1].start < tag.end):
-        inside = usable_boxes(tag.content)
-        return FinalAnswer(_boxed_readings(inside, tag.content) or (tag.content,), "")
+        inside = [box for box in boxes if box.start > tag.start]
+        return FinalAnswer(_boxed_readings(inside, text) or (tag.content,), "")
     if boxes:
         return FinalAnswer(_boxed_readings(boxes, text), "")
     bare = list(_BARE_BOX.finditer(text[-MAX_TAIL_CHARS:]))
@@ -108,7 +108,7 @@ def usable_boxes(text: str) -> list[_Mark]:
 
 def is_placeholder(content: str) -> bool:
     """Whether a box or tag holds nothing, or only the word or dots that stand for an answer."""
-    return len(content) < 60 and _PLACEHOLDER.fullmatch(content.strip()) is not None
+    return len(content) < 60 and _PLACEHOLDER.fullmatch(" ".join(content.split())) is not None
 
 
 def _boxed_readings(boxes: list[_Mark], text: str) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ _DEGREE_NUMBER = re.compile(
 )
 _TEMPERATURE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*(?:\\text\s*\{\s*)?([CF])\s*\}?\s*$")
 _TEXT_UNIT = re.compile(
-    r"^(.*?[^\s\\])\s*((?:[/*]?\s*(?:\\cdot\s*)?\\text\s*\{[^{}]*\}(?:\s*\^\s*\{?-?\d\}?)?\s*)+)$",
+    r"^(.*?[^\s\\])\s*((?:(?:[/*]\s*)?(?:\\cdot\s*)?\\text\s*\{[^{}]*\}(?:\s*\^\s*\{?-?\d\}?)?\s*)+)$",
     re.DOTALL,
 )
 _BARE_UNIT = re.compile(
