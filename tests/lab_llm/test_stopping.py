@@ -41,7 +41,11 @@ def test_a_stop_of_another_rank_stops_this_one(tmp_path, monkeypatch):
 
 
 def test_an_error_within_a_batch_is_not_hidden_by_a_meeting(tmp_path):
-    ctx = context(tmp_path)
-    with pytest.raises(KeyError), stop_points(ctx, 9, 2, work="sampling"):
-        ctx.should_stop = True
-        raise KeyError
+    ctx = context(tmp_path, should_stop=True)
+
+    def failing():
+        with stop_points(ctx, 9, 2, work="sampling"):
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        failing()
