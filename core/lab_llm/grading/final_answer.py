@@ -28,7 +28,7 @@ _ANSWER_PHRASE = re.compile(
     re.MULTILINE,
 )
 _OPTION = re.compile(r"(?i:\b(?:option|choice))\s+(?:is\s+)?(?=[(*]*[A-Z]\b)")
-_SENTENCE_END = re.compile(r"\n|[.!?](?=[\s*_\"'`)\]]|$)|[.](?=\$|\\\))")
+_SENTENCE_END = re.compile(r"\n|(?<!\\)[.!?](?=[\s*_\"'`)\]]|$)|[.](?=\$|\\\))")
 _DISPLAY = re.compile(r"(\$\$.{1,1000}?\$\$|\\\[.{1,1000}?\\\]|\$[^$\n]{1,1000}\$)", re.DOTALL)
 _AFTERTHOUGHT = re.compile(
     r"(?<!\s)(?:\s*[,;(]\s*|\s+)(?:(?:because|since|which|where|as|not|so|but|when|for|if|hence|by)\b|"

@@ -51,6 +51,7 @@ SENTENCES = [
     ("84", "The answer is 84 or 85.", 0.0),
     ("3,5", "The answer is $x=3$ or $x=5$.", 1.0),
     (r"\frac12", "The answer is $1/2$, i.e. 50%.", 1.0),
+    (r"11,\! 111,\! 100", r"The answer is 11,\! 111,\! 100.", 1.0),
     ("70000", "He made a profit of \\$70,000.", 1.0),
     ("5", "\\boxed{5} \\boxed{\\_}", 1.0),
 ]
