@@ -47,6 +47,10 @@ class RenderError(LabError):
         self.reason = reason
 
 
+class EndlessError(RenderError):
+    """The template took longer than RENDER_S."""
+
+
 def render(
     tokenizer: "PreTrainedTokenizerBase",
     prompt: Sequence[Message],
@@ -72,7 +76,7 @@ def render(
                 **{name: [] for name in empty_lists},
             )
     except _OutOfTimeError as error:
-        raise RenderError(f"it did not end within {RENDER_S:g} s") from error
+        raise EndlessError(f"it did not end within {RENDER_S:g} s") from error
     except MemoryError as error:
         raise RenderError(f"it takes more than {RENDER_BYTES >> 20} MiB of memory") from error
     except Exception as error:  # a template raises what it likes

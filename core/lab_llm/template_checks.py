@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from labrun.errors import LabError
 
 from lab_llm.chat_template import (
+    EndlessError,
     RenderError,
     default_template,
     plain_template,
@@ -67,6 +68,8 @@ def _first_that_renders(tokenizer: "PreTrainedTokenizerBase") -> list[Message]:
     alone = _chat(QUESTIONS[0])
     try:
         render(tokenizer, alone)
+    except EndlessError:
+        raise
     except RenderError as error:
         if not _renders(tokenizer, [SYSTEM, *alone]):
             raise RenderError(f"{error.reason}{_missing_tools(tokenizer, alone)}") from error

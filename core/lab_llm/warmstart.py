@@ -18,7 +18,9 @@ from torch.nn import functional
 
 from lab_llm import countdown as task
 from lab_llm.checkpoint_files import first_unreadable
+from lab_llm.completion_text import completion_text
 from lab_llm.countdown import CountdownDataset
+from lab_llm.grading.grades import grade_all
 from lab_llm.policy import Policy, save_policy
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.sampler import sample
@@ -167,9 +169,10 @@ def measure(
     if refs is not None:
         questions = [f"{q}\nref: {ref}" for q, ref in zip(questions, refs, strict=True)]
     tokenizer: Any = policy.tokenizer
+    prompts = chat_ids(policy, questions)
     rollouts = sample(
         policy.model,
-        chat_ids(policy, questions),
+        prompts,
         num_samples=num_samples,
         max_new_tokens=MAX_NEW_TOKENS,
         temperature=1.0,
@@ -177,8 +180,12 @@ def measure(
         pad_token_id=tokenizer.pad_token_id,
         generator=generator,
     )
-    texts = policy.tokenizer.batch_decode(rollouts.completion_ids, skip_special_tokens=True)
-    rewards = [task.verify(problems[i // num_samples], text) for i, text in enumerate(texts)]
+    asked = [i // num_samples for i in range(len(rollouts.completion_ids))]
+    texts = [
+        completion_text(tokenizer, ids, prompt_ids=prompts[i])
+        for i, ids in zip(asked, rollouts.completion_ids, strict=True)
+    ]
+    rewards = grade_all(task.verify, [problems[i] for i in asked], texts).rewards
     words = [sum(text.split().count(w) for w in task.EPISTEMIC_WORDS) for text in texts]
     return Measured(sum(rewards) / len(rewards), sum(words) / len(words), len(texts))
 

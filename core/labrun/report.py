@@ -13,7 +13,7 @@ from rich.table import Table as RichTable
 
 from labrun import compare as comparison
 from labrun import failures, run_index
-from labrun.compare_report import compare, print_differences
+from labrun.compare_report import compare
 from labrun.errors import LabError
 from labrun.listing import print_run, print_runs, print_warnings
 from labrun.plain import flat, to_plain
@@ -33,7 +33,6 @@ __all__ = [
 ]
 
 LOG_LINES = 12
-_print_differences = print_differences
 
 
 def print_plan(

@@ -306,5 +306,7 @@ def test_a_template_without_end_is_bounded_in_time_and_memory(monkeypatch, templ
 
 def test_a_model_whose_template_never_ends_is_refused(model, monkeypatch):
     monkeypatch.setattr(chat_template, "RENDER_S", 0.2)
+    began = time.monotonic()
     loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     assert "chat_template.jinja: it did not end within 0.2 s" in refusal(model(loop + PLAIN))
+    assert time.monotonic() - began < 5

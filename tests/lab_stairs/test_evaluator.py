@@ -11,7 +11,7 @@ from lab_stairs.environments.interface import Frame
 from lab_stairs.evaluator import RolloutEvaluator, means
 from lab_stairs.evaluator_config import RolloutConfig
 from lab_stairs.offline_data import OfflineData
-from labrun import LabError, Score
+from labrun import LabError, PreemptedError, Score
 from labrun.config import compose
 from labrun.parts import build
 from stairs_cases import random_episodes
@@ -35,6 +35,7 @@ def context(seed: int = 0):
         step=0,
         derive_seed=lambda *names: abs(hash((seed, *names))) % 2**31,
         heartbeat=lambda: None,
+        should_stop=False,
     )
 
 
@@ -69,6 +70,20 @@ def test_means_leave_out_what_has_a_scale_of_its_own():
     made = means("seen", [Score("a", "win_rate", 0.5, 4), Score("b", "win_rate", 1.0, 4)])
     assert made == [Score("seen", "win_rate", 0.75, 2, (0.5, 1.0))]
     assert means("seen", [Score("a", "return", 0.5, 4)]) == []
+
+
+def test_a_stop_ends_an_evaluation_within_its_episodes():
+    ctx, beats = context(), []
+
+    def heartbeat():
+        beats.append(1)
+        ctx.should_stop = len(beats) == 3
+
+    ctx.heartbeat = heartbeat
+    config = RolloutConfig(episodes=4, num_envs=2, figures=False)
+    with pytest.raises(PreemptedError, match="stopped before the episodes of cn-2 were over"):
+        RolloutEvaluator(config).evaluate(ctx, Still(), DATA)
+    assert len(beats) == 3
 
 
 def test_an_evaluation_can_be_repeated():

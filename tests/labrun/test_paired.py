@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from labrun import compare, report
+from labrun import compare, compare_report
 from labrun.errors import LabError
 from labrun.paired import differences, holm, paired_p, smallest_permutation_p, to_csv
 from rich.console import Console
@@ -97,7 +97,7 @@ def test_a_p_that_is_not_there_is_an_empty_cell(arms):
 
 def test_a_p_that_is_not_there_is_printed_as_a_dash(arms, capsys):
     found = differences(arms(plain=[0.25, 0.5, 0.75], momentum=[0.5, 0.75, 1.0]), "plain")
-    report._print_differences(found, "plain", Console(width=100))
+    compare_report.print_differences(found, "plain", Console(width=100))
     line = next(x for x in capsys.readouterr().out.splitlines() if "momentum" in x)
     assert line.split() == ["test", "accuracy", "momentum", "0.250", "±", "0.000", "-", "-"]
 

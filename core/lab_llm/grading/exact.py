@@ -32,6 +32,18 @@ class Exact:
     value: Fraction
     places: int | None = None
 
+    @property
+    def latex(self) -> str:
+        """The value as an integer or a fraction."""
+        value = self.value
+        whole = value.denominator == 1
+        return str(value) if whole else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+
+def is_plain(text: str) -> bool:
+    """Whether the text is an integer or a decimal, in digits only."""
+    return _PLAIN.fullmatch(text.strip().lstrip("+-")) is not None
+
 
 def exact_number(text: str) -> Exact | None:
     """The number that the whole text writes down, or None.

@@ -16,7 +16,7 @@ _BETWEEN_BOXES = re.compile(
 )
 _JOINS_BOXES = re.compile(r"[,;&]|\band\b|\bor\b|\balso\b")
 _PLACEHOLDER = re.compile(
-    r"(?i)(?:\\text|\\mathrm)?\s*[\{<\[(]*\s*(?:\.{2,}|…|\\[lc]?dots|\?+|_+|\\square|\\cdot|\\s?quad|~|"
+    r"(?i)(?:\\text|\\mathrm)?\s*[\{<\[(]*\s*(?:\.{2,}|…|\\[lc]?dots|\?+|_+|\\square|\\cdot|\\s?quad|\\_|~|"
     r"(?:your|the|my|insert|final|numerical|correct|[\s_-])*(?:answer|result|solution)"
     r"(?:[\s_-]*(?:here|goes here))?|)\s*[\}>\])]*\s*\.?"
 )
@@ -24,14 +24,17 @@ _ANSWER_PHRASE = re.compile(
     r"(?i)(?:\banswers?\b(?:\s+(?:to|of|for)\b[^.\n:=]{0,60}?)?"
     r"(?:[\s*_]*(?::|=)|"
     r"\s+(?:is|are|must be|should be|will be|would be|equals|becomes)\b(?:[\s*_]*:)?)|"
-    r"^\#{4}\s|\b(?:option|choice)\s+(?:is\s+)?(?=[(*]*[A-Z]\b))[\s*_:]*",
+    r"^\#{4}\s)[\s*_:]*",
     re.MULTILINE,
 )
-_SENTENCE_END = re.compile(r"\n|[.!?](?=[\s*_\"'`)\]]|$)|[.](?=\$|\\\))")
+_OPTION = re.compile(r"(?i:\b(?:option|choice))\s+(?:is\s+)?(?=[(*]*[A-Z]\b)")
+_SENTENCE_END = re.compile(r"\n|(?<!\\)[.!?](?=[\s*_\"'`)\]]|$)|[.](?=\$|\\\))")
 _DISPLAY = re.compile(r"(\$\$.{1,1000}?\$\$|\\\[.{1,1000}?\\\]|\$[^$\n]{1,1000}\$)", re.DOTALL)
 _AFTERTHOUGHT = re.compile(
-    r"(?:\s*[,;(]\s*|\s+)(?:because|since|which|where|as|not|so|but|when|for|if|i\.e\.|hence|by)\b"
+    r"(?<!\s)(?:\s*[,;(]\s*|\s+)(?:(?:because|since|which|where|as|not|so|but|when|for|if|hence|by)\b|"
+    r"i\.e\b|is\s+(?:the\s+)?(?:correct|right)\b)"
 )
+_ALTERNATIVES = re.compile(r"(?i)\b(?:or|either)\b")
 _DENIED = re.compile(r"^not\b[^.\n]{0,100}?\bbut\s+(?:rather\s+)?", re.IGNORECASE)
 _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}\s+[^\s]")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -72,8 +75,8 @@ def final_answer(completion: str) -> FinalAnswer:
     text = answer_part(completion)
     boxes, tag = usable_boxes(text), _last_tag(text)
     if tag is not None and (not boxes or boxes[-1].start < tag.end):
-        inside = usable_boxes(tag.content)
-        return FinalAnswer(_boxed_readings(inside, tag.content) or (tag.content,), "")
+        inside = [box for box in boxes if box.start > tag.start]
+        return FinalAnswer(_boxed_readings(inside, text) or (tag.content,), "")
     if boxes:
         return FinalAnswer(_boxed_readings(boxes, text), "")
     bare = list(_BARE_BOX.finditer(text[-MAX_TAIL_CHARS:]))
@@ -105,7 +108,7 @@ def usable_boxes(text: str) -> list[_Mark]:
 
 def is_placeholder(content: str) -> bool:
     """Whether a box or tag holds nothing, or only the word or dots that stand for an answer."""
-    return len(content) < 60 and _PLACEHOLDER.fullmatch(content.strip()) is not None
+    return len(content) < 60 and _PLACEHOLDER.fullmatch(" ".join(content.split())) is not None
 
 
 def _boxed_readings(boxes: list[_Mark], text: str) -> tuple[str, ...]:
@@ -140,13 +143,14 @@ def _last_tag(text: str) -> _Mark | None:
 
 
 def _in_a_sentence(text: str) -> FinalAnswer:
-    phrases = list(_ANSWER_PHRASE.finditer(text))
-    for phrase in reversed(phrases):
+    phrases = [list(phrase.finditer(text)) for phrase in (_OPTION, _ANSWER_PHRASE)]
+    for phrase in [*reversed(phrases[1]), *reversed(phrases[0])]:
         said = _said(text[phrase.end() :])
         if said:
             short = _AFTERTHOUGHT.split(said, maxsplit=1)[0].strip()
             readings = tuple(dict.fromkeys(part for part in (said, short) if part))
-            return FinalAnswer(readings, text[phrase.start() :] if _PROSE.search(said) else "")
+            settled = _ALTERNATIVES.search(said) or not _PROSE.search(said)
+            return FinalAnswer(readings, "" if settled else text[phrase.start() :])
     alone = text.strip()
     lines = alone.splitlines()
     readings = (_unmarked(lines[-1]),) if lines and len(lines[-1]) <= 100 else ()

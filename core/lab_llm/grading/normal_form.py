@@ -12,6 +12,8 @@ _LABEL = re.compile(
     r"\s*(?:(?i:option|choice)\s*)?(?:\(([A-Ja-j])\)|([A-J])\s*[).:](?!\d)|([A-J])$)\s*(.*)",
     re.DOTALL,
 )
+_TEXT_LABEL = re.compile(r"\s*\\text\s*\{\s*\(([A-J])\)\s*\}\s*(\S.*)", re.DOTALL)
+_MORE_LABELS = re.compile(r"[,;&]|(?:and|or)\b")
 _ANSWER_WORD = re.compile(
     r"^\s*(?:\\text\s*\{)?\s*(?:(?:the|final|correct)\s+)*(?:answer|ans|result|solution)s?\s*"
     r"(?:is\s*:?|are\s*:?|:|=)\s*(?:\})?\s*(?:=\s*)?",
@@ -27,10 +29,12 @@ _DEGREES = re.compile(
     r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|\\text\s*\{\s*(?:degrees?|deg)\s*\}|(?<![A-Za-z])degrees?(?![A-Za-z]))"
 )
 _TRIGONOMETRIC = re.compile(r"(?<!arc)(?<!a)(?:sin|cos|tan|cot|sec|csc)")
-_DEGREE_NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?)")
+_DEGREE_NUMBER = re.compile(
+    r"\{\s*(\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?\s*\}|(\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?"
+)
 _TEMPERATURE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*(?:\\text\s*\{\s*)?([CF])\s*\}?\s*$")
 _TEXT_UNIT = re.compile(
-    r"^(.*?[^\s\\])\s*((?:[/*]?\s*(?:\\cdot\s*)?\\text\s*\{[^{}]*\}(?:\s*\^\s*\{?-?\d\}?)?\s*)+)$",
+    r"^(.*?[^\s\\])\s*((?:(?:[/*]\s*)?(?:\\cdot\s*)?\\text\s*\{[^{}]*\}(?:\s*\^\s*\{?-?\d\}?)?\s*)+)$",
     re.DOTALL,
 )
 _BARE_UNIT = re.compile(
@@ -43,14 +47,18 @@ _AMBIGUOUS_UNIT = frozenset(("ms", "mi", "pa", "in"))
 _OPEN_END = re.compile(
     r"(?:[-+*/=,(<>^_{|:]|\\(?:cdot|times|div|sqrt|[lnp][nom]g?|in|cup|cap|le|ge))$"
 )
+_WRAPPED_DIGITS = re.compile(r"(?<![\w\\}])(?:\(|\\text\s*\{)\s*([0-9A-F]+)\s*[)}](?=\s*_)")
 _BASE = re.compile(
-    r"(?<![\w\\}.])([0-9A-F]*[0-9][0-9A-F]*|[A-F]+(?=_\{?1[1-6]\}?(?!\d)))"
+    r"(?<![\w\\}.])([0-9A-F]*[0-9][0-9A-F]*|[0-9A-Fa-f]*[0-9][0-9A-Fa-f]*(?=_\{?16\}?(?!\d))|"
+    r"[A-F]+(?=_\{?1[1-6]\}?(?!\d)))"
     r"_(?:\{\s*(?:\\text\s*\{)?\s*(\w+)\s*\}?\s*\}|(\d+))(?![\w^!])"
 )
 _CURRENCY = re.compile(r"\\\$|[€£¥₹]")
 _VECTOR = re.compile(r"^(?:\\langle\s*(.*)\\rangle|<([^<>]*,[^<>]*)>)$", re.DOTALL)
 _VARIABLES = (frozenset("abcd"), frozenset("klmn"), frozenset("pqrst"), frozenset("uvwxyz"))
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}|(?<![\\A-Za-z])[Nn][Oo](?![A-Za-z])")
+_ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
+_TEXT_QUANTITY = re.compile(r"\\text\s*\{\s*([-+]?[\d.,]*\d)\s+([A-Za-z][^{}]*)\}")
 _APPROXIMATELY = re.compile(r"\\approx(?![A-Za-z])|\\simeq(?![A-Za-z])|[≈≃]")
 _COMMAND = re.compile(r"\\(?:begin|end|operatorname\*?|mathbb|mathcal)\s*\{[^{}]*\}|\\[A-Za-z]+")
 _NUMBERS = (
@@ -58,6 +66,7 @@ _NUMBERS = (
     "sixteen seventeen eighteen nineteen twenty"
 )
 _NUMBER_WORDS = _NUMBERS.split()
+_INFINITY = re.compile(r"(?:(-|minus |negative )|\+|plus |positive )?infinity")
 _NOTHING = re.compile(r"(?:there (?:is|are) )?no (?:real )?solutions?|(?:the )?empty set", re.I)
 
 
@@ -80,7 +89,11 @@ class Form:
 @lru_cache(maxsize=8192)
 def form(answer: str) -> Form:
     """The form of an answer as it stands in a box or behind 'the answer is'."""
-    text = _ANSWER_WORD.sub("", plain_latex(answer))
+    text = plain_latex(answer)
+    whole = _TEXT.fullmatch(text)
+    if whole and _ANSWER_WORD.match(whole[1]):
+        text = whole[1]
+    text = _ANSWER_WORD.sub("", text)
     text = _ABOUT.sub("", without_delimiters(text))
     label, text = _labelled(text)
     text = _meaning(text)
@@ -90,7 +103,7 @@ def form(answer: str) -> Form:
     if not percent:
         percent, text = _cut(_PERCENT, text)
     text = _vector(ungrouped(without_delimiters(text)))
-    text = _BASE.sub(_in_base_ten, text)
+    text = _BASE.sub(_in_base_ten, _WRAPPED_DIGITS.sub(r"\1", text))
     words = _words(text)
     return Form(text, label, unit, percent, degrees, words)
 
@@ -102,6 +115,10 @@ def _labelled(text: str) -> tuple[str, str]:
     label, rest = match[1] or match[2] or match[3], match[4].strip()
     if not rest:
         return label.upper(), label
+    if _MORE_LABELS.match(rest):
+        return "", text
+    if marked := _TEXT_LABEL.fullmatch(text):
+        return marked[1], marked[2].strip()
     if label.islower() or re.fullmatch(r"[A-Z]", rest) or rest[0] in "(+-^_=*/!":
         return "", text
     return label, rest
@@ -112,6 +129,8 @@ def _meaning(text: str) -> str:
     plain = _TEXT.sub(lambda part: part[1], text).strip().lower()
     if plain in _NUMBER_WORDS:
         return str(_NUMBER_WORDS.index(plain))
+    if infinity := _INFINITY.fullmatch(plain):
+        return "-\\infty" if infinity[1] else "\\infty"
     return "\\emptyset" if _NOTHING.fullmatch(plain) else text
 
 
@@ -124,7 +143,7 @@ def _degrees(text: str) -> tuple[bool, str]:
     if _TEMPERATURE.search(text) or ("circ" not in text and "deg" not in text):
         return False, text
     if _TRIGONOMETRIC.search(text):
-        return False, _DEGREE_NUMBER.sub(r"(\\frac{\1\\pi}{180})", text)
+        return False, _DEGREE_NUMBER.sub(r"(\\frac{\1\2\\pi}{180})", text)
     return _cut(_DEGREES, text)
 
 
@@ -191,8 +210,15 @@ def _words(text: str) -> tuple[str, ...]:
     words = [word for word in _WORD.findall(said) if word.lower() not in _NO_UNIT]
     if not any(not is_product(word) or word.lower() == "no" for word in words):
         return ()
-    tokens = re.findall(r"[a-z]+|\d+(?:\.\d+)?", said.lower().replace(".m.", "m"))
-    return tuple(token for token in tokens if token not in ("the", "a", "an"))
+    said = _ORDINAL.sub("", said.lower().replace(".m.", "m"))
+    tokens = re.findall(r"[a-z]+|\d+(?:\.\d+)?", said)
+    return tuple(token for token in tokens if token not in ("the", "a", "an", "of"))
+
+
+def as_quantity(one: Form) -> Form:
+    """`\\text{40 students}` as the number 40 and its unit; any other form as it is."""
+    quantity = _TEXT_QUANTITY.fullmatch(one.text)
+    return form(f"{quantity[1]}\\text{{ {quantity[2]}}}") if quantity else one
 
 
 @lru_cache(maxsize=8192)

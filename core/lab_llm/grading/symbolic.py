@@ -37,7 +37,7 @@ def parsed_prose(text: str) -> tuple[Any, ...]:
 
     # It warns at every start that the timeouts are off.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
-    found = parse(text, parsing_timeout=None)  # pyright: ignore[reportArgumentType]
+    found = parse(text.replace("\\$", " "), parsing_timeout=None)  # pyright: ignore[reportArgumentType]
     return tuple(part for part in found if isinstance(part, Basic | MatrixBase))
 
 
@@ -57,6 +57,13 @@ def contradicts_itself(text: str) -> bool:
     values = [parsed(side.strip()) for side in sides if re.search(r"\d", side)]
     constants = [value[0] for value in values if value and _is_constant(value[0])]
     return any(not same_expression(constants[0], other) for other in constants[1:])
+
+
+def last_equation(text: str) -> str:
+    """A chain of equations as its first side and its last: `x = 2 + 3 = 5` as `x=5`."""
+    sides = _EQUALS.split(text)
+    in_parts = len(sides) < 3 or "," in text or ";" in text
+    return text if in_parts else f"{sides[0]}={sides[-1]}"
 
 
 def _read(latex: str) -> Any:
@@ -101,13 +108,15 @@ def _lost(expression: Any, text: str) -> bool:
 
 
 def _exactly(expression: Any) -> Any:
-    """The expression with decimals as the fractions that they are."""
-    from sympy import Float, Rational
+    """The expression with decimals as the fractions that they are, derivatives as names: sympy
+    takes y for a constant in dy/dx."""
+    from sympy import Derivative, Float, Rational, Symbol
 
     if not hasattr(expression, "atoms"):
         return expression
-    decimals = expression.atoms(Float)
-    return expression.xreplace({one: Rational(str(one)) for one in decimals})
+    exact = {one: Rational(str(one)) for one in expression.atoms(Float)}
+    exact |= {one: Symbol(str(one)) for one in expression.atoms(Derivative)}
+    return expression.xreplace(exact) if exact else expression
 
 
 def _is_constant(expression: Any) -> bool:

@@ -43,6 +43,7 @@ _SIGNS = {
     "\u2211": r"\sum ",
     "\u222b": r"\int ",
     "\u0131": "i",
+    "\u00a2": " cents",
 }
 _TABLE = {ord(char): latex for chars, latex in _SIGNS.items() for char in chars}
 _GREEK = (
@@ -74,7 +75,11 @@ def ascii_math(text: str) -> str:
     text = _VULGAR.sub(lambda sign: _fraction(sign[0]), text).translate(_TABLE)
     text = _ROOT.sub(_root, text)
     text = unicodedata.normalize("NFKC", text).translate(_TABLE)
-    return "".join(_ascii_digit(char) for char in text if unicodedata.category(char) != "Cf")
+    return "".join(_ascii_digit(char) for char in text if not _is_invisible(char))
+
+
+def _is_invisible(char: str) -> bool:
+    return unicodedata.category(char) == "Cf" or "\ufe00" <= char <= "\ufe0f"
 
 
 def _plain(run: str, plain: dict[str, str]) -> str:

@@ -99,6 +99,7 @@ def unit_named(text: str) -> Unit:
             known = known and name is not None
             raised = _POWER.match(text[word.end() :])
             power = _exponent(raised) if raised else power
+            below, power = below or power < 0, abs(power)
             names.append(("/" if below else "") + (name or _singular(lower)) + _suffix(power))
             power = 1
     return Unit(" ".join(names).replace("/ ", "/"), known, factor)

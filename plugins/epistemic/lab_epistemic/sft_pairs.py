@@ -1,7 +1,7 @@
 """The two sets of study 2: a model's own correct responses, unguided and guided."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -137,8 +137,8 @@ def _correct(
         [_response(policy, problem, kind, ids[i], t) for t in found[i] if t[-1] in ends]
         for i, problem in enumerate(problems)
     ]
-    with stop_points(ctx, len(ids), size, work=f"grading the {kind} responses") as beat:
-        correct = _graded(ctx, sets, problems, ended, batch_size=size, beat=beat)
+    # Not stopped here: what was sampled would be lost
+    correct = _graded(ctx, sets, problems, ended, batch_size=size)
     ctx.write_text(name, as_text([one for found in correct for one in found]))
     return correct
 
@@ -150,7 +150,6 @@ def _graded(
     responses: Sequence[Sequence[Response]],
     *,
     batch_size: int,
-    beat: Callable[[], None],
 ) -> list[list[Response]]:
     """The correct ones of each problem's responses."""
     correct: list[list[Response]] = []
@@ -162,7 +161,7 @@ def _graded(
         timeouts += sum(grades.timed_out)
         rewards = iter(grades.rewards)
         correct += [[r for r in responses[i] if next(rewards) == 1.0] for i in rows]
-        beat()
+        ctx.heartbeat()
     if timeouts:
         ctx.note(f"the grader ran out of time for {timeouts} responses: they are left out")
     return correct

@@ -162,7 +162,8 @@ def _attention(
     if dropped is not None:
         # A dropped token's scores are all 0: it attends to all alike, and no gradient comes back.
         q = q * dropped.kept[:, read, None]
-        bias = dropped.bias[None, :, read]
+        # torch 2.13 misreads a float32 mask beside float64 queries on processors without AVX-512.
+        bias = dropped.bias[None, :, read].to(q.dtype)
     if heads == 1 and maps is None:
         return F.scaled_dot_product_attention(q, x, x, attn_mask=bias)
     q = q.unflatten(-1, (heads, -1)).transpose(2, 3).flatten(0, 1)

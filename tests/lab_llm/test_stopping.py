@@ -1,0 +1,51 @@
+"""Where all ranks of an evaluation meet to agree whether to stop."""
+
+from dataclasses import replace
+
+import pytest
+from lab_llm import stopping
+from lab_llm.stopping import stop_if_asked, stop_points
+from labrun.context import RunContext
+from labrun.errors import PreemptedError
+from labrun.run_dir import RunDir
+
+
+def context(path, **place) -> RunContext:
+    ctx = RunContext(
+        run=RunDir(path), seed=0, attempt=0, devices=(), resume_from=None, keep_checkpoints=1
+    )
+    return replace(ctx, **place)
+
+
+@pytest.mark.parametrize(("num_items", "met"), [(6, 1), (7, 2), (1, 1), (0, 0)])
+def test_every_rank_meets_the_others_equally_often(tmp_path, monkeypatch, num_items, met):
+    """Three ranks take batches of two in turn: of seven items the first has two, the others one."""
+    meetings = []
+    monkeypatch.setattr(stopping, "any_rank", lambda flag: meetings.append(flag) or False)
+    for rank in range(3):
+        meetings.clear()
+        mine = range(2 * rank, num_items, 6)
+        ctx = context(tmp_path, rank=rank, world_size=3)
+        with stop_points(ctx, num_items, 2, work="sampling") as beat:
+            for _ in mine:
+                beat()
+        assert len(meetings) == met
+
+
+def test_a_stop_of_another_rank_stops_this_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(stopping, "any_rank", lambda flag: True)
+    ctx = context(tmp_path, rank=1, world_size=2)
+    with pytest.raises(PreemptedError, match="stopped before step 3"):
+        stop_if_asked(ctx, before="step 3")
+    assert ctx.should_stop
+
+
+def test_an_error_within_a_batch_is_not_hidden_by_a_meeting(tmp_path):
+    ctx = context(tmp_path, should_stop=True)
+
+    def failing():
+        with stop_points(ctx, 9, 2, work="sampling"):
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        failing()
