@@ -11,7 +11,7 @@ from labrun import environment, memory, supervisor
 from labrun.leases import Lease
 from labrun.run_config import RunConfig
 from labrun.run_dir import ENDED, RunDir, Status
-from labrun.signs import Mark, last_step, mark_of, signs
+from labrun.signs import Mark, mark_of, signs
 
 LONGEST_GAP_S = 5.0
 """Longest time between two looks that counts as silence. In a longer one this process stood still
@@ -20,9 +20,6 @@ STARTING_S = 60.0
 """Seconds that a process has at least to start, however short `hang_timeout_s` is."""
 LEAVING_S = 10.0
 """Seconds that a process has to leave once its run has ended."""
-STEPS_AFTER_STOP = 3
-HEEDLESS_S = 30.0
-"""A trainer that logs so many steps, so long after it was asked to stop, does not listen."""
 KILL_S = supervisor.KILL_S + 5.0
 
 
@@ -63,7 +60,6 @@ class Job:
     _recorded: Status = field(default_factory=Status)
     _recorded_at: float = 0.0
     _asked_at: float | None = None
-    _asked_step: int = 0
 
     def __post_init__(self) -> None:
         self._silence = Silence(self.run)
@@ -80,7 +76,7 @@ class Job:
 
     def stop(self) -> None:
         """Ask for a checkpoint and the end."""
-        self._asked_at, self._asked_step = time.monotonic(), last_step(self.run.path)
+        self._asked_at = time.monotonic()
         self.process.terminate()
 
     def end(self) -> None:
@@ -110,10 +106,7 @@ class Job:
 
     def _is_heedless(self, asked_for_s: float) -> bool:
         most_s = self.config.stop_timeout_s
-        if most_s and asked_for_s > most_s:
-            return True
-        steps = last_step(self.run.path) - self._asked_step if asked_for_s > HEEDLESS_S else 0
-        return steps >= STEPS_AFTER_STOP
+        return most_s > 0 and asked_for_s > most_s
 
     def _status(self) -> Status:
         """The recorded status, read again only where its file has changed."""

@@ -67,9 +67,9 @@ class RunConfig:
     """Fresh starts from the last good checkpoint after a crash."""
     hang_timeout_s: Annotated[float, Ge(0)] = 1800.0
     """Seconds without a sign of life after which a job is stopped as hung; 0: never."""
-    stop_timeout_s: Annotated[float, Ge(0)] = 300.0
-    """Seconds that a job has, once it was asked to stop, to write its checkpoint and end; then it
-    is killed. 0: for ever."""
+    stop_timeout_s: Annotated[float, Ge(0)] = 1800.0
+    """Seconds that a job has, once it was asked to stop, to end its batch, write its checkpoint and
+    leave; then it is killed. 0: for ever. A second Ctrl-C kills it at once."""
     keep_checkpoints: Annotated[int, Ge(1)] = 2
     """Newest checkpoints kept in the run directory."""
     resources: ResourcesConfig = ResourcesConfig()
