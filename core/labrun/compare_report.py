@@ -135,7 +135,8 @@ def _contained(call: Callable[[], list[Any]], hook: str, console: Console) -> li
     try:
         return call()
     except (Exception, SystemExit) as error:  # the runs are done, whatever a plugin's hook does
-        text = f"lab: plugin {hook} failed: {type(error).__name__}: {reason_of(error)}"
+        kind = "" if isinstance(error, LabError) else f"{type(error).__name__}: "
+        text = f"lab: plugin {hook} failed: {kind}{reason_of(error)}"
         console.print(text, style="yellow", soft_wrap=True)
         return []
 

@@ -126,7 +126,7 @@ def test_runs_show_prints_settings_scores_and_notes(lab, make_run, event):
     shown = lab("runs", "show", "last")
     assert shown.returncode == 0
     assert shown.stdout.splitlines() == [
-        f"{run.id}  done",
+        f"{run.id}  done  unsealed",
         "lab run plugin=toy method=plain seed=0",
         "  test/accuracy  step 0: 0.250  step 3: 0.750",
         "  loss  last 0.125 at step 3",
