@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,41 @@ class Record:
     points: dict[tuple[str, int], Value]
 
 
+def _digest(path: Path) -> str:
+    """SHA-256 of the file; of a .pt file, of every tensor and number in it with its name.
+
+    torch writes equal tensors in other bytes where they share memory in another way, as those do
+    that were loaded from a checkpoint.
+    """
+    if path.suffix != ".pt":
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    import torch
+
+    digest = hashlib.sha256()
+    for name, value in _leaves(torch.load(path, weights_only=True, map_location="cpu")):
+        is_tensor = isinstance(value, torch.Tensor)
+        shown = f"{value.dtype}{tuple(value.shape)}" if is_tensor else repr(value)
+        digest.update(f"{name} {shown}\n".encode())
+        if is_tensor:
+            digest.update(value.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name}/{key}")
+    elif isinstance(value, list | tuple):
+        for place, inner in enumerate(value):
+            yield from _leaves(inner, f"{name}/{place}")
+    else:
+        yield name, value
+
+
 def read(run: Path, *, weights: Iterable[str]) -> Record:
     """The record of a run whose weights lie under these patterns."""
     files = [path for pattern in weights for path in sorted(run.glob(pattern))]
-    sums = {str(p.relative_to(run)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    sums = {str(path.relative_to(run)): _digest(path) for path in files}
     points: dict[tuple[str, int], Value] = {}
     scores: dict[tuple[str, str, int], Any] = {}
     metrics: dict[tuple[str, int], Value] = {}
