@@ -177,7 +177,7 @@ def test_each_moment_comes_when_the_files_say_so(tmp_path):
 
 def test_a_target_that_is_not_there_yet_is_what_starts_it(tmp_path):
     for target in {*TARGETS, "rank 0", "rank 1"}:
-        command = Command(("--help",), tmp_path / target, [])
+        command = Command(("doctor",), tmp_path / target, [])
         strike(target, SIGNALS[0], command=command)
         assert command.wait(60.0) == -9
 
