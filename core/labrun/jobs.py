@@ -18,7 +18,7 @@ LONGEST_GAP_S = 5.0
 itself (a suspended or frozen machine), and so did its jobs."""
 STARTING_S = 60.0
 """Seconds that a process has at least to start, however short `hang_timeout_s` is."""
-LEAVING_S = 60.0
+LEAVING_S = 10.0
 """Seconds that a process has to leave once its run has ended."""
 KILL_S = supervisor.KILL_S + 5.0
 
