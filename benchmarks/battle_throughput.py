@@ -11,8 +11,8 @@ from typing import Any
 
 import harness
 import numpy as np
-from lab_stairs.behaviours.noise import uniform
-from lab_stairs.environments.battle import make
+from lab_marl.behaviours.noise import uniform
+from lab_marl.environments.battle import make
 
 GOAL = 20_000
 """Steps per CPU second at 128 copies, on every map that is measured."""

@@ -11,10 +11,10 @@ import re
 from collections.abc import Mapping
 
 import torch
-from lab_stairs.batches import Batch
+from lab_marl.episodes.batches import Batch
+from lab_marl.episodes.layouts import Block as Entities
+from lab_marl.episodes.layouts import Layout
 from lab_stairs.config import MixerConfig, NetworkConfig, StairsConfig
-from lab_stairs.layouts import Block as Entities
-from lab_stairs.layouts import Layout
 from torch import Tensor, nn
 from torch.nn import functional
 

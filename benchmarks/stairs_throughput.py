@@ -21,13 +21,13 @@ import harness
 import numpy as np
 import stairs_reference as reference
 import torch
-from lab_stairs.batches import Batch, make_batch
+from lab_marl.environments import grid
+from lab_marl.environments.smac_layout import smac_layout
+from lab_marl.episodes.batches import Batch, make_batch
+from lab_marl.episodes.episodes import Episodes
+from lab_marl.episodes.layouts import Layout
 from lab_stairs.config import StairsConfig
-from lab_stairs.environments import grid
-from lab_stairs.environments.smac_layout import smac_layout
-from lab_stairs.episodes import Episodes
-from lab_stairs.layouts import Layout
-from lab_stairs.stairs import StairsLearner
+from lab_stairs.learner import StairsLearner
 from torch import nn
 
 PEAK_GOAL_GB = 2.0
@@ -122,7 +122,7 @@ def measure_mask(
         raise AssertionError(f"{layout.task}: the two differ: {apart['float32']}")
     arms: dict[str, Update] = {"reference": ReferenceLearner(layout, config, device).update}
     for name, its in fast.items():
-        arms[name] = StairsLearner(layout, its, device=device).update
+        arms[name] = StairsLearner([layout], its, device=device).update
     times = interleave(arms, batches, device)
     rows: dict[str, dict[str, Any]] = {"reference": {"ms": harness.spread(times["reference"])}}
     for name in fast:
@@ -160,7 +160,7 @@ def compare(theirs: StairsConfig, ours: StairsConfig, batch: Batch) -> dict[str,
     torch.manual_seed(1)
     layout, device = batch.layout, batch.obs.device
     online, target = (reference.Networks(layout, theirs).to(device) for _ in range(2))
-    learner = StairsLearner(layout, ours, device=device)
+    learner = StairsLearner([layout], ours, device=device)
     for networks, network, mixer in (
         (online, learner.network, learner.mixer),
         (target, learner.target_network, learner.target_mixer),
@@ -244,7 +244,7 @@ def peak_gb(chosen: argparse.Namespace) -> float:
     if chosen.peak == "reference":
         update: Update = ReferenceLearner(layout, StairsConfig(), device).update
     else:
-        update = StairsLearner(layout, StairsConfig(), device=device).update
+        update = StairsLearner([layout], StairsConfig(), device=device).update
     for _ in range(2):
         update(batch)
     unit = 1 if sys.platform == "darwin" else 1024

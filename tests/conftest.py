@@ -19,19 +19,17 @@ LANGUAGE = [
     "lab_rlrt",
 ]
 AGENTS = [
-    f"lab_stairs.{module}"
-    for module in (
-        "objectives",
-        "tokens",
-        "mixer",
-        "network",
-        "td3bc_objectives",
-        "baselines.objectives",
-        "baselines.odis_objectives",
-        "baselines.hissd_objectives",
-        "baselines.embedding",
-        "baselines.transformer",
-    )
+    "lab_marl.training.entity_features",
+    "lab_marl.cloning.objectives",
+    "lab_marl.networks.embedding",
+    "lab_marl.networks.transformer",
+    "lab_stairs.objectives",
+    "lab_stairs.mixer",
+    "lab_stairs.network",
+    "lab_stairs.td3_bc.objectives",
+    "lab_stairs.baselines.objectives",
+    "lab_stairs.baselines.odis.objectives",
+    "lab_stairs.baselines.hissd.objectives",
 ]
 install_import_hook([*LANGUAGE, *AGENTS], "shape_check.checked")
 

@@ -44,7 +44,8 @@ class PluginInfo:
     names the series and scores (`in_domain/accuracy`) to draw by default; the first is shown live.
     `figures` names functions `module:function` that `lab compare` calls with the compared arms (see
     `labrun.compare.Arm`) and a folder; each returns the paths of the PNGs it wrote there, none
-    where it has nothing to draw of these arms.
+    where it has nothing to draw of these arms. `moved` says where components went that were once
+    this plugin's own (`{"offline": "marl.offline"}`), so that old runs and habits go on working.
     """
 
     name: str
@@ -55,6 +56,7 @@ class PluginInfo:
     groups: Mapping[str, str] = field(default_factory=dict)
     headline: Sequence[str] = ()
     figures: Sequence[str] = ()
+    moved: Mapping[str, str] = field(default_factory=dict)
     api_version: int = API_VERSION
 
 

@@ -139,6 +139,9 @@ def _own(kind: Kind, name: str, info: PluginInfo) -> tuple[str, Component]:
     for component in info.components:
         if component.kind == kind and component.name == name:
             return f"{info.name}.{name}", component
+    if name in info.moved:
+        owner, bare = info.moved[name].split(".", 1)
+        return _own(kind, bare, load(owner))
     offered = [c.name for c in info.components if c.kind == kind]
     raise unknown(f"{kind} of plugin {info.name!r}", name, offered)
 

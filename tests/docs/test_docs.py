@@ -150,10 +150,10 @@ def test_warm_start_metrics_are_documented():
 
 
 def test_offline_metrics_are_documented():
-    from lab_stairs.evaluator import METRICS
+    from lab_marl.evaluation.rollouts import METRICS
 
-    learners = [*ROOT.glob("plugins/stairs/lab_stairs/*.py")]
-    learners += ROOT.glob("plugins/stairs/lab_stairs/baselines/*.py")
+    learners = [*ROOT.glob("plugins/stairs/lab_stairs/**/*.py")]
+    learners += ROOT.glob("core/lab_marl/**/*.py")
     sources = [str(path.relative_to(ROOT)) for path in learners if "update(" in path.read_text()]
     logged = {
         n

@@ -3,7 +3,8 @@
 import sys
 
 from kill_at import dying
-from lab_stairs import cache, evaluator, stairs
+from lab_marl.datasets import cache
+from lab_marl.evaluation import rollouts
 from labrun import worker
 
 
@@ -11,10 +12,10 @@ def arm(moment: str) -> None:
     if moment == "data":
         cache.generate = dying(cache.generate, call=2)  # one file is there, the other is not
     elif moment == "update":
-        stairs.td_loss = dying(stairs.td_loss, call=4)  # in the fourth step
+        learner.td_loss = dying(learner.td_loss, call=4)  # in the fourth step
     elif moment == "evaluation":
         # after the checkpoint of step 4, before the first test task has been played
-        evaluator.score_episodes = dying(evaluator.score_episodes, call=3)
+        rollouts.score_episodes = dying(rollouts.score_episodes, call=3)
     else:
         raise SystemExit(f"no moment {moment!r}")
 

@@ -10,15 +10,15 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from lab_stairs.batches import Batch, make_batch
+from lab_marl.episodes.batches import Batch, make_batch
+from lab_marl.episodes.episodes import Episodes
+from lab_marl.episodes.layouts import Block, Layout
+from lab_marl.training.entity_features import entity_features, last_actions
 from lab_stairs.blocks import stacked
 from lab_stairs.config import MixerConfig, NetworkConfig, StairsConfig
-from lab_stairs.episodes import Episodes
-from lab_stairs.layouts import Block, Layout
+from lab_stairs.learner import StairsLearner
 from lab_stairs.mixer import AttentionMixer
 from lab_stairs.network import StairsNetwork, q_values, unroll
-from lab_stairs.stairs import StairsLearner
-from lab_stairs.tokens import entity_features, last_actions
 from torch import Tensor, nn
 
 ROOT = Path(__file__).parents[2]
@@ -209,7 +209,7 @@ def make_pair(
     """Reference online and target, and a learner with the same weights in both."""
     torch.manual_seed(0)
     online, target = (reference.Networks(layout, config).to(dtype) for _ in range(2))
-    learner = StairsLearner(layout, config, device=torch.device("cpu"))
+    learner = StairsLearner([layout], config, device=torch.device("cpu"))
     for theirs, network, mixer in (
         (online, learner.network, learner.mixer),
         (target, learner.target_network, learner.target_mixer),

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from lab_marl.training.entity_features import EntityFeatures, entity_features, last_actions
 from lab_stairs.blocks import Dropped, block, stacked
 from lab_stairs.config import NetworkConfig
 from lab_stairs.network import (
@@ -13,7 +14,6 @@ from lab_stairs.network import (
     start,
     unroll,
 )
-from lab_stairs.tokens import EntityFeatures, entity_features, last_actions
 from stairs_cases import grid_layout, marine_layout, random_batch
 
 SMALL = {"width": 8, "ffn_factor": 2}

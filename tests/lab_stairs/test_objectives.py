@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 from lab_stairs.objectives import (
-    cross_entropy_cloning,
     double_q_values,
     mixed_value,
     pooled_entities,
@@ -50,17 +49,6 @@ def test_td_loss_is_the_mean_square_over_transitions():
 
 def test_td_loss_of_a_batch_without_transitions_is_zero():
     assert td_loss(torch.ones(2, 1), torch.zeros(1, 1), torch.zeros(2, 1)).item() == 0
-
-
-def test_cross_entropy_cloning_sums_weighted_rows_over_agents_and_steps():
-    # Agent 0: logits (0, 0) -> log 2. Agent 1: logits (log 3, 0), action 0 -> log(4/3).
-    row = [[0.0, 0.0], [math.log(3), 0.0]]
-    q = tensor([row, row, row])
-    actions = tensor([[0, 0], [1, 0], [0, 0]])
-    weight = tensor([1.0, 1.0, 0.0])
-    expected = 2 * (math.log(2) + math.log(4 / 3)) / (4 * 2)
-    made = cross_entropy_cloning(q, actions, weight, steps=tensor(4.0))
-    assert made.item() == pytest.approx(expected)
 
 
 def test_q_value_cloning_is_minus_the_mean_value_of_the_datasets_actions():

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from lab_marl.environments.interface import Frame
+from lab_marl.training.entity_features import entity_features, last_actions
 from lab_stairs.blocks import stacked
 from lab_stairs.config import NetworkConfig
-from lab_stairs.environments.interface import Frame
 from lab_stairs.network import StairsNetwork, q_values, unroll
 from lab_stairs.policy import Episode, NetworkPolicy
-from lab_stairs.tokens import entity_features, last_actions
 from labrun import LabError
 from stairs_cases import grid_layout, marine_layout, random_batch
 

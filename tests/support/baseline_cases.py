@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from lab_stairs.baselines.config import TransformerConfig
-from lab_stairs.batches import Batch, make_batch
+from lab_marl.environments.interface import Frame, Policy
+from lab_marl.episodes.batches import Batch, make_batch
+from lab_marl.episodes.episodes import Episodes
+from lab_marl.episodes.layouts import Layout
+from lab_marl.networks.config import TransformerConfig
 from lab_stairs.config import MixerConfig
-from lab_stairs.environments.interface import Frame, Policy
-from lab_stairs.episodes import Episodes
-from lab_stairs.layouts import Layout
 from torch import nn
 
 CPU = torch.device("cpu")

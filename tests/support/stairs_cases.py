@@ -2,9 +2,9 @@
 
 import numpy as np
 import torch
-from lab_stairs.batches import Batch, make_batch
-from lab_stairs.episodes import Episodes
-from lab_stairs.layouts import Block, Layout
+from lab_marl.episodes.batches import Batch, make_batch
+from lab_marl.episodes.episodes import Episodes
+from lab_marl.episodes.layouts import Block, Layout
 
 
 def grid_layout(agents: int = 2) -> Layout:

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from lab_marl.episodes.layouts import Layout
 from torch import Tensor
-
-from lab_stairs.layouts import Layout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

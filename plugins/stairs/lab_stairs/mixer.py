@@ -2,12 +2,12 @@
 
 import torch
 from jaxtyping import Float
+from lab_marl.episodes.layouts import Layout
+from lab_marl.training.entity_features import state_ally_width, state_entities
 from torch import Tensor, nn
 
 from lab_stairs.config import MixerConfig
-from lab_stairs.layouts import Layout
 from lab_stairs.objectives import mixed_value, pooled_entities
-from lab_stairs.tokens import state_ally_width, state_entities
 
 
 class AttentionMixer(nn.Module):

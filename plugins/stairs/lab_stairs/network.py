@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Int
+from lab_marl.episodes.layouts import Layout
+from lab_marl.training.entity_features import EntityFeatures, enemy_width, own_width
 from torch import Tensor, nn
 
 from lab_stairs.blocks import Block, Dropped, Weights, block, linear
 from lab_stairs.config import NetworkConfig
-from lab_stairs.layouts import Layout
-from lab_stairs.tokens import EntityFeatures, enemy_width, own_width
 
 
 class StairsNetwork(nn.Module):

@@ -5,10 +5,8 @@ Notation: T frames of B episodes, n agents, a actions; Q_i is agent i's value, Q
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
+from lab_marl.networks.greedy import UNAVAILABLE
 from torch import Tensor
-
-UNAVAILABLE = -9999999.0
-"""Value of an action that its mask forbids (published code)."""
 
 
 def double_q_values(
@@ -47,22 +45,6 @@ def td_loss(
     """
     mask = transitions[:-1]
     return (((total[:-1] - targets) * mask) ** 2).sum() / mask.sum().clamp(min=1)
-
-
-def cross_entropy_cloning(
-    q: Float[Tensor, "rows n a"],
-    actions: Int[Tensor, "rows n"],
-    weight: Float[Tensor, " rows"],
-    *,
-    steps: Float[Tensor, ""],
-) -> Float[Tensor, ""]:
-    """(1 / (n steps)) sum over rows and agents of weight * CE(softmax Q_i, dataset action).
-
-    `steps` is the number of valid steps of the batch; the published code divides by it also where
-    it sums over padding (weight 1 on every row). Unavailable actions stay in the softmax, as there.
-    """
-    loss = F.cross_entropy(q.flatten(0, 1), actions.flatten(), reduction="none")
-    return (loss.view(actions.shape) * weight[:, None]).sum() / (steps * actions.shape[1])
 
 
 def q_value_cloning(

@@ -1,17 +1,23 @@
 """The greedy policy of a trained network, step by step over a batch of copies."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
+from lab_marl.environments.interface import Actor, Frame
+from lab_marl.episodes.layouts import Layout
+from lab_marl.evaluation.figures import Drawn
+from lab_marl.networks.greedy import UNAVAILABLE
+from lab_marl.training.entity_features import check_ids, entity_features
 from torch import Tensor
 
+from lab_stairs.attention import attention_record, draw_attention
 from lab_stairs.blocks import Weights, stacked
-from lab_stairs.checks import check_ids
 from lab_stairs.config import NetworkConfig
-from lab_stairs.environments.interface import Actor, Frame
-from lab_stairs.layouts import Layout
 from lab_stairs.network import Memory, StairsNetwork, advance, embed, q_values, start
-from lab_stairs.objectives import UNAVAILABLE
-from lab_stairs.tokens import entity_features
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Episode:
@@ -84,6 +90,16 @@ class MemoryPolicy:
         with torch.no_grad():
             weights = stacked([self.network])
         return self.plays(weights, self.config, layout, num_envs, watch=watch)
+
+    def watch(self, layout: Layout) -> tuple[Actor, Drawn]:
+        """An actor for one copy, and what draws its attention along the steps it has played."""
+        maps: list[list[Tensor]] = []
+
+        def drawn() -> dict[str, "Figure"]:
+            record = attention_record(layout, maps, temporal=self.config.temporal)
+            return {"attention": draw_attention(record, task=layout.task)}
+
+        return self.episode(layout, 1, watch=maps).act, drawn
 
 
 class NetworkPolicy(MemoryPolicy):

@@ -2,22 +2,8 @@
 
 from collections.abc import Sequence
 
+from lab_marl.episodes.layouts import Layout
 from labrun.errors import LabError
-
-from lab_stairs.checks import check_ids
-from lab_stairs.layouts import Layout, check_one_network
-
-
-def check_tasks(layouts: Sequence[Layout], *, method: str, id_bits: int) -> None:
-    """Raises LabError where one network of the method cannot serve all the tasks."""
-    for layout in layouts:
-        if layout.continuous:
-            raise LabError(
-                f"{method} chooses among discrete actions, task {layout.task!r} is continuous; "
-                "use method=td3_bc"
-            )
-        check_ids(layout, id_bits)
-    check_one_network(layouts)
 
 
 def check_pairs(layouts: Sequence[Layout], *, method: str) -> None:

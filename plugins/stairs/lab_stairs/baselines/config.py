@@ -2,45 +2,12 @@
 
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Lt
+from lab_marl.networks.config import Mask, TransformerConfig
+from lab_marl.training.config import OfflineSettings
 from labrun import schema
 
-from lab_stairs.config import MixerConfig, OfflineSettings
-
-Mask = Literal["published", "filled"]
-
-
-@schema
-class TransformerConfig:
-    """The transformers over entity tokens and one history token."""
-
-    width: Annotated[int, Ge(1)] = 64
-    """d, numbers of a token (published: 64)."""
-    heads: Annotated[int, Ge(1)] = 1
-    """Attention heads, each of width d (published: 1)."""
-    depth: Annotated[int, Ge(1)] = 1
-    """Blocks one after another (published: 1; STAIRS-Former's repository runs ODIS with 2)."""
-    ffn_factor: Annotated[int, Ge(1)] = 4
-    """Hidden width of the feed-forward net, in units of d (published: 4)."""
-    id_bits: Annotated[int, Ge(1), Le(16)] = 4
-    """Bits of the code of an agent's number; at most 2^bits - 1 agents (published: 4)."""
-
-
-@schema
-class BCConfig(OfflineSettings):
-    """Behaviour cloning with a transformer: BC-t, or BC-r with the return to go as an input."""
-
-    transformer: TransformerConfig = TransformerConfig()
-    """The agents' network."""
-    condition: Literal["none", "return"] = "none"
-    """What the own token holds besides the observation: nothing (BC-t), or the return to go
-    (BC-r)."""
-    target_return: float | None = None
-    """BC-r: return that the policy asks for at every step (published: 20, SMAC's largest). Not
-    given: the largest return among the episodes trained on so far."""
-    bc_mask: Mask = "published"
-    """Steps of the cloning term: all, padding and terminal frames too, as the published code
-    sums it, or those with a transition only."""
+from lab_stairs.config import MixerConfig
 
 
 @schema

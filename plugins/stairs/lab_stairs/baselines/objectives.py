@@ -4,15 +4,9 @@ Notation: T frames of B episodes, n agents; a row is one frame of one episode.
 """
 
 from jaxtyping import Bool, Float, Int
+from lab_marl.networks.greedy import UNAVAILABLE
 from torch import Tensor
 from torch.nn import functional
-
-from lab_stairs.objectives import UNAVAILABLE
-
-
-def returns_to_go(reward: Float[Tensor, "T B"]) -> Float[Tensor, "T B"]:
-    """R_t = sum of r_s over s >= t, undiscounted; what BC-r conditions on."""
-    return reward.flip(0).cumsum(0).flip(0)
 
 
 def greedy_values(
@@ -49,17 +43,6 @@ def stepwise_mean(
     """
     weight = 1 / (counted.clamp(min=1) * counted.shape[0])
     return (values * weight[steps]).sum()
-
-
-def action_cross_entropy(
-    logits: Float[Tensor, "rows n a"], actions: Int[Tensor, "rows n"]
-) -> Float[Tensor, " rows"]:
-    """(1 / n) sum over agents of -log softmax(z_i)[u_i]; unavailable actions stay in the softmax.
-
-    Source: LAMDA-RL/ODIS, bc_learner.py.
-    """
-    loss = functional.cross_entropy(logits.flatten(0, 1), actions.flatten(), reduction="none")
-    return loss.view(actions.shape).mean(1)
 
 
 def swapped_attention(

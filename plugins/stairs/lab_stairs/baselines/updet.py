@@ -7,21 +7,21 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from lab_marl.environments.interface import Policy
+from lab_marl.episodes.batches import Batch
+from lab_marl.episodes.layouts import Layout
+from lab_marl.networks.action_network import ActionNetwork
+from lab_marl.networks.checks import check_tasks
+from lab_marl.networks.greedy import GreedyPolicy
+from lab_marl.networks.rows import filled_rows, total_value
+from lab_marl.training.optimization import Optimization
+from lab_marl.training.targets import TargetClock
 from torch import Tensor, nn
 
-from lab_stairs.baselines.acting import GreedyPolicy
-from lab_stairs.baselines.action_network import ActionNetwork
-from lab_stairs.baselines.checks import check_tasks
 from lab_stairs.baselines.config import UPDeTConfig
 from lab_stairs.baselines.objectives import conservative_gap, greedy_values
-from lab_stairs.baselines.optimization import Optimization
-from lab_stairs.baselines.rows import filled_rows, total_value
-from lab_stairs.batches import Batch
-from lab_stairs.environments.interface import Policy
-from lab_stairs.layouts import Layout
 from lab_stairs.mixer import AttentionMixer
 from lab_stairs.objectives import double_q_values, td_loss, td_targets
-from lab_stairs.targets import TargetClock
 
 
 class SumMixer(nn.Module):

@@ -1,0 +1,1 @@
+"""Toolkit that offline multi-agent methods share: episodes, environments, training, evaluation."""

@@ -1,0 +1,1 @@
+"""Cheap policies that play the episodes of generated data."""

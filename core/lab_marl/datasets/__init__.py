@@ -1,0 +1,1 @@
+"""The dataset component: episodes of several tasks, from files or generated."""

@@ -1,0 +1,41 @@
+"""Settings of the offline data."""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge
+from labrun import schema
+
+from lab_marl.behaviours.qualities import Quality
+
+
+@schema
+class OfflineDataConfig:
+    """Episodes of several tasks, from files in the published layout or from cheap policies."""
+
+    suite: str = "grid"
+    """Named set of training and test tasks: grid, battle-small, battle-marine-hard,
+    battle-marine-easy, battle-stalker-zealot, spread, tag, mamujoco, smac-marine-hard,
+    smac-marine-easy, smac-stalker-zealot, smacv2-terran, smacv2-protoss, smacv2-zerg."""
+    train_tasks: tuple[str, ...] = ()
+    """Tasks that are trained on, by name (cn-2, battle-3m, 3m, ...). Empty: the suite's."""
+    test_tasks: tuple[str, ...] = ()
+    """Tasks that are tested on. Empty: the suite's."""
+    quality: Quality = "expert"
+    """Who acted: expert; medium; medium-expert, half of each; medium-replay, the mixture that a
+    learner leaves behind on its way to medium."""
+    path: str = ""
+    """Folder of `<task>/<quality>/<run>/part_*.h5`. Empty: the data are generated once by cheap
+    policies and kept in LABRUN_HOME (or ./runs) under data/marl."""
+    num_episodes: Annotated[int, Ge(0)] = 2000
+    """Episodes of each training task (published: 2000). 0: all that the files hold."""
+    choose: Literal["last", "random", "first"] = "last"
+    """Which episodes of the files, where they hold more; random: a subset drawn with data_seed.
+    Generated data are exactly num_episodes, and all are used."""
+    timeouts: Literal["suite", "terminal", "bootstrap"] = "suite"
+    """What an episode's end at its limit counts as: terminal, the end of the task, as in the
+    published grid data; bootstrap, a cut after which the last state is still worth something;
+    suite, bootstrap in spread, tag and mamujoco, whose episodes all end so, else terminal. An
+    episode at its limit with neither `terminated` nor `truncated` was cut off. Data without a key
+    `truncated` say it by their length; there an end whose reward is positive counts as success."""
+    data_seed: Annotated[int, Ge(0)] = 0
+    """Seed of generated data and of choose=random; not the run's, so that runs share data."""

@@ -1,0 +1,45 @@
+"""Which module serves which task: `layout_of` and `make` for every family."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from labrun.errors import LabError
+
+from lab_marl.environments.interface import VectorEnv
+from lab_marl.episodes.layouts import Layout
+
+FAMILIES = ("grid", "battle", "spread", "tag", "mamujoco", "smac", "smacv2")
+"""Modules of this package, in the order in which they are asked. Each has `owns(task)`,
+`layout(task)`, `make(task, num_envs)` and `examples`, and imports its simulator only in `make`."""
+
+
+def layout_of(task: str) -> Layout:
+    """The layout of a task; needs no simulator. Raises LabError for an unknown name."""
+    return _family(task).layout(task)
+
+
+def make(task: str, num_envs: int) -> VectorEnv:
+    """`num_envs` copies of a task with the family's own settings.
+
+    Raises LabError for an unknown name, or where the family's simulator is not installed.
+    """
+    return _family(task).make(task, num_envs)
+
+
+def start_one_of_each_family(layouts: Sequence[Layout]) -> None:
+    """Raises LabError where the simulator of one of the tasks is missing."""
+    for task in {layout.family: layout.task for layout in layouts}.values():
+        make(task, 1)
+
+
+def _family(task: str) -> Any:
+    for module in map(_module, FAMILIES):
+        if module.owns(task):
+            return module
+    known = "; ".join(", ".join(_module(name).examples) for name in FAMILIES)
+    raise LabError(f"no task {task!r}; known are names such as: {known}")
+
+
+def _module(name: str) -> Any:
+    return import_module(f"{__name__}.{name}")

@@ -1,0 +1,205 @@
+"""Files of offline data in the published HDF5 layout: which there are, and what shape they have.
+
+`<path>/<task>/<quality>/<run>/part_*.h5`, each part with obs [E, T, n, o], state [E, T, s],
+actions [E, T, n, 1], avail_actions [E, T, n, a], reward, terminated, filled [E, T, 1] and perhaps
+truncated [E, T, 1] and attributes. Other keys (actions_onehot) are passed over. In a continuous
+task actions is [E, T, n, a] of floating-point numbers.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from labrun.errors import LabError
+
+from lab_marl.episodes.layouts import Layout
+
+SCHEMA_VERSION = 1
+"""Of the root attributes that our own files carry."""
+SHOWN = 60
+"""Characters of a damaged attribute that a refusal shows."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one file says of itself, its episodes unread."""
+
+    file: Path
+    num_episodes: int
+    frames: int
+    """Frames to which its episodes are padded."""
+    has_truncated: bool
+    attributes: Mapping[str, Any]
+
+
+def find_parts(folder: Path) -> list[Path]:
+    """`<run>/part_*.h5` under the folder of one quality: runs by name, parts by number.
+
+    Raises LabError where there is none, saying what is there instead.
+    """
+    found = [file for file in folder.glob("*/part_*.h5") if file.is_file()]
+    if not found:
+        there, names = _nearest(folder)
+        listed = ", ".join(names[:12]) or "nothing"
+        raise LabError(f"no {folder}/<run>/part_*.h5; {there} holds {listed}")
+    return sorted(found, key=lambda file: (file.parent.name, _number(file), file.name))
+
+
+def _number(file: Path) -> int:
+    digits = re.findall(r"\d+", file.stem)
+    return int(digits[-1]) if digits else 0
+
+
+def _nearest(folder: Path) -> tuple[Path, list[str]]:
+    """The folder, or the closest one above it that exists, and the names in it."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    return there, sorted(entry.name for entry in there.iterdir())
+
+
+def probe(files: Sequence[Path], layout: Layout) -> list[Part]:
+    """Every part, its shapes and attributes compared with the task; no episode is read.
+
+    Raises LabError for a file that is no HDF5, damaged attributes, a missing key, a rank, length,
+    width or type that does not fit, and parts that do not fit each other.
+    """
+    parts = [_probe(file, layout) for file in files]
+    for part in parts[1:]:
+        if part.frames != parts[0].frames:
+            raise LabError(
+                f"{part.file}: obs has {part.frames} frames, {parts[0].file} has {parts[0].frames}"
+            )
+        if part.has_truncated != parts[0].has_truncated:
+            with_it, without = (part, parts[0]) if part.has_truncated else (parts[0], part)
+            raise LabError(f"{without.file}: no key 'truncated', which {with_it.file} has")
+    return parts
+
+
+def _widths(layout: Layout) -> dict[str, tuple[int, ...]]:
+    """The shape of each key behind episodes and frames."""
+    num, actions = layout.num_agents, layout.num_actions
+    return {
+        "obs": (num, layout.obs_size),
+        "state": (layout.state_size,),
+        "actions": (num, actions if layout.continuous else 1),
+        "avail_actions": (num, actions),
+        "reward": (1,),
+        "terminated": (1,),
+        "filled": (1,),
+    }
+
+
+def _probe(file: Path, layout: Layout) -> Part:
+    with opened(file) as stored:
+        attributes = {name: _attribute(stored, name, file) for name in stored.attrs}
+        _check_attributes(file, attributes, layout)
+        widths = _widths(layout)
+        if "truncated" in stored:
+            widths["truncated"] = (1,)
+        shapes = {key: _shape(stored, key, len(width) + 2, file) for key, width in widths.items()}
+        num, frames = shapes["obs"][:2]
+        for key, width in widths.items():
+            _check_shape(file, key, shapes[key], (num, frames, *width), layout)
+            _check_type(file, key, _values(stored, key, file).dtype, layout)
+    if frames > layout.episode_limit + 1:
+        raise LabError(
+            f"{file}: obs has {frames} frames, task {layout.task} has at most "
+            f"{layout.episode_limit + 1} (episode limit + 1)"
+        )
+    return Part(file, num, frames, "truncated" in widths, attributes)
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[h5py.File]:
+    """The file, open for reading. Raises LabError where it is missing or no HDF5."""
+    try:
+        stored = h5py.File(file, "r")
+    except FileNotFoundError:
+        raise LabError(f"no file {file}") from None
+    except OSError as error:
+        reason = str(error).split("(", 1)[-1].rstrip(")")
+        raise LabError(f"{file} cannot be read as HDF5 ({reason})") from error
+    with stored:
+        yield stored
+
+
+def _values(stored: h5py.File, key: str, file: Path) -> h5py.Dataset:
+    found = stored.get(key)
+    if not isinstance(found, h5py.Dataset):
+        raise LabError(f"{file} has no key {key!r}; it has: {', '.join(stored) or 'none'}")
+    return found
+
+
+def _shape(stored: h5py.File, key: str, rank: int, file: Path) -> tuple[int, ...]:
+    shape = _values(stored, key, file).shape
+    if len(shape) != rank:
+        raise LabError(f"{file}: {key} has {len(shape)} axes {shape}, expected {rank}")
+    return shape
+
+
+def _check_shape(
+    file: Path, key: str, shape: tuple[int, ...], expected: tuple[int, ...], layout: Layout
+) -> None:
+    for axis, name in ((0, "episodes"), (1, "frames")):
+        if shape[axis] != expected[axis]:
+            raise LabError(f"{file}: {key} has {shape[axis]} {name}, obs has {expected[axis]}")
+    names = ("agents", "numbers") if len(shape) == 4 else ("numbers",)
+    for got, wanted, name in zip(shape[2:], expected[2:], names, strict=True):
+        if got != wanted:
+            raise LabError(f"{file}: {key} has {got} {name}, task {layout.task} has {wanted}")
+
+
+def _check_type(file: Path, key: str, dtype: np.dtype, layout: Layout) -> None:
+    kinds, wanted = "biuf", "real numbers"
+    if key == "actions":
+        kinds, wanted = ("f", "floating-point numbers") if layout.continuous else ("iu", "integers")
+    if dtype.kind not in kinds:
+        raise LabError(f"{file}: {key} holds {dtype}, expected {wanted}")
+
+
+def _attribute(stored: h5py.File, name: str, file: Path) -> Any:
+    try:
+        return stored.attrs[name]
+    except (OSError, TypeError) as error:
+        raise LabError(f"{file} is damaged: attribute {name!r} cannot be read") from error
+
+
+def _misread(file: Path, name: str, value: object, wanted: str) -> LabError:
+    found = " ".join(repr(value).split())[:SHOWN]
+    return LabError(f"{file}: attribute {name!r} holds {found}, expected {wanted}")
+
+
+def _check_attributes(file: Path, attributes: Mapping[str, Any], layout: Layout) -> None:
+    """Our own files carry the layout that they were written for."""
+    version = attributes.get("schema_version", SCHEMA_VERSION)
+    if not isinstance(version, int | np.integer):
+        raise _misread(file, "schema_version", version, f"the integer {SCHEMA_VERSION}")
+    if version != SCHEMA_VERSION:
+        raise LabError(f"{file} has schema_version {version}; this version reads {SCHEMA_VERSION}")
+    if "layout" in attributes:
+        _check_layout(file, attributes["layout"], layout)
+
+
+def _check_layout(file: Path, text: Any, layout: Layout) -> None:
+    wanted = "a JSON object"
+    try:
+        written = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise _misread(file, "layout", text, wanted) from error
+    if not isinstance(written, dict):
+        raise _misread(file, "layout", text, wanted)
+    for name, value in json.loads(layout_json(layout)).items():
+        if written.get(name) != value:
+            raise LabError(
+                f"{file} was written for {name} {written.get(name)}, "
+                f"task {layout.task} has {value}; make the data again"
+            )
+
+
+def layout_json(layout: Layout) -> str:
+    return json.dumps(asdict(layout), sort_keys=True)

@@ -1,0 +1,110 @@
+"""Reader of offline data in the published HDF5 layout (see `hdf5_probe`)."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from labrun.errors import LabError
+
+from lab_marl.episodes import checks
+from lab_marl.episodes.episodes import Episodes
+from lab_marl.episodes.hdf5_files import Part, opened, probe
+from lab_marl.episodes.layouts import Layout
+
+BLOCK = 250
+"""Episodes read at once from a dataset without chunks."""
+
+
+def read(files: Sequence[Path], layout: Layout, index: np.ndarray | None = None) -> Episodes:
+    """The episodes at `index`, ascending and counted through all files; None: every one.
+
+    Only those are read, up to the last frame that one of them fills; what lies after an episode's
+    end is set to 0. Raises LabError for whatever `probe` or `checks` refuse.
+    """
+    parts = probe(files, layout)
+    rows = _rows_by_part(parts, index)
+    filled = [_filled(part, chosen) for part, chosen in zip(parts, rows, strict=True)]
+    frames = max((int(part.sum(1).max()) for part in filled if len(part)), default=0)
+    episodes = empty(layout, sum(map(len, rows)), frames)
+    start = 0
+    for part, chosen, mask in zip(parts, rows, filled, strict=True):
+        if len(chosen):
+            span = slice(start, start + len(chosen))
+            target = Episodes(**{name: values[span] for name, values in episodes.arrays()})
+            _fill(target, part, chosen, mask[:, :frames])
+            checks.check_content(target, layout, file=part.file, episodes=chosen)
+            start += len(chosen)
+    return episodes
+
+
+def _rows_by_part(parts: Sequence[Part], index: np.ndarray | None) -> list[np.ndarray]:
+    """The chosen episodes of each part, numbered within it."""
+    bounds = np.cumsum([0, *(part.num_episodes for part in parts)])
+    chosen = np.arange(bounds[-1]) if index is None else index
+    return [chosen[(chosen >= low) & (chosen < high)] - low for low, high in pairwise(bounds)]
+
+
+def _filled(part: Part, rows: np.ndarray) -> np.ndarray:
+    filled = np.zeros((len(rows), part.frames), bool)
+    if len(rows):
+        with opened(part.file) as stored:
+            _read_rows(stored["filled"], rows, filled, part.file, np.ones_like(filled))
+        checks.check_filled(filled, file=part.file, episodes=rows)
+    return filled
+
+
+def empty(layout: Layout, num: int, frames: int) -> Episodes:
+    """`num` episodes of zeros."""
+    agents, head = layout.num_agents, (num, frames)
+    actions = (
+        np.zeros((*head, agents, layout.num_actions), np.float32)
+        if layout.continuous
+        else np.zeros((*head, agents), np.int64)
+    )
+    return Episodes(
+        obs=np.zeros((*head, agents, layout.obs_size), np.float32),
+        state=np.zeros((*head, layout.state_size), np.float32),
+        actions=actions,
+        avail_actions=np.zeros((*head, agents, layout.num_actions), bool),
+        reward=np.zeros(head, np.float32),
+        terminated=np.zeros(head, bool),
+        truncated=np.zeros(head, bool),
+        filled=np.zeros(head, bool),
+    )
+
+
+def _fill(target: Episodes, part: Part, rows: np.ndarray, filled: np.ndarray) -> None:
+    target.filled[:] = filled
+    with opened(part.file) as stored:
+        for name, values in target.arrays():
+            if name in stored and name != "filled":
+                _read_rows(stored[name], rows, values, part.file, filled)
+                values[~filled] = 0
+
+
+def _read_rows(
+    stored: Any, rows: np.ndarray, into: np.ndarray, file: Path, valid: np.ndarray
+) -> None:
+    """Copy episodes `rows` into `into`, chunk by chunk, so that each is unpacked once.
+
+    Raises LabError where `into` is boolean and a frame of `valid` [E, T] holds neither 0 nor 1.
+    """
+    step = stored.chunks[0] if stored.chunks else BLOCK
+    frames = into.shape[1]
+    for low in range(int(rows[0]) // step * step, int(rows[-1]) + 1, step):
+        first, last = np.searchsorted(rows, (low, low + step))
+        if first == last:
+            continue
+        inside = rows[first:last]
+        begin, end = int(inside[0]), int(inside[-1]) + 1
+        try:
+            block = stored[begin:end, :frames]
+        except OSError as error:
+            raise LabError(f"{file} is damaged: {stored.name[1:]} cannot be unpacked") from error
+        values = block[inside - begin].reshape(into[first:last].shape)
+        if into.dtype == bool:
+            key = stored.name[1:]
+            checks.check_mask(values, key, valid[first:last], file=file, episodes=inside)
+        into[first:last] = values

@@ -1,0 +1,46 @@
+"""Writer of episodes in the layout of `hdf5_probe`."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from lab_marl.episodes.episodes import Episodes
+from lab_marl.episodes.hdf5_files import SCHEMA_VERSION, layout_json
+from lab_marl.episodes.layouts import Layout
+
+CHUNK = 32
+"""Episodes in one compressed chunk."""
+LEVEL = 4
+"""gzip level: beyond it files shrink little and writing slows."""
+
+
+def write(
+    path: Path, episodes: Episodes, layout: Layout, *, attributes: Mapping[str, str | int | float]
+) -> None:
+    """Write one part, complete when it appears under its name.
+
+    Root attributes are `schema_version`, `layout` (JSON) and those given.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with h5py.File(draft, "w") as out:
+        out.attrs["schema_version"] = SCHEMA_VERSION
+        out.attrs["layout"] = layout_json(layout)
+        for name, value in attributes.items():
+            out.attrs[name] = value
+        for name, values in episodes.arrays():
+            _write_key(out, name, values, layout)
+    with open(draft, "rb") as written:
+        os.fsync(written.fileno())
+    os.replace(draft, path)
+
+
+def _write_key(out: h5py.File, name: str, values: np.ndarray, layout: Layout) -> None:
+    if values.ndim == 2 or (name == "actions" and not layout.continuous):
+        values = values[..., None]
+    if values.dtype == bool:
+        values = values.astype(np.uint8)
+    chunks = (min(CHUNK, len(values)), *values.shape[1:])
+    out.create_dataset(name, data=values, chunks=chunks, compression="gzip", compression_opts=LEVEL)

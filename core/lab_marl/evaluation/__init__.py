@@ -1,0 +1,1 @@
+"""The evaluator component: rollouts of a policy, their scores and figures."""

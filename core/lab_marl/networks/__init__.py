@@ -1,0 +1,1 @@
+"""Networks over entities that methods are built of, and the policy that acts by one."""

@@ -1,0 +1,1 @@
+"""What every offline method shares: its settings, its loop, its inputs entity by entity."""

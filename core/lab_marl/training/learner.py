@@ -1,0 +1,27 @@
+"""What a training method is to the common loop."""
+
+from typing import Any, Protocol
+
+from lab_marl.environments.interface import Policy
+from lab_marl.episodes.batches import Batch
+
+
+class Learner(Protocol):
+    """One method: its networks, its losses, its optimizer."""
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """One optimizer step on episodes of one task; the metrics of this step.
+
+        Raises DivergedError where the loss or the gradient is not finite.
+        """
+        ...
+
+    def policy(self) -> Policy:
+        """The greedy policy of the present weights; draws no random number."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training goes on from: weights, targets, optimizer, counters."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...

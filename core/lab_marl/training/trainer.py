@@ -1,0 +1,91 @@
+"""The trainer component of every offline method: what is its own stands in one `OfflineMethod`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labrun import Dataset, LabError, TrainResult
+from labrun.plugins import resolve
+
+from lab_marl.datasets.offline import OfflineDataset
+from lab_marl.episodes.layouts import Layout
+from lab_marl.training.config import OfflineSettings
+
+if TYPE_CHECKING:
+    from labrun.context import RunContext
+
+    from lab_marl.episodes.offline_data import OfflineData
+
+Check = Callable[[Any, Sequence[Layout], Sequence[Layout]], Mapping[str, object]]
+"""(config, layouts of the training tasks, of all tasks) -> facts for the plan.
+
+Raises LabError where the method cannot be trained so."""
+
+
+def serves_any_task(
+    config: OfflineSettings, train: Sequence[Layout], tasks: Sequence[Layout]
+) -> Mapping[str, object]:
+    """No facts, and no refusal."""
+    del config, train, tasks
+    return {}
+
+
+@dataclass(frozen=True)
+class OfflineMethod:
+    """A method of offline multi-agent RL; called with its config, it is the trainer's factory."""
+
+    learner: str
+    """`module:class` of a `Learner`, called as (layouts of the training tasks, config, device=).
+
+    Imported when training begins, so that a plan needs no torch."""
+    check: Check = serves_any_task
+
+    def __call__(self, config: OfflineSettings) -> "OfflineTrainer":
+        return OfflineTrainer(config, self)
+
+
+class OfflineTrainer:
+    """Trains a method on the offline data, in one process."""
+
+    def __init__(self, config: OfflineSettings, method: OfflineMethod) -> None:
+        self.config = config
+        self.method = method
+
+    def preflight(self, dataset: Dataset) -> dict[str, object]:
+        """Facts of the run. Raises LabError where data, settings and machine do not fit."""
+        config = self.config
+        if not isinstance(dataset, OfflineDataset):
+            raise LabError(f"this trainer takes dataset=marl.offline, not {type(dataset).__name__}")
+        _check_machine(config)
+        held, tasks = dataset.config.num_episodes, dataset.tasks.train
+        if 0 < held < config.batch_size:
+            raise LabError(
+                f"trainer.batch_size={config.batch_size} is more than dataset.num_episodes={held}"
+            )
+        layouts = dataset.layouts()
+        own = self.method.check(config, [layouts[name] for name in tasks], [*layouts.values()])
+        updates = round(config.max_steps / len(tasks), 1)
+        return {"updates_per_task": updates, "batch_size": config.batch_size, **own}
+
+    def fit(self, ctx: "RunContext", data: "OfflineData") -> TrainResult:
+        from lab_marl.training import loop
+
+        learner = resolve(self.method.learner)
+        return loop.train(
+            ctx,
+            data,
+            self.config,
+            lambda layouts, device: learner(layouts, self.config, device=device),
+        )
+
+
+def _check_machine(config: OfflineSettings) -> None:
+    import torch
+
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise LabError(
+            "trainer.device=cuda, but torch finds no CUDA device; use trainer.device=cpu"
+        )
+    if config.weights and not Path(config.weights).is_file():
+        raise LabError(f"trainer.weights={config.weights}: no such file")

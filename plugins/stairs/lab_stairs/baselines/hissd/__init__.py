@@ -1,0 +1,1 @@
+"""HiSSD: skills common to all tasks, and skills of one task."""

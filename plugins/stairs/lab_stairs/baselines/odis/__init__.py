@@ -1,0 +1,1 @@
+"""ODIS: skills found first, then a policy over them."""

@@ -1,0 +1,143 @@
+"""PettingZoo's interface to one copy."""
+
+import warnings
+
+import numpy as np
+import pytest
+from lab_marl.environments import make
+from lab_marl.environments.interface import Frame, Outcome
+from lab_marl.environments.parallel import AsParallelEnv, parallel_env
+from lab_marl.episodes.layouts import Block, Layout
+
+TASKS = ["cn-2", "battle-3m", "battle-2s3z"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_pettingzoos_own_test_passes(task):
+    pytest.importorskip("pygame", reason="pettingzoo.test imports pygame")
+    with warnings.catch_warnings():
+        # The package imports games of its own that are deprecated.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from pettingzoo.test import parallel_api_test
+    parallel_api_test(parallel_env(task), num_cycles=200)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_seen_is_what_the_vectorised_copy_shows_and_lies_in_the_spaces(task):
+    env, copy = parallel_env(task), make(task, 1)
+    views, infos = env.reset(seed=4)
+    frame = copy.reset(4)
+    assert list(views) == list(infos) == env.agents == env.possible_agents
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        for i, agent in enumerate(env.agents):
+            np.testing.assert_array_equal(views[agent]["observation"], frame.obs[0, i])
+            np.testing.assert_array_equal(views[agent]["action_mask"], frame.avail_actions[0, i])
+            assert env.observation_space(agent).contains(views[agent])
+        np.testing.assert_array_equal(env.state(), frame.state[0])
+        assert env.state_space.contains(env.state())
+        joint = [rng.choice(np.flatnonzero(mask)) for mask in frame.avail_actions[0]]
+        views, rewards, *_ = env.step(dict(zip(env.agents, joint, strict=True)))
+        frame, outcome = copy.step(np.array([joint]))
+        assert set(rewards.values()) == {float(outcome.reward[0])}
+
+
+def test_agents_leave_together_when_the_episode_is_won():
+    env = parallel_env("cn-2")
+    env.reset(seed=0)
+    env.env.place(np.array([[[0, 0], [5, 5]]]), np.array([[[0, 3], [5, 4]]]))
+    _, rewards, terminated, truncated, infos = env.step({"agent_0": 4, "agent_1": 0})
+    assert rewards == {"agent_0": 1.0, "agent_1": 1.0}
+    assert terminated == {"agent_0": True, "agent_1": True}
+    assert truncated == {"agent_0": False, "agent_1": False}
+    assert infos == {"agent_0": {"battle_won": True}, "agent_1": {"battle_won": True}}
+    assert env.agents == []
+    assert env.step({}) == ({}, {}, {}, {}, {})
+
+
+def test_an_episode_that_is_cut_off_is_truncated_for_everybody():
+    env = parallel_env("cn-2")
+    env.reset(seed=0)
+    env.env.place(np.array([[[0, 0], [0, 1]]]), np.array([[[5, 5], [5, 0]]]))
+    for _ in range(49):
+        env.step(dict.fromkeys(env.agents, 0))
+    _, _, terminated, truncated, infos = env.step(dict.fromkeys(env.agents, 0))
+    assert truncated == {"agent_0": True, "agent_1": True}
+    assert not any(terminated.values())
+    assert not any(info["battle_won"] for info in infos.values())
+
+
+def test_a_seed_begins_a_series_of_episodes_that_can_be_repeated():
+    env = parallel_env("cn-4")
+
+    def states(seed: int) -> list[list[float]]:
+        env.reset(seed=seed)
+        first = env.state().tolist()
+        env.reset()
+        return [first, env.state().tolist()]
+
+    one, other, again = states(1), states(2), states(1)
+    assert one == again
+    assert one != other
+    assert one[0] != one[1]
+
+
+class Arm:
+    """One joint for each of two agents; what they see is what they did."""
+
+    num_envs = 1
+    layout = Layout(
+        task="arm",
+        family="arm",
+        num_agents=2,
+        num_enemies=1,
+        num_non_attack=0,
+        attacks=False,
+        obs_size=1,
+        state_size=2,
+        own=((0, 1),),
+        allies=Block(1, 1, 0),
+        enemies=Block(1, 1, 0),
+        state_allies=Block(0, 2, 1),
+        state_enemies=Block(2, 1, 0),
+        episode_limit=10,
+        continuous=True,
+    )
+
+    def reset(self, seed: int) -> Frame:
+        return self.frame(np.zeros((1, 2, 1), np.float32))
+
+    def step(self, actions: np.ndarray) -> tuple[Frame, Outcome]:
+        no = np.zeros(1, bool)
+        return self.frame(actions), Outcome(np.zeros(1, np.float32), no, no, no)
+
+    def frame(self, seen: np.ndarray) -> Frame:
+        return Frame(seen, seen[..., 0], np.ones((1, 2, 1), bool))
+
+
+def test_continuous_actions_have_a_box_and_their_observations_no_mask():
+    env = AsParallelEnv(Arm())
+    assert env.agents == []
+    views, _ = env.reset()
+    assert {agent: view.tolist() for agent, view in views.items()} == {
+        "agent_0": [0],
+        "agent_1": [0],
+    }
+    box = env.action_space("agent_1")
+    assert (box.shape, box.low.min(), box.high.max()) == ((1,), -1, 1)
+    joint = {"agent_0": np.float32([0.5]), "agent_1": np.float32([-1])}
+    views, *_ = env.step(joint)
+    assert views == joint
+    assert all(env.observation_space(agent).contains(view) for agent, view in views.items())
+
+
+def test_render_draws_only_where_it_was_asked_to():
+    drawn = parallel_env("battle-3m", render_mode="rgb_array")
+    drawn.reset(seed=0)
+    picture = drawn.render()
+    assert picture is not None
+    assert (picture.ndim, picture.shape[-1], picture.dtype) == (3, 3, np.uint8)
+    assert drawn.metadata == {"name": "battle-3m", "render_modes": ["rgb_array"]}
+    silent = parallel_env("battle-3m")
+    silent.reset(seed=0)
+    assert silent.render() is None
