@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import harness
 from lab_llm.grading.pool import GraderPool
-from lab_llm.verifiers import LIMIT_S, verify_math
+from lab_llm.grading.verifiers import LIMIT_S, verify_math
 
 GOAL = 0.9
 

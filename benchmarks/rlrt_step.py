@@ -1,6 +1,6 @@
 """What an RLRT step costs relative to a GRPO step.
 
-Both trainers are built by lab_llm.grpo_run.build_trainer from the same weights, seed, sampler and
+Both trainers are built by lab_llm.training.run.build_trainer from the same weights, seed, sampler and
 prompts; only the credit differs. Blocks of a few steps alternate in one process (grpo rlrt, rlrt
 grpo, ...). The learning rate is so small that no weight changes, so step i has the same rollouts in
 every block, and step times are compared pair by pair.
@@ -15,11 +15,11 @@ from typing import Any
 
 import harness
 import torch
-from lab_llm.countdown import CountdownDataset
-from lab_llm.countdown_config import CountdownConfig
-from lab_llm.grpo_run import build_trainer
-from lab_llm.policy import load_policy
-from lab_llm.policy_config import PolicyConfig
+from lab_llm.datasets.countdown import CountdownDataset
+from lab_llm.datasets.countdown_config import CountdownConfig
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import load_policy
+from lab_llm.training.run import build_trainer
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import make_credit
 from labrun import config, run_dir

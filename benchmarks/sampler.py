@@ -1,4 +1,4 @@
-"""Tokens per second of lab_llm.sampler.sample and of transformers' generate.
+"""Tokens per second of lab_llm.sampling.sampler.sample and of transformers' generate.
 
 The same weights and prompts, one thread, samplers alternating. Two conditions: `until_end`, as in
 training (a row stops at its end token, up to 64 new tokens; only sampled tokens count), and
@@ -12,11 +12,11 @@ from typing import Any
 
 import harness
 import torch
-from lab_llm import countdown
-from lab_llm.policy import Policy, load_policy
-from lab_llm.policy_config import PolicyConfig
-from lab_llm.sampler import sample
-from lab_llm.templates import encode
+from lab_llm.datasets import countdown
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import Policy, load_policy
+from lab_llm.sampling.sampler import sample
+from lab_llm.text.prompts import encode
 from transformers import GenerationConfig
 from transformers.utils import logging
 

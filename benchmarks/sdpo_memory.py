@@ -16,7 +16,7 @@ from typing import Any
 
 import harness
 import torch
-from lab_llm.distillation import compare_hidden, compared, divergence
+from lab_llm.training.distillation import compare_hidden, compared, divergence
 
 VOCABULARY, WIDTH = 151_936, 64
 SETTINGS: dict[str, Any] = {"alpha": 0.5, "top_k": 100, "tail": True}

@@ -11,10 +11,10 @@ import pytest
 from jaxtyping import install_import_hook
 
 LANGUAGE = [
-    "lab_llm.credit",
-    "lab_llm.distillation",
-    "lab_llm.scorer",
-    "lab_llm.teacher",
+    "lab_llm.training.credit",
+    "lab_llm.training.distillation",
+    "lab_llm.sampling.scorer",
+    "lab_llm.training.teacher",
     "lab_epistemic",
     "lab_rlrt",
 ]

@@ -102,11 +102,14 @@ def names_in(path: str, pattern: str) -> set[str]:
 
 
 def test_grpo_metrics_are_documented():
-    from lab_llm.grpo import LOGGED
+    from lab_llm.training.trainer import LOGGED
 
-    own = names_in("core/lab_llm/grpo.py", r'step_metrics\["([\w/]+)"\]')
-    timed = {f"time/{stage}" for stage in names_in("core/lab_llm/grpo.py", r'_timed\("(\w+)"\)')}
-    spent = names_in("core/lab_llm/grpo.py", r'found\["(time/\w+)"\]')
+    own = names_in("core/lab_llm/training/trainer.py", r'step_metrics\["([\w/]+)"\]')
+    timed = {
+        f"time/{stage}"
+        for stage in names_in("core/lab_llm/training/trainer.py", r'_timed\("(\w+)"\)')
+    }
+    spent = names_in("core/lab_llm/training/trainer.py", r'found\["(time/\w+)"\]')
     internal = {"tokens", "time/train"}
     assert {"pass_rate", "teacher_scored_fraction"} <= own
     assert (set(LOGGED.values()) | own | timed | spent) - internal <= documented_metrics()
@@ -115,7 +118,7 @@ def test_grpo_metrics_are_documented():
 def test_teacher_contexts_are_documented():
     from typing import get_args
 
-    from lab_llm.credit import Context
+    from lab_llm.training.credit import Context
 
     assert {f"teacher_context/{name}" for name in get_args(Context)} <= documented_metrics()
 
@@ -132,8 +135,8 @@ def test_credit_measures_are_documented():
 
 
 def test_scores_are_documented():
-    from lab_llm.evaluator import AccuracyEvaluator, Graded
-    from lab_llm.evaluator_config import AccuracyConfig
+    from lab_llm.evaluation.accuracy import AccuracyEvaluator, Graded
+    from lab_llm.evaluation.config import AccuracyConfig
     from lab_llm.problems import Problem
 
     evaluator = AccuracyEvaluator(AccuracyConfig(num_samples=2, pass_k=(2,)))
@@ -143,7 +146,7 @@ def test_scores_are_documented():
 
 
 def test_warm_start_metrics_are_documented():
-    source = "core/lab_llm/warmstart.py"
+    source = "core/lab_llm/training/warm_start.py"
     logged = names_in(source, r'"(train/\w+)"')
     validated = {f"validation/{name}" for name in ("pass_rate", "epistemic_words")}
     assert logged | validated <= documented_metrics()

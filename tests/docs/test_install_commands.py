@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from lab_llm.policy_config import PolicyConfig
+from lab_llm.policy.config import PolicyConfig
 from labrun.describe import field_meanings
 
 ROOT = Path(__file__).parents[2]

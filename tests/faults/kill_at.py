@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from lab_llm import decoder, grpo
+from lab_llm.sampling import decoder
+from lab_llm.training import trainer as grpo
 from labrun import checkpoints, worker
 
 

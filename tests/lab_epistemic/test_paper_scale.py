@@ -6,7 +6,7 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from lab_llm.tiny_model import shipped_path
+from lab_llm.policy.tiny_model import shipped_path
 from labrun.config import compose, studied
 from labrun.parts import build
 

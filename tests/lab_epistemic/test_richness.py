@@ -8,16 +8,17 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
-from lab_epistemic import richness, richness_responses
-from lab_epistemic.richness import RichnessEvaluator, longest_needed
-from lab_epistemic.richness_config import LEVELS, RichnessConfig
-from lab_llm.countdown import CountdownDataset
-from lab_llm.countdown_config import CountdownConfig
-from lab_llm.engines import Sampling
-from lab_llm.policy import THINKING, load_policy
-from lab_llm.policy_config import PolicyConfig
+from lab_epistemic.richness import evaluator as richness
+from lab_epistemic.richness import responses as richness_responses
+from lab_epistemic.richness.config import LEVELS, RichnessConfig
+from lab_epistemic.richness.evaluator import RichnessEvaluator, longest_needed
+from lab_llm.datasets.countdown import CountdownDataset
+from lab_llm.datasets.countdown_config import CountdownConfig
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import THINKING, load_policy
 from lab_llm.problems import MARKED, Problem, ProblemSets
-from lab_llm.templates import COUNTDOWN_TEMPLATE
+from lab_llm.sampling.engines import Sampling
+from lab_llm.text.prompts import COUNTDOWN_TEMPLATE
 from labrun import LabError, run_dir
 from labrun.config import compose
 from labrun.context import RunContext

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lab_epistemic.richness_config import RichnessConfig
-from lab_epistemic.richness_contexts import contexts, shown
-from lab_epistemic.richness_figure import PANELS, panels
-from lab_epistemic.richness_responses import Asked, Response
-from lab_epistemic.richness_scores import LevelResult, problem_metrics, scores, summary
-from lab_epistemic.richness_selection import pass_counts, select, solutions
-from lab_llm.policy import load_tokenizer
-from lab_llm.policy_config import PolicyConfig
+from lab_epistemic.richness.config import RichnessConfig
+from lab_epistemic.richness.contexts import contexts, shown
+from lab_epistemic.richness.figure import PANELS, panels
+from lab_epistemic.richness.responses import Asked, Response
+from lab_epistemic.richness.scores import LevelResult, problem_metrics, scores, summary
+from lab_epistemic.richness.selection import pass_counts, select, solutions
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import load_tokenizer
 from lab_llm.problems import MARKED, Problem
-from lab_llm.templates import COUNTDOWN_TEMPLATE, encode
-from lab_llm.verbalization import EPISTEMIC_WORDS
+from lab_llm.text.epistemic_words import EPISTEMIC_WORDS
+from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, encode
 from labrun import LabError
 from labrun.config import compose, studied
 from labrun.intervals import Interval

@@ -4,11 +4,11 @@ import importlib.util
 import json
 
 import pytest
-from lab_epistemic.sft import SelfSFTTrainer
-from lab_epistemic.sft_config import SelfSFTConfig
-from lab_llm.countdown import CountdownDataset
-from lab_llm.countdown_config import CountdownConfig
-from lab_llm.policy_config import PolicyConfig
+from lab_epistemic.sft.config import SelfSFTConfig
+from lab_epistemic.sft.trainer import SelfSFTTrainer
+from lab_llm.datasets.countdown import CountdownDataset
+from lab_llm.datasets.countdown_config import CountdownConfig
+from lab_llm.policy.config import PolicyConfig
 from lab_llm.problems import Problem, ProblemSets
 from labrun import LabError
 from labrun.config import compose, studied
@@ -119,7 +119,7 @@ def test_pairs_of_other_problems_are_refused(tmp_path):
 
 
 def test_a_decoder_that_does_not_know_the_model_is_refused(tmp_path):
-    from lab_llm.policy import load_policy
+    from lab_llm.policy.policy import load_policy
 
     policy = load_policy(PolicyConfig())
     policy.model.save_pretrained(tmp_path)

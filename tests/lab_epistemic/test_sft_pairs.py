@@ -6,16 +6,16 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from lab_epistemic import sft_pairs
-from lab_epistemic.sft_config import SelfSFTConfig
-from lab_epistemic.sft_file import Response, as_text, check, of_kind, read
-from lab_epistemic.sft_pairs import choose, of_run, statistics
-from lab_llm.countdown import CountdownDataset
-from lab_llm.countdown_config import CountdownConfig
-from lab_llm.engines import Sampling
-from lab_llm.policy import load_policy
-from lab_llm.policy_config import PolicyConfig
-from lab_llm.templates import COUNTDOWN_TEMPLATE, with_solution
+from lab_epistemic.sft import pairs as sft_pairs
+from lab_epistemic.sft.config import SelfSFTConfig
+from lab_epistemic.sft.file import Response, as_text, check, of_kind, read
+from lab_epistemic.sft.pairs import choose, of_run, statistics
+from lab_llm.datasets.countdown import CountdownDataset
+from lab_llm.datasets.countdown_config import CountdownConfig
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import load_policy
+from lab_llm.sampling.engines import Sampling
+from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, with_solution
 from labrun import LabError, PreemptedError, run_dir
 from labrun.config import compose
 from labrun.context import RunContext

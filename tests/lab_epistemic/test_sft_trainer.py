@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from lab_epistemic.sft import SelfSFTTrainer
-from lab_epistemic.sft_config import SelfSFTConfig
-from lab_epistemic.sft_file import of_kind
-from lab_epistemic.sft_pairs import of_run
-from lab_epistemic.sft_trainer import build_trainer, response_order, trl_config
-from lab_llm.countdown import CountdownDataset
-from lab_llm.countdown_config import CountdownConfig
-from lab_llm.policy import load_policy
-from lab_llm.policy_config import PolicyConfig
-from lab_llm.templates import COUNTDOWN_TEMPLATE, TEMPLATE_FILE, encode
+from lab_epistemic.sft.config import SelfSFTConfig
+from lab_epistemic.sft.file import of_kind
+from lab_epistemic.sft.pairs import of_run
+from lab_epistemic.sft.trainer import SelfSFTTrainer
+from lab_epistemic.sft.transformers_trainer import build_trainer, response_order, trl_config
+from lab_llm.datasets.countdown import CountdownDataset
+from lab_llm.datasets.countdown_config import CountdownConfig
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import load_policy
+from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, TEMPLATE_FILE, encode
 from labrun import DivergedError, LabError, PreemptedError, run_dir
 from labrun.config import compose
 from labrun.context import RunContext
@@ -165,7 +165,7 @@ def test_both_arms_take_their_own_responses_to_the_same_problems_at_a_step(tmp_p
 def test_guidance_names_the_set_that_is_trained_on(
     tmp_path, sets, pairs, monkeypatch, guidance, kind
 ):
-    from lab_epistemic import sft_trainer
+    from lab_epistemic.sft import transformers_trainer as sft_trainer
 
     seen = []
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from lab_epistemic.config import EpistemicConfig
 from lab_epistemic.trainer import EpistemicTrainer, make_credit
-from lab_llm.distillation_config import DistillationConfig
-from lab_llm.verbalization import epistemic_count, epistemic_words
+from lab_llm.text.epistemic_words import epistemic_count, epistemic_words
+from lab_llm.training.distillation_config import DistillationConfig
 from labrun import LabError, run_dir
 from labrun.config import compose, studied
 from labrun.context import RunContext

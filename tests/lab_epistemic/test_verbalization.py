@@ -4,22 +4,22 @@ import json
 import re
 
 import pytest
-from lab_epistemic import stored_completions
-from lab_epistemic.verbalization import (
+from lab_epistemic.verbalization import stored_completions
+from lab_epistemic.verbalization.config import VerbalizationConfig
+from lab_epistemic.verbalization.evaluator import (
     Breakdown,
     VerbalizationEvaluator,
     breakdown,
     per_thousand,
 )
-from lab_epistemic.verbalization_config import VerbalizationConfig
-from lab_epistemic.verbalization_figure import draw
-from lab_epistemic.verbalization_page import marked, page
-from lab_llm.evaluator import AccuracyEvaluator, Graded
-from lab_llm.evaluator_config import AccuracyConfig
-from lab_llm.policy import load_policy
-from lab_llm.policy_config import PolicyConfig
+from lab_epistemic.verbalization.figure import draw
+from lab_epistemic.verbalization.page import marked, page
+from lab_llm.evaluation.accuracy import AccuracyEvaluator, Graded
+from lab_llm.evaluation.config import AccuracyConfig
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import load_policy
 from lab_llm.problems import Problem, ProblemSets
-from lab_llm.verbalization import epistemic_count
+from lab_llm.text.epistemic_words import epistemic_count
 from labrun import LabError
 from labrun.config import compose
 from labrun.context import RunContext

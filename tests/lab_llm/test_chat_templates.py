@@ -5,17 +5,18 @@ import shutil
 import time
 
 import pytest
-from lab_llm import chat_template, teacher_preflight
-from lab_llm.chat_template import RenderError, plain_template, prepared_template, render
-from lab_llm.countdown import CountdownDataset
-from lab_llm.countdown_config import CountdownConfig
-from lab_llm.grpo_config import GRPOSettings
-from lab_llm.policy import load_policy, load_tokenizer, preflight_policy
-from lab_llm.policy_config import PolicyConfig
+from lab_llm.datasets.countdown import CountdownDataset
+from lab_llm.datasets.countdown_config import CountdownConfig
+from lab_llm.planning import teacher as teacher_preflight
+from lab_llm.planning.prompts import check_prompts
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import load_policy, load_tokenizer, preflight_policy
+from lab_llm.policy.tiny_model import shipped_path
 from lab_llm.problems import Problem, ProblemSets
-from lab_llm.prompts_preflight import check_prompts
-from lab_llm.templates import SOLUTION_TEMPLATE, encode
-from lab_llm.tiny_model import shipped_path
+from lab_llm.text import chat_template
+from lab_llm.text.chat_template import RenderError, plain_template, prepared_template, render
+from lab_llm.text.prompts import SOLUTION_TEMPLATE, encode
+from lab_llm.training.config import GRPOSettings
 from labrun.errors import LabError
 
 HEADER = "{% if add_generation_prompt %}A:{% endif %}"

@@ -4,10 +4,10 @@ import json
 import shutil
 
 import pytest
-from lab_llm.completion_text import completion_text
-from lab_llm.policy import load_tokenizer
-from lab_llm.policy_config import PolicyConfig
-from lab_llm.tiny_model import CHAT_TEMPLATE, shipped_path
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import load_tokenizer
+from lab_llm.policy.tiny_model import CHAT_TEMPLATE, shipped_path
+from lab_llm.text.completion_text import completion_text
 
 TEXT = "<think>wait 5</think>ans 5"
 

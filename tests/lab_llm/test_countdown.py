@@ -5,9 +5,9 @@ import itertools
 import random
 
 import pytest
-from lab_llm import countdown as task
-from lab_llm.countdown import CountdownDataset, grade
-from lab_llm.countdown_config import CountdownConfig
+from lab_llm.datasets import countdown as task
+from lab_llm.datasets.countdown import CountdownDataset, grade
+from lab_llm.datasets.countdown_config import CountdownConfig
 from labrun.contract import Dataset
 from labrun.errors import LabError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lab_llm.checkpoint_files import first_unreadable
+from lab_llm.training.checkpoint_files import first_unreadable
 from labrun import checkpoints, run_dir, worker
 from labrun.config import compose
 from labrun.run_dir import RunDir

@@ -1,7 +1,7 @@
 """What a run is warned of that took its steps and learned nothing."""
 
 import pytest
-from lab_llm.dead_runs import faults, warn_of_dead_run
+from lab_llm.training.dead_runs import faults, warn_of_dead_run
 from labrun.context import RunContext
 from labrun.run_dir import RunDir
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lab_llm.distillation import (
+from lab_llm.training.distillation import (
     compare_hidden,
     compared,
     distillation_loss,

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from lab_llm import engines
-from lab_llm.engines import DecoderEngine, Sampling, Share, TransformersEngine, open_engine
-from lab_llm.evaluator import AccuracyEvaluator
-from lab_llm.evaluator_config import AccuracyConfig
-from lab_llm.policy import load_policy
-from lab_llm.policy_config import PolicyConfig
-from lab_llm.vllm_engine import VLLMEngine, _model_length, prompt_seed
+from lab_llm.evaluation.accuracy import AccuracyEvaluator
+from lab_llm.evaluation.config import AccuracyConfig
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import load_policy
+from lab_llm.sampling import engines
+from lab_llm.sampling.engines import DecoderEngine, Sampling, Share, TransformersEngine, open_engine
+from lab_llm.sampling.vllm_engine import VLLMEngine, _model_length, prompt_seed
 from labrun.errors import LabError
 
 PROMPTS = [[5, 6, 7], [8, 9], [10, 11, 12, 13], [14], [15, 16]]
@@ -87,7 +87,7 @@ def test_without_a_gpu_auto_is_the_decoder(policy):
 
 
 def test_an_unknown_architecture_is_replaced_only_where_the_choice_was_free(policy, monkeypatch):
-    monkeypatch.setattr("lab_llm.decoder.ARCHITECTURES", ())
+    monkeypatch.setattr("lab_llm.sampling.decoder.ARCHITECTURES", ())
     engine, notes = chosen(policy, "auto")
     assert engine.name == "transformers"
     assert len(notes) == 1
@@ -144,7 +144,7 @@ def test_vllm_prompts_go_in_turn_with_seeds_of_their_own(sampling, monkeypatch):
                 for seed in params
             ]
 
-    monkeypatch.setattr("lab_llm.vllm_engine._params", lambda sampling, seed: seed)
+    monkeypatch.setattr("lab_llm.sampling.vllm_engine._params", lambda sampling, seed: seed)
     engine = VLLMEngine(LLM())
     whole = sampled(engine, sampling)
     assert whole == {i: [[prompt_seed(3, i), j] for j in range(2)] for i in range(5)}

@@ -4,11 +4,11 @@ import dataclasses
 from importlib.resources import files
 
 import pytest
-from lab_llm import estimates
-from lab_llm.estimates import GIB, ModelShape
-from lab_llm.policy import preflight_policy, read_settings
-from lab_llm.policy_config import PolicyConfig
-from lab_llm.tiny_model import shipped_path
+from lab_llm.planning import estimates
+from lab_llm.planning.estimates import GIB, ModelShape
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import preflight_policy, read_settings
+from lab_llm.policy.tiny_model import shipped_path
 
 SMALL = ModelShape(
     num_layers=2,

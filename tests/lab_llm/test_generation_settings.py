@@ -6,12 +6,12 @@ import shutil
 
 import pytest
 import torch
-from lab_llm.engines import DecoderEngine, Sampling, Share, TransformersEngine, end_tokens
-from lab_llm.generation_settings import ignored
-from lab_llm.policy import load_policy, load_tokenizer, preflight_policy, save_policy
-from lab_llm.policy_config import PolicyConfig
-from lab_llm.templates import SOLUTION_TEMPLATE
-from lab_llm.tiny_model import shipped_path
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.generation_settings import ignored
+from lab_llm.policy.policy import load_policy, load_tokenizer, preflight_policy, save_policy
+from lab_llm.policy.tiny_model import shipped_path
+from lab_llm.sampling.engines import DecoderEngine, Sampling, Share, TransformersEngine, end_tokens
+from lab_llm.text.prompts import SOLUTION_TEMPLATE
 from labrun.errors import LabError
 
 PROMPTS = [[5, 6, 7], [8, 9], [10, 11, 12, 13]]

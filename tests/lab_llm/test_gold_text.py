@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from lab_llm.gold_text import is_blank, number_text
+from lab_llm.datasets.gold_text import is_blank, number_text
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from lab_llm.credit import rows_to_score
 from lab_llm.grading.grades import Grades
-from lab_llm.grpo import LOGGED
-from lab_llm.grpo_run import (
-    build_trainer,
-    prompt_order,
-    train,
-    trl_config,
-    whole_batches,
-)
-from lab_llm.policy import load_policy
-from lab_llm.teacher import Group
-from lab_llm.templates import encode, with_solution
+from lab_llm.policy.policy import load_policy
+from lab_llm.text.prompts import encode, with_solution
+from lab_llm.training.credit import rows_to_score
+from lab_llm.training.run import build_trainer, prompt_order, train, trl_config, whole_batches
+from lab_llm.training.teacher import Group
+from lab_llm.training.trainer import LOGGED
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import make_credit
 from labrun import DivergedError, LabError, PreemptedError, run_dir
@@ -151,8 +145,8 @@ def test_log_p_s_is_the_trainers_own_pass_where_log_p_t_is(ctx, sets):
 
 
 def test_an_evaluator_that_cannot_score_the_model_stops_the_run_before_its_first_step(ctx, sets):
-    from lab_llm.evaluator import AccuracyEvaluator
-    from lab_llm.evaluator_config import AccuracyConfig
+    from lab_llm.evaluation.accuracy import AccuracyEvaluator
+    from lab_llm.evaluation.config import AccuracyConfig
 
     ctx.evaluators = (AccuracyEvaluator(AccuracyConfig(max_new_tokens=1024)),)
     with pytest.raises(LabError, match=r"evaluator\.accuracy\.max_new_tokens=1024"):
@@ -288,9 +282,9 @@ def test_a_group_is_uniform_when_its_rewards_are_equal(ctx, sets, scale_rewards)
 
 
 def test_a_gradient_that_is_nan_ends_a_run_with_evaluation_as_diverged(ctx, sets, monkeypatch):
-    from lab_llm import grpo
-    from lab_llm.evaluator import AccuracyEvaluator
-    from lab_llm.evaluator_config import AccuracyConfig
+    from lab_llm.evaluation.accuracy import AccuracyEvaluator
+    from lab_llm.evaluation.config import AccuracyConfig
+    from lab_llm.training import trainer as grpo
 
     original = grpo.GRPOTrainer.compute_loss
 
@@ -307,7 +301,7 @@ def test_a_gradient_that_is_nan_ends_a_run_with_evaluation_as_diverged(ctx, sets
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_its_checkpoint_kept(ctx, sets, monkeypatch):
-    from lab_llm import grpo
+    from lab_llm.training import trainer as grpo
 
     original = grpo.GRPOTrainer.compute_loss
 
@@ -406,8 +400,8 @@ def test_a_verifier_that_raises_ends_the_step_with_problem_and_completion(ctx, s
 
 
 def test_a_run_without_right_answers_and_evaluation_sets_is_warned_of_both(ctx, sets):
-    from lab_llm.evaluator import AccuracyEvaluator
-    from lab_llm.evaluator_config import AccuracyConfig
+    from lab_llm.evaluation.accuracy import AccuracyEvaluator
+    from lab_llm.evaluation.config import AccuracyConfig
 
     ctx.evaluators = (AccuracyEvaluator(AccuracyConfig()),)
     dead = dataclasses.replace(sets, verify=lambda *_: 0.0, evaluation={})

@@ -5,15 +5,15 @@ import json
 import shutil
 
 import pytest
-from lab_llm import grpo_preflight
-from lab_llm.grpo_config import GRPOSettings
-from lab_llm.grpo_preflight import preflight
-from lab_llm.policy import load_tokenizer
-from lab_llm.policy_config import PolicyConfig
+from lab_llm.planning import grpo as grpo_preflight
+from lab_llm.planning.grpo import preflight
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import load_tokenizer
+from lab_llm.policy.tiny_model import shipped_path
 from lab_llm.problems import Problem
-from lab_llm.templates import SOLUTION_TEMPLATE, encode
-from lab_llm.tiny_model import shipped_path
-from lab_llm.zero import zero_stage
+from lab_llm.text.prompts import SOLUTION_TEMPLATE, encode
+from lab_llm.training.config import GRPOSettings
+from lab_llm.training.zero import zero_stage
 from lab_rlrt.config import RLRTConfig
 from labrun import LabError, session
 from labrun.config import compose

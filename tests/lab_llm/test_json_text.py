@@ -4,7 +4,7 @@ import time
 from decimal import Decimal
 
 import pytest
-from lab_llm.json_text import MAX_DEPTH, UnfitJSONError, parse_json, too_deep
+from lab_llm.datasets.json_text import MAX_DEPTH, UnfitJSONError, parse_json, too_deep
 
 
 def test_numbers_keep_their_digits():

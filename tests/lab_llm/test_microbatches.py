@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from lab_llm.grpo_config import GRPOSettings
-from lab_llm.microbatches import by_length, micro_batch_size, minibatches
+from lab_llm.training.config import GRPOSettings
+from lab_llm.training.microbatches import by_length, micro_batch_size, minibatches
 from labrun.errors import LabError
 
 BATCH = {

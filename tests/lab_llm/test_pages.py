@@ -2,7 +2,7 @@
 
 import re
 
-from lab_llm import pages
+from lab_llm.evaluation import pages
 
 
 def test_a_page_escapes_its_names_and_keeps_its_parts_in_order():

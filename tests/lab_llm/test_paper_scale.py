@@ -6,7 +6,7 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from lab_llm.tiny_model import shipped_path
+from lab_llm.policy.tiny_model import shipped_path
 
 PREFIX = (
     "Solve the following math problem step by step. The last line of your response should be of "

@@ -3,7 +3,7 @@
 from itertools import combinations
 
 import pytest
-from lab_llm.pass_at_k import avg_at_k, pass_at_k
+from lab_llm.evaluation.pass_at_k import avg_at_k, pass_at_k
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 5, 7])

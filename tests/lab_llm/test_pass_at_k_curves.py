@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from lab_llm.pass_at_k_curves import bootstrap, curve, draw, powers_of_two
+from lab_llm.evaluation.pass_at_k_curves import bootstrap, curve, draw, powers_of_two
 from scipy import stats
 
 REWARDS = [[1.0, 0.0, 0.0, 0.5], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]

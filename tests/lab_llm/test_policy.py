@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 import torch
-from lab_llm.policy import Policy, load_policy, load_tokenizer, preflight_policy
-from lab_llm.policy_config import PolicyConfig
-from lab_llm.templates import encode
-from lab_llm.tiny_model import TinyModelConfig, build_model, shipped_path, train_tokenizer
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import Policy, load_policy, load_tokenizer, preflight_policy
+from lab_llm.policy.tiny_model import TinyModelConfig, build_model, shipped_path, train_tokenizer
+from lab_llm.text.prompts import encode
 from labrun.errors import LabError
 
 SIZES = TinyModelConfig(hidden_size=16, intermediate_size=32, num_layers=1, max_positions=64)

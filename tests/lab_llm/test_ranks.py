@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 import torch
-from lab_llm import ranks
+from lab_llm.distributed import ranks
 from lab_rlrt.config import RLRTConfig
 from labrun import LabError, run_dir
 from labrun.ranks import Ending

@@ -1,8 +1,8 @@
 """reasoning-gym tasks as problem sets."""
 
 import pytest
-from lab_llm.datasets import ReasoningGymDataset
-from lab_llm.datasets_config import ReasoningGymConfig
+from lab_llm.datasets.components import ReasoningGymDataset
+from lab_llm.datasets.config import ReasoningGymConfig
 from labrun.errors import LabError
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from lab_llm.datasets import RowsDataset
-from lab_llm.datasets_config import RowsConfig, RowSet
-from lab_llm.verifiers import RULES
+from lab_llm.datasets.components import RowsDataset
+from lab_llm.datasets.config import RowsConfig, RowSet
+from lab_llm.grading.verifiers import RULES
 from labrun.context import RunContext
 from labrun.errors import LabError
 from labrun.run_dir import RunDir

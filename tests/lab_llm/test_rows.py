@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from lab_llm.datasets import RowsDataset, chat
-from lab_llm.datasets_config import RowsConfig, RowSet
+from lab_llm.datasets.components import RowsDataset, chat
+from lab_llm.datasets.config import RowsConfig, RowSet
 from labrun.errors import LabError
 
 MATH = Path(__file__).parents[2] / "../shared/data/math"

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from lab_llm.decoder import Decoder
-from lab_llm.sampler import Picker, sample
+from lab_llm.sampling.decoder import Decoder
+from lab_llm.sampling.sampler import Picker, sample
 from labrun.errors import DivergedError, LabError
 from transformers import (
     GPT2Config,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from lab_llm.scorer import completion_logprobs
+from lab_llm.sampling.scorer import completion_logprobs
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 SIZES = {

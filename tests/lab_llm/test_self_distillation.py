@@ -4,13 +4,13 @@ import dataclasses
 
 import pytest
 import torch
-from lab_llm.distillation import compared, divergence
-from lab_llm.distillation_config import DistillationConfig
-from lab_llm.grpo_run import build_trainer, train
-from lab_llm.policy import load_policy
+from lab_llm.policy.policy import load_policy
 from lab_llm.problems import MARKED
-from lab_llm.self_distillation import average, remainders_of
-from lab_llm.templates import encode, with_solution
+from lab_llm.text.prompts import encode, with_solution
+from lab_llm.training.distillation import compared, divergence
+from lab_llm.training.distillation_config import DistillationConfig
+from lab_llm.training.run import build_trainer, train
+from lab_llm.training.self_distillation import average, remainders_of
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import make_credit
 from labrun import PreemptedError, run_dir

@@ -1,7 +1,7 @@
 """Names of evaluation sets."""
 
 import pytest
-from lab_llm.set_names import MAX_BYTES, check_set_names
+from lab_llm.datasets.set_names import MAX_BYTES, check_set_names
 from labrun.errors import LabError
 
 PATHS = ["../../../../../../escaped/x", "a/", "a//b", "/abs", "a\\b", "..\\x", "C:x"]

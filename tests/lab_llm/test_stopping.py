@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from lab_llm import stopping
-from lab_llm.stopping import stop_if_asked, stop_points
+from lab_llm.distributed import stopping
+from lab_llm.distributed.stopping import stop_if_asked, stop_points
 from labrun.context import RunContext
 from labrun.errors import PreemptedError
 from labrun.run_dir import RunDir

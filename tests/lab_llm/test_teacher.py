@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from lab_llm import teacher
 from lab_llm.problems import Problem
+from lab_llm.training import teacher
 from labrun import LabError
 
 PROBLEM = Problem(id="p", prompt=({"role": "user", "content": "q"},), answer="6", solution="5+1=6")

@@ -3,14 +3,14 @@
 import dataclasses
 
 import pytest
-from lab_llm import teacher_preflight
-from lab_llm.countdown import CountdownDataset
-from lab_llm.countdown_config import CountdownConfig
-from lab_llm.distillation_config import DistillationConfig
-from lab_llm.grpo_config import GRPOSettings
-from lab_llm.policy_config import PolicyConfig
+from lab_llm.datasets.countdown import CountdownDataset
+from lab_llm.datasets.countdown_config import CountdownConfig
+from lab_llm.planning import teacher as teacher_preflight
+from lab_llm.policy.config import PolicyConfig
 from lab_llm.problems import MARKED, Problem
-from lab_llm.templates import COUNTDOWN_TEMPLATE
+from lab_llm.text.prompts import COUNTDOWN_TEMPLATE
+from lab_llm.training.config import GRPOSettings
+from lab_llm.training.distillation_config import DistillationConfig
 from labrun.errors import LabError
 
 

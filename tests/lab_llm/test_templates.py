@@ -1,7 +1,8 @@
 """Teacher contexts and token ids of chats."""
 
 import pytest
-from lab_llm.templates import (
+from lab_llm.policy.tiny_model import TinyModelConfig, train_tokenizer
+from lab_llm.text.prompts import (
     COUNTDOWN_TEMPLATE,
     SOLUTION_TEMPLATE,
     encode,
@@ -9,7 +10,6 @@ from lab_llm.templates import (
     teacher_template,
     with_solution,
 )
-from lab_llm.tiny_model import TinyModelConfig, train_tokenizer
 from labrun.errors import LabError
 
 PROMPT = ({"role": "system", "content": "s"}, {"role": "user", "content": "nums 5 2 1 make 6"})

@@ -4,18 +4,18 @@ import random
 
 import pytest
 import torch
-from lab_llm import countdown as task
-from lab_llm.policy import load_policy
-from lab_llm.policy_config import PolicyConfig
-from lab_llm.templates import encode
-from lab_llm.tiny_model import (
+from lab_llm.datasets import countdown as task
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import load_policy
+from lab_llm.policy.tiny_model import (
     CHAT_TEMPLATE,
     TinyModelConfig,
     build_model,
     shipped_path,
     train_tokenizer,
 )
-from lab_llm.warmstart import Measured, measure, validation
+from lab_llm.text.prompts import encode
+from lab_llm.training.warm_start import Measured, measure, validation
 
 TEXTS = ["user\nnums 15 27 1 make 6\nassistant\n15+27=42 no maybe ans 15+27-1"] * 3
 CHAT = [{"role": "user", "content": "nums 12 3 make 9"}]

@@ -1,6 +1,6 @@
 """The two counts of epistemic words."""
 
-from lab_llm.verbalization import (
+from lab_llm.text.epistemic_words import (
     EPISTEMIC_WORDS,
     epistemic_count,
     epistemic_words,

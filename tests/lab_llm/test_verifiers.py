@@ -3,9 +3,9 @@
 import threading
 
 import pytest
+from lab_llm.datasets.reasoning_gym import draw
+from lab_llm.grading.verifiers import extract_answer, last_boxed, verify_math, verify_reasoning_gym
 from lab_llm.problems import Problem
-from lab_llm.reasoning_gym_tasks import draw
-from lab_llm.verifiers import extract_answer, last_boxed, verify_math, verify_reasoning_gym
 
 SUM = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
 

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab_llm.countdown import CountdownDataset
-from lab_llm.countdown_config import CountdownConfig
-from lab_llm.evaluator import AccuracyEvaluator
-from lab_llm.evaluator_config import AccuracyConfig
-from lab_llm.policy import load_policy
-from lab_llm.policy_config import PolicyConfig
+from lab_llm.datasets.countdown import CountdownDataset
+from lab_llm.datasets.countdown_config import CountdownConfig
+from lab_llm.evaluation.accuracy import AccuracyEvaluator
+from lab_llm.evaluation.config import AccuracyConfig
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import load_policy
 from labrun.context import RunContext
 from labrun.run_dir import RunDir
 from vllm_on_cpu import ENVIRONMENT

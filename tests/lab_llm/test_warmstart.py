@@ -6,13 +6,13 @@ import random
 
 import pytest
 import torch
-from lab_llm import countdown as task
-from lab_llm.countdown import CountdownDataset
-from lab_llm.countdown_config import CountdownConfig
-from lab_llm.policy import load_policy
-from lab_llm.policy_config import PolicyConfig
-from lab_llm.tiny_model import TinyModelConfig, shipped_path
-from lab_llm.warmstart import (
+from lab_llm.datasets import countdown as task
+from lab_llm.datasets.countdown import CountdownDataset
+from lab_llm.datasets.countdown_config import CountdownConfig
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import load_policy
+from lab_llm.policy.tiny_model import TinyModelConfig, shipped_path
+from lab_llm.training.warm_start import (
     IGNORED,
     Batch,
     Batches,
@@ -22,7 +22,7 @@ from lab_llm.warmstart import (
     learning_rate,
     new_policy,
 )
-from lab_llm.warmstart_config import WarmStartConfig
+from lab_llm.training.warm_start_config import WarmStartConfig
 from labrun import checkpoints
 from labrun.context import RunContext
 from labrun.contract import Trainer

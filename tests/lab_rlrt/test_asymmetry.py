@@ -6,14 +6,17 @@ import re
 
 import pytest
 import torch
-from lab_llm.countdown import CountdownDataset
-from lab_llm.countdown_config import CountdownConfig
-from lab_llm.policy import load_policy
-from lab_llm.policy_config import PolicyConfig
+from lab_llm.datasets.countdown import CountdownDataset
+from lab_llm.datasets.countdown_config import CountdownConfig
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import load_policy
 from lab_llm.problems import Problem, ProblemSets
-from lab_llm.teacher import Group
-from lab_llm.templates import COUNTDOWN_TEMPLATE, encode, with_solution
-from lab_rlrt.analysis import asymmetry, asymmetry_figure, html, rollouts
+from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, encode, with_solution
+from lab_llm.training.teacher import Group
+from lab_rlrt.analysis import rollouts
+from lab_rlrt.analysis.asymmetry import evaluator as asymmetry
+from lab_rlrt.analysis.asymmetry import figure as asymmetry_figure
+from lab_rlrt.analysis.asymmetry import page as html
 from lab_rlrt.analysis.config import AsymmetryConfig
 from lab_rlrt.analysis.rollouts import Rollout
 from lab_rlrt.analysis.traces import Trace, trace

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from lab_llm.datasets import RowsDataset
-from lab_llm.datasets_config import RowsConfig
-from lab_llm.policy_config import PolicyConfig
-from lab_llm.templates import COUNTDOWN_TEMPLATE, SOLUTION_TEMPLATE
+from lab_llm.datasets.components import RowsDataset
+from lab_llm.datasets.config import RowsConfig
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, SOLUTION_TEMPLATE
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import make_credit
 from lab_rlrt.trainer import RLRTTrainer

@@ -2,7 +2,7 @@
 
 import pytest
 from lab_rlrt.analysis.config import CurvesConfig
-from lab_rlrt.analysis.curves import CurvesEvaluator, collapse_step, running_mean
+from lab_rlrt.analysis.curves.evaluator import CurvesEvaluator, collapse_step, running_mean
 from labrun import Score, run_dir
 from labrun.config import compose
 from labrun.context import RunContext

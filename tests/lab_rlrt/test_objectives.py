@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lab_llm.credit import in_solved_group, rows_to_score
+from lab_llm.training.credit import in_solved_group, rows_to_score
 from lab_rlrt import objectives
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import RULES, make_credit

@@ -6,15 +6,15 @@ import math
 
 import pytest
 import torch
-from lab_llm.countdown import CountdownDataset
-from lab_llm.countdown_config import CountdownConfig
-from lab_llm.policy import Policy, load_policy
-from lab_llm.policy_config import PolicyConfig
+from lab_llm.datasets.countdown import CountdownDataset
+from lab_llm.datasets.countdown_config import CountdownConfig
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import Policy, load_policy
 from lab_llm.problems import Problem
 from lab_rlrt import objectives
-from lab_rlrt.analysis import promotion
 from lab_rlrt.analysis.config import PromotionConfig
-from lab_rlrt.analysis.promotion import Places
+from lab_rlrt.analysis.promotion import evaluator as promotion
+from lab_rlrt.analysis.promotion.evaluator import Places
 from lab_rlrt.analysis.rollouts import Rollout
 from labrun import LabError
 from labrun.context import RunContext

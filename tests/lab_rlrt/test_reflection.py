@@ -4,14 +4,16 @@ import json
 
 import numpy as np
 import pytest
-from lab_llm.countdown import CountdownDataset
-from lab_llm.countdown_config import CountdownConfig
-from lab_llm.policy import load_policy
-from lab_llm.policy_config import PolicyConfig
+from lab_llm.datasets.countdown import CountdownDataset
+from lab_llm.datasets.countdown_config import CountdownConfig
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import load_policy
 from lab_llm.problems import Problem, ProblemSets
-from lab_rlrt.analysis import flips, reflection, reflection_figure
 from lab_rlrt.analysis.config import ReflectionConfig
-from lab_rlrt.analysis.flips import ARMS, Outcomes
+from lab_rlrt.analysis.reflection import evaluator as reflection
+from lab_rlrt.analysis.reflection import figure as reflection_figure
+from lab_rlrt.analysis.reflection import flips
+from lab_rlrt.analysis.reflection.flips import ARMS, Outcomes
 from lab_rlrt.analysis.rollouts import Rollout
 from lab_rlrt.analysis.traces import Trace
 from labrun import LabError

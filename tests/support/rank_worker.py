@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lab_llm import grpo, run_trainer
-from lab_llm.sampler import Rollouts
+from lab_llm.sampling.sampler import Rollouts
+from lab_llm.training import run_trainer
+from lab_llm.training import trainer as grpo
 from labrun import worker
 from labrun.context import RunContext
 

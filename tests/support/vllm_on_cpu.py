@@ -36,11 +36,11 @@ def do_not_compile() -> None:
 
 def main(folder: str, num_steps: str) -> None:
     """Train RLRT on countdown from the tiny model; prints the metrics of each step as JSON."""
-    from lab_llm.countdown import CountdownDataset
-    from lab_llm.countdown_config import CountdownConfig
-    from lab_llm.evaluator import AccuracyEvaluator
-    from lab_llm.evaluator_config import AccuracyConfig
-    from lab_llm.grpo_run import train
+    from lab_llm.datasets.countdown import CountdownDataset
+    from lab_llm.datasets.countdown_config import CountdownConfig
+    from lab_llm.evaluation.accuracy import AccuracyEvaluator
+    from lab_llm.evaluation.config import AccuracyConfig
+    from lab_llm.training.run import train
     from lab_rlrt.config import RLRTConfig
     from lab_rlrt.credit import make_credit
     from labrun.context import RunContext

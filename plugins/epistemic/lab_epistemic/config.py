@@ -3,9 +3,9 @@
 from typing import Annotated, Literal
 
 from annotated_types import Ge
-from lab_llm.distillation_config import DistillationConfig
-from lab_llm.grpo_config import GRPOSettings
-from lab_llm.verbalization import EPISTEMIC_WORDS, Words
+from lab_llm.text.epistemic_words import EPISTEMIC_WORDS, Words
+from lab_llm.training.config import GRPOSettings
+from lab_llm.training.distillation_config import DistillationConfig
 from labrun import schema
 
 
@@ -25,7 +25,7 @@ class EpistemicConfig(GRPOSettings):
     teacher_template: str = ""
     """How that enters the last user message, with {prompt} and {solution}. Empty: for the model
     `tiny`, and what was trained from it, the form that it was warm-started with, for all others
-    the SDPO prompt (arXiv 2601.20802); both stand in `lab_llm/templates.py`."""
+    the SDPO prompt (arXiv 2601.20802); both stand in `lab_llm/text/prompts.py`."""
     distillation: DistillationConfig = DistillationConfig()
     """The loss and the teacher of sdpo."""
     words: Words = EPISTEMIC_WORDS

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from labrun.compare import START, Arm, Table, table
 from labrun.intervals import Interval
 
-from lab_epistemic import richness_figure
-from lab_epistemic.richness_config import LEVELS
+from lab_epistemic.richness import figure as richness_figure
+from lab_epistemic.richness.config import LEVELS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,15 +2,17 @@
 
 from typing import TYPE_CHECKING, Any
 
-from lab_llm import grpo_run, ranks, teacher_preflight
+from lab_llm.distributed import ranks
+from lab_llm.planning import teacher as teacher_preflight
 from lab_llm.problems import ProblemSets
-from lab_llm.templates import teacher_template
+from lab_llm.text.prompts import teacher_template
+from lab_llm.training import run as grpo_run
 from labrun import Dataset, TrainResult
 
 from lab_epistemic.config import EpistemicConfig
 
 if TYPE_CHECKING:
-    from lab_llm.credit import Credit
+    from lab_llm.training.credit import Credit
     from labrun.context import RunContext
 
 
@@ -52,7 +54,7 @@ def _check_solutions(dataset: Dataset) -> None:
 
 def make_credit(config: EpistemicConfig) -> "Credit":
     """GRPO's plain credit, or SDPO's loss in its place."""
-    from lab_llm.credit import Credit, unmeasured, unweighted
+    from lab_llm.training.credit import Credit, unmeasured, unweighted
 
     return Credit(
         weigh=unweighted,

@@ -3,8 +3,8 @@
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
-from lab_llm.distillation_config import DistillationConfig
-from lab_llm.grpo_config import GRPOSettings
+from lab_llm.training.config import GRPOSettings
+from lab_llm.training.distillation_config import DistillationConfig
 from labrun import schema
 
 Method = Literal["grpo", "rlsd", "following", "rlrt", "rlrt_all", "entropy_shaped", "sdpo"]
@@ -30,7 +30,7 @@ class RLRTConfig(GRPOSettings):
     teacher_template: str = ""
     """How that enters the last user message, with {prompt} and {solution}. Empty: for the model
     `tiny`, and what was trained from it, the form that it was warm-started with, for all others
-    the SDPO prompt (arXiv 2601.20802); both stand in `lab_llm/templates.py`."""
+    the SDPO prompt (arXiv 2601.20802); both stand in `lab_llm/text/prompts.py`."""
     entropy_alpha: Annotated[float, Ge(0)] = 0.4
     """Scale of the entropy in the entropy-shaped advantage (arXiv 2506.14758: 0.4)."""
     entropy_kappa: Annotated[float, Gt(0)] = 2.0

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lab_llm.credit import Credit, Scored
-from lab_llm.templates import teacher_template
+from lab_llm.text.prompts import teacher_template
+from lab_llm.training.credit import Credit, Scored
 from torch import Tensor
 
 from lab_rlrt import objectives

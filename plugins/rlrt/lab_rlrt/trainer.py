@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from lab_llm import grpo_run, ranks, teacher_preflight
+from lab_llm.distributed import ranks
+from lab_llm.planning import teacher as teacher_preflight
 from lab_llm.problems import ProblemSets
-from lab_llm.templates import teacher_template
+from lab_llm.text.prompts import teacher_template
+from lab_llm.training import run as grpo_run
 from labrun import Dataset, TrainResult
 
 from lab_rlrt.config import RLRTConfig

@@ -4,11 +4,11 @@ import inspect
 import re
 
 import pytest
+from lab_llm.datasets.reasoning_gym import check_task
 from lab_llm.grading import sandbox
 from lab_llm.grading.gym_rule import EVALUATES_TEXT, formula, reward
+from lab_llm.grading.verifiers import verify_reasoning_gym
 from lab_llm.problems import Problem
-from lab_llm.reasoning_gym_tasks import check_task
-from lab_llm.verifiers import verify_reasoning_gym
 from labrun.errors import LabError
 from reasoning_gym.factory import DATASETS, create_dataset
 

@@ -2,8 +2,8 @@
 
 import pytest
 from lab_llm.grading.pool import GraderPool
+from lab_llm.grading.verifiers import LIMIT_S, PUBLISHED_LIMIT_S, verify_math, verify_published
 from lab_llm.problems import Problem
-from lab_llm.verifiers import LIMIT_S, PUBLISHED_LIMIT_S, verify_math, verify_published
 
 
 def boxed(content):

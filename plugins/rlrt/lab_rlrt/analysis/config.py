@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Lt, MinLen
-from lab_llm.policy_config import PolicyConfig
+from lab_llm.policy.config import PolicyConfig
 from labrun import schema
 
 
@@ -35,7 +35,7 @@ class TaughtSettings(RolloutSettings):
 
     teacher_template: str = ""
     """How that enters the last user message, with {prompt} and {solution}. Empty: the form that
-    lies beside the model, else the SDPO prompt (see `lab_llm/templates.py`)."""
+    lies beside the model, else the SDPO prompt (see `lab_llm/text/prompts.py`)."""
 
 
 @schema

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from lab_llm.completion_text import completion_text
-from lab_llm.decoder import check_architecture
-from lab_llm.evaluator import check_room, end_tokens
+from lab_llm.distributed.stopping import stop_if_asked
+from lab_llm.evaluation.accuracy import check_room, end_tokens
 from lab_llm.grading.grades import grade_all
-from lab_llm.policy import Policy
+from lab_llm.policy.policy import Policy
 from lab_llm.problems import Problem, ProblemSets, check_problems
-from lab_llm.sampler import sample
-from lab_llm.stopping import stop_if_asked
-from lab_llm.teacher import Group, padded, solution_for
-from lab_llm.templates import encode, teacher_template, with_solution
+from lab_llm.sampling.decoder import check_architecture
+from lab_llm.sampling.sampler import sample
+from lab_llm.text.completion_text import completion_text
+from lab_llm.text.prompts import encode, teacher_template, with_solution
+from lab_llm.training.teacher import Group, padded, solution_for
 from labrun import Dataset, LabError, unknown
 from torch import Tensor
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
-from lab_llm.policy import Policy
-from lab_llm.stopping import stop_if_asked
+from lab_llm.distributed.stopping import stop_if_asked
+from lab_llm.policy.policy import Policy
 from torch import Tensor
 
 from lab_rlrt import objectives

@@ -1,0 +1,1 @@
+"""The dataset components: countdown, rows of files, reasoning-gym."""

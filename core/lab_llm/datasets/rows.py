@@ -1,0 +1,206 @@
+"""Rows of JSONL and Parquet files, and the values of dotted columns in them."""
+
+import difflib
+import glob
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from labrun.errors import LabError
+
+from lab_llm.datasets.hub_files import PREFIX, find_hub_files
+from lab_llm.datasets.json_text import UnfitJSONError, parse_json
+from lab_llm.datasets.parquet_rows import read_parquet
+
+JSON_SUFFIXES = (".jsonl", ".json")
+SUFFIXES = (*JSON_SUFFIXES, ".parquet")
+FOREIGN = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "gzip", b"PAR1": "Parquet"}
+"""First bytes of files that are no lines of JSON, and what they are."""
+KINDS: Mapping[type, str] = {
+    type(None): "null",
+    bool: "true or false",
+    int: "a number",
+    Decimal: "a number",
+    str: "text",
+    list: "a list",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row, with its number as an editor or a viewer shows it: lines and rows count from 1."""
+
+    file: Path
+    number: int
+    """The line of a JSONL file, blank lines counted; the row of a Parquet file."""
+    values: Mapping[str, Any]
+
+    @property
+    def where(self) -> str:
+        unit = "line" if self.file.suffix in JSON_SUFFIXES else "row"
+        return f"{self.file} {unit} {self.number}"
+
+    def at(self, column: str) -> Any:
+        """The value at a dotted path, through structs and strings that hold JSON.
+
+        Raises LabError where the path leaves the row, with the names that are there.
+        """
+        head = top_level(column, list(self.values), self.where)
+        value = self.values[head]
+        rest = column[len(head) + 1 :]
+        for key in rest.split(".") if rest else []:
+            value = self._struct(value, column)
+            if key not in value:
+                inside = [f"{column[: -len(rest)]}{name}" for name in value]
+                raise no_column(column, inside, self.where)
+            value, rest = value[key], rest[len(key) + 1 :]
+        return value
+
+    def _struct(self, value: Any, column: str) -> Mapping[str, Any]:
+        if isinstance(value, str):
+            value = self._parsed(value, column)
+        if not isinstance(value, Mapping):
+            kind = KINDS.get(type(value), f"a {type(value).__name__}")
+            raise LabError(f"{self.where}: column {column!r} leads through {kind}")
+        return value
+
+    def _parsed(self, text: str, column: str) -> object:
+        try:
+            return parse_json(text)
+        except UnfitJSONError as error:
+            raise LabError(f"{self.where}: column {column!r} {error}") from error
+        except ValueError as error:
+            raise LabError(
+                f"{self.where}: column {column!r} leads through text, no JSON"
+            ) from error
+
+
+def find_files(patterns: str | Sequence[str]) -> list[Path]:
+    """The files that paths, globs and names of cached hub data sets stand for, globs sorted.
+
+    Raises LabError where there is none, or where a file is of another kind.
+    """
+    listed = [patterns] if isinstance(patterns, str) else patterns
+    if not listed or not all(listed):
+        raise LabError("dataset.path is not set; give a file, a glob or a list of these")
+    found = [file for pattern in listed for file in _matches(pattern)]
+    for file in found:
+        if file.suffix not in SUFFIXES:
+            raise LabError(f"{file}: rows are read from {', '.join(SUFFIXES)} files")
+    return found
+
+
+def _matches(pattern: str) -> list[Path]:
+    try:
+        return find_hub_files(pattern) if pattern.startswith(PREFIX) else _local_files(pattern)
+    except (OSError, RuntimeError, ValueError) as error:  # of the system, of a home, of a glob
+        reason = str(error).splitlines()[0]
+        raise LabError(
+            f"dataset path {pattern[:80]!r} cannot be followed: {reason[:200]}"
+        ) from error
+
+
+def _local_files(pattern: str) -> list[Path]:
+    path = Path(pattern).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        raise LabError(f"{path} is a directory; name its files, say {path}/*.parquet")
+    files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+    files = [file for file in files if file.is_file()]
+    if not files:
+        raise LabError(f"no file {pattern!r}{_nearest_path(path)}")
+    return files
+
+
+def _nearest_path(path: Path) -> str:
+    """What is there instead: the most similar name in the folder, or the folder that is missing."""
+    folder = path.parent
+    if not folder.is_dir():
+        missing = next(p for p in (folder, *folder.parents) if p.parent.is_dir())
+        return f"; there is no folder {missing} in {missing.parent.absolute()}"
+    names = sorted(entry.name for entry in folder.iterdir())
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {folder / near[0]}?"
+    return f"; {folder} holds {', '.join(names[:10]) or 'nothing'}"
+
+
+def read_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """The rows of a file in order.
+
+    Only the top-level columns that the dotted `columns` begin with are sure to be there.
+    Raises LabError for a damaged or an empty file.
+    """
+    is_json = file.suffix in JSON_SUFFIXES
+    empty = True
+    for row in _json_rows(file) if is_json else _parquet_rows(file, columns):
+        empty = False
+        yield row
+    if empty:
+        raise LabError(f"{file} is empty: it has no rows")
+
+
+def _json_rows(file: Path) -> Iterator[Row]:
+    try:
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield Row(file, number, _json_object(line, f"{file} line {number}"))
+    except OSError as error:
+        raise LabError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _json_object(line: bytes, where: str) -> Mapping[str, Any]:
+    for start, kind in FOREIGN.items():
+        if line.startswith(start):
+            raise LabError(f"{where} is {kind}; lines of JSON in UTF-8 are read")
+    try:
+        row = parse_json(line.decode("utf-8-sig").rstrip())
+    except UnfitJSONError as error:
+        raise LabError(f"{where} {error}") from error
+    except ValueError as error:
+        raise LabError(
+            f"{where} is damaged: {_fault(error)}; one JSON object a line is read"
+        ) from error
+    if not isinstance(row, dict):
+        raise LabError(f"{where} holds {KINDS[type(row)]}; one JSON object a line is read")
+    return row
+
+
+def _fault(error: ValueError) -> str:
+    # JSONDecodeError counts lines of its own, and there is one.
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.pos + 1}"
+    return str(error)
+
+
+def _parquet_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
+    def top(names: Sequence[str]) -> list[str]:
+        found = {top_level(column, names, str(file)) for column in columns}
+        for name in found:
+            if names.count(name) > 1:
+                raise LabError(f"{file} has the column {name!r} twice; drop one of them")
+        return sorted(found)
+
+    for number, values in enumerate(read_parquet(file, top), start=1):
+        yield Row(file, number, values)
+
+
+def top_level(column: str, names: Sequence[str], where: str) -> str:
+    """The column that a dotted path begins in. Raises LabError where there is none."""
+    for name in (column, column.split(".", 1)[0]):
+        if name in names:
+            return name
+    raise no_column(column, names, where)
+
+
+def no_column(column: str, names: Sequence[str], where: str) -> LabError:
+    """The error for a missing column, with the columns that exist and the nearest of them."""
+    near = difflib.get_close_matches(column, list(names), n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    listed = ", ".join(names) or "none"
+    return LabError(f"{where} has no column {column!r}; {hint}it has: {listed}")

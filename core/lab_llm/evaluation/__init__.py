@@ -1,0 +1,1 @@
+"""The evaluator component: accuracy, pass@k, and pages of completions."""

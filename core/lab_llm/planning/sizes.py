@@ -1,0 +1,104 @@
+"""Work, memory and disk of a GRPO run, from its settings and the model's sizes."""
+
+from lab_llm.planning import estimates
+from lab_llm.policy.policy import NotHereError, locate, read_settings
+from lab_llm.training.config import GRPOSettings
+from lab_llm.training.zero import zero_stage
+
+PLANNED_PROCESSES = (1, 4, 8)
+"""Numbers of processes that a dry run estimates the memory for."""
+
+
+def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
+    """The model's sizes, from its config.json or, where it is not here, from what is known."""
+    try:
+        path = locate(settings.model)
+    except NotHereError:
+        return estimates.KNOWN.get(settings.model.name)
+    if path.is_file():
+        return estimates.KNOWN.get(settings.model.name)
+    return estimates.shape_of(read_settings(path, settings.model.name))
+
+
+def plan(
+    settings: GRPOSettings, shape: estimates.ModelShape | None, num_teachers: int
+) -> dict[str, object]:
+    """Work, memory and disk of the run, in GiB (2**30 bytes), for the dry run."""
+    todo = estimates.work(
+        max_steps=settings.max_steps,
+        num_minibatches=settings.num_minibatches,
+        prompts_per_step=settings.prompts_per_step,
+        num_generations=settings.num_generations,
+        max_completion_length=settings.max_completion_length,
+    )
+    facts: dict[str, object] = {
+        "optimizer_steps": settings.max_steps,
+        "rollouts_per_step": todo.rollouts_per_batch,
+        "rollouts": todo.rollouts,
+        "tokens_per_step": f"at most {todo.tokens_per_batch:,}",
+        "tokens": f"at most {todo.tokens:,}",
+        **_micro_batches(settings),
+    }
+    if shape is None:
+        return facts
+    parameters, dtype = estimates.num_parameters(shape), settings.model.dtype
+    disk = estimates.checkpoint_bytes(parameters, dtype=dtype, deepspeed=bool(settings.deepspeed))
+    facts |= {"parameters": parameters, "checkpoint_gib": round(disk / estimates.GIB, 3)}
+    return facts | {
+        f"gpu_memory_gib, {n} process{'es' if n > 1 else ''}": _memory(
+            settings, shape, n, num_teachers
+        )
+        for n in PLANNED_PROCESSES
+    }
+
+
+def _micro_batches(settings: GRPOSettings) -> dict[str, object]:
+    """The micro-batch size that one process takes and, where it is another, each of several."""
+    from lab_llm.training.microbatches import micro_batch_size
+
+    rollouts = settings.prompts_per_step * settings.num_generations
+    sizes = {
+        n: micro_batch_size(settings, n)
+        for n in PLANNED_PROCESSES
+        if rollouts % (n * settings.num_minibatches) == 0
+    }
+    return {
+        "micro_batch_size" if n == 1 else f"micro_batch_size, {n} processes": size
+        for n, size in sizes.items()
+        if n == 1 or size != sizes[1]
+    }
+
+
+def _memory(
+    settings: GRPOSettings, shape: estimates.ModelShape, num_processes: int, num_teachers: int
+) -> str:
+    """Memory of one GPU and what it is made of."""
+    dtype, gib = settings.model.dtype, estimates.GIB
+    state = estimates.state_bytes(
+        estimates.num_parameters(shape),
+        dtype=dtype,
+        zero_stage=zero_stage(settings),
+        num_processes=num_processes,
+        num_copies=num_teachers + int(settings.beta > 0),
+    )
+    share = settings.prompts_per_step * settings.num_generations
+    share //= num_processes * settings.num_minibatches
+    tokens = min(settings.micro_batch_size, max(share, 1)) * settings.max_completion_length
+    activations = estimates.activation_bytes(
+        shape, tokens=tokens, dtype=dtype, checkpointing=settings.gradient_checkpointing
+    )
+    logits = estimates.logits_bytes(shape, tokens=tokens, dtype=dtype)
+    here = settings.sampler == "vllm" and settings.vllm_mode == "colocate"
+    vllm_share = settings.vllm_gpu_memory_utilization if here else 0.0
+    total = estimates.gpu_bytes(state.total + activations + logits, vllm_share=vllm_share)
+    parts = {
+        "weights": state.weights,
+        "gradients": state.gradients,
+        "optimizer": state.optimizer,
+        "copies": state.copies,
+        "activations": activations,
+        "logits": logits,
+        "vllm": total * vllm_share,
+    }
+    named = ", ".join(f"{name} {size / gib:.3g}" for name, size in parts.items() if size)
+    return f"{total / gib:.3g} ({named})"

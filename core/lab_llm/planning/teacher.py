@@ -1,0 +1,120 @@
+"""What can be known of a run with a teacher before it starts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from labrun import Dataset
+from labrun.errors import LabError
+
+from lab_llm.planning import grpo as grpo_preflight
+from lab_llm.planning import prompts as prompts_preflight
+from lab_llm.policy.policy import load_tokenizer
+from lab_llm.problems import (
+    MARKED,
+    THINK_START,
+    Problem,
+    ProblemSets,
+    check_problems,
+    without_thinking,
+)
+from lab_llm.text.prompts import check_template
+from lab_llm.training.config import GRPOSettings
+from lab_llm.training.credit import Context
+from lab_llm.training.distillation_config import DistillationConfig
+
+
+def preflight(
+    settings: GRPOSettings,
+    dataset: Dataset,
+    *,
+    template: str,
+    context: Context | None,
+    distillation: DistillationConfig | None = None,
+) -> dict[str, object]:
+    """Facts of the run; LabError where settings, model, data and machine cannot work together.
+
+    `context`: what the teacher is shown besides the prompt, in `template`; None: there is no
+    teacher. `distillation`: SDPO's settings, where that is the objective.
+    """
+    check_problems(dataset, key="trainer")
+    _check_template(template)
+    if distillation is not None:
+        grpo_preflight.check_distillation(settings)
+    facts = grpo_preflight.preflight(settings, num_teachers=_num_copies(settings, distillation))
+    model_here = "missing" not in facts
+    if distillation is not None and model_here:
+        grpo_preflight.check_head(settings)
+    if "missing" in dataset.preflight():
+        return facts
+    sets: Any = dataset.load(None)  # pyright: ignore[reportArgumentType]
+    longest = distillation.max_context_length if distillation is not None else None
+    grpo_preflight.check_lengths(
+        settings, sets.train, context=context, template=template, longest_solution=longest
+    )
+    grpo_preflight.check_evaluation(settings, sets.evaluation)
+    if model_here:
+        prompts_preflight.check_prompts(
+            settings.model, sets, template=None if context is None else template
+        )
+    if distillation is not None and distillation.richness == "without_thinking":
+        _check_thinking(settings, sets, context, model_here=model_here)
+    return facts
+
+
+def _num_copies(settings: GRPOSettings, distillation: DistillationConfig | None) -> int:
+    """Copies of the model that the teacher takes; an average has a remainder of its own size where
+    its precision is less than float32."""
+    if distillation is None or distillation.teacher == "live":
+        return 0
+    return 2 if distillation.teacher == "ema" and settings.model.dtype == "bfloat16" else 1
+
+
+def _check_template(template: str) -> None:
+    try:
+        check_template(template)
+    except LabError as error:
+        raise LabError(f"trainer.teacher_template: {error}") from error
+
+
+def _check_thinking(
+    settings: GRPOSettings, sets: ProblemSets, context: Context | None, *, model_here: bool
+) -> None:
+    """LabError where no solution that the teacher could be shown marks its thinking."""
+    if sets.forms is not MARKED:
+        return
+    advice = "set trainer.distillation.richness=solution or answer"
+    if context == "reference_solution":
+        if not any(map(_marks_thinking, sets.train)):
+            raise LabError(
+                "trainer.distillation.richness=without_thinking, but none of the dataset's "
+                f"{len(sets.train)} solutions has <think>...</think>; {advice}"
+            )
+    elif model_here and not knows_thinking(settings):
+        raise LabError(
+            f"trainer.distillation.richness=without_thinking, but model {settings.model.name!r} "
+            "does not mark its thinking: its chat template and vocabulary hold no <think>, or "
+            f"model.thinking=false; "
+            f"{advice}, or take a model that thinks"
+        )
+
+
+def _marks_thinking(problem: Problem) -> bool:
+    return problem.solution is not None and without_thinking(problem.solution) is not None
+
+
+def knows_thinking(settings: GRPOSettings) -> bool:
+    """Whether the model's chat template or vocabulary holds <think>, and thinking is not off."""
+    if settings.model.thinking is False:
+        return False
+    tokenizer: Any = load_tokenizer(settings.model)
+    return THINK_START in str(tokenizer.chat_template) or THINK_START in tokenizer.get_vocab()
+
+
+def check_solutions(problems: Sequence[Problem], *, key: str) -> None:
+    """LabError, naming `key`, where a problem has no worked solution."""
+    without = [problem.id for problem in problems if problem.solution is None]
+    if without:
+        raise LabError(
+            f"{key}, but {len(without)} of {len(problems)} training problems have no solution "
+            f"(the first: {without[0]}); set dataset.solution_column, or take another context"
+        )

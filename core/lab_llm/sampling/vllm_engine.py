@@ -1,0 +1,176 @@
+"""vLLM as the evaluation's engine: one of its own for an evaluation, or a trainer's."""
+
+import gc
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from labrun.errors import LabError
+
+from lab_llm.distributed.ranks import barrier, gather_objects
+from lab_llm.policy.policy import Policy
+from lab_llm.sampling.engines import Beat, Completions, Sampling, Share
+
+if TYPE_CHECKING:
+    from labrun.context import RunContext
+
+    from lab_llm.evaluation.config import AccuracyConfig
+
+
+class VLLMEngine:
+    """Samples with `llm` (a `vllm.LLM`), which must hold the policy's present weights."""
+
+    name = "vllm"
+
+    def __init__(self, llm: Any) -> None:
+        self.llm = llm
+
+    def sample(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        *,
+        seed: int,
+        share: Share,
+        beat: Beat,
+    ) -> Completions:
+        """Prompts go to the ranks in turn; each has a seed of its own."""
+        mine = range(share.rank, len(prompts), share.world_size)
+        found: Completions = {}
+        for start in range(0, len(mine), sampling.prompts_at_a_time):
+            batch = mine[start : start + sampling.prompts_at_a_time]
+            outputs = self.llm.generate(
+                [{"prompt_token_ids": list(prompts[index])} for index in batch],
+                [_params(sampling, prompt_seed(seed, index)) for index in batch],
+                use_tqdm=False,
+            )
+            for index, output in zip(batch, outputs, strict=True):
+                found[index] = [list(one.token_ids) for one in output.outputs]
+            beat()
+        return found
+
+
+def prompt_seed(seed: int, index: int) -> int:
+    """A seed of 62 bits for one prompt of a set.
+
+    vLLM gives sample j of a prompt the seed + j, so that neighbouring seeds would draw the same
+    numbers for neighbouring prompts.
+    """
+    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]) >> 2
+
+
+def _params(sampling: Sampling, seed: int) -> Any:
+    from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
+
+    return SamplingParams(
+        n=sampling.num_samples,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k or -1,
+        max_tokens=sampling.max_new_tokens,
+        stop_token_ids=list(sampling.end_token_ids),
+        seed=seed,
+        detokenize=False,
+    )
+
+
+@contextmanager
+def open_vllm(
+    ctx: "RunContext", policy: Policy, config: "AccuracyConfig", *, num_tokens: int, section: str
+) -> Iterator[VLLMEngine]:
+    """vLLM on the policy's present weights; its memory is free again at the end.
+
+    The weights are written into a folder inside the run by the first rank, and removed when all
+    have read them. All ranks enter together. Raises LabError, with the keys of `section`, where the
+    longest sequence is longer than the model or `vllm_max_model_len` takes.
+    """
+    length = _model_length(policy, config, num_tokens, section=section)
+    if ctx.world_size > 1 and config.vllm_tensor_parallel > 1:
+        raise LabError(
+            f"{section}.vllm_tensor_parallel={config.vllm_tensor_parallel} in a run of "
+            f"{ctx.world_size} processes, each of which has a vLLM of its own; use 1"
+        )
+    stood = torch.distributed.is_initialized()
+    with _weights(ctx, policy) as folder:
+        llm = _load(folder, policy, config, length=length, together=ctx.world_size > 1)
+        barrier()
+    try:
+        yield VLLMEngine(llm)
+    finally:
+        llm.llm_engine.engine_core.shutdown()
+        del llm
+        _free(keep_group=stood)
+
+
+def _model_length(
+    policy: Policy, config: "AccuracyConfig", num_tokens: int, *, section: str
+) -> int:
+    positions = getattr(policy.model.config, "max_position_embeddings", None)
+    length = config.vllm_max_model_len or num_tokens
+    key = f"{section}.vllm_max_model_len"
+    if num_tokens > length:
+        raise LabError(
+            f"{key}={length}, but the longest prompt + max_new_tokens is {num_tokens} tokens; "
+            f"raise it, or lower {section}.max_new_tokens"
+        )
+    if positions is not None and length > positions:
+        if config.vllm_max_model_len:
+            raise LabError(f"{key}={length}: the model takes {positions} tokens; lower it")
+        raise LabError(
+            f"{section}.max_new_tokens={config.max_new_tokens}: with the longest prompt that is "
+            f"{length} tokens, the model takes {positions}; lower it"
+        )
+    return length
+
+
+@contextmanager
+def _weights(ctx: "RunContext", policy: Policy) -> Iterator[str]:
+    """The folder to which the first rank wrote the policy, on every rank."""
+    if ctx.rank > 0:
+        (folder, *_) = gather_objects("")
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix=".policy-", dir=ctx.run_dir) as folder:
+        policy.model.save_pretrained(folder)
+        policy.tokenizer.save_pretrained(folder)
+        gather_objects(folder)
+        yield folder
+
+
+def _load(
+    folder: str, policy: Policy, config: "AccuracyConfig", *, length: int, together: bool
+) -> Any:
+    from vllm import LLM  # pyright: ignore[reportMissingImports]
+
+    cuda = torch.cuda.is_available()
+
+    return LLM(
+        model=folder,
+        dtype=str(policy.model.dtype).removeprefix("torch."),
+        max_model_len=length,
+        gpu_memory_utilization=config.vllm_gpu_memory_utilization,
+        tensor_parallel_size=config.vllm_tensor_parallel,
+        distributed_executor_backend="external_launcher" if together else None,
+        # Without a GPU there is nothing to capture, and compiling costs more than it saves.
+        enforce_eager=not cuda,
+        # A chunked prompt sets its generator back, which the CPU's generators cannot.
+        enable_chunked_prefill=cuda,
+        # The model's own defaults would replace what SamplingParams leaves out.
+        generation_config="vllm",
+        seed=0,
+    )
+
+
+def _free(*, keep_group: bool) -> None:
+    """Free vLLM's memory, and its process group where it made one in this process."""
+    from vllm.distributed import parallel_state  # pyright: ignore[reportMissingImports]
+
+    parallel_state.destroy_model_parallel()
+    if not keep_group:
+        parallel_state.destroy_distributed_environment()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,1 @@
+"""Prompts and completions as text: chat templates, prompts, thinking, epistemic words."""

@@ -1,0 +1,1 @@
+"""GRPO and its relatives, self-distillation, and the supervised warm start."""

@@ -1,0 +1,95 @@
+"""Settings of GRPO with token-level credit."""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+from labrun.schema import schema
+
+from lab_llm.policy.config import PolicyConfig
+
+
+@schema
+class GRPOSettings:
+    """What every method on this trainer shares. Defaults are the tiny scale's."""
+
+    model: PolicyConfig = PolicyConfig()
+    """The policy at the start."""
+    max_steps: Annotated[int, Ge(0)] = 80
+    """Optimizer steps; 0 only evaluates."""
+    learning_rate: Annotated[float, Gt(0)] = 5e-4
+    """Peak learning rate of AdamW (1e-6 at paper scale). The tiny scale's is the best of 2e-4, 5e-4
+    and 1e-3 by in-domain accuracy on the validation split, the mean of grpo, rlrt and rlsd."""
+    lr_schedule: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "constant"
+    """Shape of the learning rate over steps."""
+    warmup_steps: Annotated[int, Ge(0)] = 0
+    """Steps over which the learning rate rises from 0."""
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: Annotated[float, Gt(0)] = 1.0
+    """Norm to which the gradient is clipped."""
+    prompts_per_step: Annotated[int, Ge(1)] = 32
+    """Prompts of one batch of rollouts, all processes together (count)."""
+    num_generations: Annotated[int, Ge(2)] = 8
+    """G, rollouts of one prompt (count)."""
+    num_minibatches: Annotated[int, Ge(1)] = 1
+    """Optimizer steps made of one batch of rollouts (count), each of an equal share of it.
+    `max_steps` counts optimizer steps. With 1 the importance ratio is 1 and is never clipped."""
+    micro_batch_size: Annotated[int, Ge(1)] = 64
+    """Most rollouts of one forward and backward pass of one process (count). The largest divisor
+    of a process's rollouts of one optimizer step up to it is taken; the plan says which."""
+    max_completion_length: Annotated[int, Ge(1)] = 64
+    """Longest rollout (tokens)."""
+    temperature: Annotated[float, Gt(0)] = 1.0
+    """Divides the logits when sampling and scoring."""
+    top_p: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Probability mass of the nucleus when sampling (fraction)."""
+    top_k: Annotated[int, Ge(0)] = 0
+    """Tokens that may be sampled (count); 0: all."""
+    epsilon: Annotated[float, Gt(0)] = 0.2
+    """Lower clip of the importance ratio, and the upper one unless `epsilon_high` is set. SDPO
+    reads neither: its ratio is clipped at `distillation.ratio_clip`."""
+    epsilon_high: Annotated[float, Gt(0)] | None = None
+    """Upper clip of the importance ratio (clip-higher, DAPO: 0.28); not below `epsilon`."""
+    beta: Annotated[float, Ge(0)] = 0.0
+    """Weight of the KL to the model at the start; SDPO has no such term and takes 0 only."""
+    entropy_coef: Annotated[float, Ge(0)] = 0.0
+    """Weight of the entropy bonus; SDPO has no such term and takes 0 only."""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """Divide the centred reward by the standard deviation (ddof 1) of its group or of the batch."""
+    loss_type: Literal["dapo", "grpo", "dr_grpo"] = "dapo"
+    """Reduction over tokens: dapo, the mean over all tokens of the step; grpo, over each rollout's
+    and then over rollouts; dr_grpo, the sum over max_completion_length (arXiv 2503.20783). With
+    several minibatches dapo divides each one's sum by the batch's tokens / num_minibatches, not by
+    its own tokens (TRL). SDPO does not read it: its mean is over the tokens of the rollouts whose
+    teacher has a context."""
+    sampler: Literal["cpu", "transformers", "vllm"] = "cpu"
+    """What makes rollouts: the toolkit's decoder, transformers' generate, or vLLM."""
+    vllm_mode: Literal["colocate", "server"] = "colocate"
+    """With vLLM: in the training process, or a `trl vllm-serve` process."""
+    vllm_server: str = ""
+    """Base URL of that process, such as http://host:8000; empty: TRL's default on this machine."""
+    vllm_max_model_length: Annotated[int, Ge(1)] | None = None
+    """Longest prompt with its completion in vLLM (tokens); None: the model's whole context. An
+    evaluation in the run samples with the same vLLM."""
+    vllm_gpu_memory_utilization: Annotated[float, Gt(0), Lt(1)] = 0.3
+    """Share of the GPU's memory that a colocated vLLM takes; the rest is the training's."""
+    vllm_importance_sampling: Literal[
+        "none", "sequence_mask", "sequence_truncate", "token_mask", "token_truncate"
+    ] = "sequence_mask"
+    """With vLLM, weigh each rollout (or token) by p of the training's own pass over p of vLLM,
+    which differ by rounding: above `vllm_importance_clip` the weight is 0 (mask) or the clip
+    (truncate); none: no weight. TRL's default. SDPO has none."""
+    vllm_importance_clip: Annotated[float, Gt(0)] = 3.0
+    """The largest such weight (TRL's default)."""
+    deepspeed: str = ""
+    """`zero2` or `zero3`, which come with the package, or the path of a DeepSpeed JSON
+    configuration; empty: none."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    save_every: Annotated[int, Ge(1)] = 25
+    """Steps between checkpoints, rounded up to whole batches of rollouts; the last step always has
+    one."""
+    evaluate_every: Annotated[int, Ge(0)] = 0
+    """Steps between evaluations during training; 0: only before and after it."""
+    evaluate_start: bool = True
+    """Score the model before the first step."""

@@ -1,0 +1,220 @@
+"""One GRPO run from a run's context to its trained policy."""
+
+import dataclasses
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from labrun.contract import TrainResult
+from labrun.errors import LabError, PreemptedError
+
+from lab_llm.distributed import ranks
+from lab_llm.policy.policy import Policy, load_policy, save_policy
+from lab_llm.problems import ProblemSets
+from lab_llm.training.config import GRPOSettings
+from lab_llm.training.credit import Credit
+from lab_llm.training.dead_runs import warn_of_dead_run
+from lab_llm.training.microbatches import micro_batch_size
+from lab_llm.training.zero import deepspeed_path
+
+if TYPE_CHECKING:
+    from labrun.context import RunContext
+
+
+@runtime_checkable
+class ChecksPolicy(Protocol):
+    """An evaluator that cannot score every model on every problem."""
+
+    def check_policy(self, policy: Policy, data: ProblemSets) -> None:
+        """Raises LabError where it cannot score this model; cheap."""
+        ...
+
+
+def check_evaluators(ctx: "RunContext", policy: Policy, sets: ProblemSets) -> None:
+    """LabError where one of the run's evaluators cannot score this model; before any step, since
+    some evaluate at the end only. Warns of data that have no evaluation set."""
+    if ctx.evaluators and not sets.evaluation:
+        ctx.warn("the data have no evaluation set: nothing is scored")
+    for evaluator in ctx.evaluators:
+        if isinstance(evaluator, ChecksPolicy):
+            evaluator.check_policy(policy, sets)
+
+
+def train(
+    ctx: "RunContext", sets: ProblemSets, settings: GRPOSettings, credit: Credit
+) -> TrainResult:
+    """Train from `ctx.resume_from` or from the start; the model is left in `artifacts/model`."""
+    import torch
+
+    torch.manual_seed(ctx.derive_seed("torch"))
+    cuda = torch.cuda.is_available()
+    if settings.deepspeed:
+        _rendezvous_alone(cuda=cuda)
+    if ctx.world_size > 1:
+        ranks.join(cuda=cuda)
+        ctx.barrier = ranks.barrier
+    policy = load_policy(settings.model)
+    check_evaluators(ctx, policy, sets)
+    if settings.max_steps == 0:
+        return TrainResult(policy, 0)
+    if ctx.resume_from is None and settings.evaluate_start:
+        ctx.evaluate(policy, sets, step=0)
+    trainer = build_trainer(ctx, policy, sets, settings, credit)
+    trainer.train_in_run()
+    step = trainer.state.global_step
+    if step < settings.max_steps:
+        raise PreemptedError(f"stopped at step {step} of {settings.max_steps}")
+    warn_of_dead_run(ctx, distils=credit.distillation is not None)
+    return TrainResult(_keep(ctx, trainer, policy, credit.template), step)
+
+
+def _keep(ctx: "RunContext", trainer: Any, policy: Policy, template: str) -> Policy:
+    """The trained policy, whole on every rank, left in `artifacts/model` by the first."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    trained = trainer.with_engine(Policy(model, policy.tokenizer))
+    target = ctx.run.artifacts / "model"
+    with ranks.whole_weights(trained.model, trainer.optimizer):
+        if ctx.rank == 0:
+            save_policy(trained, target, template=template)
+    ranks.barrier()
+    if not trainer.is_deepspeed_enabled:
+        return trained
+    # DeepSpeed's engine keeps the weights of stage 3 spread, whoever holds the model
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()
+    whole = dataclasses.replace(trainer.settings.model, name=str(target), revision=None)
+    saved = load_policy(whole)
+    saved.model.to(trainer.accelerator.device)  # pyright: ignore[reportArgumentType]
+    return dataclasses.replace(trained, model=saved.model)
+
+
+def _rendezvous_alone(*, cuda: bool) -> None:
+    """Let DeepSpeed start in one process without a launcher; a launcher's variables win."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    alone |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    if not cuda:
+        alone["DS_ACCELERATOR"] = "cpu"
+    for name, value in alone.items():
+        os.environ.setdefault(name, value)
+
+
+def build_trainer(
+    ctx: "RunContext", policy: Policy, sets: ProblemSets, settings: GRPOSettings, credit: Credit
+) -> Any:
+    """The trainer with the run's whole prompt stream, ready for `train()`."""
+    from datasets import Dataset as Rows
+
+    from lab_llm.training.run_trainer import RunCallback
+    from lab_llm.training.trainer import CreditTrainer
+
+    kind: Any = CreditTrainer
+    if credit.distillation is not None:
+        from lab_llm.training.self_distillation import SelfDistillationTrainer
+
+        kind = partial(SelfDistillationTrainer, distillation=credit.distillation)
+    order = list(prompt_order(ctx, len(sets.train), settings))
+    prompts = [[dict(message) for message in sets.train[i].prompt] for i in order]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # notices of transformers and TRL about their own defaults
+        trainer = kind(
+            ctx=ctx,
+            policy=policy,
+            sets=sets,
+            settings=settings,
+            credit=credit,
+            args=trl_config(ctx, settings),
+            train_dataset=Rows.from_dict({"prompt": prompts, "index": order}),
+        )
+    trainer.add_callback(RunCallback(trainer, sets, settings.evaluate_every))
+    return trainer
+
+
+def prompt_order(ctx: "RunContext", size: int, settings: GRPOSettings) -> Iterator[int]:
+    """The problem of every prompt of the run, epoch after epoch of fresh permutations.
+
+    The whole stream is one epoch to the trainer, so that its position after a resume is its step.
+    """
+    if size == 0:
+        raise LabError("the training set is empty")
+    wanted = settings.max_steps // settings.num_minibatches * settings.prompts_per_step
+    for epoch in range(-(-wanted // size)):
+        order = ctx.rng("prompts", epoch).permutation(size)
+        yield from np.asarray(order[: wanted - epoch * size]).tolist()
+
+
+def num_processes() -> int:
+    """Processes of this run, as a launcher says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def whole_batches(steps: int, settings: GRPOSettings) -> int:
+    """`steps` rounded up to where a batch of rollouts is used up: a resume begins there."""
+    return -(-steps // settings.num_minibatches) * settings.num_minibatches
+
+
+def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
+    """TRL's configuration for these settings."""
+    import torch
+    from trl.trainer.grpo_config import GRPOConfig
+
+    rollouts = settings.prompts_per_step * settings.num_generations // num_processes()
+    size = micro_batch_size(settings, num_processes())
+    parts = rollouts // size
+    cuda = torch.cuda.is_available()
+    vllm = settings.sampler == "vllm"
+    correction = settings.vllm_importance_sampling
+    return GRPOConfig(
+        output_dir=str(ctx.run_dir / "checkpoints"),
+        max_steps=settings.max_steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_schedule,
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        per_device_train_batch_size=size,
+        gradient_accumulation_steps=parts // settings.num_minibatches,
+        steps_per_generation=parts,
+        num_generations=settings.num_generations,
+        max_completion_length=settings.max_completion_length,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        epsilon=settings.epsilon,
+        epsilon_high=settings.epsilon_high,
+        beta=settings.beta,
+        entropy_coef=settings.entropy_coef,
+        scale_rewards=settings.scale_rewards,
+        loss_type=settings.loss_type,
+        use_vllm=vllm,
+        vllm_mode=settings.vllm_mode,
+        vllm_server_base_url=settings.vllm_server or None,
+        vllm_max_model_length=settings.vllm_max_model_length,
+        vllm_gpu_memory_utilization=settings.vllm_gpu_memory_utilization,
+        vllm_importance_sampling_correction=correction != "none",
+        vllm_importance_sampling_mode="sequence_mask" if correction == "none" else correction,
+        vllm_importance_sampling_clip_max=settings.vllm_importance_clip,
+        deepspeed=deepspeed_path(settings) or None,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        bf16=settings.model.dtype == "bfloat16" and cuda,
+        use_cpu=not cuda,
+        seed=ctx.derive_seed("trainer") % 2**32,
+        shuffle_dataset=False,
+        save_strategy="steps",
+        save_steps=whole_batches(settings.save_every, settings),
+        logging_strategy="steps",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
+        remove_unused_columns=False,
+    )

@@ -1,0 +1,1 @@
+"""Study 2: off-policy self-distillation."""

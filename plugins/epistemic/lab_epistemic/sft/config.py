@@ -1,0 +1,80 @@
+"""Settings of the off-policy study."""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.text.epistemic_words import EPISTEMIC_WORDS, Words
+from labrun import schema
+
+
+@schema
+class SelfSFTConfig:
+    """Fine-tuning of the model at the start on its own correct responses (study 2 of arXiv
+    2603.24472). Two sets are made, of equal size and of the same problems: one sampled as the
+    student is asked, the other with a correct solution in the prompt. Learning rate and sizes are
+    the tiny scale's; the paper's are not known to us."""
+
+    guidance: Literal["none", "solution"] = "none"
+    """Which set is trained on: none, the unguided responses; solution, the guided ones. Either way
+    the prompts are those without the solution."""
+    solution_source: Literal["response", "dataset"] = "response"
+    """The solution that guides: one of the problem's own correct unguided responses, or the
+    dataset's, which every training problem must then have."""
+    num_probes: Annotated[int, Ge(1)] = 8
+    """Responses sampled for each training problem, unguided, and as many guided (count)."""
+    responses_per_problem: Annotated[int, Ge(1)] = 1
+    """Correct responses of each kind that a problem gives to the sets (count). Problems with fewer
+    of either kind are left out."""
+    pairs: str = ""
+    """A file sft_pairs.jsonl of an earlier run, to train on its sets; nothing is sampled then, and
+    `num_probes`, `responses_per_problem` and `solution_source` count for nothing. Empty: sample."""
+    teacher_template: str = ""
+    """How the solution enters the last user message, with {prompt} and {solution}. Empty: for the
+    model `tiny`, and what was trained from it, the form that it was warm-started with, for all
+    others the SDPO prompt (arXiv 2601.20802); both stand in `lab_llm/text/prompts.py`."""
+    words: Words = EPISTEMIC_WORDS
+    """What is counted in the two sets, in sft_pairs.json."""
+    model: PolicyConfig = PolicyConfig()
+    """The policy at the start, which also samples the sets."""
+    sampler: Literal["cpu", "transformers", "vllm"] = "cpu"
+    """What samples the sets: the toolkit's decoder, transformers' generate, or vLLM."""
+    sampling_batch_size: Annotated[int, Ge(1)] = 256
+    """Responses sampled at a time (count), rounded to whole problems. Another value gives other
+    responses, but with vLLM."""
+    max_completion_length: Annotated[int, Ge(1)] = 128
+    """Longest response (tokens), its end token included. One that does not end is not used."""
+    temperature: Annotated[float, Gt(0)] = 1.0
+    """Divides the logits when sampling."""
+    top_p: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Probability mass of the nucleus when sampling (fraction)."""
+    top_k: Annotated[int, Ge(0)] = 0
+    """Tokens that may be sampled (count); 0: all."""
+    max_steps: Annotated[int, Ge(0)] = 100
+    """Optimizer steps; 0 only evaluates."""
+    batch_size: Annotated[int, Ge(1)] = 32
+    """Responses of one optimizer step (count)."""
+    micro_batch_size: Annotated[int, Ge(1)] = 32
+    """Most responses of one forward and backward pass (count). The largest divisor of `batch_size`
+    up to it is taken; the plan says which."""
+    learning_rate: Annotated[float, Gt(0)] = 3e-4
+    """AdamW's learning rate, the same at every step."""
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: Annotated[float, Gt(0)] = 1.0
+    """Norm to which the gradient is clipped."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    save_every: Annotated[int, Ge(1)] = 25
+    """Steps between checkpoints; the last step always has one."""
+    evaluate_every: Annotated[int, Ge(0)] = 0
+    """Steps between evaluations during training; 0: only before and after it."""
+    evaluate_start: bool = True
+    """Score the model before the first step."""
+
+
+def micro_batch_size(config: SelfSFTConfig) -> int:
+    """Responses of one forward and backward pass (count): the largest divisor of `batch_size` that
+    is at most `config.micro_batch_size`."""
+    largest = min(config.micro_batch_size, config.batch_size)
+    return next(size for size in range(largest, 0, -1) if config.batch_size % size == 0)

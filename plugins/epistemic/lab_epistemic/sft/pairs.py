@@ -1,0 +1,243 @@
+"""The two sets of study 2: a model's own correct responses, unguided and guided."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from lab_llm.distributed.stopping import stop_points
+from lab_llm.evaluation.config import AccuracyConfig
+from lab_llm.grading.grades import grade_all
+from lab_llm.policy.policy import Policy
+from lab_llm.problems import Message, Problem, ProblemSets
+from lab_llm.sampling.engines import Sampling, Share, end_tokens, open_engine
+from lab_llm.text.completion_text import completion_text
+from lab_llm.text.epistemic_words import epistemic_count, epistemic_words
+from lab_llm.text.prompts import encode, with_solution
+from labrun import LabError, PreemptedError
+
+from lab_epistemic.sft.config import SelfSFTConfig
+from lab_epistemic.sft.file import FILE, KINDS, Kind, Response, as_text, of_kind, read, read_lines
+
+if TYPE_CHECKING:
+    from labrun.context import RunContext
+
+STATISTICS = "sft_pairs.json"
+
+
+def of_run(
+    ctx: "RunContext", policy: Policy, sets: ProblemSets, config: SelfSFTConfig, *, template: str
+) -> list[Response]:
+    """Both sets of the run, a pure function of its config and seed, but not of `guidance`.
+
+    The run's artifacts keep them: a later attempt reads what an earlier one wrote.
+    """
+    kept = ctx.artifact_path(FILE)
+    if kept.is_file():
+        return read(kept)
+    if config.pairs:
+        found, sampled = read(Path(config.pairs).expanduser()), {}
+    else:
+        ctx.progress(stage="sample")
+        found, sampled = sample(ctx, policy, sets, config, template=template)
+    facts = statistics(found, config.words) | sampled
+    ctx.write_text(STATISTICS, json.dumps(facts, indent=1) + "\n")
+    ctx.write_text(FILE, as_text(found))  # last: where it lies, both files are complete
+    return found
+
+
+def sample(
+    ctx: "RunContext", policy: Policy, sets: ProblemSets, config: SelfSFTConfig, *, template: str
+) -> tuple[list[Response], dict[str, Any]]:
+    """Both sets, drawn of fresh responses; and the share of all responses that was correct.
+
+    Problems without a correct unguided response are not asked a second time.
+    """
+    problems = sets.train
+    unguided = _correct(ctx, policy, sets, config, problems, [p.prompt for p in problems], KINDS[0])
+    solvable = [i for i, found in enumerate(unguided) if found]
+    solutions = _solutions(ctx, problems, unguided, config)
+    asked = [with_solution(problems[i].prompt, solutions[i], template) for i in solvable]
+    again = [problems[i] for i in solvable]
+    answered = _correct(ctx, policy, sets, config, again, asked, KINDS[1]) if again else []
+    guided: list[list[Response]] = [[] for _ in problems]
+    for i, found in zip(solvable, answered, strict=True):
+        guided[i] = found
+    counts = {
+        "num_probes": config.num_probes,
+        "problems_probed": {"unguided": len(problems), "guided": len(again)},
+        "correct_fraction": {
+            "unguided": _share(unguided, len(problems) * config.num_probes),
+            "guided": _share(answered, len(again) * config.num_probes),
+        },
+    }
+    chosen = choose(unguided, guided, config.responses_per_problem, ctx.rng("sft", "choose"))
+    return chosen, {"sampled": counts}
+
+
+def choose(
+    unguided: Sequence[Sequence[Response]],
+    guided: Sequence[Sequence[Response]],
+    size: int,
+    rng: np.random.Generator,
+) -> list[Response]:
+    """`size` responses of each kind, drawn without replacement, of each problem that has as many.
+
+    Raises LabError where no problem has.
+    """
+    chosen: list[Response] = []
+    for of_problem in zip(unguided, guided, strict=True):
+        if min(map(len, of_problem)) >= size:
+            for found in of_problem:
+                chosen += [found[i] for i in rng.permutation(len(found))[:size]]
+    if not chosen:
+        enough = [sum(len(found) >= size for found in kind) for kind in (unguided, guided)]
+        raise LabError(
+            f"no training problem has trainer.responses_per_problem={size} correct responses of "
+            f"both kinds: of {len(unguided)} problems {enough[0]} have as many unguided and "
+            f"{enough[1]} guided; raise trainer.num_probes or trainer.max_completion_length, or "
+            "lower trainer.responses_per_problem"
+        )
+    return chosen
+
+
+def _correct(
+    ctx: "RunContext",
+    policy: Policy,
+    sets: ProblemSets,
+    config: SelfSFTConfig,
+    problems: Sequence[Problem],
+    prompts: Sequence[Sequence[Message]],
+    kind: Kind,
+) -> list[list[Response]]:
+    """The correct responses to each problem, asked by these prompts, that end in an end token.
+
+    The run's artifacts keep them. Raises PreemptedError where the run is to stop before any is
+    sampled.
+    """
+    name = f"sft_{kind}.jsonl"
+    if (kept := ctx.artifact_path(name)).is_file():
+        return _by_problem(read_lines(kept), problems)
+    if ctx.should_stop:
+        raise PreemptedError(f"stopped before the {kind} responses were sampled")
+    ends = end_tokens(policy)
+    ids = [encode(policy.tokenizer, prompt) for prompt in prompts]
+    longest = max(map(len, ids)) + config.max_completion_length
+    sampling = _sampling(config, ends)
+    size = sampling.prompts_at_a_time
+    with (
+        open_engine(ctx, policy, _engine(config), num_tokens=longest, section="trainer") as engine,
+        stop_points(ctx, len(ids), size, work=f"sampling the {kind} responses") as beat,
+    ):
+        seed = ctx.derive_seed("sft", kind)
+        found = engine.sample(ids, sampling, seed=seed, share=Share(), beat=beat)
+    ended = [
+        [_response(policy, problem, kind, ids[i], t) for t in found[i] if t[-1] in ends]
+        for i, problem in enumerate(problems)
+    ]
+    # Not stopped here: what was sampled would be lost
+    correct = _graded(ctx, sets, problems, ended, batch_size=size)
+    ctx.write_text(name, as_text([one for found in correct for one in found]))
+    return correct
+
+
+def _graded(
+    ctx: "RunContext",
+    sets: ProblemSets,
+    problems: Sequence[Problem],
+    responses: Sequence[Sequence[Response]],
+    *,
+    batch_size: int,
+) -> list[list[Response]]:
+    """The correct ones of each problem's responses."""
+    correct: list[list[Response]] = []
+    timeouts = 0
+    for start in range(0, len(problems), batch_size):
+        rows = range(start, min(start + batch_size, len(problems)))
+        asked = [problems[i] for i in rows for _ in responses[i]]
+        grades = grade_all(sets.verify, asked, [r.completion for i in rows for r in responses[i]])
+        timeouts += sum(grades.timed_out)
+        rewards = iter(grades.rewards)
+        correct += [[r for r in responses[i] if next(rewards) == 1.0] for i in rows]
+        ctx.heartbeat()
+    if timeouts:
+        ctx.note(f"the grader ran out of time for {timeouts} responses: they are left out")
+    return correct
+
+
+def _by_problem(responses: Sequence[Response], problems: Sequence[Problem]) -> list[list[Response]]:
+    found: dict[str, list[Response]] = {problem.id: [] for problem in problems}
+    for one in responses:
+        found[one.id].append(one)
+    return [found[problem.id] for problem in problems]
+
+
+def _response(
+    policy: Policy,
+    problem: Problem,
+    kind: Kind,
+    prompt_ids: Sequence[int],
+    token_ids: Sequence[int],
+) -> Response:
+    return Response(
+        id=problem.id,
+        kind=kind,
+        prompt=tuple(dict(message) for message in problem.prompt),
+        completion=completion_text(policy.tokenizer, token_ids, prompt_ids=prompt_ids),
+        tokens=len(token_ids),
+        token_ids=tuple(token_ids),
+    )
+
+
+def _solutions(
+    ctx: "RunContext",
+    problems: Sequence[Problem],
+    unguided: Sequence[Sequence[Response]],
+    config: SelfSFTConfig,
+) -> list[str]:
+    """What guides each problem; empty for those without a correct response, which are not asked."""
+    if config.solution_source == "dataset":
+        return [problem.solution or "" for problem in problems]
+    rng = ctx.rng("sft", "solution")
+    drawn = [int(rng.integers(len(found))) if found else 0 for found in unguided]
+    return [found[i].completion if found else "" for found, i in zip(unguided, drawn, strict=True)]
+
+
+def _engine(config: SelfSFTConfig) -> AccuracyConfig:
+    return AccuracyConfig(engine=config.sampler)
+
+
+def _sampling(config: SelfSFTConfig, ends: tuple[int, ...]) -> Sampling:
+    return Sampling(
+        num_samples=config.num_probes,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        max_new_tokens=config.max_completion_length,
+        batch_size=config.sampling_batch_size,
+        end_token_ids=ends,
+    )
+
+
+def _share(found: Sequence[Sequence[Response]], total: int) -> float:
+    return sum(map(len, found)) / max(1, total)
+
+
+def statistics(responses: Sequence[Response], words: Sequence[str]) -> dict[str, Any]:
+    """Sizes of the sets, and of each the mean length and words of a response."""
+    found = {kind: of_kind(responses, kind) for kind in KINDS}
+    return {
+        "problems": len({response.id for response in responses}),
+        "responses": {kind: len(of) for kind, of in found.items()},
+        "tokens": {kind: fmean(r.tokens for r in of) for kind, of in found.items()},
+        "epistemic_words": {
+            kind: fmean(epistemic_words(r.completion, words) for r in of)
+            for kind, of in found.items()
+        },
+        "epistemic_count": {
+            kind: fmean(epistemic_count(r.completion, words) for r in of)
+            for kind, of in found.items()
+        },
+    }

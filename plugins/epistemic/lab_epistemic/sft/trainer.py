@@ -1,0 +1,168 @@
+"""The trainer component of study 2: off-policy self-distillation."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab_llm.planning import prompts as prompts_preflight
+from lab_llm.planning import teacher as teacher_preflight
+from lab_llm.planning.grpo import TEMPLATE_TOKENS
+from lab_llm.policy.policy import (
+    NotHereError,
+    Policy,
+    load_policy,
+    load_tokenizer,
+    locate,
+    preflight_policy,
+    read_config,
+    save_policy,
+)
+from lab_llm.problems import Message, ProblemSets, check_problems
+from lab_llm.text.prompts import check_template, encode, teacher_template, with_solution
+from lab_llm.training import run as grpo_run
+from labrun import Dataset, LabError, PreemptedError, TrainResult
+
+from lab_epistemic.sft import file as sft_file
+from lab_epistemic.sft.config import SelfSFTConfig, micro_batch_size
+
+if TYPE_CHECKING:
+    from labrun.context import RunContext
+
+
+class SelfSFTTrainer:
+    """Fine-tunes the model at the start on the responses that `config.guidance` names."""
+
+    def __init__(self, config: SelfSFTConfig) -> None:
+        self.config = config
+        self.template = teacher_template(config.teacher_template, model=config.model.name)
+
+    def preflight(self, dataset: Dataset) -> dict[str, object]:
+        config = self.config
+        check_problems(dataset, key="trainer")
+        _check_counts(config)
+        try:
+            check_template(self.template)
+        except LabError as error:
+            raise LabError(f"trainer.teacher_template: {error}") from error
+        facts: dict[str, object] = {"optimizer_steps": config.max_steps}
+        facts["micro_batch_size"] = micro_batch_size(config)
+        missing = _missing_packages(config)
+        try:
+            facts |= preflight_policy(config.model)
+        except NotHereError as error:
+            missing.append(str(error))
+            facts["model"] = config.model.name
+            here = False
+        else:
+            _check_sampler(config)
+            here = True
+        if "missing" not in dataset.preflight():
+            sets: Any = dataset.load(None)  # pyright: ignore[reportArgumentType]
+            facts |= self._check_data(sets, facts.get("context_length"), model_here=here)
+        return facts | ({"missing": missing} if missing else {})
+
+    def _check_data(self, sets: ProblemSets, limit: Any, *, model_here: bool) -> dict[str, object]:
+        """Facts of the sets; LabError where this data cannot make them, or `pairs` is no such."""
+        config = self.config
+        if model_here:
+            prompts_preflight.check_prompts(config.model, sets, template=self.template)
+        tokenizer = load_tokenizer(config.model) if model_here else None
+        if config.pairs:
+            path = Path(config.pairs).expanduser()
+            responses = sft_file.read(path)
+            sft_file.check(path, responses, sets, tokenizer)
+            return {"pairs": str(path), "responses": len(responses) // 2}
+        if config.solution_source == "dataset":
+            key = "trainer.solution_source=dataset"
+            teacher_preflight.check_solutions(sets.train, key=key)
+        if tokenizer is not None and limit:
+            self._check_lengths(sets, tokenizer, limit)
+        return {"responses_sampled": f"at most {2 * config.num_probes * len(sets.train):,}"}
+
+    def _check_lengths(self, sets: ProblemSets, tokenizer: Any, limit: int) -> None:
+        """LabError where a guided prompt and its response may not fit into the model."""
+        config = self.config
+        own = config.solution_source == "response"
+        room = limit - config.max_completion_length * (2 if own else 1)
+        for problem in sets.train:
+            shown = "" if own else problem.solution or ""
+            chat = with_solution(problem.prompt, shown, self.template)
+            if _most_tokens(chat) > room and (size := len(encode(tokenizer, chat))) > room:
+                raise LabError(
+                    f"the guided prompt of {problem.id} has {size} tokens"
+                    f"{' before the response it shows' if own else ''}, and the model only {limit} "
+                    f"for it and trainer.max_completion_length={config.max_completion_length}"
+                    f"{', twice' if own else ''}; lower that, or take another model"
+                )
+
+    def fit(self, ctx: "RunContext", data: ProblemSets) -> TrainResult:
+        import torch
+
+        config = self.config
+        torch.manual_seed(ctx.derive_seed("torch"))
+        policy = load_policy(config.model)
+        grpo_run.check_evaluators(ctx, policy, data)
+        if torch.cuda.is_available():
+            policy.model.to("cuda")  # pyright: ignore[reportArgumentType]
+        if config.max_steps == 0:
+            return TrainResult(policy, 0)
+        if ctx.resume_from is None and config.evaluate_start:
+            ctx.evaluate(policy, data, step=0)
+        step = self._train(ctx, policy, data)
+        save_policy(policy, ctx.run.artifacts / "model", template=self.template)
+        return TrainResult(policy, step)
+
+    def _train(self, ctx: "RunContext", policy: Policy, data: ProblemSets) -> int:
+        from lab_epistemic.sft import pairs as sft_pairs
+        from lab_epistemic.sft.transformers_trainer import build_trainer
+
+        config = self.config
+        found = sft_pairs.of_run(ctx, policy, data, config, template=self.template)
+        kind = "guided" if config.guidance == "solution" else "unguided"
+        trainer = build_trainer(ctx, policy, data, config, sft_file.of_kind(found, kind))
+        ctx.progress(total=config.max_steps, stage="update")
+        trainer.train_in_run()
+        step = trainer.state.global_step
+        if step < config.max_steps:
+            raise PreemptedError(f"stopped at step {step} of {config.max_steps}")
+        policy.model.eval()
+        return step
+
+
+def _check_counts(config: SelfSFTConfig) -> None:
+    if not config.pairs and config.responses_per_problem > config.num_probes:
+        raise LabError(
+            f"trainer.responses_per_problem={config.responses_per_problem} is more than the "
+            f"trainer.num_probes={config.num_probes} responses that a problem has of each kind"
+        )
+
+
+def _missing_packages(config: SelfSFTConfig) -> list[str]:
+    if config.sampler == "vllm" and not importlib.util.find_spec("vllm"):
+        return [
+            "trainer.sampler=vllm, but vllm is not installed; `pip install 'labrun[gpu]'`, "
+            "or trainer.sampler=cpu"
+        ]
+    return []
+
+
+def _check_sampler(config: SelfSFTConfig) -> None:
+    """LabError where the toolkit's decoder, which is to sample, cannot run the model."""
+    path = locate(config.model)
+    if config.sampler != "cpu" or path.suffix == ".gguf":
+        return
+    from lab_llm.sampling.decoder import check_architecture
+
+    try:
+        check_architecture(read_config(path, config.model))
+    except LabError as error:
+        raise LabError(
+            f"trainer.sampler=cpu, {path / 'config.json'}: {error}; "
+            "use trainer.sampler=transformers or vllm"
+        ) from error
+
+
+def _most_tokens(chat: Sequence[Message]) -> int:
+    """An upper bound: the bytes of the text, and what a chat template may put around it."""
+    return TEMPLATE_TOKENS + sum(len(message["content"].encode()) for message in chat)

@@ -1,0 +1,1 @@
+"""Words of uncertainty in completions, counted and shown."""

@@ -1,0 +1,1 @@
+"""What a teacher knows and the student does not, along rollouts."""

@@ -1,0 +1,1 @@
+"""Curves of entropy, length, reward and scores over steps."""

@@ -1,0 +1,1 @@
+"""Tokens that were improbable and come first after training."""

@@ -1,0 +1,1 @@
+"""What a reflective phrase changes at the position of largest divergence."""

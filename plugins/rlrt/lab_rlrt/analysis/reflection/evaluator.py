@@ -1,0 +1,217 @@
+"""The evaluator `reflection`: does a reflective phrase at the critical position turn outcomes?
+
+Position-level KL and reflection injection of arXiv 2605.10781. The controls are ours: sampling on
+from a position turns some outcomes around with nothing inserted.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from lab_llm.distributed.stopping import stop_if_asked
+from lab_llm.grading.grades import grade_all
+from lab_llm.policy.policy import Policy
+from lab_llm.problems import ProblemSets
+from labrun import Dataset, LabError, Score
+
+from lab_rlrt.analysis.asymmetry.evaluator import check_taught
+from lab_rlrt.analysis.config import ReflectionConfig
+from lab_rlrt.analysis.reflection.flips import ARMS, Arm, Outcomes, items, rates
+from lab_rlrt.analysis.rollouts import (
+    Ids,
+    Rollout,
+    check_sampling,
+    check_set,
+    choose_set,
+    complete,
+    decode,
+    evaluating,
+    is_due,
+    mixed_groups,
+    sample_groups,
+)
+from lab_rlrt.analysis.traces import Trace, trace
+
+if TYPE_CHECKING:
+    from labrun.context import RunContext
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """A rollout that is continued from its token `position`, after `inserted` ids."""
+
+    rollout: Rollout
+    arm: Arm
+    position: int
+    inserted: Ids
+
+    @property
+    def kept(self) -> list[int]:
+        """What the continuation follows: the prefix of the completion, then the phrase."""
+        return [*self.rollout.completion[: self.position], *self.inserted]
+
+
+class ReflectionEvaluator:
+    """Continues rollouts of mixed groups four times: at the largest Dbar_t and at a random other
+    position, with and without the phrase.
+
+    Scores with one item a rollout: see `flips.items`. Files: `artifacts/reflection.png`,
+    `reflection.json` (rates with intervals over problems) and `reflection.jsonl` (every
+    continuation).
+    """
+
+    def __init__(self, config: ReflectionConfig) -> None:
+        self.config = config
+
+    def preflight(self) -> dict[str, object]:
+        check_taught(self.config, "reflection")
+        return {"continuations": self.config.max_rollouts * len(ARMS), "phrase": self.config.phrase}
+
+    def check(self, dataset: Dataset) -> None:
+        check_set(dataset, self.config, section="reflection")
+
+    def check_policy(self, policy: Policy, data: ProblemSets) -> None:
+        check_sampling(policy, data, self.config, section="reflection")
+
+    def evaluate(self, ctx: "RunContext", model: Policy, data: ProblemSets) -> list[Score]:
+        self.check_policy(model, data)
+        if not is_due(ctx, only_last=self.config.only_last):
+            return []
+        name, _ = choose_set(data, self.config)
+        with evaluating(model):
+            rollouts = sample_groups(ctx, model, data, self.config)
+            long = [r for r in mixed_groups(rollouts) if len(r.completion) > 1]
+            chosen = long[: self.config.max_rollouts]
+            if len({r.group for r in chosen}) < 2:
+                ctx.note(f"reflection: rollouts of fewer than two mixed groups on {name}")
+                return []
+            traces = trace(ctx, model, rollouts, chosen, self.config)
+            arms = interventions(
+                traces, phrase_ids(model, self.config.phrase), ctx.rng("positions")
+            )
+            continued = continue_all(ctx, model, arms, self.config)
+        texts = [
+            decode(model, [*arm.kept, *ids], prompt=arm.rollout.prompt)
+            for arm, ids in zip(arms, continued, strict=True)
+        ]
+        correct = verdicts(data, arms, texts)
+        table = tabulate(arms, correct)
+        self._write(ctx, name, traces, arms, texts, correct, table)
+        return [
+            Score(name, metric, fmean(values), len(values), values)
+            for metric, values in items(table).items()
+            if values
+        ]
+
+    def _write(
+        self,
+        ctx: "RunContext",
+        name: str,
+        traces: Sequence[Trace],
+        arms: Sequence[Intervention],
+        texts: Sequence[str],
+        correct: Sequence[bool],
+        table: Sequence[Outcomes],
+    ) -> None:
+        from lab_rlrt.analysis.reflection.figure import draw
+
+        found = rates(table, ctx.rng("bootstrap", "reflection"))
+        plain = {metric: dataclasses.asdict(rate) for metric, rate in found.items()}
+        head = {"set": name, "phrase": self.config.phrase, "rollouts": len(table)}
+        head |= {"problems": len({row.problem for row in table})}
+        text = json.dumps({**head, "rates": plain}, indent=1, ensure_ascii=False)
+        ctx.write_text("reflection.json", text + "\n")
+        with ctx.artifact_path("reflection.jsonl").open("w", encoding="utf-8") as out:
+            for arm, completion, after in zip(arms, texts, correct, strict=True):
+                line = {
+                    "id": arm.rollout.problem.id,
+                    "rollout": arm.rollout.index,
+                    "arm": arm.arm,
+                    "position": arm.position,
+                    "before": arm.rollout.correct,
+                    "after": after,
+                    "prompt": [dict(message) for message in arm.rollout.problem.prompt],
+                    "gold": arm.rollout.problem.answer,
+                    "completion": completion,
+                }
+                out.write(json.dumps(line, ensure_ascii=False) + "\n")
+        title = f"{ctx.run_id}, step {ctx.step}, {name}, inserted: {self.config.phrase!r}"
+        ctx.figure("reflection", draw(found, traces, arms, title=title))
+
+
+def phrase_ids(policy: Policy, phrase: str) -> list[int]:
+    """The phrase's tokens, none added. Raises LabError where there are none."""
+    ids = list(policy.tokenizer.encode(phrase, add_special_tokens=False))
+    if not ids:
+        raise LabError(f"evaluator.reflection.phrase={phrase!r} has no token")
+    return ids
+
+
+def interventions(
+    traces: Sequence[Trace], phrase: Ids, rng: np.random.Generator
+) -> list[Intervention]:
+    """Four of each rollout, in the order of ARMS.
+
+    `max` is the first position of largest Dbar_t; the random one is uniform over all others. Tokens
+    are inserted before the position's token, which is sampled anew.
+    """
+    found: list[Intervention] = []
+    for item in traces:
+        critical = int(np.argmax(item.divergence))
+        other = int(rng.integers(len(item.divergence) - 1))
+        other += other >= critical
+        for arm in ARMS:
+            position = critical if arm.startswith("max") else other
+            inserted = () if arm.endswith("control") else tuple(phrase)
+            found.append(Intervention(item.rollout, arm, position, inserted))
+    return found
+
+
+def continue_all(
+    ctx: "RunContext", policy: Policy, arms: Sequence[Intervention], config: ReflectionConfig
+) -> list[list[int]]:
+    """One continuation of each. With its prefix it is at most max_new_tokens long; the phrase
+    does not count."""
+    generator = torch.Generator(device=policy.model.device)
+    generator.manual_seed(ctx.derive_seed("analysis", "continue"))
+    order = sorted(range(len(arms)), key=lambda i: len(arms[i].kept))
+    found: list[list[int]] = [[] for _ in arms]
+    for start in range(0, len(order), config.batch_size):
+        stop_if_asked(ctx, before="all rollouts were continued")
+        rows = order[start : start + config.batch_size]
+        left = [config.max_new_tokens - arms[i].position for i in rows]
+        completions = complete(
+            policy,
+            [[*arms[i].rollout.prompt, *arms[i].kept] for i in rows],
+            num_samples=1,
+            max_new_tokens=max(left),
+            temperature=config.temperature,
+            generator=generator,
+        )
+        for i, ids, size in zip(rows, completions, left, strict=True):
+            found[i] = ids[:size]
+    return found
+
+
+def verdicts(data: ProblemSets, arms: Sequence[Intervention], texts: Sequence[str]) -> list[bool]:
+    """Whether each continued completion is correct. Raises LabError for what is no reward."""
+    problems = [arm.rollout.problem for arm in arms]
+    return [reward == 1.0 for reward in grade_all(data.verify, problems, texts).rewards]
+
+
+def tabulate(arms: Sequence[Intervention], correct: Sequence[bool]) -> list[Outcomes]:
+    """One row a rollout, from the verdicts on its continuations in the order of `interventions`."""
+    size = len(ARMS)
+    return [
+        Outcomes(
+            arms[start].rollout.group,
+            arms[start].rollout.correct,
+            {arms[i].arm: correct[i] for i in range(start, start + size)},
+        )
+        for start in range(0, len(arms), size)
+    ]
