@@ -1,6 +1,6 @@
 """What an RLRT step costs relative to a GRPO step.
 
-Both trainers are built by lab_llm.training.run.build_trainer from the same weights, seed, sampler and
+Both trainers are built by lab_llm.training.run from the same weights, seed, sampler and
 prompts; only the credit differs. Blocks of a few steps alternate in one process (grpo rlrt, rlrt
 grpo, ...). The learning rate is so small that no weight changes, so step i has the same rollouts in
 every block, and step times are compared pair by pair.

@@ -13,8 +13,8 @@ from lab_epistemic.sft.pairs import choose, of_run, statistics
 from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.engine import Sampling
 from lab_llm.policy.policy import load_policy
-from lab_llm.sampling.engines import Sampling
 from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, with_solution
 from labrun import LabError, PreemptedError, run_dir
 from labrun.config import compose

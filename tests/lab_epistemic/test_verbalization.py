@@ -5,13 +5,9 @@ import re
 
 import pytest
 from lab_epistemic.verbalization import stored_completions
+from lab_epistemic.verbalization.breakdown import Breakdown, breakdown, per_thousand
 from lab_epistemic.verbalization.config import VerbalizationConfig
-from lab_epistemic.verbalization.evaluator import (
-    Breakdown,
-    VerbalizationEvaluator,
-    breakdown,
-    per_thousand,
-)
+from lab_epistemic.verbalization.evaluator import VerbalizationEvaluator
 from lab_epistemic.verbalization.figure import draw
 from lab_epistemic.verbalization.page import marked, page
 from lab_llm.evaluation.accuracy import AccuracyEvaluator, Graded

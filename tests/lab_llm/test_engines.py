@@ -9,9 +9,11 @@ import pytest
 from lab_llm.evaluation.accuracy import AccuracyEvaluator
 from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.engine import Sampling, Share
 from lab_llm.policy.policy import load_policy
 from lab_llm.sampling import engines
-from lab_llm.sampling.engines import DecoderEngine, Sampling, Share, TransformersEngine, open_engine
+from lab_llm.sampling.batch_engines import DecoderEngine, TransformersEngine
+from lab_llm.sampling.opening import open_engine
 from lab_llm.sampling.vllm_engine import VLLMEngine, _model_length, prompt_seed
 from labrun.errors import LabError
 

@@ -113,7 +113,7 @@ def test_scores_agree_with_the_completions_that_are_written(tmp_path, request, w
 
 def test_words_of_doubt_are_averaged_over_samples(tmp_path, policy, monkeypatch):
     ids = [policy.tokenizer.encode(text) for text in ("maybe waiting", "1")]
-    monkeypatch.setattr("lab_llm.sampling.engines.DecoderEngine._sample", lambda *_: ids)
+    monkeypatch.setattr("lab_llm.sampling.batch_engines.DecoderEngine._sample", lambda *_: ids)
     data = ProblemSets(train=[], evaluation={"s": [problem(1)]}, verify=even_first_letter)
     scores = run(tmp_path, policy, data, num_samples=2)
     assert scores["s", "epistemic_count"].items == [1.0]  # (maybe + wait) / 2
@@ -331,7 +331,7 @@ def test_data_without_evaluation_sets_have_no_scores_and_no_files(tmp_path, poli
 
 @pytest.mark.parametrize("which", ["policy", "foreign"])
 def test_a_stop_ends_sampling_after_the_batch(tmp_path, request, which, monkeypatch):
-    from lab_llm.sampling.engines import _BatchEngine
+    from lab_llm.sampling.batch_engines import _BatchEngine
 
     model, ctx = request.getfixturevalue(which), context(tmp_path)
     batches = []
@@ -385,7 +385,7 @@ def test_marks_of_thinking_that_are_special_tokens_stay(tmp_path, monkeypatch):
     tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
     model = build_model(tokenizer, SIZES, seed=0)
     ids = [*tokenizer.encode("<think>wait 5</think>ans 5"), tokenizer.eos_token_id]
-    monkeypatch.setattr("lab_llm.sampling.engines.DecoderEngine._sample", lambda *_: [ids])
+    monkeypatch.setattr("lab_llm.sampling.batch_engines.DecoderEngine._sample", lambda *_: [ids])
     data = ProblemSets(train=[], evaluation={"s": [problem(1)]}, verify=lambda *_: 1.0)
     run(tmp_path, Policy(model=model, tokenizer=tokenizer), data, num_samples=1)
     assert [line["completion"] for line in lines(tmp_path, "s")] == ["<think>wait 5</think>ans 5"]

@@ -7,10 +7,11 @@ import shutil
 import pytest
 import torch
 from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.engine import Sampling, Share
 from lab_llm.policy.generation_settings import ignored
 from lab_llm.policy.policy import load_policy, load_tokenizer, preflight_policy, save_policy
 from lab_llm.policy.tiny_model import shipped_path
-from lab_llm.sampling.engines import DecoderEngine, Sampling, Share, TransformersEngine, end_tokens
+from lab_llm.sampling.batch_engines import DecoderEngine, TransformersEngine, end_tokens
 from lab_llm.text.prompts import SOLUTION_TEMPLATE
 from labrun.errors import LabError
 

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 import torch
 from lab_llm.distributed import ranks
+from lab_llm.training.microbatches import check_rollouts
 from lab_rlrt.config import RLRTConfig
 from labrun import LabError, run_dir
 from labrun.ranks import Ending
@@ -102,10 +103,10 @@ def test_a_job_of_two_processes_is_one_run_with_one_status(lab, home):
 
 def test_rollouts_that_processes_cannot_share_are_refused_by_name():
     settings = RLRTConfig(prompts_per_step=6, num_generations=4, micro_batch_size=8)
-    ranks.check_rollouts(settings, 2)
-    ranks.check_rollouts(settings, 3)
+    check_rollouts(settings, 2)
+    check_rollouts(settings, 3)
     with pytest.raises(LabError, match=r"5 processes cannot share 24 rollouts .* multiple of 5 "):
-        ranks.check_rollouts(settings, 5)
+        check_rollouts(settings, 5)
 
 
 def test_alone_a_value_is_all_there_is():

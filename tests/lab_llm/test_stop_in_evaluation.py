@@ -4,7 +4,7 @@ import signal
 
 import pytest
 from lab_llm.datasets.countdown import CountdownDataset
-from lab_llm.sampling.engines import DecoderEngine
+from lab_llm.sampling.batch_engines import DecoderEngine
 from labrun import run_dir, worker
 from labrun.config import compose
 from labrun.errors import EXIT_DONE, EXIT_PREEMPTED

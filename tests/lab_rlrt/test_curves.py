@@ -2,7 +2,8 @@
 
 import pytest
 from lab_rlrt.analysis.config import CurvesConfig
-from lab_rlrt.analysis.curves.evaluator import CurvesEvaluator, collapse_step, running_mean
+from lab_rlrt.analysis.curves.evaluator import CurvesEvaluator, collapse_step
+from lab_rlrt.analysis.curves.smoothing import running_mean
 from labrun import Score, run_dir
 from labrun.config import compose
 from labrun.context import RunContext

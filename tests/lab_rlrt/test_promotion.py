@@ -14,7 +14,7 @@ from lab_llm.problems import Problem
 from lab_rlrt import objectives
 from lab_rlrt.analysis.config import PromotionConfig
 from lab_rlrt.analysis.promotion import evaluator as promotion
-from lab_rlrt.analysis.promotion.evaluator import Places
+from lab_rlrt.analysis.promotion.places import Places
 from lab_rlrt.analysis.rollouts import Rollout
 from labrun import LabError
 from labrun.context import RunContext

@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lab_llm.training.config import GRPOSettings
-
 if TYPE_CHECKING:
     from torch import nn
 
@@ -15,13 +13,6 @@ T = TypeVar("T")
 PATIENCE = timedelta(days=1)
 """Longest wait for another rank. Evaluation and verifiers may keep one busy for hours; a run that
 really hangs is ended by `hang_timeout_s`."""
-
-
-def check_rollouts(settings: GRPOSettings, num_processes: int) -> None:
-    """LabError where the rollouts of a step cannot be shared by so many processes."""
-    from lab_llm.training.microbatches import micro_batch_size
-
-    micro_batch_size(settings, num_processes)
 
 
 def join(*, cuda: bool) -> None:

@@ -16,9 +16,11 @@ from lab_llm.evaluation import pass_at_k_curves
 from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.evaluation.pass_at_k import avg_at_k, pass_at_k
 from lab_llm.grading.grades import grade_all
+from lab_llm.policy.engine import Engine, Sampling, Share
 from lab_llm.policy.policy import Policy
 from lab_llm.problems import Problem, ProblemSets, Verify, check_problems
-from lab_llm.sampling.engines import Engine, Sampling, Share, check_engine, end_tokens, open_engine
+from lab_llm.sampling.batch_engines import end_tokens
+from lab_llm.sampling.opening import check_engine, open_engine
 from lab_llm.text.completion_text import completion_text
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS, epistemic_count, epistemic_words
 from lab_llm.text.prompts import encode

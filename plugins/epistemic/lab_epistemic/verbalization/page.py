@@ -11,7 +11,7 @@ from lab_llm.evaluation.accuracy import Graded
 from lab_llm.text.epistemic_words import epistemic_count, word_spans
 
 if TYPE_CHECKING:
-    from lab_epistemic.verbalization.evaluator import Breakdown
+    from lab_epistemic.verbalization.breakdown import Breakdown
 
 STYLE = """
 section > h2 { font-size: 1.1rem; margin: 1.8rem 0 0; }

@@ -7,12 +7,10 @@ import numpy as np
 from labrun import Score
 
 from lab_rlrt.analysis.config import CurvesConfig
+from lab_rlrt.analysis.curves.smoothing import Curve, running_mean
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
-
-Curve = Mapping[int, float]
-"""Step -> value."""
 
 
 class CurvesEvaluator:
@@ -98,8 +96,3 @@ def collapse_step(
         for values in (running_mean(entropy, window), running_mean(length, window))
     ]
     return start + window - 1 if any(grown) else None
-
-
-def running_mean(values: Sequence[float], window: int) -> np.ndarray:
-    """Means of `window` values each; the first belongs to index window - 1."""
-    return np.convolve(np.asarray(values, dtype=float), np.ones(window) / window, mode="valid")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lab_rlrt.analysis.curves.evaluator import Curve, running_mean
+from lab_rlrt.analysis.curves.smoothing import Curve, running_mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

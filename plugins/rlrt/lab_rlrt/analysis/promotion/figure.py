@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lab_rlrt.analysis.promotion.evaluator import Places
+from lab_rlrt.analysis.promotion.places import Places
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,30 +1,28 @@
 """The evaluator `reflection`: does a reflective phrase at the critical position turn outcomes?
 
 Position-level KL and reflection injection of arXiv 2605.10781. The controls are ours: sampling on
+from lab_rlrt.analysis.reflection.interventions import Intervention, interventions, phrase_ids
 from a position turns some outcomes around with nothing inserted.
 """
 
 import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from lab_llm.distributed.stopping import stop_if_asked
 from lab_llm.grading.grades import grade_all
 from lab_llm.policy.policy import Policy
 from lab_llm.problems import ProblemSets
-from labrun import Dataset, LabError, Score
+from labrun import Dataset, Score
 
 from lab_rlrt.analysis.asymmetry.evaluator import check_taught
 from lab_rlrt.analysis.config import ReflectionConfig
-from lab_rlrt.analysis.reflection.flips import ARMS, Arm, Outcomes, items, rates
+from lab_rlrt.analysis.reflection.flips import ARMS, Outcomes, items, rates
+from lab_rlrt.analysis.reflection.interventions import Intervention, interventions, phrase_ids
 from lab_rlrt.analysis.rollouts import (
-    Ids,
-    Rollout,
     check_sampling,
     check_set,
     choose_set,
@@ -39,21 +37,6 @@ from lab_rlrt.analysis.traces import Trace, trace
 
 if TYPE_CHECKING:
     from labrun.context import RunContext
-
-
-@dataclass(frozen=True)
-class Intervention:
-    """A rollout that is continued from its token `position`, after `inserted` ids."""
-
-    rollout: Rollout
-    arm: Arm
-    position: int
-    inserted: Ids
-
-    @property
-    def kept(self) -> list[int]:
-        """What the continuation follows: the prefix of the completion, then the phrase."""
-        return [*self.rollout.completion[: self.position], *self.inserted]
 
 
 class ReflectionEvaluator:
@@ -142,34 +125,6 @@ class ReflectionEvaluator:
                 out.write(json.dumps(line, ensure_ascii=False) + "\n")
         title = f"{ctx.run_id}, step {ctx.step}, {name}, inserted: {self.config.phrase!r}"
         ctx.figure("reflection", draw(found, traces, arms, title=title))
-
-
-def phrase_ids(policy: Policy, phrase: str) -> list[int]:
-    """The phrase's tokens, none added. Raises LabError where there are none."""
-    ids = list(policy.tokenizer.encode(phrase, add_special_tokens=False))
-    if not ids:
-        raise LabError(f"evaluator.reflection.phrase={phrase!r} has no token")
-    return ids
-
-
-def interventions(
-    traces: Sequence[Trace], phrase: Ids, rng: np.random.Generator
-) -> list[Intervention]:
-    """Four of each rollout, in the order of ARMS.
-
-    `max` is the first position of largest Dbar_t; the random one is uniform over all others. Tokens
-    are inserted before the position's token, which is sampled anew.
-    """
-    found: list[Intervention] = []
-    for item in traces:
-        critical = int(np.argmax(item.divergence))
-        other = int(rng.integers(len(item.divergence) - 1))
-        other += other >= critical
-        for arm in ARMS:
-            position = critical if arm.startswith("max") else other
-            inserted = () if arm.endswith("control") else tuple(phrase)
-            found.append(Intervention(item.rollout, arm, position, inserted))
-    return found
 
 
 def continue_all(

@@ -11,7 +11,7 @@ from lab_rlrt.analysis.traces import Trace
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lab_rlrt.analysis.reflection.evaluator import Intervention
+    from lab_rlrt.analysis.reflection.interventions import Intervention
 
 STYLES: Mapping[str, tuple[str, str, str]] = {
     "max": ("phrase at largest KL", "#d95f02", ""),

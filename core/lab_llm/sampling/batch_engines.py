@@ -1,78 +1,20 @@
-"""What samples an evaluation's completions: the toolkit's decoder, transformers, or vLLM."""
+"""Engines in this process, batch by batch: the toolkit's decoder, and transformers' `generate`."""
 
-import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
-from labrun.errors import LabError
 
 from lab_llm.policy.policy import Policy
 from lab_llm.sampling.decoder import Decoder
 from lab_llm.sampling.sampler import sample
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
     from transformers import GenerationConfig, PreTrainedModel
 
-    from lab_llm.evaluation.config import AccuracyConfig
 
-Completions = dict[int, list[list[int]]]
-"""A prompt's index -> the token ids of its samples, end tokens included."""
-Beat = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How completions are drawn; `top_k` 0 and `top_p` 1 keep the whole vocabulary."""
-
-    num_samples: int
-    temperature: float
-    top_p: float
-    top_k: int
-    max_new_tokens: int
-    batch_size: int
-    """Completions at a time (count)."""
-    end_token_ids: tuple[int, ...]
-
-    @property
-    def prompts_at_a_time(self) -> int:
-        return max(1, self.batch_size // self.num_samples)
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which part of the prompts this process samples."""
-
-    rank: int = 0
-    world_size: int = 1
-
-
-class Engine(Protocol):
-    """Samples completions of prompts.
-
-    `policy.engine`, where a trainer sets it, is one that already holds the policy's weights.
-    """
-
-    name: str
-
-    def sample(
-        self,
-        prompts: Sequence[Sequence[int]],
-        sampling: Sampling,
-        *,
-        seed: int,
-        share: Share,
-        beat: Beat,
-    ) -> Completions:
-        """Completions of this share of `prompts` (token ids).
-
-        The shares of all ranks hold every prompt once, and the same completions whatever their
-        number is. `beat` is called after each batch.
-        """
-        ...
+from lab_llm.policy.engine import Beat, Completions, Sampling, Share
 
 
 class _BatchEngine:
@@ -176,67 +118,6 @@ class TransformersEngine(_BatchEngine):
     def _skip(self, num_prompts: int, sampling: Sampling, generator: torch.Generator) -> None:
         del num_prompts, sampling
         _draw_seed(generator)
-
-
-def check_engine(name: str, *, section: str) -> None:
-    """Raises LabError, with the keys of `section`, where this engine is not installed."""
-    if name == "vllm" and not importlib.util.find_spec("vllm"):
-        raise LabError(
-            f"{section}.engine=vllm, but vllm is not installed; `pip install 'labrun[gpu]'`, or "
-            f"{section}.engine=auto"
-        )
-
-
-@contextmanager
-def open_engine(
-    ctx: "RunContext",
-    policy: Policy,
-    config: "AccuracyConfig",
-    *,
-    num_tokens: int,
-    section: str,
-) -> Iterator[Engine]:
-    """The engine that `config.engine` asks for, freed at the end; the run notes any other choice.
-
-    `num_tokens` is the length of the longest prompt with its completion, `section` where the
-    settings stand. All ranks enter together.
-    """
-    check_engine(config.engine, section=section)
-    shared = policy.engine
-    kind = _resolve(config.engine)
-    if shared is not None and config.engine in ("auto", shared.name):
-        yield shared
-    elif kind == "vllm":
-        from lab_llm.sampling.vllm_engine import open_vllm
-
-        with open_vllm(ctx, policy, config, num_tokens=num_tokens, section=section) as engine:
-            ctx.note(f"evaluation samples with {engine.name}")
-            yield engine
-    else:
-        may_substitute = config.engine == "auto"
-        yield _own_engine(ctx, policy, kind, may_substitute=may_substitute, section=section)
-
-
-def _resolve(name: str) -> Literal["cpu", "transformers", "vllm"]:
-    if name == "auto":
-        fast = torch.cuda.is_available() and importlib.util.find_spec("vllm")
-        return "vllm" if fast else "cpu"
-    assert name in ("cpu", "transformers", "vllm")
-    return name
-
-
-def _own_engine(
-    ctx: "RunContext", policy: Policy, kind: str, *, may_substitute: bool, section: str
-) -> Engine:
-    if kind == "transformers":
-        return TransformersEngine(policy)
-    try:
-        return DecoderEngine(policy)
-    except LabError as refusal:
-        if not may_substitute:
-            raise LabError(f"{section}.engine=cpu: {refusal}; use transformers or vllm") from None
-        ctx.note(f"evaluation samples with transformers' generate: {refusal}")
-        return TransformersEngine(policy)
 
 
 def end_tokens(policy: Policy) -> tuple[int, ...]:
