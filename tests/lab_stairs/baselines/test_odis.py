@@ -14,6 +14,7 @@ from lab_stairs.baselines.config import ODISConfig, discovery_updates
 from lab_stairs.baselines.odis.learner import ODISLearner
 from lab_stairs.baselines.odis.network import acted_entities
 from lab_stairs.baselines.odis.objectives import relaxed_log_sample, skill_labels, skill_prior_loss
+from lab_stairs.methods import odis
 from labrun import LabError
 from stairs_cases import grid_layout, marine_layout
 from torch.nn import functional

@@ -11,6 +11,7 @@ from lab_stairs.baselines.config import UPDeTConfig
 from lab_stairs.baselines.objectives import conservative_gap, greedy_values
 from lab_stairs.baselines.updet import UPDeTLearner
 from lab_stairs.config import MixerConfig
+from lab_stairs.methods import check_updet
 from labrun import LabError
 from stairs_cases import grid_layout, marine_layout
 

@@ -1,7 +1,6 @@
 """The evaluator `reflection`: does a reflective phrase at the critical position turn outcomes?
 
 Position-level KL and reflection injection of arXiv 2605.10781. The controls are ours: sampling on
-from lab_rlrt.analysis.reflection.interventions import Intervention, interventions, phrase_ids
 from a position turns some outcomes around with nothing inserted.
 """
 
