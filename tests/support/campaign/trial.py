@@ -19,6 +19,7 @@ from campaign.subjects import Subject
 COMMAND_S = 900.0
 """Time after which a command counts as one that never ends."""
 CATCH_UP_S = 20.0
+PATIENCE_S = 5.0
 """Time that the store has to catch up once a command has looked at it."""
 POLL_S = 0.003
 NOT_AN_END = ("queued", "running", "unreadable", "refused", "diverged", "hung")
@@ -88,6 +89,14 @@ class Trial:
         run = record.run_of(self.home)
         return RunDir(run).status().state if run else ""
 
+    def _settled_state(self) -> str:
+        """The state when the last killed process is gone: the kernel takes a while to end one, and
+        until then its run reads as running."""
+        until = time.monotonic() + PATIENCE_S
+        while (state := self._state()) in NOT_AN_END and time.monotonic() < until:
+            time.sleep(POLL_S)
+        return state
+
     def _command(self, waiting: list[Kill]) -> int | None:
         """Start or resume the run, and kill at each moment that comes; the exit code."""
         run = record.run_of(self.home)
@@ -121,7 +130,7 @@ class Trial:
         self.found.fault("processes", f"processes left: {left}", times=len(left))
         locks = remains.left_locks(self.folder, pids=self.pids)
         self.found.fault("locks", f"locks left: {locks}", times=len(locks))
-        state = self._state()
+        state = self._settled_state()
         failed = state == "failed" and not any("rank" in kill.target for kill in self.kills)
         if state in NOT_AN_END or (failed and struck):
             message = RunDir(self._run()).status().message
