@@ -16,8 +16,9 @@ from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.engine import Sampling
-from lab_llm.policy.policy import THINKING, load_policy
+from lab_llm.policy.policy import load_policy
 from lab_llm.problems import MARKED, Problem, ProblemSets
+from lab_llm.text.chat_template import THINKING
 from lab_llm.text.prompts import COUNTDOWN_TEMPLATE
 from labrun import LabError, run_dir
 from labrun.config import compose

@@ -11,7 +11,7 @@ from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.engine import Sampling, Share
 from lab_llm.policy.policy import load_policy
-from lab_llm.sampling import engines
+from lab_llm.sampling import batch_engines
 from lab_llm.sampling.batch_engines import DecoderEngine, TransformersEngine
 from lab_llm.sampling.opening import open_engine
 from lab_llm.sampling.vllm_engine import VLLMEngine, _model_length, prompt_seed
@@ -34,7 +34,7 @@ def sampling(policy):
         top_k=0,
         max_new_tokens=6,
         batch_size=4,
-        end_token_ids=engines.end_tokens(policy),
+        end_token_ids=batch_engines.end_tokens(policy),
     )
 
 

@@ -19,8 +19,9 @@ from campaign.subjects import Subject
 COMMAND_S = 900.0
 """Time after which a command counts as one that never ends."""
 CATCH_UP_S = 20.0
-PATIENCE_S = 5.0
 """Time that the store has to catch up once a command has looked at it."""
+PATIENCE_S = 5.0
+"""Time that the kernel has to end a killed process."""
 POLL_S = 0.003
 NOT_AN_END = ("queued", "running", "unreadable", "refused", "diverged", "hung")
 
