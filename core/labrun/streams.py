@@ -1,5 +1,6 @@
 """Standard output and error that never end the process that writes to them."""
 
+import atexit
 import contextlib
 import io
 import os
@@ -59,11 +60,9 @@ class _Aside:
         self._thread.join(PATIENCE_S)
         return not self._thread.is_alive()
 
-    def take_over(self) -> None:
-        """Write what is left in this thread, however long the reader takes."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._stream.write_now(self._waiting.get_nowait())
+    def wait(self) -> None:
+        """Wait until all is written, however long the reader takes."""
+        self._thread.join()
 
     def _write_all(self) -> None:
         while data := self._waiting.get():
@@ -80,16 +79,22 @@ def unheld() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for stream in streams:
-            if stream.aside and stream.aside.end():
-                stream.aside = None
+        atexit.register(_end, streams)  # what this process still says has its time, too
         raise
+    for stream, aside in _end(streams).items():
+        aside.wait()
+        stream.aside = None
+
+
+def _end(streams: "list[_Lasting]") -> "dict[_Lasting, _Aside]":
+    """Those whose reader does not take in time what was written aside; the others are as before."""
     for text in (sys.stdout, sys.stderr):
         text.flush()
-    for stream in streams:
-        aside, stream.aside = stream.aside, None
-        if aside is not None and not aside.end():
-            aside.take_over()
+    asides = {stream: stream.aside for stream in streams if stream.aside is not None}
+    held = {stream: aside for stream, aside in asides.items() if not aside.end()}
+    for stream in asides.keys() - held.keys():
+        stream.aside = None
+    return held
 
 
 def _raw(text: TextIO) -> _Lasting | None:

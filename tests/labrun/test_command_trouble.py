@@ -1,6 +1,7 @@
 """The trouble of a command's terminal, disk or display ends no job; one run's fault is its own."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -173,29 +174,65 @@ FULL = """
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
-def test_a_checkpoint_that_does_not_fit_ends_that_run_alone(tmp_path, executor):
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)])
+@pytest.fixture
+def small(tmp_path):
+    """A disk of 4 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts a small disk")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)])
     if mounted.returncode != 0:
         pytest.skip("no disk can be mounted here")
-    try:
-        script = tmp_path / "script.py"
-        script.write_text(textwrap.dedent(FULL))
-        words = ["plugin=example", "max_steps=30", "save_every=3", "sleep_s=0.02"]
-        too_large = compose([*words, f"trainer.trouble.script={script}"])
-        runs = [run_dir.create(one, root=small) for one in (too_large, compose(words))]
-        executor.drain(runs, nothing)
-        lost, kept = (run.status() for run in runs)
-        assert (lost.state, lost.exit_code) == ("failed", 1)
-        assert lost.message.startswith("No space left on device; make room on the disk of")
-        assert not list(runs[0].checkpoints.iterdir())
-        assert sum(event["kind"] == "attempt" for event in runs[0].events()) == 1
-        assert kept.state == "done"
-        assert sorted(runs[1].series()["loss"]) == list(range(1, 31))
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder, *, but):
+    """Leave so many bytes of the disk free."""
+    disk = os.statvfs(folder)
+    with open(folder / "fill", "wb") as out:
+        out.write(b"x" * (disk.f_bavail * disk.f_frsize - but))
+
+
+def test_a_checkpoint_that_does_not_fit_ends_that_run_alone(small, tmp_path, executor):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(FULL))
+    words = ["plugin=example", "max_steps=30", "save_every=3", "sleep_s=0.02"]
+    too_large = compose([*words, f"trainer.trouble.script={script}"])
+    runs = [run_dir.create(one, root=small) for one in (too_large, compose(words))]
+    executor.drain(runs, nothing)
+    lost, kept = (run.status() for run in runs)
+    assert (lost.state, lost.exit_code) == ("failed", 1)
+    assert lost.message.startswith("No space left on device; make room on the disk of")
+    assert not list(runs[0].checkpoints.iterdir())
+    assert sum(event["kind"] == "attempt" for event in runs[0].events()) == 1
+    assert kept.state == "done"
+    assert sorted(runs[1].series()["loss"]) == list(range(1, 31))
+
+
+@pytest.mark.parametrize("free_kib", [0, 4, 12, 20])
+def test_a_spec_that_does_not_fit_is_one_line_and_leaves_nothing(small, lab, monkeypatch, free_kib):
+    monkeypatch.setenv("LABRUN_HOME", str(small))
+    fill(small, but=free_kib << 10)
+    ended = lab("run", "-m", "plugin=example", "seed=0,1,2,3")
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert re.fullmatch(
+        rf"lab: run [1-3] of 4 cannot be created in {small}: No space left on device; "
+        "nothing was started; put it right, or set LABRUN_HOME",
+        line,
+    )
+    assert [path.name for path in small.iterdir()] == ["fill"]
+
+
+def test_a_status_that_does_not_fit_leaves_no_draft(small, make_run):
+    run = make_run(root=small)
+    fill(small, but=0)
+    with pytest.raises(OSError, match="No space left on device"):
+        run.write_status(message="x" * 5000)
+    assert run.status().state == "done"
+    assert not list(run.path.glob(".status.json.*"))
 
 
 def test_a_waiting_run_has_no_handle_in_the_command(create, executor):
@@ -212,6 +249,16 @@ def test_a_waiting_run_has_no_handle_in_the_command(create, executor):
         executor.drain(runs, stop_at_second_tick)
     assert max(most) - before < 15  # the claims, leases and reports of two jobs
     assert {run.status().state for run in runs} == {"preempted"}
+
+
+@pytest.mark.parametrize("handles", [26, 30, 34, 40])
+def test_a_sweep_with_few_handles_waits_for_them(home, handles):
+    """Fewer than the jobs need that there are slots for."""
+    command = ["sh", "-c", f'ulimit -n {handles}; exec "$@"', "sh", *LAB, "run", "-m"]
+    words = ["plugin=example", "seed=0,1,2,3,4,5", "max_steps=2", "sleep_s=0.1"]
+    ended = subprocess.run([*command, *words], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert [run.status().state for run in run_dir.all_runs(home)] == ["done"] * 6
 
 
 def test_a_run_that_cannot_be_started_is_failed_and_the_others_go_on(create, executor, capsys):
