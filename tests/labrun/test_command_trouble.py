@@ -1,7 +1,9 @@
 """The trouble of a command's terminal, disk or display ends no job; one run's fault is its own."""
 
+import contextlib
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,7 @@ import pytest
 from labrun import executors, jobs, processes, run_dir, session
 from labrun.config import compose
 from labrun.display import Display
+from labrun.errors import LabError
 from labrun.executors import LocalExecutor, StoppedError
 from labrun.guards import lasting
 from labrun.leases import Device, Pool
@@ -251,14 +254,51 @@ def test_a_waiting_run_has_no_handle_in_the_command(create, executor):
     assert {run.status().state for run in runs} == {"preempted"}
 
 
-@pytest.mark.parametrize("handles", [26, 30, 34, 40])
-def test_a_sweep_with_few_handles_waits_for_them(home, handles):
-    """Fewer than the jobs need that there are slots for."""
-    command = ["sh", "-c", f'ulimit -n {handles}; exec "$@"', "sh", *LAB, "run", "-m"]
-    words = ["plugin=example", "seed=0,1,2,3,4,5", "max_steps=2", "sleep_s=0.1"]
+@contextlib.contextmanager
+def spare_handles(number):
+    """Let this process open so many files more."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    taken = [os.dup(0)]
+    while taken[-1] < highest:  # free ones below it
+        taken.append(os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[-1] + 1 + number, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for handle in taken:
+            os.close(handle)
+
+
+@pytest.mark.parametrize("number", [8, 11])
+def test_jobs_wait_for_handles_that_others_have(create, tmp_path, capsys, number):
+    executor = LocalExecutor(Pool([Device("cpu", i) for i in range(6)], tmp_path / "leases"))
+    runs = [create(f"seed={seed}", "max_steps=2", "sleep_s=0.1") for seed in range(6)]
+    with spare_handles(number):
+        executor.drain(runs, nothing)
+    assert [run.status().state for run in runs] == ["done"] * 6
+    assert "not started" not in capsys.readouterr().err
+
+
+def test_a_claim_or_lease_for_which_no_handle_is_left_is_waited_for(make_run, tmp_path):
+    run, pool = make_run(), Pool([Device("cpu", 0)], tmp_path / "leases")
+    wanted = run.experiment().run.resources
+    with spare_handles(0):
+        with pytest.raises(LabError) as claim:
+            run.claim()
+        with pytest.raises(LabError) as lease:
+            pool.acquire(wanted, holder="x")
+    assert executors._is_passing(claim.value)
+    assert executors._is_passing(lease.value)
+
+
+def test_a_sweep_with_few_handles_runs_to_its_end(home):
+    command = ["sh", "-c", 'ulimit -n 16; exec "$@"', "sh", *LAB, "run", "-m"]
+    words = ["plugin=example", "seed=0,1,2,3", "max_steps=2"]
     ended = subprocess.run([*command, *words], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert [run.status().state for run in run_dir.all_runs(home)] == ["done"] * 6
+    assert [run.status().state for run in run_dir.all_runs(home)] == ["done"] * 4
 
 
 def test_a_run_that_cannot_be_started_is_failed_and_the_others_go_on(create, executor, capsys):
