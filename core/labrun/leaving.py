@@ -31,6 +31,7 @@ class Leaving:
     """The worker's identity."""
     _began: float = field(default_factory=time.monotonic)
     _idle_since: float = field(default_factory=time.monotonic)
+    _gone_since: float | None = None
     _ticks: int = -1
 
     def overdue(self, patience_s: float) -> str:
@@ -40,7 +41,8 @@ class Leaving:
         facts = _facts(self.process)
         if facts is None:
             gone = "it is gone, and something that it started is not"
-            return gone if now - self._began > patience_s else ""
+            self._gone_since = self._gone_since or now
+            return gone if now - self._gone_since > patience_s else ""
         state, ticks, threads = facts
         if ticks != self._ticks or state in RUNS:
             self._ticks, self._idle_since = ticks, now

@@ -14,6 +14,7 @@ import pytest
 from labrun import run_dir, streams
 from labrun.signs import last_step
 from labrun.store import Mirror
+from labrun.store.rows import Rows
 
 pytestmark = pytest.mark.usefixtures("example")
 
@@ -68,7 +69,9 @@ def fill(handle):
 
 def is_mirrored(home, run):
     with Mirror(home).opened() as store:
-        return store.marks().get(run.id) is not None and store.marks()[run.id].state == "done"
+        assert isinstance(store, Rows)
+        marks = store.marks()
+    return run.id in marks and marks[run.id].state == "done"
 
 
 def read_all(handle, process):
