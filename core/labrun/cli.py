@@ -68,7 +68,8 @@ def run(
         return
     session.refuse_missing(facts)
     report_ahead = _import_ahead("labrun.report")
-    runs = session.launch(experiments, home(), _console())
+    with streams.unheld():
+        runs = session.launch(experiments, home(), _console())
     report_ahead.join()
     from labrun import report
 
@@ -94,7 +95,8 @@ def resume(
     ]
     if not runs:
         raise LabError("every run of this group is done")
-    session.resume(runs, home(), _console(), restart=restart)
+    with streams.unheld():
+        session.resume(runs, home(), _console(), restart=restart)
     report.finish(session.present(runs), home(), _console())
     session.refuse_removed(runs)
 
@@ -151,6 +153,18 @@ def runs_show(name: Annotated[str, typer.Argument(help="A run id, or `last`.")])
     shown = run_index.find(name, home())
     listing.print_run(shown, _console())
     catch_up(home(), run_index.of([shown]))
+
+
+@app.command()
+def status(group: Group = None) -> None:
+    """Show the runs that have not ended: where each stands and who runs it."""
+    from labrun import run_index, under_way
+    from labrun.run_dir import home
+    from labrun.store import catch_up
+
+    found = run_index.entries(home())
+    under_way.print_status(run_index.in_group(group, found) if group else found, _console())
+    catch_up(home(), found)
 
 
 data_app = typer.Typer(

@@ -193,7 +193,7 @@ class RunContext:
     ) -> None:
         """Say where the run stands; also its sign of life. Cheap: at most five writes a second."""
         now = time.monotonic()  # a clock that is set back must not keep a run silent
-        news = {"step": step, "total": total, "stage": stage}
+        news = {"step": step, "total": total, "stage": stage, "stopping": self.should_stop or None}
         self._progress |= {key: value for key, value in news.items() if value is not None}
         if self.rank > 0 or (stage is None and now - self._last_beat < BEAT_S):
             return

@@ -128,10 +128,16 @@ def _home(root: Path) -> Iterator[Finding]:
     level = "ok" if free >= MIN_FREE_GIB else "bad"
     yield Finding(level, "disk", f"{free:.1f} GiB free at {root}")
     runs = run_dir.all_runs(root)
-    dead = {run.id: run.status().state for run in runs}
     yield Finding("ok", "runs", f"{len(runs)} in {root}")
-    for run_id, state in dead.items():
-        if fault := damage.first(run_dir.RunDir(root / run_id)):
-            yield Finding("note", "runs", f"{run_id} is damaged: {fault}")
-        elif state == "killed":
-            yield Finding("note", "runs", f"{run_id} was killed; `lab resume {run_id}` goes on")
+    for run in runs:
+        if fault := damage.first(run):
+            yield Finding("note", "runs", f"{run.id} is damaged: {fault}")
+        elif run.status().state == "killed":
+            yield Finding("note", "runs", f"{run.id} {_killed(run)}")
+
+
+def _killed(run: run_dir.RunDir) -> str:
+    """What became of a killed run and how it goes on; one that never began is named so."""
+    if run.recorded_status().state == "queued" and not (run.path / run_dir.EVENTS).exists():
+        return f"was not started, its command is gone; `lab resume {run.id}` starts it"
+    return f"was killed; `lab resume {run.id}` goes on"

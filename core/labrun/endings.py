@@ -17,7 +17,8 @@ def of_job(job: Job, code: int) -> Ending:
     recorded = job.run.recorded_status()
     own = Ending(recorded.state, recorded.exit_code or EXIT_DONE, recorded.message)
     if job.ended_for == "lingering":
-        return _with(own, "its process did not leave by itself and was ended: a thread still ran")
+        words = f"its process did not leave by itself and was ended: {job.held_up_by}"
+        return _with(own, words)
     if job.ended_for == "hung":
         return Ending("hung", EXIT_HANG, f"no sign of life for {job.config.hang_timeout_s:g} s")
     if job.ended_for == "heedless":
@@ -36,7 +37,7 @@ def _wordless(job: Job, code: int) -> Ending:
         )
     if code < 0:
         text = f"ended by signal {-code} ({signal.Signals(-code).name})"
-        return _with(Ending("killed", code, text), _memory_words(job) or _peak(job))
+        return _with(Ending("killed", code, text), _memory_words(job) or _peak(job, -code))
     if code == EXIT_DISK:
         return Ending("failed", code, "No space left on device: its last word did not fit")
     kept = EXIT_FAILED if code in RESERVED else code
@@ -51,8 +52,14 @@ def _memory_words(job: Job) -> str:
     return f"the kernel killed a process for want of memory meanwhile: {advice}"
 
 
-def _peak(job: Job) -> str:
-    return f"not by lab; its peak of memory was {job.peak_bytes / 2**30:.2f} GiB"
+def _peak(job: Job, number: int) -> str:
+    """What is known of a signal that no `lab` command sent."""
+    most, whose = memory.limit()
+    peak = f"its peak of memory was {job.peak_bytes / 2**30:.2f} of {most / 2**30:.1f} GiB"
+    words = f"not by lab; {peak} ({whose})"
+    if number != signal.SIGKILL:
+        return words
+    return f"{words}; by the kernel's out-of-memory killer, if nobody else sent it"
 
 
 def _goes_on(run: RunDir) -> str:

@@ -135,7 +135,7 @@ class LocalExecutor:
             self._start(one, lease)
         except (LabError, OSError) as error:
             self._free(one.run)
-            if self._jobs and isinstance(error, OSError) and error.errno in PASSING:
+            if self._jobs and _is_passing(error):
                 waiting.appendleft(one)
                 return False
             self._lose(one.run, error)
@@ -292,6 +292,12 @@ def _next_attempt(run: RunDir) -> int:
     attempt = max(begun, default=-1) + 1
     run.write_status(attempt=attempt)
     return attempt
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether it may be gone once another job has ended, by the error or the one that it tells."""
+    told = error.__cause__ or error
+    return isinstance(told, OSError) and told.errno in PASSING
 
 
 def _last_step(run: RunDir) -> int:

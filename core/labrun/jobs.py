@@ -9,6 +9,7 @@ from pathlib import Path
 
 from labrun import environment, memory, supervisor
 from labrun.leases import Lease
+from labrun.leaving import Leaving
 from labrun.run_config import RunConfig
 from labrun.run_dir import ENDED, RunDir, Status
 from labrun.signs import Mark, mark_of, signs
@@ -19,7 +20,7 @@ itself (a suspended or frozen machine), and so did its jobs."""
 STARTING_S = 60.0
 """Seconds that a process has at least to start, however short `hang_timeout_s` is."""
 LEAVING_S = 10.0
-"""Seconds that a process has to leave once its run has ended."""
+"""Seconds for which a process may do nothing, its run having ended, and not leave."""
 KILL_S = supervisor.KILL_S + 5.0
 
 
@@ -55,10 +56,12 @@ class Job:
     peak_bytes: int = 0
     ended_for: str = ""
     """Why the command ended it: `hung`, `heedless` or `lingering`; empty where it did not."""
+    held_up_by: str = ""
+    """What was seen of the process of a run that had ended, where it is `lingering`."""
     _silence: Silence = field(init=False)
     _status_mark: Mark = (0, 0, 0)
     _recorded: Status = field(default_factory=Status)
-    _recorded_at: float = 0.0
+    _leaving: Leaving | None = None
     _asked_at: float | None = None
 
     def __post_init__(self) -> None:
@@ -96,7 +99,9 @@ class Job:
         now = time.monotonic()
         state = self._status().state
         if state in ENDED:
-            return "lingering" if now - self._recorded_at > LEAVING_S else ""
+            self._leaving = self._leaving or Leaving(self._recorded.process)
+            self.held_up_by = self._leaving.overdue(LEAVING_S)
+            return "lingering" if self.held_up_by else ""
         if self._asked_at is not None and self._is_heedless(now - self._asked_at):
             return "heedless"
         silent_s, most_s = self._silence.seconds(), self.config.hang_timeout_s
@@ -112,8 +117,7 @@ class Job:
         """The recorded status, read again only where its file has changed."""
         mark = mark_of(self.run.path / "status.json")
         if mark != self._status_mark:
-            self._status_mark, self._recorded_at = mark, time.monotonic()
-            self._recorded = self.run.recorded_status()
+            self._status_mark, self._recorded = mark, self.run.recorded_status()
         return self._recorded
 
     def _read_report(self) -> None:

@@ -24,8 +24,10 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
             out.flush()
             os.fsync(out.fileno())
         os.replace(draft, path)
-    except UNWRITABLE as error:
+    except OSError as error:
         draft.unlink(missing_ok=True)
+        if not isinstance(error, UNWRITABLE):
+            raise
         raise LabError(f"{path} cannot be written: {error.strerror}; put it right first") from error
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -174,12 +175,13 @@ class RunDir:
         return fingerprint
 
     def progress(self) -> dict[str, Any]:
-        """Where the run last said that it stands: `stage`, `step` and `total`, as far as known."""
+        """Where the run last said that it stands: `stage`, `step`, `total` and whether it is
+        `stopping`, as far as known."""
         try:
             said = read_object(self.path / PROGRESS)
         except (FileNotFoundError, LabError):
             return {}
-        kinds = {"stage": str, "step": int, "total": int}
+        kinds = {"stage": str, "step": int, "total": int, "stopping": bool}
         return {key: said[key] for key, kind in kinds.items() if isinstance(said.get(key), kind)}
 
     def last_sign(self) -> float:
@@ -320,17 +322,21 @@ def create(experiment: Experiment, *, root: Path, status: Status | None = None) 
     kind = component(f"{experiment.plugin}-{method}")
     name = f"{kind}-s{experiment.run.seed}-{stamp}-{secrets.token_hex(2)}"
     draft = root / f".new-{name}"
-    (draft / "artifacts").mkdir(parents=True)
-    (draft / "checkpoints").mkdir()
     spec = {
         "version": SPEC_VERSION,
         "created": time.time(),
         "config_hash": config_hash(experiment),
         "experiment": to_plain(experiment),
     }
-    write_json(draft / "spec.json", spec)
-    write_json(draft / "status.json", dataclasses.asdict(status or Status()))
-    os.rename(draft, root / name)
+    try:
+        (draft / "artifacts").mkdir(parents=True)
+        (draft / "checkpoints").mkdir()
+        write_json(draft / "spec.json", spec)
+        write_json(draft / "status.json", dataclasses.asdict(status or Status()))
+        os.rename(draft, root / name)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     return RunDir(root / name)
 
 

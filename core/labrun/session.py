@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import sys
 import time
 from collections import Counter
@@ -96,6 +97,8 @@ def _created(experiments: Sequence[Experiment], home: Path) -> list[RunDir]:
         for experiment in experiments:
             runs.append(run_dir.create(experiment, root=home, status=executors.awaited()))
     except OSError as error:
+        for run in runs:
+            shutil.rmtree(run.path, ignore_errors=True)
         raise LabError(
             f"run {len(runs) + 1} of {len(experiments)} cannot be created in {home}: "
             f"{error.strerror}; nothing was started; put it right, or set LABRUN_HOME"

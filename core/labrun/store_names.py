@@ -5,7 +5,8 @@ another path once it is normalised (`/abs`, `a//b`, `..`, an empty name). A name
 stays as it is. The `@` of `pass@4` or `pass@k` becomes `_at_`. Any other character becomes `_x`,
 its code point in hexadecimal digits and `_`, so that `a+b` is `a_x2b_b`; an empty name is `_x_`.
 Where a name of its own would read as one of these, its `_` becomes `_x5f_`. A name that is too long
-keeps its beginning, and ends with a hash under which the run's tags hold the whole.
+keeps its beginning, and ends with a hash under which the run's tags hold the whole. Names that
+differ only in case stay so: the store's database has to tell them apart (docs/operations.md).
 """
 
 import functools

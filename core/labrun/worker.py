@@ -23,6 +23,7 @@ from labrun import (
     disk,
     environment,
     failures,
+    leaving,
     processes,
     provenance,
     ranks,
@@ -249,4 +250,6 @@ def _same_data(run: RunDir, fingerprint: str, *, keep: bool) -> None:
 
 if __name__ == "__main__":
     streams.keep()
-    sys.exit(main())
+    exit_code = main()
+    leaving.announce()
+    sys.exit(exit_code)

@@ -168,6 +168,17 @@ def test_doctor_names_packages_plugins_devices_and_killed_runs(lab, make_run):
     assert f"{run.id} was killed; `lab resume {run.id}` goes on" in checked.stdout
 
 
+def test_doctor_names_runs_that_were_killed_before_they_started(lab, make_run):
+    waiting, again = make_run(state="queued"), make_run(seed=1, state="queued")
+    for run in (waiting, again):
+        run.write_status(process="4194305@1@boot", host=socket.gethostname())
+    (waiting.path / "events.jsonl").unlink()
+    checked = lab("doctor")
+    words = f"was not started, its command is gone; `lab resume {waiting.id}` starts it"
+    assert f"{waiting.id} {words}" in checked.stdout
+    assert f"{again.id} was killed; `lab resume {again.id}` goes on" in checked.stdout
+
+
 def test_doctor_exits_2_where_a_plugin_is_broken(lab, tmp_path, monkeypatch):
     info = tmp_path / "site" / "lab_brittle-0.1.dist-info"
     info.mkdir(parents=True)

@@ -1,6 +1,9 @@
 """The trouble of a command's terminal, disk or display ends no job; one run's fault is its own."""
 
+import contextlib
 import os
+import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -14,6 +17,7 @@ import pytest
 from labrun import executors, jobs, processes, run_dir, session
 from labrun.config import compose
 from labrun.display import Display
+from labrun.errors import LabError
 from labrun.executors import LocalExecutor, StoppedError
 from labrun.guards import lasting
 from labrun.leases import Device, Pool
@@ -173,29 +177,65 @@ FULL = """
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
-def test_a_checkpoint_that_does_not_fit_ends_that_run_alone(tmp_path, executor):
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)])
+@pytest.fixture
+def small(tmp_path):
+    """A disk of 4 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts a small disk")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)])
     if mounted.returncode != 0:
         pytest.skip("no disk can be mounted here")
-    try:
-        script = tmp_path / "script.py"
-        script.write_text(textwrap.dedent(FULL))
-        words = ["plugin=example", "max_steps=30", "save_every=3", "sleep_s=0.02"]
-        too_large = compose([*words, f"trainer.trouble.script={script}"])
-        runs = [run_dir.create(one, root=small) for one in (too_large, compose(words))]
-        executor.drain(runs, nothing)
-        lost, kept = (run.status() for run in runs)
-        assert (lost.state, lost.exit_code) == ("failed", 1)
-        assert lost.message.startswith("No space left on device; make room on the disk of")
-        assert not list(runs[0].checkpoints.iterdir())
-        assert sum(event["kind"] == "attempt" for event in runs[0].events()) == 1
-        assert kept.state == "done"
-        assert sorted(runs[1].series()["loss"]) == list(range(1, 31))
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder, *, but):
+    """Leave so many bytes of the disk free."""
+    disk = os.statvfs(folder)
+    with open(folder / "fill", "wb") as out:
+        out.write(b"x" * (disk.f_bavail * disk.f_frsize - but))
+
+
+def test_a_checkpoint_that_does_not_fit_ends_that_run_alone(small, tmp_path, executor):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(FULL))
+    words = ["plugin=example", "max_steps=30", "save_every=3", "sleep_s=0.02"]
+    too_large = compose([*words, f"trainer.trouble.script={script}"])
+    runs = [run_dir.create(one, root=small) for one in (too_large, compose(words))]
+    executor.drain(runs, nothing)
+    lost, kept = (run.status() for run in runs)
+    assert (lost.state, lost.exit_code) == ("failed", 1)
+    assert lost.message.startswith("No space left on device; make room on the disk of")
+    assert not list(runs[0].checkpoints.iterdir())
+    assert sum(event["kind"] == "attempt" for event in runs[0].events()) == 1
+    assert kept.state == "done"
+    assert sorted(runs[1].series()["loss"]) == list(range(1, 31))
+
+
+@pytest.mark.parametrize("free_kib", [0, 4, 12, 20])
+def test_a_spec_that_does_not_fit_is_one_line_and_leaves_nothing(small, lab, monkeypatch, free_kib):
+    monkeypatch.setenv("LABRUN_HOME", str(small))
+    fill(small, but=free_kib << 10)
+    ended = lab("run", "-m", "plugin=example", "seed=0,1,2,3")
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert re.fullmatch(
+        rf"lab: run [1-3] of 4 cannot be created in {small}: No space left on device; "
+        "nothing was started; put it right, or set LABRUN_HOME",
+        line,
+    )
+    assert [path.name for path in small.iterdir()] == ["fill"]
+
+
+def test_a_status_that_does_not_fit_leaves_no_draft(small, make_run):
+    run = make_run(root=small)
+    fill(small, but=0)
+    with pytest.raises(OSError, match="No space left on device"):
+        run.write_status(message="x" * 5000)
+    assert run.status().state == "done"
+    assert not list(run.path.glob(".status.json.*"))
 
 
 def test_a_waiting_run_has_no_handle_in_the_command(create, executor):
@@ -212,6 +252,53 @@ def test_a_waiting_run_has_no_handle_in_the_command(create, executor):
         executor.drain(runs, stop_at_second_tick)
     assert max(most) - before < 15  # the claims, leases and reports of two jobs
     assert {run.status().state for run in runs} == {"preempted"}
+
+
+@contextlib.contextmanager
+def spare_handles(number):
+    """Let this process open so many files more."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    taken = [os.dup(0)]
+    while taken[-1] < highest:  # free ones below it
+        taken.append(os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[-1] + 1 + number, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for handle in taken:
+            os.close(handle)
+
+
+@pytest.mark.parametrize("number", [8, 11])
+def test_jobs_wait_for_handles_that_others_have(create, tmp_path, capsys, number):
+    executor = LocalExecutor(Pool([Device("cpu", i) for i in range(6)], tmp_path / "leases"))
+    runs = [create(f"seed={seed}", "max_steps=2", "sleep_s=0.1") for seed in range(6)]
+    with spare_handles(number):
+        executor.drain(runs, nothing)
+    assert [run.status().state for run in runs] == ["done"] * 6
+    assert "not started" not in capsys.readouterr().err
+
+
+def test_a_claim_or_lease_for_which_no_handle_is_left_is_waited_for(make_run, tmp_path):
+    run, pool = make_run(), Pool([Device("cpu", 0)], tmp_path / "leases")
+    wanted = run.experiment().run.resources
+    with spare_handles(0):
+        with pytest.raises(LabError) as claim:
+            run.claim()
+        with pytest.raises(LabError) as lease:
+            pool.acquire(wanted, holder="x")
+    assert executors._is_passing(claim.value)
+    assert executors._is_passing(lease.value)
+
+
+def test_a_sweep_with_few_handles_runs_to_its_end(home):
+    command = ["sh", "-c", 'ulimit -n 16; exec "$@"', "sh", *LAB, "run", "-m"]
+    words = ["plugin=example", "seed=0,1,2,3", "max_steps=2"]
+    ended = subprocess.run([*command, *words], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert [run.status().state for run in run_dir.all_runs(home)] == ["done"] * 4
 
 
 def test_a_run_that_cannot_be_started_is_failed_and_the_others_go_on(create, executor, capsys):

@@ -101,6 +101,15 @@ def test_progress_is_written_whole_and_remembers_what_was_said(context):
     assert (said["step"], said["total"], said["stage"]) == (0, 9, "evaluate")
 
 
+def test_progress_says_that_the_run_is_stopping_once_it_was_asked_to(context):
+    ctx = context()
+    ctx.progress(step=3, stage="train")
+    assert "stopping" not in ctx.run.progress()
+    ctx.should_stop = True
+    ctx.progress(step=4, stage="train")
+    assert ctx.run.progress() == {"step": 4, "stage": "train", "stopping": True}
+
+
 def test_progress_without_a_stage_writes_at_most_five_times_a_second(context):
     ctx = context()
     ctx.progress(step=0, total=9, stage="train")

@@ -1,6 +1,7 @@
 """Every ending of an attempt says why in its status, and nothing of it stays behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -111,7 +112,22 @@ def test_a_kill_from_outside_says_signal_peak_and_step(create, executor):
     executor.drain([run], nothing)
     status = run.status()
     assert (status.state, status.exit_code, status.step) == ("killed", -9, 1)
-    assert status.message.startswith("ended by signal 9 (SIGKILL); not by lab; its peak of memory")
+    seen = re.fullmatch(
+        r"ended by signal 9 \(SIGKILL\); not by lab; its peak of memory was (\d+\.\d\d) of "
+        r"(\d+\.\d) GiB \(.+\); by the kernel's out-of-memory killer, if nobody else sent it",
+        status.message,
+    )
+    assert seen
+    assert 0.02 < float(seen[1]) < float(seen[2])
+
+
+def test_a_crash_of_a_library_is_not_laid_to_memory(create, executor):
+    run = create("import os, signal; os.kill(os.getpid(), signal.SIGABRT)", "max_retries=0")
+    executor.drain([run], nothing)
+    status = run.status()
+    assert (status.state, status.exit_code) == ("killed", -signal.SIGABRT)
+    assert status.message.startswith("ended by signal 6 (SIGABRT); not by lab; its peak of memory")
+    assert "out-of-memory" not in status.message
 
 
 def test_an_exception_that_is_no_error_is_recorded(create, executor):

@@ -78,6 +78,8 @@ def _read(latex: str) -> Any:
             convert_degrees=False,
             normalization_config=None,
         )
+    except MemoryError:  # the grader's limit, not the parser's
+        raise
     except Exception:  # the parser raises of many kinds on what it does not read
         last = _EQUALS.split(latex)[-1]
         in_parts = last == latex or "," in latex or ";" in latex
@@ -143,6 +145,8 @@ def _same_constant(gold: Any, answer: Any, *, decimal: Exact | None) -> bool:
 def _computed(constant: Any) -> Any:
     try:
         return constant.doit()
+    except MemoryError:
+        raise
     except Exception:  # sympy raises of many kinds on what it cannot compute
         return constant
 
@@ -158,13 +162,18 @@ def _verified(gold: Any, answer: Any) -> bool:
 
     # It warns at every start that the timeouts are off.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
-    return bool(
-        verify(
-            gold,
-            answer,
-            numeric_precision=DIGITS,
-            allow_set_relation_comp=True,
-            timeout_seconds=None,
-            raise_on_error=False,
+    try:
+        return bool(
+            verify(
+                gold,
+                answer,
+                numeric_precision=DIGITS,
+                allow_set_relation_comp=True,
+                timeout_seconds=None,
+                raise_on_error=True,
+            )
         )
-    )
+    except MemoryError:
+        raise
+    except Exception:  # of many kinds, as above
+        return False
