@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from labrun import run_dir
+from labrun import run_dir, run_index
 from labrun.errors import LabError
 
 
@@ -162,31 +162,31 @@ def test_damaged_spec_is_named(make_run):
 def test_find_takes_an_id_its_beginning_a_path_or_last(make_run):
     first, second = make_run(seed=1), make_run(seed=2)
     root = first.path.parent
-    assert run_dir.find(first.id, root) == first
-    assert run_dir.find("toy-plain-s1", root) == first
-    assert run_dir.find(str(first.path), root) == first
-    assert run_dir.find("last", root) == second
+    assert run_index.find(first.id, root) == first
+    assert run_index.find("toy-plain-s1", root) == first
+    assert run_index.find(str(first.path), root) == first
+    assert run_index.find("last", root) == second
 
 
 def test_find_names_the_candidates_of_an_ambiguous_beginning(make_run):
     first, second = make_run(seed=1), make_run(seed=2)
     with pytest.raises(LabError) as error:
-        run_dir.find("toy", first.path.parent)
+        run_index.find("toy", first.path.parent)
     assert str(error.value) == f"run 'toy' could be {first.id}, {second.id}"
 
 
 def test_find_in_an_empty_home_says_what_to_do(tmp_path):
     with pytest.raises(LabError, match=r"no run 'last': there are none in .*; `lab run plugin="):
-        run_dir.find("last", tmp_path)
+        run_index.find("last", tmp_path)
 
 
 def test_select_takes_the_newest_run_s_group_by_default(make_run):
     make_run(group="old")
     new = [make_run(group="new", seed=0), make_run(group="new", seed=1)]
     root = new[0].path.parent
-    assert run_dir.select([], None, root) == new
+    assert run_index.select([], None, root) == new
     with pytest.raises(LabError, match="no group 'od'; did you mean 'old'"):
-        run_dir.select([], "od", root)
+        run_index.select([], "od", root)
 
 
 def test_home_is_labrun_home_or_runs_here(monkeypatch, tmp_path):

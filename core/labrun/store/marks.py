@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from labrun.run_dir import RunDir
 
@@ -28,6 +28,24 @@ class Mark:
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
+
+
+class Copied(NamedTuple):
+    """What a mark says of the copied files: all that tells whether the run has changed since."""
+
+    size: int = -1
+    status: int = 0
+    state: str = ""
+    folder: str = ""
+
+
+def copied(text: str) -> Copied:
+    """What the mark of this JSON says; nothing where it is none."""
+    try:
+        mark = json.loads(text)
+        return Copied(mark["size"], mark["status"], mark["state"], mark["folder"])
+    except (ValueError, TypeError, KeyError):
+        return Copied()
 
 
 def mark_of(text: str | None) -> Mark:

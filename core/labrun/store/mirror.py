@@ -59,6 +59,8 @@ class Mirror:
             try:
                 store.update(run, afresh=afresh)
             except sqlite3.DatabaseError as error:
+                if isinstance(store, Rows) and store.is_together:
+                    raise  # the runs before it would be lost with the file
                 self._replace_damaged(error)
                 with self.opened() as new:
                     new.update(run, afresh=afresh)
