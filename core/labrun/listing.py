@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from labrun import checkpoints, damage
+from labrun.credentials import masked
 from labrun.errors import shown
 from labrun.run_dir import RunDir
 from labrun.run_index import Entry
@@ -37,7 +38,7 @@ def print_run(run: RunDir, console: Console) -> None:
     is_unsealed = status.state == "done" and status.sealed is None
     words = [run.id, status.state, "unsealed" if is_unsealed else "", status.message]
     console.print("  ".join(filter(None, words)), soft_wrap=True)
-    console.print(f"lab run {command_line(experiment.overrides)}", soft_wrap=True)
+    console.print(f"lab run {masked(command_line(experiment.overrides))}", soft_wrap=True)
     faults = damage.faults(run, deep=True)
     for fault in faults:
         console.print(f"  damaged: {fault}", style="yellow", soft_wrap=True)

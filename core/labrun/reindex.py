@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labrun.credentials import masked
 from labrun.errors import LabError
 from labrun.run_dir import RunDir
 from labrun.run_index import Entry, entries
@@ -16,7 +17,7 @@ from labrun.seals import DamagedError
 from labrun.store.mirror import Mirror
 from labrun.store.rows import AT_ONCE, Rows
 from labrun.store.server import Server, quoted
-from labrun.store.trouble import is_down, reason_of, without_password
+from labrun.store.trouble import is_down, reason_of
 
 PAGE = 1000
 TOGETHER_S = 0.2
@@ -48,7 +49,7 @@ def reindex(mirror: Mirror) -> Reindexed:
     except Exception as error:
         if not is_down(error):
             raise
-        where = without_password(mirror.where)
+        where = masked(mirror.where)
         raise LabError(f"the results store {where} cannot be used: {reason_of(error)}") from error
     return done
 

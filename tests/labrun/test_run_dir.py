@@ -195,3 +195,21 @@ def test_home_is_labrun_home_or_runs_here(monkeypatch, tmp_path):
     assert run_dir.home() == tmp_path / "runs"
     monkeypatch.setenv("LABRUN_HOME", str(tmp_path / "there"))
     assert run_dir.home() == tmp_path / "there"
+
+
+def test_a_name_that_is_taken_is_not_given_twice(make_run, monkeypatch):
+    tokens = iter(["0000", "0000", "0000", "0001"])
+    monkeypatch.setattr(run_dir.time, "strftime", lambda *_: "20260101-000000")
+    monkeypatch.setattr(run_dir.secrets, "token_hex", lambda _: next(tokens))
+    made = [make_run() for _ in range(2)]
+    names = ["toy-plain-s0-20260101-000000-0000", "toy-plain-s0-20260101-000000-0001"]
+    assert [run.id for run in made] == names
+    assert sorted(path.name for path in made[0].path.parent.iterdir()) == names
+
+
+def test_a_home_without_a_free_name_is_said_in_one_line(make_run, monkeypatch):
+    monkeypatch.setattr(run_dir.time, "strftime", lambda *_: "20260101-000000")
+    monkeypatch.setattr(run_dir.secrets, "token_hex", lambda _: "0000")
+    make_run()
+    with pytest.raises(LabError, match=r"no free name for a run toy-plain-s0 in .* try again"):
+        make_run()

@@ -19,7 +19,7 @@ from labrun.store.file import (
 from labrun.store.marks import signs
 from labrun.store.mirror import Mirror
 from labrun.store.pauses import Pauses
-from labrun.store.trouble import is_damage, is_down, reason_of, without_password
+from labrun.store.trouble import is_damage, is_down, reason_of
 
 __all__ = [
     "ANSWER_S",
@@ -35,7 +35,6 @@ __all__ = [
     "say_damaged",
     "set_damaged_aside",
     "sqlite_uri",
-    "without_password",
 ]
 
 ANSWER_S = 60.0

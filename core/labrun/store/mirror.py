@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labrun.credentials import masked
 from labrun.run_dir import RunDir
 from labrun.store.file import ensure_sqlite, identity, path_of, put_aside, sqlite_uri
 from labrun.store.rows import BUSY_S, Rows
 from labrun.store.server import Server
-from labrun.store.trouble import is_damage, without_password
+from labrun.store.trouble import is_damage
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Mirror:
     @property
     def mended_by(self) -> str:
         """The command that writes this store anew."""
-        return f"lab reindex --uri {without_password(self.uri)}" if self.uri else "lab reindex"
+        return f"lab reindex --uri {masked(self.uri)}" if self.uri else "lab reindex"
 
     def identity(self) -> object:
         """What changes when the store is another one."""
