@@ -1,21 +1,21 @@
 """From command-line overrides to one strictly checked Experiment (Hydra compose, then pydantic)."""
 
 import difflib
-import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from labrun import plugins
 from labrun.choices import preset_groups
 from labrun.composition import Composition, composed, sections_of
 from labrun.contract import KINDS, PluginInfo
-from labrun.errors import LabError, shown
+from labrun.errors import LabError
 from labrun.keys import refuse_twice
 from labrun.plain import flat, to_plain
 from labrun.run_config import Experiment, RunConfig
+from labrun.typed_values import refusal, typed, validated
 from labrun.words import Word, expand, is_sweep, plain_text, single
 
 __all__ = ["compose", "expand", "flat", "is_sweep", "preset_groups", "studied", "to_plain", "typed"]
@@ -85,50 +85,13 @@ def _experiment(
 def _check(composition: Composition, section: str, name: str, values: Mapping[str, Any]) -> None:
     """Raise LabError where the values are not what the section's component takes."""
     try:
-        _validated(composition.schema(section, name), values)
+        validated(composition.schema(section, name), values)
     except ValidationError as error:
         strange = [e["loc"] for e in error.errors() if e["type"] == "unexpected_keyword_argument"]
         if strange:
             keys = ", ".join(".".join(map(str, [section, *loc])) for loc in strange)
             raise LabError(f"{name} has no key {keys}; {composition.presets()}") from error
-        raise _refusal(error, section) from error
-
-
-def typed(cls: type[Any], values: Mapping[str, Any], *, section: str) -> Any:
-    """`values` as an instance of the `@schema` class.
-
-    Raises LabError that names the key, the value got and what is allowed.
-    """
-    try:
-        return _validated(cls, values)
-    except ValidationError as error:
-        raise _refusal(error, section) from error
-
-
-def _validated(cls: type[Any], values: Mapping[str, Any]) -> Any:
-    return _adapter(cls).validate_json(json.dumps(values), strict=True)
-
-
-@functools.cache
-def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(cls)
-
-
-def _refusal(error: ValidationError, section: str) -> LabError:
-    return LabError("; ".join(_fault(e, section) for e in error.errors()))
-
-
-def _fault(error: Any, section: str) -> str:
-    key = ".".join(part for part in [section, *map(str, error["loc"])] if part)
-    if error["type"] == "unexpected_keyword_argument":
-        return f"no key {key!r}"
-    message = error["msg"].removeprefix("Value error, ")
-    text = message[0].lower() + message[1:]
-    got = shown(json.dumps(error["input"], ensure_ascii=False))
-    names = error.get("ctx", {}).get("expected", "").replace("'", "").replace(" or ", ", ")
-    near = difflib.get_close_matches(str(error["input"]), [*filter(None, names.split(", "))], n=1)
-    hint = f", did you mean {near[0]!r}?" if near else ""
-    return f"{key}={got}: {text}{hint}"
+        raise refusal(error, section) from error
 
 
 def key_of(experiment: Experiment) -> str:

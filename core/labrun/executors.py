@@ -290,7 +290,8 @@ def _next_attempt(run: RunDir) -> int:
     events = run.events(check=False)
     begun = [event["attempt"] for event in events if event["kind"] == "attempt"]
     attempt = max(begun, default=-1) + 1
-    run.write_status(attempt=attempt)
+    if run.recorded_status().attempt != attempt:
+        run.write_status(attempt=attempt)
     return attempt
 
 

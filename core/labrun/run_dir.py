@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -234,18 +235,22 @@ def create(experiment: Experiment, *, root: Path, status: Status | None = None) 
     method = experiment.choices.get("method", "run")
     kind = component(f"{experiment.plugin}-{method}")
     draft = _draft(root, f"{kind}-s{experiment.run.seed}")
-    (draft / "artifacts").mkdir()
-    (draft / "checkpoints").mkdir()
+    path = root / draft.name.removeprefix(DRAFT)
     spec = {
         "version": SPEC_VERSION,
         "created": time.time(),
         "config_hash": config_hash(experiment),
         "experiment": to_plain(experiment),
     }
-    write_json(draft / "spec.json", spec)
-    write_json(draft / "status.json", dataclasses.asdict(status or Status()))
-    path = root / draft.name.removeprefix(DRAFT)
-    os.rename(draft, path)
+    try:
+        (draft / "artifacts").mkdir()
+        (draft / "checkpoints").mkdir()
+        write_json(draft / "spec.json", spec)
+        write_json(draft / "status.json", dataclasses.asdict(status or Status()))
+        os.rename(draft, path)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     return RunDir(path)
 
 

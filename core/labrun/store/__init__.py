@@ -91,7 +91,8 @@ class LiveMirror:
         catch_up(self._home)
 
     def _flush(self, mirror: Mirror, runs: Sequence[RunDir]) -> None:
-        changed = [run for run in runs if self._stored.get(run.id) != _seen(run, mirror)]
+        which = mirror.identity()
+        changed = [run for run in runs if self._stored.get(run.id) != (which, signs(run))]
         if not changed:
             return
         try:
@@ -108,7 +109,7 @@ class LiveMirror:
 
     def _update(self, run: RunDir, mirror: Mirror) -> None:
         """Store one run. Raises what the store raises where it is down; another run may work."""
-        seen = _seen(run, mirror)
+        seen = mirror.identity(), signs(run)  # what changes with the store or with the run
         try:
             mirror.update(run)
         except Exception as error:  # whatever is wrong with one run, the others are written
@@ -123,8 +124,3 @@ class LiveMirror:
     def _say(self, whom: str, mirror: Mirror, error: Exception) -> None:
         text = f"results store not updated{whom}: {reason_of(error)}; later: {mirror.mended_by}"
         print(f"lab: {text}", file=sys.stderr)
-
-
-def _seen(run: RunDir, mirror: Mirror) -> object:
-    """What changes with the run or with the store."""
-    return mirror.identity(), signs(run)

@@ -50,8 +50,9 @@ def facts_of(run: RunDir) -> Facts:
 
 def _param(value: object) -> str:
     """The setting as it is stored; runs of earlier versions may hold an address with a secret."""
-    hidden = isinstance(value, str) and holds_secret(value)
-    return stored_value(masked(value) if hidden else value)
+    if isinstance(value, str) and holds_secret(value):
+        value = masked(value)
+    return stored_value(value)
 
 
 def place_of(run: RunDir) -> dict[str, str]:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
-from labrun.run_dir import RunDir
+from labrun.run_dir import EVENTS, RunDir
+from labrun.signs import mark_of as mark_at
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,5 @@ def looked_at(mark: Mark, run: RunDir) -> Mark:
 def signs(run: RunDir) -> tuple[int, int]:
     """The size of events.jsonl and the time of status.json, 0 where one is missing; they change
     with the run."""
-    events, status = run.path / "events.jsonl", run.path / "status.json"
-    size = events.stat().st_size if events.exists() else 0
-    return size, status.stat().st_mtime_ns if status.exists() else 0
+    (_, size, _), (_, _, status) = (mark_at(f"{run.path}/{n}") for n in (EVENTS, "status.json"))
+    return size, status
