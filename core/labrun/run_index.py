@@ -85,19 +85,19 @@ def find(name: str, root: Path) -> RunDir:
     for path in (root / name, Path(name)):
         if len(name) < LONGEST_NAME and os.path.lexists(path / "spec.json"):
             return RunDir(path.absolute())
-    found = [run for run, _ in _grouped(root)]
+    found = [run_id for run_id, _ in _grouped(root)]
     if name == "last" and found:
-        return found[-1]
-    matches = [run for run in found if run.id == name] or [
-        run for run in found if run.id.startswith(name)
+        return RunDir(root / found[-1])
+    matches = [one for one in found if one == name] or [
+        one for one in found if one.startswith(name)
     ]
     if len(matches) == 1:
-        return matches[0]
+        return RunDir(root / matches[0])
     if matches:
-        raise LabError(f"run {name!r} could be {', '.join(run.id for run in matches)}")
+        raise LabError(f"run {name!r} could be {', '.join(matches)}")
     if not found:
         raise LabError(f"no run {name!r}: there are none in {root}; `lab run plugin=...` makes one")
-    raise unknown("run", name, [run.id for run in found])
+    raise unknown("run", name, found)
 
 
 def select(names: Sequence[str], group: str | None, root: Path) -> list[RunDir]:
@@ -109,7 +109,7 @@ def select(names: Sequence[str], group: str | None, root: Path) -> list[RunDir]:
         raise LabError(f"there are no runs in {root}; `lab run plugin=...` makes one")
     wanted = group or next((of for _, of in reversed(found) if of is not None), "")
     _refuse_unknown(wanted, (of for _, of in found))
-    return [run for run, of in found if of == wanted]
+    return [RunDir(root / run_id) for run_id, of in found if of == wanted]
 
 
 def in_group(group: str, found: Sequence[Entry]) -> list[Entry]:
@@ -126,7 +126,7 @@ def _refuse_unknown(group: str, groups: Iterable[str | None]) -> None:
 
 def members(group: str, root: Path) -> list[RunDir]:
     """Every run of this group under `root`, oldest first; one whose spec cannot be read is none."""
-    return [run for run, of in _grouped(root) if of == group]
+    return [RunDir(root / run_id) for run_id, of in _grouped(root) if of == group]
 
 
 def of(runs: Iterable[RunDir]) -> list[Entry]:
@@ -139,14 +139,14 @@ def _of(run: RunDir) -> Entry:
     return _entry(str(run.path.parent), run.id, _spec(path), _recorded(path, None))
 
 
-def _grouped(root: Path) -> list[tuple[RunDir, str | None]]:
-    """Every run under `root` with its group, oldest first."""
+def _grouped(root: Path) -> list[tuple[str, str | None]]:
+    """The id of every run under `root` with its group, oldest first."""
     before = _read(root / FILE)
     specs = _specs(root, before)
     known = {name: before.get(name, (None, None))[1] for name in specs}
     _keep(root / FILE, before, {name: (spec, known[name]) for name, spec in specs.items()})
     ordered = sorted(specs.items(), key=lambda item: (item[1].created, item[0]))
-    return [(RunDir(root / name), spec.group) for name, spec in ordered]
+    return [(name, spec.group) for name, spec in ordered]
 
 
 def _sign(path: str) -> Sign:

@@ -46,7 +46,7 @@ def _catch_up_file(home: Path, uri: str, runs: Sequence[Entry], until: float) ->
         with mirror.opened() as store:
             if not isinstance(store, Rows):
                 return  # tables of another version; MLflow's client is for `lab reindex`
-            known, nothing = store.copied(), Copied()
+            known, nothing = store.copied([entry.id for entry in runs]), Copied()
             for entry in runs:
                 if is_behind(entry, known.get(entry.id, nothing)):
                     _write(entry, mirror)

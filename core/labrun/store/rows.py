@@ -37,6 +37,8 @@ KNOWN_TABLES = "dc11669786a5"
 """The last migration of MLflow 3.17, after which its tables are as they are written here."""
 MARK_TAG = "labrun.mark"
 BUSY_S = 5.0
+MOST_NAMED = 500
+"""Runs up to which only theirs are looked up; of more, those of all runs."""
 AT_ONCE = 2**20
 """Bytes of new events up to which a run is written in one transaction."""
 OURS = ("metrics", "latest_metrics", "params", "tags", "runs")
@@ -95,14 +97,16 @@ class Rows:
         finally:
             self.is_together = False
 
-    def copied(self) -> dict[str, Copied]:
-        """Run id -> what was copied of it, of every run that is live in the store."""
+    def copied(self, ids: Sequence[str]) -> dict[str, Copied]:
+        """Run id -> what was copied of it, of each of these runs that is live in the store."""
+        some = ids if len(ids) <= MOST_NAMED else ()
+        named = f" and t.value in ({','.join('?' * len(some))})" if some else ""
         rows = self._ask(
             "select t.value, m.value from tags t join tags m using (run_uuid) "
             "join runs r using (run_uuid) join experiments e using (experiment_id) "
             "where t.key = ? and m.key = ? "
-            "and r.lifecycle_stage = 'active' and e.lifecycle_stage = 'active'",
-            (ID_TAG, MARK_TAG),
+            f"and r.lifecycle_stage = 'active' and e.lifecycle_stage = 'active'{named}",
+            (ID_TAG, MARK_TAG, *some),
         )
         return {run_id: copied(text) for run_id, text in rows}
 
