@@ -18,13 +18,14 @@ MLFLOW = (
 )
 
 
-def masked(text: str) -> str:
-    """The text as it may be printed: an address without the secret that it holds.
+def masked(text: str, *, by: str = "***") -> str:
+    """The text as it may be printed: an address without the secret that it holds. With `by` empty
+    it can be opened and typed.
 
     >>> masked("http://me:word@host:5000/?token=abc")
     'http://***@host:5000/?token=***'
     """
-    return _BEHIND.sub(r"\1***", _IN_FRONT.sub("***@", text))
+    return _BEHIND.sub(rf"\1{by}", _IN_FRONT.sub(f"{by}@" if by else "", text))
 
 
 def refuse_secrets(experiment: Experiment) -> None:

@@ -115,7 +115,7 @@ def _ui(uri: str) -> str:
         return f"{_lab()} ui"
     if uri.startswith("sqlite:"):
         return f"mlflow ui --backend-store-uri {uri}"
-    return masked(uri)
+    return masked(uri, by="")
 
 
 def _lab() -> str:

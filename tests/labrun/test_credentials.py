@@ -82,6 +82,7 @@ def test_a_text_that_holds_an_address_among_words_passes():
 def test_masked_text_keeps_all_but_the_secrets():
     text = "cannot reach http://me:word@host:5000/x?token=abc&y=1 today"
     assert masked(text) == "cannot reach http://***@host:5000/x?token=***&y=1 today"
+    assert masked("http://me:word@host:5000/x?y=1", by="") == "http://host:5000/x?y=1"
 
 
 def test_reindex_keeps_no_password_beside_the_runs(lab, make_run):
@@ -98,7 +99,7 @@ def test_an_old_run_s_password_is_in_no_list_and_no_store(make_run, event):
     assert facts_of(run).params["tracking.uri"] == "http://***@host:1"
     assert "hunter2" not in str(facts_of(run))
     assert Mirror(run.path.parent, "http://me:hunter2@host:1").mended_by == (
-        "lab reindex --uri http://***@host:1"
+        "lab reindex --uri http://host:1"
     )
     said = io.StringIO()
     words = ["tracking.uri=http://me:hunter2@host:1"]

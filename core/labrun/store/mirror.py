@@ -48,7 +48,7 @@ class Mirror:
     @property
     def mended_by(self) -> str:
         """The command that writes this store anew."""
-        return f"lab reindex --uri {masked(self.uri)}" if self.uri else "lab reindex"
+        return f"lab reindex --uri {masked(self.uri, by='')}" if self.uri else "lab reindex"
 
     def identity(self) -> object:
         """What changes when the store is another one."""
