@@ -109,7 +109,8 @@ class LocalExecutor:
                 self._launch()
             self._write_late()
             tick()
-            time.sleep(POLL_S)
+            if self._jobs or self._queue:
+                time.sleep(POLL_S)
 
     def _enqueue(self, waiting: _Waiting) -> None:
         self._queue.setdefault(waiting.config.resources, deque()).append(waiting)
