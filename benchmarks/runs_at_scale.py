@@ -2,15 +2,17 @@
 
 `--what` chooses among: lists (seconds of `lab runs`, `lab status`, `lab runs list --group`,
 `lab compare --group` and `lab reindex`, and the store's size), tick (CPU seconds and memory of a
-look at a run with nothing new), start (seconds of a no-op run on an existing store), sweep (CPU
-milliseconds of the command for a no-op job). CPU seconds stand beside wall seconds, which a busy
-machine makes longer.
+look at a run with nothing new), plan (CPU seconds in which the runs of a sweep and of a study are
+composed and checked), start (seconds of a no-op run on an existing store), sweep (CPU milliseconds
+of the command for a no-op job, planning and the end included). CPU seconds stand beside wall
+seconds, which a busy machine makes longer.
 """
 
 import dataclasses
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -73,8 +75,15 @@ def timed(home: Path, *words: str) -> dict[str, float]:
 
 
 def lists(home: Path, options: Any) -> dict[str, Any]:
-    for index in range(options.runs):
-        write_run(home, index, num_steps=20)
+    index = 0
+    while index < options.runs:
+        try:
+            write_run(home, index, num_steps=20)
+            index += 1
+        except OSError:  # a name that was given twice, by earlier versions
+            continue
+    for draft in home.glob(".new-*"):
+        shutil.rmtree(draft)
     found: dict[str, Any] = {}
     for name in ("reindex", "reindex again"):
         found[name] = timed(home, "reindex")
@@ -101,8 +110,32 @@ def tick(home: Path, options: Any) -> dict[str, Any]:
 def start(home: Path, options: Any) -> dict[str, Any]:
     words = ["run", "plugin=example", "max_steps=0"]
     timed(home, *words)
-    found = [timed(home, *words)["wall_s"] for _ in range(options.starts)]
-    return {"no-op run, process start to end": harness.spread(found)}
+    found = [timed(home, *words) for _ in range(options.starts)]
+    return {
+        f"no-op run, {what}": harness.spread([one[key] for one in found])
+        for what, key in (("wall s", "wall_s"), ("CPU s, worker and all", "cpu_s"))
+    }
+
+
+def plan(home: Path, options: Any) -> dict[str, Any]:
+    """Composing alone: neither imports nor what the components look at."""
+    seeds = ",".join(map(str, range(options.jobs)))
+    sweeps = {
+        f"{options.jobs} seeds of the example": ["plugin=example", "max_steps=0", f"seed={seeds}"],
+        "plugin=epistemic study=coverage": ["plugin=epistemic", "study=coverage"],
+    }
+    code = (
+        "import sys, time; from labrun import session; began = time.process_time()\n"
+        "runs = session.plan(sys.argv[1:], sweep=True)\n"
+        "print(time.process_time() - began, len(runs))"
+    )
+    found = {}
+    for name, words in sweeps.items():
+        command = [sys.executable, "-c", code, *words]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        cpu, num_runs = map(float, done.stdout.split())
+        found[name] = {"cpu_s": cpu, "runs": num_runs, "cpu_ms_a_run": 1000 * cpu / num_runs}
+    return found
 
 
 def sweep(home: Path, options: Any) -> dict[str, Any]:
@@ -132,6 +165,7 @@ def sweep(home: Path, options: Any) -> dict[str, Any]:
 PARTS: Mapping[str, Callable[[Path, Any], dict[str, Any]]] = {
     "lists": lists,
     "tick": tick,
+    "plan": plan,
     "start": start,
     "sweep": sweep,
 }
@@ -156,13 +190,13 @@ def main() -> None:
     chosen = options.parse_args()
     before, found = harness.machine(), {}
     with tempfile.TemporaryDirectory() as folder:
-        if {"start", "sweep"} & set(chosen.what):
+        if {"plan", "start", "sweep"} & set(chosen.what):
             install_example(Path(folder) / "installed")
         for part in chosen.what:
             found[part] = PARTS[part](Path(folder) / part, chosen)
             for name, figures in found[part].items():
                 words = "  ".join(f"{key} {value:.3g}" for key, value in figures.items())
-                print(f"{part:<6} {name:<34} {words}", flush=True)
+                print(f"{part:<6} {name:<38} {words}", flush=True)
     settings = {"options": vars(chosen) | {"out": None}, "machine": before}
     harness.write(chosen.out, {"claim": "the command's cost at scale", "found": found} | settings)
 

@@ -249,10 +249,10 @@ def reindex(
 ) -> None:
     """Rebuild the results store from the run directories."""
     from labrun import reindex as stored
-    from labrun.credentials import refuse_secret
+    from labrun.credentials import masked, refuse_secret
     from labrun.home import refuse_unwritable
     from labrun.run_dir import home
-    from labrun.store import Mirror, check_uri, say_damaged, without_password
+    from labrun.store import Mirror, check_uri, say_damaged
 
     refuse_secret(uri, key="--uri")
     check_uri(uri)
@@ -265,7 +265,7 @@ def reindex(
         print(f"lab: left out {name}: {reason}", file=sys.stderr)
     for name in done.removed:
         print(f"lab: removed from the store, its directory is gone: {name}")
-    print(f"lab: {done.written} runs written to {without_password(mirror.where)}")
+    print(f"lab: {done.written} runs written to {masked(mirror.where)}")
 
 
 def _planned(overrides: list[str], *, multirun: bool) -> "list[Experiment]":

@@ -11,19 +11,21 @@ _IN_FRONT = re.compile(r"(?<=://)(?:[^/?#\s]*|[^/?#\s:@]*:(?!\d+[/?#])\S*)@")
 _BEHIND = re.compile(
     r"(?<=[?&;])([\w-]*(?:token|passw(?:or)?d|pwd|secret|api[_-]?key)[\w-]*=)[^&;#\s]+", re.I
 )
+_ADDRESS = re.compile(r"[\w+.-]+://\S+\Z")
 MLFLOW = (
     "leave it out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
     "MLFLOW_TRACKING_TOKEN, in the shell"
 )
 
 
-def masked(text: str) -> str:
-    """The text as it may be printed: an address without the secret that it holds.
+def masked(text: str, *, by: str = "***") -> str:
+    """The text as it may be printed: an address without the secret that it holds. With `by` empty
+    it can be opened and typed.
 
     >>> masked("http://me:word@host:5000/?token=abc")
     'http://***@host:5000/?token=***'
     """
-    return _BEHIND.sub(r"\1***", _IN_FRONT.sub("***@", text))
+    return _BEHIND.sub(rf"\1{by}", _IN_FRONT.sub(f"{by}@" if by else "", text))
 
 
 def refuse_secrets(experiment: Experiment) -> None:
@@ -36,9 +38,14 @@ def refuse_secrets(experiment: Experiment) -> None:
         refuse_secret(value, key=key, way=way)
 
 
+def holds_secret(value: str) -> bool:
+    """Whether the value is an address with a secret in it."""
+    return "://" in value and bool(_ADDRESS.match(value)) and masked(value) != value
+
+
 def refuse_secret(value: str, *, key: str, way: str = MLFLOW) -> None:
     """Raise LabError where the value is an address with a secret in it."""
-    if re.match(r"[\w+.-]+://\S+\Z", value) and masked(value) != value:
+    if holds_secret(value):
         raise LabError(
             f"{key}={shown(masked(value))}: the address holds a secret, which the files of the "
             f"run would keep for all to read; {way}"

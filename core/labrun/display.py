@@ -1,5 +1,6 @@
 """What the user sees while runs go: a live table on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ class Display:
                     self._view.show(now)
             except Exception as error:  # one run's files are one run's trouble
                 self._leave_out(shown, f"{type(error).__name__}: {error}")
-            if not shown.run.path.exists():
+            if shown.is_gone():
                 self._leave_out(shown, "its directory was removed")
 
     def _leave_out(self, shown: "_Shown", why: str) -> None:
@@ -77,13 +78,14 @@ class _Shown:
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
+        self._status_file = f"{run.path}/status.json"
         self._status_mark: Mark | None = None
         self._at_rest = False
         self._tail: _Tail | None = None
 
     def look(self) -> _Snapshot | None:
         """Where the run stands; None where nothing has begun, or nothing changed since its end."""
-        mark = mark_of(self.run.path / "status.json")
+        mark = mark_of(self._status_file)
         if self._at_rest and mark == self._status_mark:
             return None
         status = self.run.status()
@@ -92,6 +94,10 @@ class _Shown:
             return None
         self._tail = self._tail or _Tail(self.run)
         return self._tail.read(status)
+
+    def is_gone(self) -> bool:
+        """Whether the run's directory was removed."""
+        return not os.path.exists(self._status_file) and not self.run.path.exists()
 
 
 class _Tail:

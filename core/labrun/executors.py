@@ -109,7 +109,8 @@ class LocalExecutor:
                 self._launch()
             self._write_late()
             tick()
-            time.sleep(POLL_S)
+            if self._jobs or self._queue:
+                time.sleep(POLL_S)
 
     def _enqueue(self, waiting: _Waiting) -> None:
         self._queue.setdefault(waiting.config.resources, deque()).append(waiting)
@@ -290,7 +291,8 @@ def _next_attempt(run: RunDir) -> int:
     events = run.events(check=False)
     begun = [event["attempt"] for event in events if event["kind"] == "attempt"]
     attempt = max(begun, default=-1) + 1
-    run.write_status(attempt=attempt)
+    if run.recorded_status().attempt != attempt:
+        run.write_status(attempt=attempt)
     return attempt
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ class Keys:
     others: tuple[str, ...]
     info: PluginInfo
 
-    @property
+    @functools.cached_property
     def open(self) -> list[str]:
         return [
             f"{section}.{name}"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from labrun import checkpoints, damage
+from labrun.credentials import masked
 from labrun.errors import shown
 from labrun.run_dir import RunDir
 from labrun.run_index import Entry
@@ -20,14 +21,14 @@ def print_runs(entries: Sequence[Entry], console: Console) -> None:
     for entry in entries:
         created = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created))
         state = entry.state if entry.group is not None else "unreadable"
-        rows.append((entry.run.id, state, str(entry.step), shown(entry.group or ""), created))
+        rows.append((entry.id, state, str(entry.step), shown(entry.group or ""), created))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-    console.out("\n".join(lines), highlight=False)
+    print("\n".join(lines), file=console.file)  # rich takes half a second for as many lines
     for entry in entries:
         if entry.state in damage.DAMAGED or entry.group is None:
             fault = damage.first(entry.run)
-            console.print(f"damaged: {entry.run.id}: {fault}", style="yellow", soft_wrap=True)
+            console.print(f"damaged: {entry.id}: {fault}", style="yellow", soft_wrap=True)
 
 
 def print_run(run: RunDir, console: Console) -> None:
@@ -37,7 +38,7 @@ def print_run(run: RunDir, console: Console) -> None:
     is_unsealed = status.state == "done" and status.sealed is None
     words = [run.id, status.state, "unsealed" if is_unsealed else "", status.message]
     console.print("  ".join(filter(None, words)), soft_wrap=True)
-    console.print(f"lab run {command_line(experiment.overrides)}", soft_wrap=True)
+    console.print(f"lab run {masked(command_line(experiment.overrides))}", soft_wrap=True)
     faults = damage.faults(run, deep=True)
     for fault in faults:
         console.print(f"  damaged: {fault}", style="yellow", soft_wrap=True)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from labrun import plugins
-from labrun.config import typed
 from labrun.contract import (
     KINDS,
     ChecksDataset,
@@ -18,6 +17,7 @@ from labrun.contract import (
 )
 from labrun.errors import LabError
 from labrun.run_config import Experiment, ResourcesConfig
+from labrun.typed_values import typed
 
 
 @dataclass(frozen=True)

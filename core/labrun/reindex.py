@@ -2,20 +2,26 @@
 
 import os
 import socket
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labrun.credentials import masked
 from labrun.errors import LabError
-from labrun.run_dir import RunDir, all_runs
+from labrun.run_dir import RunDir
+from labrun.run_index import Entry, entries
 from labrun.seals import DamagedError
 from labrun.store.mirror import Mirror
-from labrun.store.rows import Rows
+from labrun.store.rows import AT_ONCE, Rows
 from labrun.store.server import Server, quoted
-from labrun.store.trouble import is_down, reason_of, without_password
+from labrun.store.trouble import is_down, reason_of
 
 PAGE = 1000
+TOGETHER_S = 0.2
+"""Seconds for which other writers of the store wait at most."""
 
 
 @dataclass
@@ -34,9 +40,8 @@ def reindex(mirror: Mirror) -> Reindexed:
     """
     done = Reindexed()
     try:
-        with mirror.opened():
-            for run in all_runs(mirror.home):
-                _write(run, mirror, done)
+        with mirror.opened() as store:
+            _write_all(mirror, store, done)
         with mirror.opened() as store:
             done.removed = _remove_gone(mirror, store)
             if isinstance(store, Rows):
@@ -44,9 +49,28 @@ def reindex(mirror: Mirror) -> Reindexed:
     except Exception as error:
         if not is_down(error):
             raise
-        where = without_password(mirror.where)
+        where = masked(mirror.where)
         raise LabError(f"the results store {where} cannot be used: {reason_of(error)}") from error
     return done
+
+
+def _write_all(mirror: Mirror, store: Rows | Server, done: Reindexed) -> None:
+    """Write the runs, small ones together: a transaction for each would take longer than it."""
+    waiting = deque(entries(mirror.home))
+    while waiting:
+        if not _is_small(waiting[0], store):
+            _write(waiting.popleft().run, mirror, done)
+            continue
+        assert isinstance(store, Rows)
+        with store.together():
+            until = time.monotonic() + TOGETHER_S
+            while waiting and _is_small(waiting[0], store) and time.monotonic() < until:
+                _write(waiting.popleft().run, mirror, done)
+
+
+def _is_small(entry: Entry, store: Rows | Server) -> bool:
+    """Whether the run can be written in one transaction with others."""
+    return isinstance(store, Rows) and entry.signs[0] < AT_ONCE
 
 
 def _write(run: RunDir, mirror: Mirror, done: Reindexed) -> None:

@@ -14,12 +14,12 @@ from rich.table import Table as RichTable
 from labrun import compare as comparison
 from labrun import failures, run_index
 from labrun.compare_report import compare
+from labrun.credentials import masked
 from labrun.errors import LabError
 from labrun.listing import print_run, print_runs, print_warnings
 from labrun.plain import flat, to_plain
 from labrun.run_config import Experiment
 from labrun.run_dir import RunDir, config_hash, has_checkpoint
-from labrun.store import without_password
 from labrun.words import command_line
 
 __all__ = [
@@ -115,7 +115,7 @@ def _ui(uri: str) -> str:
         return f"{_lab()} ui"
     if uri.startswith("sqlite:"):
         return f"mlflow ui --backend-store-uri {uri}"
-    return without_password(uri)
+    return masked(uri, by="")
 
 
 def _lab() -> str:

@@ -11,18 +11,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from labrun import run_dir
 from labrun.errors import LabError, unknown
-from labrun.run_dir import ENDED, RunDir, group_of
+from labrun.run_dir import LATEST, RunDir, group_of, hash_of, is_run, names
+from labrun.run_status import ENDED
 
-VERSION = 1
+VERSION = 2
 FILE = ".index.json"
 WORTH_WRITING = 16
 """Runs that were read anew, from which on the index is written."""
+LONGEST_NAME = 255
 
-Sign = tuple[int, int, int]
+Sign = list[int]
 """Time, size and inode of a file; zeros where there is none."""
-NOTHING: Sign = (0, 0, 0)
+NOTHING: Sign = [0, 0, 0]
 
 
 class Spec(NamedTuple):
@@ -46,10 +47,12 @@ class Recorded(NamedTuple):
 class Entry(NamedTuple):
     """A run as the lists show it; `group` is None where its spec cannot be read.
 
-    `signs` are the size of events.jsonl and the time of status.json.
+    `id` is the name of its directory in `root`. `signs` are the size of events.jsonl and the time
+    of status.json.
     """
 
-    run: RunDir
+    root: str
+    id: str
     created: float
     group: str | None
     uri: str
@@ -57,28 +60,44 @@ class Entry(NamedTuple):
     step: int
     signs: tuple[int, int]
 
+    @property
+    def run(self) -> RunDir:
+        return RunDir(Path(self.root, self.id))
+
 
 Known = Mapping[str, tuple[Spec, Recorded | None]]
 
 
 def entries(root: Path) -> list[Entry]:
     """Every run under `root`, oldest first."""
-    before = _read(root / FILE)
-    specs = _specs(root, before)
-    now = {name: (spec, _recorded(root / name, before.get(name))) for name, spec in specs.items()}
+    before, place = _read(root / FILE), str(root)
+    now = {
+        name: (spec, _recorded(f"{place}/{name}", before.get(name)))
+        for name, spec in _specs(root, before).items()
+    }
     _keep(root / FILE, before, now)
-    found = [_entry(RunDir(root / name), *known) for name, known in now.items()]
-    return sorted(found, key=lambda entry: (entry.created, entry.run.id))
+    found = [_entry(place, name, *known) for name, known in now.items()]
+    return sorted(found, key=lambda entry: (entry.created, entry.id))
 
 
 def find(name: str, root: Path) -> RunDir:
     """The run with this id, an unambiguous beginning of it, or its path; `last` is the newest."""
-    if name == "last" and not (root / name).exists() and (found := _grouped(root)):
-        return found[-1][0]
-    begun = [one for one in _names(root) if name and one.startswith(name)]
-    if len(begun) == 1 and run_dir._is_run(root / begun[0]):
-        return RunDir(root / begun[0])
-    return run_dir.find(name, root)
+    for path in (root / name, Path(name)):
+        if len(name) < LONGEST_NAME and os.path.lexists(path / "spec.json"):
+            return RunDir(path.absolute())
+    found = [run_id for run_id, _ in _grouped(root)]
+    if name == "last" and found:
+        return RunDir(root / found[-1])
+    matches = [one for one in found if one == name] or [
+        one for one in found if one.startswith(name)
+    ]
+    if len(matches) == 1:
+        return RunDir(root / matches[0])
+    if matches:
+        raise LabError(f"run {name!r} could be {', '.join(matches)}")
+    if not found:
+        raise LabError(f"no run {name!r}: there are none in {root}; `lab run plugin=...` makes one")
+    raise unknown("run", name, found)
 
 
 def select(names: Sequence[str], group: str | None, root: Path) -> list[RunDir]:
@@ -90,7 +109,7 @@ def select(names: Sequence[str], group: str | None, root: Path) -> list[RunDir]:
         raise LabError(f"there are no runs in {root}; `lab run plugin=...` makes one")
     wanted = group or next((of for _, of in reversed(found) if of is not None), "")
     _refuse_unknown(wanted, (of for _, of in found))
-    return [run for run, of in found if of == wanted]
+    return [RunDir(root / run_id) for run_id, of in found if of == wanted]
 
 
 def in_group(group: str, found: Sequence[Entry]) -> list[Entry]:
@@ -107,32 +126,27 @@ def _refuse_unknown(group: str, groups: Iterable[str | None]) -> None:
 
 def members(group: str, root: Path) -> list[RunDir]:
     """Every run of this group under `root`, oldest first; one whose spec cannot be read is none."""
-    return [run for run, of in _grouped(root) if of == group]
+    return [RunDir(root / run_id) for run_id, of in _grouped(root) if of == group]
 
 
 def of(runs: Iterable[RunDir]) -> list[Entry]:
     """The entries of these runs, in their order."""
-    return [_entry(run, _spec(run, None), _recorded(run.path, None)) for run in runs]
+    return [_of(run) for run in runs]
 
 
-def _grouped(root: Path) -> list[tuple[RunDir, str | None]]:
-    """Every run under `root` with its group, oldest first."""
+def _of(run: RunDir) -> Entry:
+    path = str(run.path)
+    return _entry(str(run.path.parent), run.id, _spec(path), _recorded(path, None))
+
+
+def _grouped(root: Path) -> list[tuple[str, str | None]]:
+    """The id of every run under `root` with its group, oldest first."""
     before = _read(root / FILE)
     specs = _specs(root, before)
     known = {name: before.get(name, (None, None))[1] for name in specs}
     _keep(root / FILE, before, {name: (spec, known[name]) for name, spec in specs.items()})
     ordered = sorted(specs.items(), key=lambda item: (item[1].created, item[0]))
-    return [(RunDir(root / name), spec.group) for name, spec in ordered]
-
-
-def _names(root: Path) -> list[str]:
-    try:
-        return [name for name in os.listdir(root) if not name.startswith(".")]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise LabError(f"cannot read {root}: {reason}; set LABRUN_HOME") from error
+    return [(name, spec.group) for name, spec in ordered]
 
 
 def _sign(path: str) -> Sign:
@@ -140,56 +154,57 @@ def _sign(path: str) -> Sign:
         facts = os.stat(path)
     except OSError:
         return NOTHING
-    return facts.st_mtime_ns, facts.st_size, facts.st_ino
+    return [facts.st_mtime_ns, facts.st_size, facts.st_ino]
 
 
 def _specs(root: Path, before: Known) -> dict[str, Spec]:
     """Name -> spec of every run under `root`."""
-    specs = {}
-    for name in _names(root):
+    specs, place = {}, str(root)
+    for name in names(root):
         known = before.get(name)
-        sign = _sign(f"{root}/{name}/spec.json")
+        sign = _sign(f"{place}/{name}/spec.json")
         if known and known[0].sign == sign != NOTHING:
             specs[name] = known[0]
-        elif sign != NOTHING or run_dir._is_run(root / name):
-            specs[name] = _spec(RunDir(root / name), sign)
+        elif sign != NOTHING or is_run(root / name):
+            specs[name] = _spec(f"{place}/{name}")
     return specs
 
 
-def _spec(run: RunDir, sign: Sign | None) -> Spec:
+def _spec(path: str) -> Spec:
     """What the run's spec says; one whose hash does not hold is checked as a whole."""
-    sign = sign or _sign(f"{run.path}/spec.json")
+    sign = _sign(f"{path}/spec.json")
     try:
-        spec = json.loads((run.path / "spec.json").read_bytes())
+        with open(f"{path}/spec.json", "rb") as text:
+            spec = json.loads(text.read())
         settings = spec["experiment"]["run"]
         created, group, uri = spec["created"], settings["group"], settings["tracking"]["uri"]
-        sound = run_dir._hash(spec["experiment"]) == spec["config_hash"]
-        if sound and 0 <= created < run_dir.LATEST:
+        sound = hash_of(spec["experiment"]) == spec["config_hash"]
+        if sound and 0 <= created < LATEST:
             return Spec(sign, float(created), str(group), str(uri))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
+    run = RunDir(Path(path))
     return Spec(sign, run.created(), group_of(run), "")
 
 
-def _recorded(path: Path, before: tuple[Spec, Recorded | None] | None) -> Recorded:
+def _recorded(path: str, before: tuple[Spec, Recorded | None] | None) -> Recorded:
     sign = _sign(f"{path}/status.json")
     known = before[1] if before else None
     if known and known.sign == sign:
         return known
-    status = RunDir(path).recorded_status()
+    status = RunDir(Path(path)).recorded_status()
     return Recorded(sign, status.state, status.step, status.sealed.bytes if status.sealed else None)
 
 
-def _entry(run: RunDir, spec: Spec, recorded: Recorded | None) -> Entry:
+def _entry(root: str, name: str, spec: Spec, recorded: Recorded) -> Entry:
     """The run as it stands; who is gone that had it is looked up where it has not ended."""
-    assert recorded is not None
-    size = _sign(f"{run.path}/events.jsonl")[1]
+    size = _sign(f"{root}/{name}/events.jsonl")[1]
     state, step = recorded.state, recorded.step
     if state not in ENDED or (state == "done" and recorded.sealed not in (None, size)):
-        now = run.status()
+        now = RunDir(Path(root, name)).status()
         state, step = now.state, now.step
     signs = (size, recorded.sign[0])
-    return Entry(run, spec.created, spec.group, spec.uri, state, step, signs)
+    return Entry(root, name, spec.created, spec.group, spec.uri, state, step, signs)
 
 
 def _read(path: Path) -> Known:
@@ -197,14 +212,12 @@ def _read(path: Path) -> Known:
         read = json.loads(path.read_bytes())
         if read["version"] != VERSION:
             return {}
-        return {name: _known(*row) for name, row in read["runs"].items()}
+        return {
+            name: (Spec(*spec), Recorded(*recorded) if recorded else None)
+            for name, (spec, recorded) in read["runs"].items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-
-
-def _known(spec: list, recorded: list | None) -> tuple[Spec, Recorded | None]:
-    read = Recorded(tuple(recorded[0]), *recorded[1:]) if recorded else None
-    return Spec(tuple(spec[0]), *spec[1:]), read
 
 
 def _keep(path: Path, before: Known, now: Known) -> None:

@@ -18,7 +18,7 @@ def signs(run: Path) -> tuple[Mark, ...]:
     return tuple(mark_of(run / name) for name in (EVENTS, PROGRESS))
 
 
-def mark_of(path: Path) -> Mark:
+def mark_of(path: Path | str) -> Mark:
     """The file's inode, size and time of change; zeros where there is none."""
     try:
         stat = os.stat(path)

@@ -11,12 +11,13 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, ValueType
-from hydra.errors import HydraException
+from typing import TYPE_CHECKING
 
 from labrun.errors import LabError, shown
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Override
 
 MAX_RUNS = 10_000
 """A sweep beyond this is a slip of the hand."""
@@ -108,6 +109,8 @@ def _function_values(word: Word) -> list[str] | None:
     """The values of `range(0,3)` or `choice(a,b)`; None for a text that only looks like one."""
     if len(word.text) > MAX_SWEEP_FUNCTION:
         raise LabError(f"{word}: too long for a sweep function; write key=a,b,c")
+    from hydra.errors import HydraException  # a second, which most words do not need
+
     try:
         override = _parser().parse_override(f"key={word.text}")
     except HydraException:
@@ -115,7 +118,9 @@ def _function_values(word: Word) -> list[str] | None:
     return _discrete_values(word, override) if override.is_sweep_override() else None
 
 
-def _discrete_values(word: Word, override: Override) -> list[str]:
+def _discrete_values(word: Word, override: "Override") -> list[str]:
+    from hydra.core.override_parser.types import ValueType
+
     if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
         raise LabError(f"{word}: write the values out, key=a,b,c")
     if not override.is_discrete_sweep():
@@ -126,7 +131,9 @@ def _discrete_values(word: Word, override: Override) -> list[str]:
     return values
 
 
-def _parser() -> OverridesParser:
+def _parser() -> "OverridesParser":
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
     return OverridesParser.create()
 
 

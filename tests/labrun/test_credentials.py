@@ -1,8 +1,14 @@
+import io
+
 import pytest
 from labrun.config import compose
 from labrun.credentials import masked, refuse_secrets
 from labrun.errors import LabError
+from labrun.listing import print_run
 from labrun.run_config import Experiment, RunConfig, TrackingConfig
+from labrun.store import Mirror, check_uri
+from labrun.store.facts import facts_of
+from rich.console import Console
 
 
 def experiment(uri: str = "", **trainer: object) -> Experiment:
@@ -76,6 +82,7 @@ def test_a_text_that_holds_an_address_among_words_passes():
 def test_masked_text_keeps_all_but_the_secrets():
     text = "cannot reach http://me:word@host:5000/x?token=abc&y=1 today"
     assert masked(text) == "cannot reach http://***@host:5000/x?token=***&y=1 today"
+    assert masked("http://me:word@host:5000/x?y=1", by="") == "http://host:5000/x?y=1"
 
 
 def test_reindex_keeps_no_password_beside_the_runs(lab, make_run):
@@ -85,6 +92,26 @@ def test_reindex_keeps_no_password_beside_the_runs(lab, make_run):
     assert asked.stderr.startswith("lab: --uri=http://***@host:1: the address holds a secret")
     assert "hunter2" not in asked.stderr
     assert not (run.path / "mlflow.json").exists()
+
+
+def test_an_old_run_s_password_is_in_no_list_and_no_store(make_run, event):
+    run = make_run(event.metrics(1, loss=1.0), uri="http://me:hunter2@host:1")
+    assert facts_of(run).params["tracking.uri"] == "http://***@host:1"
+    assert "hunter2" not in str(facts_of(run))
+    assert Mirror(run.path.parent, "http://me:hunter2@host:1").mended_by == (
+        "lab reindex --uri http://host:1"
+    )
+    said = io.StringIO()
+    words = ["tracking.uri=http://me:hunter2@host:1"]
+    print_run(make_run(overrides=words), Console(file=said, width=200))
+    assert "tracking.uri=http://***@host:1" in said.getvalue()
+
+
+@pytest.mark.parametrize("text", ["ftp://me:hunter2@host", "http//me:hunter2@host"])
+def test_an_address_of_an_unknown_kind_is_refused_without_its_secret(text):
+    with pytest.raises(LabError) as error:
+        check_uri(text)
+    assert ("hunter2" in str(error.value)) == ("://" not in text)
 
 
 @pytest.mark.parametrize("dry", [("--dry-run",), ()])

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from labrun import checkpoints, damage, run_dir, session
+from labrun import checkpoints, damage, run_dir, run_index, session
 from labrun.errors import LabError
 from labrun.seals import DamagedError
 from rich.console import Console
@@ -214,7 +214,7 @@ def test_what_another_user_does_not_show_is_one_line(tmp_path_factory, make_run,
     assert file.status().message.endswith("status.json cannot be read: Permission denied")
     assert shut.status().message.endswith("status.json cannot be read: Permission denied")
     assert run_dir.group_of(shut) is None
-    assert [run.id for run in run_dir.select([], "g", root)] == [sound.id, file.id]
+    assert [run.id for run in run_index.select([], "g", root)] == [sound.id, file.id]
     with pytest.raises(DamagedError, match=r"\.lock cannot be locked: Permission denied"):
         shut.claim()
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import typer
-from labrun import failures, plugins, report, run_dir
+from labrun import failures, plugins, report, run_dir, run_index
 from labrun.executors import StoppedError
 from rich.console import Console
 
@@ -248,8 +248,8 @@ def test_runs_of_several_groups_are_named_by_their_ids(make_run):
 def test_the_members_of_a_group_bear_its_whole_name_in_a_sound_spec(make_run):
     runs = [make_run(group="a b"), make_run(group="a")]
     root = runs[0].path.parent
-    assert run_dir.members("a b", root) == runs[:1]
-    assert run_dir.members("a", root) == runs[1:]
+    assert run_index.members("a b", root) == runs[:1]
+    assert run_index.members("a", root) == runs[1:]
     spec = json.loads((runs[1].path / "spec.json").read_text())
     (runs[1].path / "spec.json").write_text(json.dumps(spec | {"config_hash": "0"}))
-    assert run_dir.members("a", root) == []
+    assert run_index.members("a", root) == []

@@ -8,7 +8,7 @@ import threading
 import warnings
 
 import pytest
-from labrun import checkpoints, run_dir, session
+from labrun import checkpoints, run_dir, run_index, session
 from labrun.config import compose
 from labrun.errors import LabError
 from labrun.parts import build
@@ -105,8 +105,8 @@ def test_a_damaged_spec_hides_no_other_run(make_run, tmp_path, text):
     (bad.path / "spec.json").write_text(text)
     root = good.path.parent
     assert {run.id for run in run_dir.all_runs(root)} == {good.id, bad.id}
-    assert run_dir.find(good.id, root).id == good.id
-    assert [run.id for run in run_dir.select([], "g", root)] == [good.id]
+    assert run_index.find(good.id, root).id == good.id
+    assert [run.id for run in run_index.select([], "g", root)] == [good.id]
     with pytest.raises(LabError, match="cannot be read"):
         bad.experiment()
 

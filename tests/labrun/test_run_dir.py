@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from labrun import run_dir
+from labrun import run_dir, run_index
 from labrun.errors import LabError
 
 
@@ -162,31 +162,31 @@ def test_damaged_spec_is_named(make_run):
 def test_find_takes_an_id_its_beginning_a_path_or_last(make_run):
     first, second = make_run(seed=1), make_run(seed=2)
     root = first.path.parent
-    assert run_dir.find(first.id, root) == first
-    assert run_dir.find("toy-plain-s1", root) == first
-    assert run_dir.find(str(first.path), root) == first
-    assert run_dir.find("last", root) == second
+    assert run_index.find(first.id, root) == first
+    assert run_index.find("toy-plain-s1", root) == first
+    assert run_index.find(str(first.path), root) == first
+    assert run_index.find("last", root) == second
 
 
 def test_find_names_the_candidates_of_an_ambiguous_beginning(make_run):
     first, second = make_run(seed=1), make_run(seed=2)
     with pytest.raises(LabError) as error:
-        run_dir.find("toy", first.path.parent)
+        run_index.find("toy", first.path.parent)
     assert str(error.value) == f"run 'toy' could be {first.id}, {second.id}"
 
 
 def test_find_in_an_empty_home_says_what_to_do(tmp_path):
     with pytest.raises(LabError, match=r"no run 'last': there are none in .*; `lab run plugin="):
-        run_dir.find("last", tmp_path)
+        run_index.find("last", tmp_path)
 
 
 def test_select_takes_the_newest_run_s_group_by_default(make_run):
     make_run(group="old")
     new = [make_run(group="new", seed=0), make_run(group="new", seed=1)]
     root = new[0].path.parent
-    assert run_dir.select([], None, root) == new
+    assert run_index.select([], None, root) == new
     with pytest.raises(LabError, match="no group 'od'; did you mean 'old'"):
-        run_dir.select([], "od", root)
+        run_index.select([], "od", root)
 
 
 def test_home_is_labrun_home_or_runs_here(monkeypatch, tmp_path):
@@ -195,3 +195,21 @@ def test_home_is_labrun_home_or_runs_here(monkeypatch, tmp_path):
     assert run_dir.home() == tmp_path / "runs"
     monkeypatch.setenv("LABRUN_HOME", str(tmp_path / "there"))
     assert run_dir.home() == tmp_path / "there"
+
+
+def test_a_name_that_is_taken_is_not_given_twice(make_run, monkeypatch):
+    tokens = iter(["0000", "0000", "0000", "0001"])
+    monkeypatch.setattr(run_dir.time, "strftime", lambda *_: "20260101-000000")
+    monkeypatch.setattr(run_dir.secrets, "token_hex", lambda _: next(tokens))
+    made = [make_run() for _ in range(2)]
+    names = ["toy-plain-s0-20260101-000000-0000", "toy-plain-s0-20260101-000000-0001"]
+    assert [run.id for run in made] == names
+    assert sorted(path.name for path in made[0].path.parent.iterdir()) == names
+
+
+def test_a_home_without_a_free_name_is_said_in_one_line(make_run, monkeypatch):
+    monkeypatch.setattr(run_dir.time, "strftime", lambda *_: "20260101-000000")
+    monkeypatch.setattr(run_dir.secrets, "token_hex", lambda _: "0000")
+    make_run()
+    with pytest.raises(LabError, match=r"no free name for a run toy-plain-s0 in .* try again"):
+        make_run()

@@ -19,7 +19,7 @@ from labrun.store.file import (
 from labrun.store.marks import signs
 from labrun.store.mirror import Mirror
 from labrun.store.pauses import Pauses
-from labrun.store.trouble import is_damage, is_down, reason_of, without_password
+from labrun.store.trouble import is_damage, is_down, reason_of
 
 __all__ = [
     "ANSWER_S",
@@ -35,7 +35,6 @@ __all__ = [
     "say_damaged",
     "set_damaged_aside",
     "sqlite_uri",
-    "without_password",
 ]
 
 ANSWER_S = 60.0
@@ -92,7 +91,8 @@ class LiveMirror:
         catch_up(self._home)
 
     def _flush(self, mirror: Mirror, runs: Sequence[RunDir]) -> None:
-        changed = [run for run in runs if self._stored.get(run.id) != _seen(run, mirror)]
+        which = mirror.identity()
+        changed = [run for run in runs if self._stored.get(run.id) != (which, signs(run))]
         if not changed:
             return
         try:
@@ -109,7 +109,7 @@ class LiveMirror:
 
     def _update(self, run: RunDir, mirror: Mirror) -> None:
         """Store one run. Raises what the store raises where it is down; another run may work."""
-        seen = _seen(run, mirror)
+        seen = mirror.identity(), signs(run)  # what changes with the store or with the run
         try:
             mirror.update(run)
         except Exception as error:  # whatever is wrong with one run, the others are written
@@ -124,8 +124,3 @@ class LiveMirror:
     def _say(self, whom: str, mirror: Mirror, error: Exception) -> None:
         text = f"results store not updated{whom}: {reason_of(error)}; later: {mirror.mended_by}"
         print(f"lab: {text}", file=sys.stderr)
-
-
-def _seen(run: RunDir, mirror: Mirror) -> object:
-    """What changes with the run or with the store."""
-    return mirror.identity(), signs(run)

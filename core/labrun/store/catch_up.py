@@ -13,7 +13,7 @@ from labrun.errors import LabError
 from labrun.run_dir import ENDED
 from labrun.run_index import Entry, entries
 from labrun.store.file import path_of
-from labrun.store.marks import Mark
+from labrun.store.marks import Copied, Mark
 from labrun.store.mirror import Mirror
 from labrun.store.rows import Rows
 from labrun.store.server import place_in
@@ -46,9 +46,9 @@ def _catch_up_file(home: Path, uri: str, runs: Sequence[Entry], until: float) ->
         with mirror.opened() as store:
             if not isinstance(store, Rows):
                 return  # tables of another version; MLflow's client is for `lab reindex`
-            marks = store.marks()
+            known, nothing = store.copied([entry.id for entry in runs]), Copied()
             for entry in runs:
-                if is_behind(entry, marks.get(entry.run.id, Mark())):
+                if is_behind(entry, known.get(entry.id, nothing)):
                     _write(entry, mirror)
                     if time.monotonic() > until:
                         return
@@ -64,9 +64,9 @@ def _write(entry: Entry, mirror: Mirror) -> None:
         return
 
 
-def is_behind(entry: Entry, mark: Mark) -> bool:
+def is_behind(entry: Entry, mark: Copied | Mark) -> bool:
     """Whether the store lacks something of the run."""
-    if (mark.size, mark.status) != entry.signs or mark.folder != str(entry.run.path.parent):
+    if (mark.size, mark.status) != entry.signs or mark.folder != entry.root:
         return True
     return mark.state not in ENDED and mark.state != entry.state
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from labrun.credentials import holds_secret, masked
 from labrun.plain import flat, to_plain
 from labrun.run_dir import RunDir
 from labrun.store_names import LONGEST, name_tags, stored_name, stored_value
@@ -42,9 +43,16 @@ def facts_of(run: RunDir) -> Facts:
         name=stored_value(run.id, longest=LONGEST),
         experiment=stored_name(experiment.plugin),
         created_ms=int(run.created() * 1000),
-        params={stored_name(k): stored_value(v) for k, v in params.items()},
+        params={stored_name(k): _param(v) for k, v in params.items()},
         tags=tags | name_tags([*params, *facts]) | place_of(run),
     )
+
+
+def _param(value: object) -> str:
+    """The setting as it is stored; runs of earlier versions may hold an address with a secret."""
+    if isinstance(value, str) and holds_secret(value):
+        value = masked(value)
+    return stored_value(value)
 
 
 def place_of(run: RunDir) -> dict[str, str]:

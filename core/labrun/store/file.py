@@ -13,6 +13,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from labrun.credentials import masked
 from labrun.errors import LabError
 from labrun.store.trouble import is_damage
 
@@ -34,7 +35,9 @@ def path_of(uri: str) -> Path | None:
 def check_uri(uri: str) -> None:
     """Raise LabError for a tracking URI of a kind that MLflow does not serve here."""
     if uri and not uri.startswith(SCHEMES):
-        raise LabError(f"tracking.uri={uri}: no such kind; allowed: {', '.join(SCHEMES)} or empty")
+        raise LabError(
+            f"tracking.uri={masked(uri)}: no such kind; allowed: {', '.join(SCHEMES)} or empty"
+        )
 
 
 def is_sound(path: Path) -> bool:

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from labrun.run_dir import RunDir
+from labrun.run_dir import EVENTS, RunDir
+from labrun.signs import mark_of as mark_at
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,24 @@ class Mark:
         return json.dumps(asdict(self))
 
 
+class Copied(NamedTuple):
+    """What a mark says of the copied files: all that tells whether the run has changed since."""
+
+    size: int = -1
+    status: int = 0
+    state: str = ""
+    folder: str = ""
+
+
+def copied(text: str) -> Copied:
+    """What the mark of this JSON says; nothing where it is none."""
+    try:
+        mark = json.loads(text)
+        return Copied(mark["size"], mark["status"], mark["state"], mark["folder"])
+    except (ValueError, TypeError, KeyError):
+        return Copied()
+
+
 def mark_of(text: str | None) -> Mark:
     """The mark of this JSON; that of a run of which nothing was copied where it is none."""
     try:
@@ -49,6 +68,5 @@ def looked_at(mark: Mark, run: RunDir) -> Mark:
 def signs(run: RunDir) -> tuple[int, int]:
     """The size of events.jsonl and the time of status.json, 0 where one is missing; they change
     with the run."""
-    events, status = run.path / "events.jsonl", run.path / "status.json"
-    size = events.stat().st_size if events.exists() else 0
-    return size, status.stat().st_mtime_ns if status.exists() else 0
+    (_, size, _), (_, _, status) = (mark_at(f"{run.path}/{n}") for n in (EVENTS, "status.json"))
+    return size, status

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labrun.credentials import masked
 from labrun.run_dir import RunDir
 from labrun.store.file import ensure_sqlite, identity, path_of, put_aside, sqlite_uri
 from labrun.store.rows import BUSY_S, Rows
 from labrun.store.server import Server
-from labrun.store.trouble import is_damage, without_password
+from labrun.store.trouble import is_damage
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Mirror:
     @property
     def mended_by(self) -> str:
         """The command that writes this store anew."""
-        return f"lab reindex --uri {without_password(self.uri)}" if self.uri else "lab reindex"
+        return f"lab reindex --uri {masked(self.uri, by='')}" if self.uri else "lab reindex"
 
     def identity(self) -> object:
         """What changes when the store is another one."""
@@ -59,6 +60,8 @@ class Mirror:
             try:
                 store.update(run, afresh=afresh)
             except sqlite3.DatabaseError as error:
+                if isinstance(store, Rows) and store.is_together:
+                    raise  # the runs before it would be lost with the file
                 self._replace_damaged(error)
                 with self.opened() as new:
                     new.update(run, afresh=afresh)

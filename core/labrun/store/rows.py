@@ -31,12 +31,14 @@ from labrun.store.facts import (
     place_of,
     state_of,
 )
-from labrun.store.marks import Mark, looked_at, mark_of, signs
+from labrun.store.marks import Copied, Mark, copied, looked_at, mark_of, signs
 
 KNOWN_TABLES = "dc11669786a5"
 """The last migration of MLflow 3.17, after which its tables are as they are written here."""
 MARK_TAG = "labrun.mark"
 BUSY_S = 5.0
+MOST_NAMED = 500
+"""Runs up to which only theirs are looked up; of more, those of all runs."""
 AT_ONCE = 2**20
 """Bytes of new events up to which a run is written in one transaction."""
 OURS = ("metrics", "latest_metrics", "params", "tags", "runs")
@@ -59,6 +61,7 @@ class Rows:
         except BaseException:
             self._database.close()
             raise
+        self.is_together = False
         self._copies: dict[str, list[str]] = {}
         self._live: set[str] = set()
         self._version: int | None = None
@@ -70,30 +73,42 @@ class Rows:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """All that is written inside, or nothing of it; other writers wait."""
-        if self._database.in_transaction:
-            yield
-            return
-        self._ask("begin immediate")
+        inner = self._database.in_transaction
+        self._ask("savepoint part" if inner else "begin immediate")
         try:
             yield
-            self._ask("commit")
+            self._ask("release part" if inner else "commit")
         except BaseException:
             self._experiments.clear()
             self._version = None
             if self._database.in_transaction:
-                self._ask("rollback")
+                self._ask("rollback to part" if inner else "rollback")
+            if inner and self._database.in_transaction:
+                self._ask("release part")
             raise
 
-    def marks(self) -> dict[str, Mark]:
-        """Run id -> mark of every run that is live in the store."""
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Several runs in one transaction, of which a run that cannot be written is left out."""
+        self.is_together = True
+        try:
+            with self.transaction():
+                yield
+        finally:
+            self.is_together = False
+
+    def copied(self, ids: Sequence[str]) -> dict[str, Copied]:
+        """Run id -> what was copied of it, of each of these runs that is live in the store."""
+        some = ids if len(ids) <= MOST_NAMED else ()
+        named = f" and t.value in ({','.join('?' * len(some))})" if some else ""
         rows = self._ask(
             "select t.value, m.value from tags t join tags m using (run_uuid) "
             "join runs r using (run_uuid) join experiments e using (experiment_id) "
             "where t.key = ? and m.key = ? "
-            "and r.lifecycle_stage = 'active' and e.lifecycle_stage = 'active'",
-            (ID_TAG, MARK_TAG),
+            f"and r.lifecycle_stage = 'active' and e.lifecycle_stage = 'active'{named}",
+            (ID_TAG, MARK_TAG, *some),
         )
-        return {run_id: mark_of(text) for run_id, text in rows}
+        return {run_id: copied(text) for run_id, text in rows}
 
     def folders(self) -> list[tuple[str, str, str]]:
         """(MLflow's id, run id, directory) of every run of this machine, also of deleted ones."""

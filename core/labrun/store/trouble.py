@@ -1,21 +1,17 @@
 """What goes wrong with a results store, and how it is said."""
 
 import errno
-import re
 import sqlite3
+
+from labrun.credentials import masked
 
 DAMAGE = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-def without_password(uri: str) -> str:
-    """The URI, or a text that holds it, as it may be printed."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", uri)
-
-
 def reason_of(error: BaseException) -> str:
     """The error's first line; its kind where it says nothing."""
-    return without_password((str(error).strip() or type(error).__name__).splitlines()[0])
+    return masked((str(error).strip() or type(error).__name__).splitlines()[0])
 
 
 def is_damage(error: BaseException) -> bool:
