@@ -22,8 +22,9 @@ from lab_llm.policy.policy import load_policy
 from lab_llm.training.run import build_trainer
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import make_credit
-from labrun import config, run_dir
-from labrun.context import RunContext
+from labrun.config import compose as config
+from labrun.runs import run_dir
+from labrun.runs.context import RunContext
 from transformers.trainer_callback import TrainerCallback
 from transformers.utils import logging
 

@@ -35,7 +35,7 @@ import sys
 from collections import defaultdict
 from statistics import fmean
 
-from labrun.run_dir import RunDir, all_runs, group_of, home
+from labrun.runs.run_dir import RunDir, all_runs, group_of, home
 
 METHODS = (
     "grpo",
@@ -114,7 +114,7 @@ def finish(group: str, *words: str, start: bool = True) -> None:
 
 def lab(*words: str) -> None:
     print("lab", *words, flush=True)
-    subprocess.run([sys.executable, "-m", "labrun.cli", *words], check=True)
+    subprocess.run([sys.executable, "-m", "labrun.cli.main", *words], check=True)
 
 
 def by_rate(methods: tuple[str, ...]) -> dict[str, list[str]]:

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from labrun import run_dir
-from labrun.run_config import Experiment, RunConfig
-from labrun.store import Mirror
+from labrun.experiment import Experiment, RunConfig
+from labrun.results.store import Mirror
+from labrun.runs import run_dir
 
 EXAMPLE = Path(__file__).parents[1] / "tests" / "example_plugin"
 GROUP = 10
@@ -63,7 +63,7 @@ def timed(home: Path, *words: str) -> dict[str, float]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "labrun.cli", *words],
+        [sys.executable, "-m", "labrun.cli.main", *words],
         check=True,
         stdout=subprocess.DEVNULL,
         env=os.environ | {"LABRUN_HOME": str(home)},
@@ -144,7 +144,7 @@ def sweep(home: Path, options: Any) -> dict[str, Any]:
     seeds = ",".join(map(str, range(options.jobs)))
     words = ["run", "-m", "plugin=example", "max_steps=0", f"seed={seeds}"]
     code = (
-        "import resource, sys; from labrun.cli import main; sys.argv[0] = 'lab'\n"
+        "import resource, sys; from labrun.cli.main import main; sys.argv[0] = 'lab'\n"
         "try: main()\n"
         "finally:\n"
         "    own = resource.getrusage(resource.RUSAGE_SELF)\n"

@@ -18,7 +18,7 @@ import argparse
 import subprocess
 import sys
 
-from labrun.run_dir import all_runs, group_of, home
+from labrun.runs.run_dir import all_runs, group_of, home
 
 METHODS = "stairs,updet_m,bc_t,no_spatial,no_temporal,no_dropout,no_st,no_std"
 EVALUATION = ("rollout.episodes=100", "rollout.num_envs=100", "figures=false")
@@ -40,7 +40,7 @@ def main() -> int:
     chosen = arguments.parse_args()
     for part in chosen.parts:
         subprocess.run(
-            [sys.executable, "-m", "labrun.cli", *command(part, chosen.seeds)], check=True
+            [sys.executable, "-m", "labrun.cli.main", *command(part, chosen.seeds)], check=True
         )
     return 0
 

@@ -62,7 +62,7 @@ def lab(home) -> Callable[..., Completed]:
     """`lab(*words)` runs the command line in a process of its own, on `home`."""
 
     def run(*words: str) -> Completed:
-        command = [sys.executable, "-m", "labrun.cli", *words]
+        command = [sys.executable, "-m", "labrun.cli.main", *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=240)
 
     return run
@@ -83,7 +83,7 @@ def example_folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def example(example_folder, monkeypatch):
     """The example plugin, for this process and those that it starts."""
-    from labrun import plugins
+    from labrun.plugins import discovery as plugins
 
     monkeypatch.syspath_prepend(example_folder)
     search = [str(example_folder), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -104,7 +104,7 @@ def swept(example_folder, tmp_path_factory) -> Path:
         "PYTHONPATH": os.pathsep.join([str(example_folder), *sys.path]),
     }
     sweep = ["plugin=example", "method=plain,momentum", "seed=0,1,2", "group=sweep"]
-    command = [sys.executable, "-m", "labrun.cli", "run", "-m", *sweep]
+    command = [sys.executable, "-m", "labrun.cli.main", "run", "-m", *sweep]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return root / "home"

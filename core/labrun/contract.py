@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import pluggy
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 API_VERSION = 1
 GROUP = "labrun"
@@ -43,7 +43,7 @@ class PluginInfo:
     plugin's own. `groups` gives the preset chosen in each group when none is named. `headline`
     names the series and scores (`in_domain/accuracy`) to draw by default; the first is shown live.
     `figures` names functions `module:function` that `lab compare` calls with the compared arms (see
-    `labrun.compare.Arm`) and a folder; each returns the paths of the PNGs it wrote there, none
+    `labrun.results.compare.Arm`) and a folder; each returns the paths of the PNGs it wrote there, none
     where it has nothing to draw of these arms. `moved` says where components went that were once
     this plugin's own (`{"offline": "marl.offline"}`), so that old runs and habits go on working.
     """

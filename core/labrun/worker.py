@@ -1,6 +1,6 @@
 """One attempt at one run, in its own process: `python -m labrun.worker RUN_DIR`.
 
-For a job of several processes this one only starts them (`labrun.ranks`) and waits. Under another
+For a job of several processes this one only starts them (`labrun.attempts.ranks`) and waits. Under another
 launcher (`accelerate launch -m labrun.worker RUN_DIR`) each process is a rank at once.
 """
 
@@ -18,19 +18,10 @@ from types import FrameType, MappingProxyType
 
 import numpy as np
 
-from labrun import (
-    causes,
-    disk,
-    environment,
-    failures,
-    leaving,
-    processes,
-    provenance,
-    ranks,
-    resume_point,
-    streams,
-)
-from labrun.context import RunContext
+from labrun.attempts import causes, environment, failures, provenance, ranks
+from labrun.attempts.loading import UnloadableError
+from labrun.attempts.ranks import EXIT_FAILED, Ending, Place
+from labrun.config.components import build
 from labrun.errors import (
     EXIT_CONFIG,
     EXIT_DISK,
@@ -41,10 +32,11 @@ from labrun.errors import (
     LabError,
     PreemptedError,
 )
-from labrun.loading import UnloadableError
-from labrun.parts import build
-from labrun.ranks import EXIT_FAILED, Ending, Place
-from labrun.run_dir import RunDir, write_json
+from labrun.launch import leaving
+from labrun.runs import resume_point
+from labrun.runs.context import RunContext
+from labrun.runs.run_dir import RunDir, write_json
+from labrun.system import disk, processes, streams
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 UNLOADABLE = "unloadable"

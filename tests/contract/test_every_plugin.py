@@ -7,11 +7,12 @@ import subprocess
 import sys
 
 import pytest
-from labrun import plugins
-from labrun.config import compose, preset_groups, to_plain, typed
+from labrun.cli.describe import field_meanings
+from labrun.config import compose
+from labrun.config.compose import preset_groups, to_plain, typed
 from labrun.contract import KINDS, Dataset, Evaluator, Trainer
-from labrun.describe import field_meanings
-from labrun.run_config import RunConfig
+from labrun.experiment import RunConfig
+from labrun.plugins import discovery as plugins
 from labrun.schema import STRICT
 
 PROTOCOLS = {"trainer": Trainer, "dataset": Dataset, "evaluator": Evaluator}
@@ -30,7 +31,7 @@ def in_process_of_its_own(code: str, *words: str) -> str:
 @every_plugin
 def test_description_and_settings_are_read_without_a_heavy_library(name):
     code = (
-        "import json, sys; from labrun import plugins; from labrun.config import compose;"
+        "import json, sys; from labrun import plugins; from labrun.config.compose import compose;"
         "info = plugins.load(sys.argv[1]);"
         "[plugins.resolve(c.config) for c in info.components];"
         "compose(['plugin=' + info.name]);"

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from labrun import cli, describe, plugins
+from labrun.cli import describe
+from labrun.cli import main as cli
+from labrun.plugins import discovery as plugins
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(

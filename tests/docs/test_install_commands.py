@@ -2,7 +2,7 @@ import re
 from pathlib import Path
 
 from lab_llm.policy.config import PolicyConfig
-from labrun.describe import field_meanings
+from labrun.cli.describe import field_meanings
 
 ROOT = Path(__file__).parents[2]
 PLACES = ("README.md", "docs/**/*.md", "plugins/**/*", "core/**/*", "benchmarks/**/*", "infra/**/*")

@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from labrun import checkpoints, run_dir, worker
+from labrun import worker
 from labrun.config import compose
-from labrun.run_dir import RunDir
+from labrun.runs import checkpoints, run_dir
+from labrun.runs.run_dir import RunDir
 
 pytestmark = pytest.mark.usefixtures("example")
 

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-from labrun import run_dir
 from labrun.config import compose
-from labrun.executors import LocalExecutor
-from labrun.leases import Device, Pool
-from labrun.parts import build
+from labrun.config.components import build
+from labrun.launch.leases import Device, Pool
+from labrun.launch.local import LocalExecutor
+from labrun.runs import run_dir
 
 T_2 = 0.95 * math.sqrt(2 / (1 - 0.95**2))  # 97.5% quantile of Student's t, 2 degrees of freedom
 
@@ -141,7 +141,7 @@ def test_unknown_metric_is_refused_by_compare(swept, lab, monkeypatch):
 def test_stopped_command_exits_75_and_resume_gives_the_uninterrupted_result(swept, home, lab):
     shutil.copytree(swept, home)
     words = ["run", "plugin=example", "seed=1", "sleep_s=0.1", "group=stopped"]
-    command = [sys.executable, "-m", "labrun.cli", *words]
+    command = [sys.executable, "-m", "labrun.cli.main", *words]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         end = time.monotonic() + 30
         while not any(2 in run.series().get("loss", {}) for run in stopped_runs(home)):

@@ -8,7 +8,8 @@ from typing import Any
 
 from lab_llm.sampling import decoder
 from lab_llm.training import trainer as grpo
-from labrun import checkpoints, worker
+from labrun import worker
+from labrun.runs import checkpoints
 
 
 def dying(function: Callable[..., Any], *, call: int) -> Callable[..., Any]:

@@ -13,11 +13,11 @@ import sys
 import time
 
 import pytest
-from labrun.store import ensure_sqlite
+from labrun.results.store import ensure_sqlite
 
 pytestmark = pytest.mark.usefixtures("example")
 
-LAB = [sys.executable, "-m", "labrun.cli"]
+LAB = [sys.executable, "-m", "labrun.cli.main"]
 
 
 def wait_for(condition, *, timeout_s=120.0):

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from labrun import run_dir
 from labrun.config import compose
-from labrun.run_dir import RunDir
+from labrun.runs import run_dir
+from labrun.runs.run_dir import RunDir
 
 KILL_AT = Path(__file__).with_name("kill_at.py")
 SETTINGS = [
@@ -58,7 +58,9 @@ def test_resume_after_sigkill_gives_equal_weights_metrics_and_scores(
     environment = {**os.environ, "LABRUN_HOME": str(tmp_path)}
     environment |= {"TMPDIR": str(tmp_path), "LABRUN_LEASES": str(tmp_path / "leases")}
     resumed = subprocess.run(
-        [sys.executable, "-m", "labrun.cli", "resume", run.id], env=environment, capture_output=True
+        [sys.executable, "-m", "labrun.cli.main", "resume", run.id],
+        env=environment,
+        capture_output=True,
     )
     assert resumed.returncode == 0, resumed.stderr.decode()
     weights, series, scores = outcome(run)

@@ -14,8 +14,8 @@ NUM_COMMANDS, NUM_GPUS = 4, 4
 COMMAND = """
 import os, subprocess, sys, time
 from pathlib import Path
-from labrun.leases import Device, Pool
-from labrun.run_config import ResourcesConfig
+from labrun.launch.leases import Device, Pool
+from labrun.experiment import ResourcesConfig
 folder, journal = map(Path, sys.argv[1:3])
 name, num_jobs = sys.argv[3], int(sys.argv[4])
 devices = [Device("gpu", i, 80.0) for i in range(4)] + [Device("cpu", i) for i in range(8)]

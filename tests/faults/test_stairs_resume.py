@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from labrun import run_dir
 from labrun.config import compose
-from labrun.run_dir import RunDir
+from labrun.runs import run_dir
+from labrun.runs.run_dir import RunDir
 
 KILL_AT = Path(__file__).with_name("kill_stairs_at.py")
 SETTINGS = [

@@ -5,9 +5,9 @@ import math
 
 import pytest
 from lab_epistemic import figures
-from labrun import run_dir
-from labrun.compare import arms
-from labrun.run_config import Experiment, RunConfig
+from labrun.experiment import Experiment, RunConfig
+from labrun.results.compare import arms
+from labrun.runs import run_dir
 
 T_1 = math.tan(math.pi * 0.475)
 """97.5% quantile of Student's t with one degree of freedom."""

@@ -20,13 +20,14 @@ from lab_llm.policy.policy import load_policy
 from lab_llm.problems import MARKED, Problem, ProblemSets
 from lab_llm.text.chat_template import THINKING
 from lab_llm.text.prompts import COUNTDOWN_TEMPLATE
-from labrun import LabError, run_dir
+from labrun import LabError
 from labrun.config import compose
-from labrun.context import RunContext
 from labrun.contract import ChecksDataset
 from labrun.errors import PreemptedError
-from labrun.intervals import t_interval
-from labrun.run_dir import RunDir
+from labrun.results.intervals import t_interval
+from labrun.runs import run_dir
+from labrun.runs.context import RunContext
+from labrun.runs.run_dir import RunDir
 
 SMALL = RichnessConfig(
     pool_size=12, num_probes=4, max_passes=3, num_problems=5, num_samples=4, only_last=False

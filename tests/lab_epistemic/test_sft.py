@@ -11,7 +11,8 @@ from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.problems import Problem, ProblemSets
 from labrun import LabError
-from labrun.config import compose, studied
+from labrun.config import compose
+from labrun.config.compose import studied
 
 COUNTDOWN = CountdownDataset(CountdownConfig(train_size=8))
 

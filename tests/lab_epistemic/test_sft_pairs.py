@@ -16,9 +16,10 @@ from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.engine import Sampling
 from lab_llm.policy.policy import load_policy
 from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, with_solution
-from labrun import LabError, PreemptedError, run_dir
+from labrun import LabError, PreemptedError
 from labrun.config import compose
-from labrun.context import RunContext
+from labrun.runs import run_dir
+from labrun.runs.context import RunContext
 
 SMALL = SelfSFTConfig(num_probes=4)
 

@@ -15,9 +15,10 @@ from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import load_policy
 from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, TEMPLATE_FILE, encode
-from labrun import DivergedError, LabError, PreemptedError, run_dir
+from labrun import DivergedError, LabError, PreemptedError
 from labrun.config import compose
-from labrun.context import RunContext
+from labrun.runs import run_dir
+from labrun.runs.context import RunContext
 
 SMALL = SelfSFTConfig(
     num_probes=4,

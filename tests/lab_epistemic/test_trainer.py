@@ -8,10 +8,12 @@ from lab_epistemic.config import EpistemicConfig
 from lab_epistemic.trainer import EpistemicTrainer, make_credit
 from lab_llm.text.epistemic_words import epistemic_count, epistemic_words
 from lab_llm.training.distillation_config import DistillationConfig
-from labrun import LabError, run_dir
-from labrun.config import compose, studied
-from labrun.context import RunContext
-from labrun.parts import build
+from labrun import LabError
+from labrun.config import compose
+from labrun.config.components import build
+from labrun.config.compose import studied
+from labrun.runs import run_dir
+from labrun.runs.context import RunContext
 
 SDPO = DistillationConfig()
 

@@ -18,11 +18,11 @@ from lab_llm.problems import Problem, ProblemSets
 from lab_llm.text.epistemic_words import epistemic_count
 from labrun import LabError
 from labrun.config import compose
-from labrun.context import RunContext
+from labrun.config.components import build
 from labrun.contract import ChecksDataset
-from labrun.parts import build
-from labrun.run_config import ResourcesConfig
-from labrun.run_dir import RunDir
+from labrun.experiment import ResourcesConfig
+from labrun.runs.context import RunContext
+from labrun.runs.run_dir import RunDir
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from labrun import ranks
-from labrun.ranks import Ending
-from labrun.run_dir import RunDir
+from labrun.attempts import ranks
+from labrun.attempts.ranks import Ending
+from labrun.runs.run_dir import RunDir
 from rank_cases import SDPO, create, words
 
 Start = Callable[..., Ending]

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from lab_llm.training.checkpoint_files import first_unreadable
-from labrun import checkpoints, run_dir, worker
+from labrun import worker
 from labrun.config import compose
-from labrun.run_dir import RunDir
+from labrun.runs import checkpoints, run_dir
+from labrun.runs.run_dir import RunDir
 from safetensors.torch import save_file
 
 SETTINGS = [

@@ -2,8 +2,8 @@
 
 import pytest
 from lab_llm.training.dead_runs import faults, warn_of_dead_run
-from labrun.context import RunContext
-from labrun.run_dir import RunDir
+from labrun.runs.context import RunContext
+from labrun.runs.run_dir import RunDir
 
 
 def series(reward, *, uniform, grad_norm, truncated=(0.0, 0.0)):

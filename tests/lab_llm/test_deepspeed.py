@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 import torch
-from labrun.ranks import Ending
+from labrun.attempts.ranks import Ending
 from rank_cases import SDPO, create
 
 pytestmark = pytest.mark.skipif(

@@ -13,10 +13,10 @@ from lab_llm.policy.policy import Policy
 from lab_llm.policy.tiny_model import TinyModelConfig, build_model, train_tokenizer
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.text.prompts import encode
-from labrun.context import RunContext
 from labrun.contract import Evaluator
 from labrun.errors import LabError, PreemptedError
-from labrun.run_dir import RunDir
+from labrun.runs.context import RunContext
+from labrun.runs.run_dir import RunDir
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 SIZES = TinyModelConfig(hidden_size=16, intermediate_size=32, num_layers=1, max_positions=128)

@@ -15,10 +15,11 @@ from lab_llm.training.teacher import Group
 from lab_llm.training.trainer import LOGGED
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import make_credit
-from labrun import DivergedError, LabError, PreemptedError, run_dir
+from labrun import DivergedError, LabError, PreemptedError
 from labrun.config import compose
-from labrun.context import RunContext
-from labrun.parts import build
+from labrun.config.components import build
+from labrun.runs import run_dir
+from labrun.runs.context import RunContext
 
 SMALL = {
     "max_steps": 2,

@@ -15,9 +15,10 @@ from lab_llm.text.prompts import SOLUTION_TEMPLATE, encode
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.zero import zero_stage
 from lab_rlrt.config import RLRTConfig
-from labrun import LabError, session
+from labrun import LabError
 from labrun.config import compose
-from labrun.parts import build
+from labrun.config.components import build
+from labrun.launch import session
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import torch
 from lab_llm.distributed import ranks
 from lab_llm.training.microbatches import check_rollouts
 from lab_rlrt.config import RLRTConfig
-from labrun import LabError, run_dir
-from labrun.ranks import Ending
+from labrun import LabError
+from labrun.attempts.ranks import Ending
+from labrun.runs import run_dir
 from rank_cases import SDPO, create, words
 
 # of one optimizer step; entropy is TRL's mean over ranks of each rank's mean over tokens

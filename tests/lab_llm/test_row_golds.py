@@ -11,9 +11,9 @@ import pytest
 from lab_llm.datasets.components import RowsDataset
 from lab_llm.datasets.config import RowsConfig, RowSet
 from lab_llm.grading.verifiers import RULES
-from labrun.context import RunContext
 from labrun.errors import LabError
-from labrun.run_dir import RunDir
+from labrun.runs.context import RunContext
+from labrun.runs.run_dir import RunDir
 
 
 def lines(path: Path, *rows: str | bytes) -> str:

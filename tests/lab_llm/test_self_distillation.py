@@ -13,10 +13,11 @@ from lab_llm.training.run import build_trainer, train
 from lab_llm.training.self_distillation import average, remainders_of
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import make_credit
-from labrun import PreemptedError, run_dir
+from labrun import PreemptedError
 from labrun.config import compose
-from labrun.context import RunContext
-from labrun.parts import build
+from labrun.config.components import build
+from labrun.runs import run_dir
+from labrun.runs.context import RunContext
 
 SMALL = {
     "credit": "sdpo",

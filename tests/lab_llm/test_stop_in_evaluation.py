@@ -5,9 +5,10 @@ import signal
 import pytest
 from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.sampling.batch_engines import DecoderEngine
-from labrun import run_dir, worker
+from labrun import worker
 from labrun.config import compose
 from labrun.errors import EXIT_DONE, EXIT_PREEMPTED
+from labrun.runs import run_dir
 
 # three sets of four problems, two at a time: six batches an evaluation, at steps 0, 1 and 2
 SETTINGS = ["plugin=rlrt", "seed=2", "evaluate_every=1", "learning_rate=1e-3"]

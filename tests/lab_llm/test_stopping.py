@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from lab_llm.distributed import stopping
 from lab_llm.distributed.stopping import stop_if_asked, stop_points
-from labrun.context import RunContext
 from labrun.errors import PreemptedError
-from labrun.run_dir import RunDir
+from labrun.runs.context import RunContext
+from labrun.runs.run_dir import RunDir
 
 
 def context(path, **place) -> RunContext:

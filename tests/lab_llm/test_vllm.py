@@ -14,8 +14,8 @@ from lab_llm.evaluation.accuracy import AccuracyEvaluator
 from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import load_policy
-from labrun.context import RunContext
-from labrun.run_dir import RunDir
+from labrun.runs.context import RunContext
+from labrun.runs.run_dir import RunDir
 from vllm_on_cpu import ENVIRONMENT
 
 pytestmark = [

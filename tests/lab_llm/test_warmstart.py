@@ -23,11 +23,11 @@ from lab_llm.training.warm_start import (
     new_policy,
 )
 from lab_llm.training.warm_start_config import WarmStartConfig
-from labrun import checkpoints
-from labrun.context import RunContext
 from labrun.contract import Trainer
 from labrun.errors import DivergedError, LabError, PreemptedError
-from labrun.run_dir import RunDir
+from labrun.runs import checkpoints
+from labrun.runs.context import RunContext
+from labrun.runs.run_dir import RunDir
 from safetensors.torch import load_file
 
 SIZES = TinyModelConfig(hidden_size=32, intermediate_size=64, num_layers=2, head_dim=16)

@@ -22,10 +22,10 @@ from lab_rlrt.analysis.rollouts import Rollout
 from lab_rlrt.analysis.traces import Trace, trace
 from labrun import LabError
 from labrun.config import compose
-from labrun.context import RunContext
-from labrun.parts import build
-from labrun.run_config import ResourcesConfig
-from labrun.run_dir import RunDir
+from labrun.config.components import build
+from labrun.experiment import ResourcesConfig
+from labrun.runs.context import RunContext
+from labrun.runs.run_dir import RunDir
 
 SETTINGS = {"max_problems": 4, "num_samples": 4, "max_new_tokens": 40, "min_count": 1}
 

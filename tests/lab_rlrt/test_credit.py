@@ -13,7 +13,7 @@ from lab_rlrt.credit import make_credit
 from lab_rlrt.trainer import RLRTTrainer
 from labrun import LabError
 from labrun.config import compose
-from labrun.parts import build
+from labrun.config.components import build
 
 
 def template(**settings):

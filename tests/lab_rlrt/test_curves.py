@@ -4,9 +4,10 @@ import pytest
 from lab_rlrt.analysis.config import CurvesConfig
 from lab_rlrt.analysis.curves.evaluator import CurvesEvaluator, collapse_step
 from lab_rlrt.analysis.curves.smoothing import running_mean
-from labrun import Score, run_dir
+from labrun import Score
 from labrun.config import compose
-from labrun.context import RunContext
+from labrun.runs import run_dir
+from labrun.runs.context import RunContext
 
 RULE = {"window": 2, "drop": 0.5, "growth": 1.5}
 FALLS = [0.4, 0.8, 0.8, 0.8, 0.2, 0.2, 0.1, 0.1]

@@ -17,8 +17,8 @@ from lab_rlrt.analysis.promotion import evaluator as promotion
 from lab_rlrt.analysis.promotion.places import Places
 from lab_rlrt.analysis.rollouts import Rollout
 from labrun import LabError
-from labrun.context import RunContext
-from labrun.run_dir import RunDir
+from labrun.runs.context import RunContext
+from labrun.runs.run_dir import RunDir
 
 SMALL = {"max_problems": 3, "num_samples": 2, "max_new_tokens": 24, "only_last": False}
 

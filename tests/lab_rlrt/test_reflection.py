@@ -17,8 +17,8 @@ from lab_rlrt.analysis.reflection.flips import ARMS, Outcomes
 from lab_rlrt.analysis.rollouts import Rollout
 from lab_rlrt.analysis.traces import Trace
 from labrun import LabError
-from labrun.context import RunContext
-from labrun.run_dir import RunDir
+from labrun.runs.context import RunContext
+from labrun.runs.run_dir import RunDir
 from scipy import stats
 
 PROBLEM = Problem(id="p", prompt=({"role": "user", "content": "?"},), answer="")

@@ -7,9 +7,9 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from labrun import run_dir
-from labrun.run_config import Experiment, RunConfig, TrackingConfig
-from labrun.run_dir import RunDir
+from labrun.experiment import Experiment, RunConfig, TrackingConfig
+from labrun.runs import run_dir
+from labrun.runs.run_dir import RunDir
 
 
 class Events:

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from labrun import run_dir
 from labrun.config import compose
-from labrun.run_dir import RunDir
+from labrun.runs import run_dir
+from labrun.runs.run_dir import RunDir
 
 WORKER = Path(__file__).with_name("rank_worker.py")
 # 12 rollouts a step: two ranks have 6 each, and the second group of 4 lies in both

@@ -15,7 +15,7 @@ from lab_llm.sampling.sampler import Rollouts
 from lab_llm.training import run_trainer
 from lab_llm.training import trainer as grpo
 from labrun import worker
-from labrun.context import RunContext
+from labrun.runs.context import RunContext
 
 RANK, WORLD_SIZE = (
     int(os.environ.get(name, one)) for name, one in (("RANK", 0), ("WORLD_SIZE", 1))

@@ -43,8 +43,8 @@ def main(folder: str, num_steps: str) -> None:
     from lab_llm.training.run import train
     from lab_rlrt.config import RLRTConfig
     from lab_rlrt.credit import make_credit
-    from labrun.context import RunContext
-    from labrun.run_dir import RunDir
+    from labrun.runs.context import RunContext
+    from labrun.runs.run_dir import RunDir
 
     ctx = RunContext(
         run=RunDir(Path(folder)),

@@ -21,7 +21,7 @@ from lab_llm.grading.verifiers import RULES, verify_reasoning_gym
 from lab_llm.problems import Problem, ProblemSets
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 __all__ = ["ReasoningGymDataset", "RowsDataset", "chat", "fingerprint"]
 

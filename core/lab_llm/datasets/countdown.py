@@ -21,7 +21,7 @@ from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.problems import Forms, Problem, ProblemSets
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 Split = Literal["warmstart", "train", "validation", "evaluation"]
 Richness = Literal["answer", "solution", "search"]

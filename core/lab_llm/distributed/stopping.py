@@ -9,7 +9,7 @@ from labrun.errors import PreemptedError
 from lab_llm.distributed.ranks import any_rank
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 
 def stop_if_asked(ctx: "RunContext", *, before: str) -> None:

@@ -26,7 +26,7 @@ from lab_llm.text.epistemic_words import EPISTEMIC_WORDS, epistemic_count, epist
 from lab_llm.text.prompts import encode
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 
 Chosen = Mapping[str, Sequence[Problem]]

@@ -11,7 +11,7 @@ from labrun.errors import LabError
 from lab_llm.policy.policy import Policy
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 
 from lab_llm.policy.engine import Engine

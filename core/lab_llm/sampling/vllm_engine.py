@@ -16,7 +16,7 @@ from lab_llm.policy.policy import Policy
 from lab_llm.sampling.config import SamplingConfig
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 
 class VLLMEngine:

@@ -22,7 +22,7 @@ from lab_llm.training.microbatches import micro_batch_size
 from lab_llm.training.zero import deepspeed_path
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 
 @runtime_checkable

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from labrun import checkpoints
+from labrun.attempts.loading import loading
 from labrun.errors import DivergedError, PreemptedError
-from labrun.loading import loading
+from labrun.runs import checkpoints
 from torch import Tensor
 from transformers.trainer import Trainer
 from transformers.trainer_callback import TrainerCallback
@@ -19,7 +19,7 @@ from lab_llm.problems import ProblemSets
 from lab_llm.training.checkpoint_files import first_unreadable, read_pickled
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 
 class RunTrainer(Trainer):

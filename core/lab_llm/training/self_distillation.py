@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from labrun.loading import loading
+from labrun.attempts.loading import loading
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.trainer_callback import TrainerCallback

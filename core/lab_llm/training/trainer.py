@@ -30,7 +30,7 @@ from lab_llm.training.microbatches import minibatches
 from lab_llm.training.run_trainer import RunTrainer
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 LOGGED = {
     "loss": "loss",

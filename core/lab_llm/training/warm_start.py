@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from labrun.attempts.loading import loading
 from labrun.contract import Dataset, TrainResult
 from labrun.errors import DivergedError, LabError, PreemptedError
-from labrun.loading import loading
 from safetensors.torch import load_model, save_model
 from torch.nn import functional
 
@@ -29,7 +29,7 @@ from lab_llm.training.checkpoint_files import first_unreadable
 from lab_llm.training.warm_start_config import WarmStartConfig
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
     from transformers import PreTrainedModel
 
 CORPUS_SIZE = 3000

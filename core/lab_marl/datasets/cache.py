@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 from labrun.errors import LabError
-from labrun.run_dir import home
+from labrun.runs.run_dir import home
 
 from lab_marl.behaviours.tiers import Progress
 from lab_marl.datasets.generated import Recipe, generate

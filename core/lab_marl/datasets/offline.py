@@ -20,7 +20,7 @@ from lab_marl.episodes.layouts import Layout, check_one_network
 from lab_marl.episodes.offline_data import OfflineData, TaskData, end_at_timeouts
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 
 class OfflineDataset:

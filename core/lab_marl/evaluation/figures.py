@@ -13,7 +13,7 @@ from lab_marl.episodes.layouts import Layout
 from lab_marl.episodes.offline_data import OfflineData
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
     from matplotlib.figure import Figure
 
 DRAWN = ("grid", "battle")

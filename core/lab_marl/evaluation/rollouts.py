@@ -13,7 +13,7 @@ from lab_marl.episodes.offline_data import OfflineData
 from lab_marl.evaluation.config import RolloutConfig
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 METRICS = ("win_rate", "return", "episode_length")
 

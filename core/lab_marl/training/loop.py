@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from labrun import LabError, PreemptedError, TrainResult
-from labrun.loading import loading
+from labrun.attempts.loading import loading
 
 from lab_marl.episodes.batches import make_batch
 from lab_marl.episodes.layouts import Layout
@@ -16,7 +16,7 @@ from lab_marl.training.config import OfflineSettings
 from lab_marl.training.learner import Learner
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 MakeLearner = Callable[[Sequence[Layout], torch.device], Learner]
 """(layouts of the training tasks, device) -> a fresh learner."""

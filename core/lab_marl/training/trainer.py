@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labrun import Dataset, LabError, TrainResult
-from labrun.plugins import resolve
+from labrun.plugins.discovery import resolve
 
 from lab_marl.datasets.offline import OfflineDataset
 from lab_marl.episodes.layouts import Layout
 from lab_marl.training.config import OfflineSettings
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
     from lab_marl.episodes.offline_data import OfflineData
 

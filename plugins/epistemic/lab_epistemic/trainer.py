@@ -13,7 +13,7 @@ from lab_epistemic.config import EpistemicConfig
 
 if TYPE_CHECKING:
     from lab_llm.training.credit import Credit
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 
 class EpistemicTrainer:

@@ -12,7 +12,7 @@ from labrun import Dataset, TrainResult
 from lab_rlrt.config import RLRTConfig
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 UNTAUGHT = ("grpo", "entropy_shaped")
 """Credits without a teacher, whose contexts need not fit."""

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from labrun import Dataset, DivergedError, LabError, PreemptedError, Score, TrainResult
-from labrun.context import RunContext
-from labrun.loading import loading
+from labrun.attempts.loading import loading
+from labrun.runs.context import RunContext
 
 from example_plugin.config import ErrorConfig, LineConfig, SGDConfig
 

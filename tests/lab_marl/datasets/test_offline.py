@@ -19,10 +19,10 @@ from lab_marl.episodes.hdf5_writer import write
 from lab_marl.episodes.layouts import check_one_network
 from lab_marl.episodes.offline_data import OfflineData, cut_off, end_at_timeouts
 from labrun import Dataset
-from labrun.context import RunContext
 from labrun.contract import Makeable
 from labrun.errors import LabError, PreemptedError
-from labrun.run_dir import RunDir
+from labrun.runs.context import RunContext
+from labrun.runs.run_dir import RunDir
 
 
 def test_suites_of_the_paper():

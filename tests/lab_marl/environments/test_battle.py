@@ -12,7 +12,7 @@ from lab_marl.environments.units import MAPS, UNITS
 from lab_marl.episodes.layouts import Block
 from labrun.errors import LabError
 
-PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "marl"
+PUBLISHED = Path(__file__).parents[4] / "shared" / "data" / "marl"
 
 STOP, NORTH, SOUTH, EAST, WEST, ATTACK = 1, 2, 3, 4, 5, 6
 HIT = 6 * 20 / 365

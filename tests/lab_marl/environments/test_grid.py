@@ -8,7 +8,7 @@ import pytest
 from lab_marl.environments import grid
 from lab_marl.episodes.layouts import Block
 
-PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "marl"
+PUBLISHED = Path(__file__).parents[4] / "shared" / "data" / "marl"
 
 NONE, NORTH, SOUTH, WEST, EAST = range(5)
 

@@ -16,7 +16,7 @@ from lab_marl.episodes.layouts import Block, Layout
 from lab_marl.training.entity_features import check_ids
 from labrun.errors import LabError
 
-REAL = Path(__file__).parents[2] / "../shared/data/marl"
+REAL = Path(__file__).parents[3] / "../shared/data/marl"
 
 TOY = Layout(
     task="toy",

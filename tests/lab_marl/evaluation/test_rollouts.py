@@ -13,7 +13,7 @@ from lab_marl.evaluation.config import RolloutConfig
 from lab_marl.evaluation.rollouts import RolloutEvaluator, means
 from labrun import LabError, PreemptedError, Score
 from labrun.config import compose
-from labrun.parts import build
+from labrun.config.components import build
 from stairs_cases import random_episodes
 
 

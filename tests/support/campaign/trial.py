@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from labrun.errors import EXIT_DONE, EXIT_PREEMPTED
-from labrun.run_dir import RunDir
+from labrun.runs.run_dir import RunDir
 
 from campaign import record, remains, store
 from campaign.commands import Command, processes_of, strike

@@ -28,7 +28,7 @@ from lab_epistemic.richness.selection import (
 )
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 
 class RichnessEvaluator:

@@ -21,7 +21,7 @@ from lab_epistemic.richness.contexts import Shown, shown
 
 if TYPE_CHECKING:
     from lab_llm.policy.engine import Engine
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 FOLDER = "richness"
 

@@ -24,7 +24,7 @@ from lab_epistemic.sft.config import SelfSFTConfig
 from lab_epistemic.sft.file import FILE, KINDS, Kind, Response, as_text, of_kind, read, read_lines
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 STATISTICS = "sft_pairs.json"
 

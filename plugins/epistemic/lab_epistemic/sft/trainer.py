@@ -27,7 +27,7 @@ from lab_epistemic.sft import file as sft_file
 from lab_epistemic.sft.config import SelfSFTConfig, micro_batch_size
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 
 class SelfSFTTrainer:

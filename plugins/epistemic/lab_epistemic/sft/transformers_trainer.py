@@ -17,7 +17,7 @@ from lab_epistemic.sft.config import SelfSFTConfig, micro_batch_size
 from lab_epistemic.sft.file import Response
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 LOGGED = ("loss", "grad_norm", "learning_rate")
 """Metrics that keep their names; docs/metrics.md defines each."""

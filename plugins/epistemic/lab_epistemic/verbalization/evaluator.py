@@ -17,7 +17,7 @@ from lab_epistemic.verbalization.breakdown import breakdown, per_thousand
 from lab_epistemic.verbalization.config import VerbalizationConfig
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 
 class VerbalizationEvaluator(AccuracyEvaluator):

@@ -24,7 +24,7 @@ from torch import Tensor
 from lab_rlrt.analysis.config import RolloutSettings
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 Ids = Sequence[int]
 Reduce = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -16,7 +16,7 @@ from lab_rlrt.analysis.config import TaughtSettings
 from lab_rlrt.analysis.rollouts import Rollout, Side, compare_along, teacher_prompts
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from lab_rlrt.analysis.config import CurvesConfig
 from lab_rlrt.analysis.curves.smoothing import Curve, running_mean
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 
 class CurvesEvaluator:

@@ -22,7 +22,7 @@ from lab_rlrt.analysis.rollouts import (
 from lab_rlrt.analysis.traces import token_texts
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 
 class PromotionEvaluator:

@@ -24,7 +24,7 @@ from lab_rlrt.analysis.rollouts import (
 )
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 THOUSAND = 1000
 

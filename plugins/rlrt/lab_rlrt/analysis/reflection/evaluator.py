@@ -35,7 +35,7 @@ from lab_rlrt.analysis.rollouts import (
 from lab_rlrt.analysis.traces import Trace, trace
 
 if TYPE_CHECKING:
-    from labrun.context import RunContext
+    from labrun.runs.context import RunContext
 
 
 class ReflectionEvaluator:

@@ -1,0 +1,66 @@
+"""Where a run came from: code, packages, machine."""
+
+import os
+import platform
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import distributions
+from typing import Any
+
+import psutil
+
+from labrun.attempts.repositories import OURS, Repository, repositories
+from labrun.runs.run_dir import RunDir, write_json
+from labrun.system.paths import component
+
+ENVIRONMENT = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "HF_HUB_OFFLINE", "SLURM_JOB_ID")
+
+
+def record(run: RunDir, *, seed: int) -> None:
+    """Write provenance.json, and for each repository with uncommitted changes its diff.
+
+    labrun's is code.diff, a plugin's in a repository of its own `code-<distribution>.diff`.
+    """
+    used = repositories(run.experiment())
+    for one in used:
+        if one.diff:
+            (run.path / _diff_name(one)).write_bytes(one.diff)
+    write_json(run.path / "provenance.json", _facts(used) | {"seed": seed})
+
+
+def _diff_name(repository: Repository) -> str:
+    if OURS in repository.distributions:
+        return "code.diff"
+    return f"code-{component(repository.distributions[0])}.diff"
+
+
+def _repository_facts(repository: Repository) -> dict[str, Any]:
+    return {
+        "root": str(repository.root),
+        "distributions": repository.distributions,
+        "commit": repository.commit,
+        "changed": repository.changed,
+        "diff": _diff_name(repository) if repository.diff else None,
+        "untracked": repository.untracked,
+    }
+
+
+def _facts(used: Sequence[Repository]) -> dict[str, Any]:
+    ours = next((one for one in used if OURS in one.distributions), None)
+    return {
+        "time": time.time(),
+        "command": sys.argv,
+        "git_commit": ours.commit if ours else None,
+        "git_changed": ours.changed if ours else False,
+        "repositories": [_repository_facts(one) for one in used],
+        "python": sys.version,
+        "packages": {d.name: d.version for d in distributions()},
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "cpu": platform.processor() or platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "environment": {name: os.environ.get(name) for name in ENVIRONMENT},
+    }

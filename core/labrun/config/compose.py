@@ -1,0 +1,106 @@
+"""From command-line overrides to one strictly checked Experiment (Hydra compose, then pydantic)."""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from labrun.config.choices import preset_groups
+from labrun.config.composition import Composition, composed, sections_of
+from labrun.config.keys import refuse_twice
+from labrun.config.typed_values import refusal, typed, validated
+from labrun.config.words import Word, expand, is_sweep, plain_text, single
+from labrun.contract import KINDS, PluginInfo
+from labrun.errors import LabError
+from labrun.experiment import Experiment, RunConfig
+from labrun.plain import flat, to_plain
+from labrun.plugins import discovery as plugins
+
+__all__ = ["compose", "expand", "flat", "is_sweep", "preset_groups", "studied", "to_plain", "typed"]
+
+
+def compose(overrides: Sequence[str]) -> Experiment:
+    """The experiment that the overrides describe, every value checked.
+
+    Raises LabError, in one line, for an unknown plugin, preset, component or key, a key set twice,
+    a wrong type, a value out of range, or an override that would slip past the checks (`+key`,
+    `~key`).
+    """
+    words = [single(text) for text in overrides]
+    composition, values = composed(_plugin(words), words)
+    settings = [composition.keys.setting(word) for word in values]
+    refuse_twice(settings)
+    return _experiment(composition, composition.values(settings), tuple(overrides))
+
+
+def studied(overrides: Sequence[str]) -> list[Experiment]:
+    """The experiment that the overrides describe, or, where a preset sets `sweep`, each of its
+    points that the overrides leave open."""
+    experiment = compose(overrides)
+    named = {Word.of(text).key for text in overrides}
+    axes = [axis for axis in experiment.run.sweep if not _is_named(axis, named)]
+    if not axes:
+        return [experiment]
+    return [compose([*overrides, *point]) for point in expand(axes)]
+
+
+def _is_named(axis: str, named: Iterable[str]) -> bool:
+    """Whether the axis's key is among `named`, in full or by its end."""
+    key = Word.of(axis).key
+    return any(f".{key}".endswith(f".{name}") or f".{name}".endswith(f".{key}") for name in named)
+
+
+def _plugin(words: Sequence[Word]) -> PluginInfo:
+    for word in words:
+        if word.key == "plugin":
+            return plugins.load(plain_text(word.text, key="plugin"))
+    names = ", ".join(plugins.installed())
+    near = next((w.key for w in words if difflib.get_close_matches(w.key, ["plugin"])), "")
+    hint = f"'{near}' is no key, did you mean plugin? " if near else ""
+    raise LabError(f"no plugin named; {hint}write plugin=NAME, installed: {names}")
+
+
+def _experiment(
+    composition: Composition, plain: Mapping[str, Any], overrides: tuple[str, ...]
+) -> Experiment:
+    sections = {name: dict(values) for name, values in sections_of(plain).items()}
+    named = {name: str(values.pop("component")) for name, values in sections.items()}
+    root = {key: value for key, value in plain.items() if key not in KINDS}
+    root["group"] = str(root["group"])  # a label may be a number
+    run = typed(RunConfig, root, section="")
+    for section, values in sections.items():
+        _check(composition, section, named[section], values)
+    return Experiment(
+        plugin=composition.info.name,
+        run=run,
+        settings=sections,
+        components=named,
+        choices={k: v for k, v in composition.choices.items() if k not in KINDS},
+        overrides=overrides,
+    )
+
+
+def _check(composition: Composition, section: str, name: str, values: Mapping[str, Any]) -> None:
+    """Raise LabError where the values are not what the section's component takes."""
+    try:
+        validated(composition.schema(section, name), values)
+    except ValidationError as error:
+        strange = [e["loc"] for e in error.errors() if e["type"] == "unexpected_keyword_argument"]
+        if strange:
+            keys = ", ".join(".".join(map(str, [section, *loc])) for loc in strange)
+            raise LabError(f"{name} has no key {keys}; {composition.presets()}") from error
+        raise refusal(error, section) from error
+
+
+def key_of(experiment: Experiment) -> str:
+    """Equal for experiments that would run alike, however they were worded."""
+    return json.dumps(to_plain(experiment) | {"overrides": ()}, sort_keys=True)
+
+
+def key_without_seed(experiment: Experiment) -> str:
+    """Equal for experiments that differ in nothing but their seed, group and wording."""
+    plain = to_plain(experiment) | {"overrides": ()}
+    plain["run"] = plain["run"] | {"seed": 0, "group": ""}
+    return json.dumps(plain, sort_keys=True)

@@ -1,0 +1,71 @@
+"""How an attempt ended, in plain words: its state, its exit code, why, and what to do next."""
+
+import signal
+
+from labrun.attempts import memory
+from labrun.attempts.causes import MUST_NOT_EXIT
+from labrun.attempts.ranks import EXIT_FAILED, RESERVED, Ending
+from labrun.errors import EXIT_DISK, EXIT_DONE, EXIT_HANG, EXIT_PREEMPTED
+from labrun.launch.jobs import Job
+from labrun.runs.run_dir import ENDED, RunDir
+
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def of_job(job: Job, code: int) -> Ending:
+    """The ending of a job that has ended with this code, by what it recorded and how it went."""
+    recorded = job.run.recorded_status()
+    own = Ending(recorded.state, recorded.exit_code or EXIT_DONE, recorded.message)
+    if job.ended_for == "lingering":
+        words = f"its process did not leave by itself and was ended: {job.held_up_by}"
+        return _with(own, words)
+    if job.ended_for == "hung":
+        return Ending("hung", EXIT_HANG, f"no sign of life for {job.config.hang_timeout_s:g} s")
+    if job.ended_for == "heedless":
+        text = "it did not stop when it was asked to, and was killed"
+        return Ending("killed", -signal.SIGKILL, f"{text}; {_goes_on(job.run)}")
+    if recorded.state in ENDED:
+        return _with(own, _memory_words(job)) if own.state == "failed" else own
+    return _wordless(job, code)
+
+
+def _wordless(job: Job, code: int) -> Ending:
+    """The ending of a job that recorded none."""
+    if -code in STOPS:
+        return Ending(
+            "preempted", EXIT_PREEMPTED, "stopped before it was ready to write a checkpoint"
+        )
+    if code < 0:
+        text = f"ended by signal {-code} ({signal.Signals(-code).name})"
+        return _with(Ending("killed", code, text), _memory_words(job) or _peak(job, -code))
+    if code == EXIT_DISK:
+        return Ending("failed", code, "No space left on device: its last word did not fit")
+    kept = EXIT_FAILED if code in RESERVED else code
+    text = f"its process exited with code {code} and recorded no ending; {MUST_NOT_EXIT}"
+    return Ending("failed", kept, f"{text}; the end of {job.run.path / 'stdio.log'} may say who")
+
+
+def _memory_words(job: Job) -> str:
+    if not job.was_out_of_memory():
+        return ""
+    advice = memory.advice(job.run, peak_bytes=job.peak_bytes)
+    return f"the kernel killed a process for want of memory meanwhile: {advice}"
+
+
+def _peak(job: Job, number: int) -> str:
+    """What is known of a signal that no `lab` command sent."""
+    most, whose = memory.limit()
+    peak = f"its peak of memory was {job.peak_bytes / 2**30:.2f} of {most / 2**30:.1f} GiB"
+    words = f"not by lab; {peak} ({whose})"
+    if number != signal.SIGKILL:
+        return words
+    return f"{words}; by the kernel's out-of-memory killer, if nobody else sent it"
+
+
+def _goes_on(run: RunDir) -> str:
+    return f"`lab resume {run.id}` goes on from its last checkpoint"
+
+
+def _with(ending: Ending, words: str) -> Ending:
+    message = "; ".join(filter(None, (ending.message, words)))
+    return Ending(ending.state, ending.code, message)

@@ -1,0 +1,188 @@
+"""The life of one command's runs: check all, then create all, run them, and keep the store."""
+
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from labrun.config import compose as config
+from labrun.config.components import build
+from labrun.config.credentials import refuse_secrets
+from labrun.config.words import command_line
+from labrun.errors import LabError
+from labrun.experiment import Experiment
+from labrun.launch import jobs
+from labrun.launch import local as executors
+from labrun.launch.display import Display
+from labrun.launch.guards import lasting
+from labrun.results.store import LiveMirror, check_uri
+from labrun.runs import damage, resume_point, run_dir
+from labrun.runs.run_dir import RunDir
+from labrun.runs.seals import DamagedError
+from labrun.system import processes
+from labrun.system.home import refuse_unwritable
+
+Facts = dict[str, Mapping[str, object]]
+
+
+def plan(overrides: Sequence[str], *, sweep: bool) -> list[Experiment]:
+    """Every experiment of the command, composed and typed. Raises LabError before any work."""
+    points = config.expand(overrides) if sweep else [list(overrides)]
+    experiments = [one for point in points for one in config.studied(point)]
+    for key, count in Counter(map(config.key_of, experiments)).items():
+        if count > 1:
+            same = next(e for e in experiments if config.key_of(e) == key)
+            words = command_line(same.overrides)
+            raise LabError(f"this sweep holds {count} equal runs: {words}")
+    group = experiments[0].run.group or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    return [replace(e, run=replace(e.run, group=e.run.group or group)) for e in experiments]
+
+
+def preflight(experiments: Sequence[Experiment]) -> list[Facts]:
+    """The facts of each experiment, after all its components and its launcher agreed to it."""
+    for experiment in experiments:
+        refuse_secrets(experiment)
+        check_uri(experiment.run.tracking.uri)
+    known: dict[str, Facts] = {}
+    facts = []
+    for experiment in experiments:
+        key = config.key_without_seed(experiment)
+        if key not in known:
+            parts = build(experiment).preflight(experiment.run.resources)
+            known[key] = parts | _launcher_facts(experiment)
+        facts.append(known[key])
+    return facts
+
+
+def _launcher_facts(experiment: Experiment) -> Facts:
+    """What the launcher lacks here: the plan may be for another machine."""
+    try:
+        executors.make(experiment.run.launcher).preflight(experiment.run)
+    except LabError as error:
+        return {"launcher": {"missing": [str(error)]}}
+    return {}
+
+
+def missing(facts: Sequence[Facts]) -> list[str]:
+    """What this machine lacks for these experiments: every sentence under `missing`, once."""
+    found: dict[str, None] = {}
+    for section in (section for known in facts for section in known.values()):
+        sentences = section.get("missing", ())
+        assert isinstance(sentences, list | tuple)
+        found |= dict.fromkeys(map(str, sentences))
+    return list(found)
+
+
+def refuse_missing(facts: Sequence[Facts]) -> None:
+    """Raise LabError where a run lacks something here; a dry run only prints it."""
+    if sentences := missing(facts):
+        raise LabError("; ".join(sentences))
+
+
+def launch(experiments: Sequence[Experiment], home: Path, console: Console) -> list[RunDir]:
+    """Create and run all; returns their directories, whatever became of them."""
+    refuse_unwritable(home)
+    runs = _created(experiments, home)
+    drain(runs, home, console)
+    return runs
+
+
+def _created(experiments: Sequence[Experiment], home: Path) -> list[RunDir]:
+    """The directories of all runs, each marked as one that this process will start."""
+    runs: list[RunDir] = []
+    try:
+        for experiment in experiments:
+            runs.append(run_dir.create(experiment, root=home, status=executors.awaited()))
+    except OSError as error:
+        for run in runs:
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise LabError(
+            f"run {len(runs) + 1} of {len(experiments)} cannot be created in {home}: "
+            f"{error.strerror}; nothing was started; put it right, or set LABRUN_HOME"
+        ) from error
+    return runs
+
+
+def resume(runs: Sequence[RunDir], home: Path, console: Console, *, restart: bool = False) -> None:
+    """Go on with stopped runs from their last good checkpoint, or from step 0 with `restart`.
+
+    Raises LabError before any work, and before any checkpoint is put aside. Of several runs the
+    damaged ones are named and left out.
+    """
+    refuse_unwritable(home)
+    ready = []
+    for run in runs:
+        try:
+            _check_resumable(run, restart=restart)
+            ready.append(run)
+        except DamagedError as error:
+            if len(runs) == 1:
+                raise
+            print(f"lab: left out {run.id}: {error}", file=sys.stderr)
+    if not ready:
+        raise LabError("all of these runs are damaged; `lab doctor` names what is")
+    for run in ready if restart else ():
+        resume_point.restart(run)
+    drain(ready, home, console)
+
+
+def _check_resumable(run: RunDir, *, restart: bool) -> None:
+    """Raise LabError where the run cannot go on, and say which checkpoints it passes over."""
+    refuse_unwritable(run.path)
+    _let_its_job_end(run)
+    state = run.status().state
+    waits = state == "queued" and run.recorded_status().process not in ("", processes.me())
+    if state == "running" or waits or (state == "done" and run.events_fault() is None):
+        raise run_dir.not_resumable(run, state)
+    os.close(run.claim())
+    damage.refuse(run)
+    experiment = run.experiment()
+    for fault in [] if restart else resume_point.find(run).damage:
+        print(f"lab: {run.id}: checkpoint passed over: {fault}", file=sys.stderr)
+    refuse_missing([build(experiment).preflight(experiment.run.resources)])
+
+
+def present(runs: Sequence[RunDir]) -> list[RunDir]:
+    """Those whose directory is still there. Raises LabError where none is."""
+    there = [run for run in runs if run.path.exists()]
+    if not there:
+        refuse_removed(runs)
+    return there
+
+
+def refuse_removed(runs: Sequence[RunDir]) -> None:
+    """Raise LabError where a run's directory was removed while the command ran it."""
+    if gone := [run.id for run in runs if not run.path.exists()]:
+        raise LabError(f"the directories of these runs were removed: {', '.join(gone)}")
+
+
+def _let_its_job_end(run: RunDir) -> None:
+    """Wait for what a command that was killed has left: its job ends within moments."""
+    give_up = time.monotonic() + jobs.KILL_S
+    while processes.is_only_supervised(run.path / ".lock") and time.monotonic() < give_up:
+        time.sleep(executors.POLL_S)
+
+
+def drain(runs: Sequence[RunDir], home: Path, console: Console) -> None:
+    """Run all to their end, shown and mirrored; what goes wrong with either ends no job."""
+    executor = executors.make(runs[0].experiment().run.launcher)
+    display, mirror = Display(runs, console), LiveMirror(home, runs)
+    show = lasting("the display", display.tick)
+    store = lasting("the results store", mirror.tick)
+
+    def tick() -> None:
+        show()
+        store()
+
+    try:
+        executor.drain(runs, tick)
+    finally:
+        lasting("the display", display.close)()
+        lasting("the results store", mirror.close)()

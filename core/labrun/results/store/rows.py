@@ -1,0 +1,311 @@
+"""Runs as rows of MLflow's own tables in a sqlite file, written without importing MLflow.
+
+A run's points and its mark, the tag `labrun.mark`, change in one transaction: whoever ends the
+process, the store holds each point once and knows what it lacks. This is done only where the tables
+are those of a version that is known here.
+"""
+
+import contextlib
+import json
+import math
+import shutil
+import socket
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from labrun.results.store.events import Batch, batches, continues
+from labrun.results.store.facts import (
+    FOLDER_TAG,
+    HOST_TAG,
+    ID_TAG,
+    Facts,
+    artifact_folder,
+    facts_of,
+    pictures_of,
+    place_of,
+    state_of,
+)
+from labrun.results.store.marks import Copied, Mark, copied, looked_at, mark_of, signs
+from labrun.runs.run_dir import ENDED, RunDir
+
+KNOWN_TABLES = "dc11669786a5"
+"""The last migration of MLflow 3.17, after which its tables are as they are written here."""
+MARK_TAG = "labrun.mark"
+BUSY_S = 5.0
+MOST_NAMED = 500
+"""Runs up to which only theirs are looked up; of more, those of all runs."""
+AT_ONCE = 2**20
+"""Bytes of new events up to which a run is written in one transaction."""
+OURS = ("metrics", "latest_metrics", "params", "tags", "runs")
+_COPIES = """select t.value, r.run_uuid, r.lifecycle_stage = 'active'
+    and e.lifecycle_stage = 'active' from tags t join runs r using (run_uuid)
+    join experiments e using (experiment_id) where t.key = 'labrun.id'"""
+
+
+class Rows:
+    """An open store. Raises sqlite3.Error where it is locked, full or damaged."""
+
+    def __init__(self, path: Path, *, busy_s: float = BUSY_S) -> None:
+        self._home, self._uri = path.parent, f"sqlite:///{path}"
+        self._database = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
+        try:
+            self._ask("pragma synchronous=normal")
+            self.is_known = self._ask("select version_num from alembic_version") == [
+                (KNOWN_TABLES,)
+            ]
+        except BaseException:
+            self._database.close()
+            raise
+        self.is_together = False
+        self._copies: dict[str, list[str]] = {}
+        self._live: set[str] = set()
+        self._version: int | None = None
+        self._experiments: dict[str, tuple[int, str]] = {}
+
+    def close(self) -> None:
+        self._database.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is written inside, or nothing of it; other writers wait."""
+        inner = self._database.in_transaction
+        self._ask("savepoint part" if inner else "begin immediate")
+        try:
+            yield
+            self._ask("release part" if inner else "commit")
+        except BaseException:
+            self._experiments.clear()
+            self._version = None
+            if self._database.in_transaction:
+                self._ask("rollback to part" if inner else "rollback")
+            if inner and self._database.in_transaction:
+                self._ask("release part")
+            raise
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Several runs in one transaction, of which a run that cannot be written is left out."""
+        self.is_together = True
+        try:
+            with self.transaction():
+                yield
+        finally:
+            self.is_together = False
+
+    def copied(self, ids: Sequence[str]) -> dict[str, Copied]:
+        """Run id -> what was copied of it, of each of these runs that is live in the store."""
+        some = ids if len(ids) <= MOST_NAMED else ()
+        named = f" and t.value in ({','.join('?' * len(some))})" if some else ""
+        rows = self._ask(
+            "select t.value, m.value from tags t join tags m using (run_uuid) "
+            "join runs r using (run_uuid) join experiments e using (experiment_id) "
+            "where t.key = ? and m.key = ? "
+            f"and r.lifecycle_stage = 'active' and e.lifecycle_stage = 'active'{named}",
+            (ID_TAG, MARK_TAG, *some),
+        )
+        return {run_id: copied(text) for run_id, text in rows}
+
+    def folders(self) -> list[tuple[str, str, str]]:
+        """(MLflow's id, run id, directory) of every run of this machine, also of deleted ones."""
+        return self._ask(
+            "select i.run_uuid, i.value, f.value from tags i join tags f using (run_uuid) "
+            "left join tags h on h.run_uuid = i.run_uuid and h.key = ? "
+            "where i.key = ? and f.key = ? and coalesce(h.value, ?) = ?",
+            (HOST_TAG, ID_TAG, FOLDER_TAG, host := socket.gethostname(), host),
+        )
+
+    def update(self, run: RunDir, *, afresh: bool = False) -> str:
+        """Bring the run up to its directory's present content; returns MLflow's id of it."""
+        with self.transaction():
+            known = next((one for one in self._find(run.id) if one in self._live), None)
+            mark = self._mark(known) if known and not afresh else Mark()
+            if known is None or not mark.folder or not continues(run, mark):
+                known, mark = self._begin(run, facts_of(run)), Mark()
+            elif mark.folder != str(run.path.parent):
+                self._set_tags(known, place_of(run))
+            if signs(run)[0] - mark.offset < AT_ONCE:
+                self._read_on(run, known, mark)
+                mark = None
+        if mark is not None:
+            self._read_on(run, known, mark)
+        self._leave_word(run, known)
+        return known
+
+    def _read_on(self, run: RunDir, run_uuid: str, mark: Mark) -> None:
+        """Write what stands behind the mark, batch by batch, each in a transaction."""
+        seen = looked_at(mark, run)
+        if seen.state in ENDED and (seen.status, seen.state) != (mark.status, mark.state):
+            self._keep_pictures(run, run_uuid)
+        mark = replace(mark, size=-1, folder=seen.folder)  # behind until all is written
+        for batch in batches(run, mark):
+            with self.transaction():
+                self._write(run_uuid, batch)
+                mark = batch.mark
+        with self.transaction():
+            mark = replace(mark, size=seen.size, status=seen.status, state=seen.state)
+            self._settle(run, run_uuid, mark)
+
+    def _leave_word(self, run: RunDir, run_uuid: str) -> None:
+        """Say in the run's directory which run of the store it is; the store's mark is what counts,
+        so that a directory that cannot be written does no harm."""
+        word = {"run": run_uuid, "uri": self._uri}
+        path = run.path / "mlflow.json"
+        with contextlib.suppress(OSError, ValueError):
+            if path.exists() and json.loads(path.read_text()) == word:
+                return
+        with contextlib.suppress(OSError):
+            path.write_text(json.dumps(word))
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Delete these runs from the store for good, by MLflow's ids."""
+        with self.transaction():
+            self._delete(list(ids))
+        self._version = None
+
+    def _delete(self, ids: Sequence[str]) -> None:
+        for table in OURS:
+            self._many(f"delete from {table} where run_uuid = ?", [(one,) for one in ids])
+
+    def shrink(self) -> None:
+        """Give free pages back to the disk where they are more than half of the file."""
+        (pages,), (free,) = self._ask("pragma page_count")[0], self._ask("pragma freelist_count")[0]
+        if 2 * free > pages:
+            self._ask("vacuum")
+
+    def _ask(self, words: str, values: Iterable[object] = ()) -> list[tuple]:
+        return self._database.execute(words, tuple(values)).fetchall()
+
+    def _many(self, words: str, rows: Iterable[tuple]) -> None:
+        self._database.executemany(words, rows)
+
+    def _find(self, run_id: str) -> list[str]:
+        """MLflow's ids of the run, those that are live first; read again where another process has
+        written."""
+        version = self._ask("pragma data_version")[0][0]
+        if version != self._version:
+            self._copies.clear()
+            self._live.clear()
+            for known, run_uuid, live in self._ask(_COPIES):
+                self._copies.setdefault(known, []).append(run_uuid)
+                self._live |= {run_uuid} if live else set()
+            self._version = version
+        return sorted(self._copies.get(run_id, ()), key=lambda one: one not in self._live)
+
+    def _mark(self, run_uuid: str) -> Mark:
+        where = (MARK_TAG, run_uuid)
+        rows = self._ask("select value from tags where key = ? and run_uuid = ?", where)
+        return mark_of(rows[0][0] if rows else None)
+
+    def _begin(self, run: RunDir, facts: Facts) -> str:
+        """The run without points, under the id that it had; other copies of it are removed."""
+        ids = self._find(run.id)
+        chosen = ids[0] if ids else uuid.uuid4().hex
+        if ids[1:]:
+            self._delete(ids[1:])
+        for table in ("metrics", "latest_metrics", "params"):
+            self._ask(f"delete from {table} where run_uuid = ?", (chosen,))
+        self._ask("delete from tags where run_uuid = ? and key like 'labrun.%'", (chosen,))
+        experiment, folder = self._experiment(facts.experiment)
+        artifacts = f"{folder}/{chosen}/artifacts"
+        self._ask(
+            "insert into runs (run_uuid, name, source_type, source_name, entry_point_name, user_id,"
+            " status, start_time, source_version, lifecycle_stage, artifact_uri, experiment_id)"
+            " values (?, ?, 'UNKNOWN', '', '', 'unknown', 'SCHEDULED', ?, '', 'active', ?, ?)"
+            " on conflict (run_uuid) do update set name = excluded.name, end_time = null,"
+            " lifecycle_stage = 'active', deleted_time = null",
+            (chosen, facts.name, facts.created_ms, artifacts, experiment),
+        )
+        params = [(key, value, chosen) for key, value in facts.params.items()]
+        self._many("insert into params (key, value, run_uuid) values (?, ?, ?)", params)
+        self._set_tags(chosen, {"mlflow.runName": facts.name} | facts.tags)
+        self._copies[run.id] = [chosen]
+        self._live.add(chosen)
+        return chosen
+
+    def _experiment(self, name: str) -> tuple[int, str]:
+        """The experiment's id and where its artifacts lie; a deleted one is brought back."""
+        if name not in self._experiments:
+            now = time.time_ns() // 1_000_000
+            self._ask(
+                "insert into experiments (name, artifact_location, lifecycle_stage, creation_time,"
+                " last_update_time) values (?, ?, 'active', ?, ?)"
+                " on conflict (workspace, name) do update set lifecycle_stage = 'active',"
+                " last_update_time = excluded.last_update_time where lifecycle_stage = 'deleted'",
+                (name, artifact_folder(self._home, name), now, now),
+            )
+            self._experiments[name] = self._ask(
+                "select experiment_id, artifact_location from experiments"
+                " where name = ? and workspace = 'default'",
+                (name,),
+            )[0]
+        return self._experiments[name]
+
+    def _set_tags(self, run_uuid: str, tags: Mapping[str, str]) -> None:
+        """Write these tags; others stay as they are."""
+        rows = [(key, value, run_uuid) for key, value in tags.items()]
+        self._many("insert or replace into tags (key, value, run_uuid) values (?, ?, ?)", rows)
+
+    def _write(self, run_uuid: str, batch: Batch) -> None:
+        if batch.keep_until < math.inf:
+            self._drop_replayed(run_uuid, batch.keep_until)
+        last = dict(
+            self._ask("select key, step from latest_metrics where run_uuid = ?", (run_uuid,))
+        )
+        again = [(run_uuid, k, s) for k, s in batch.points if s <= last.get(k, -math.inf)]
+        self._many("delete from metrics where run_uuid = ? and key = ? and step = ?", again)
+        self._many(
+            "insert into metrics (key, value, timestamp, run_uuid, step, is_nan)"
+            " values (?, ?, ?, ?, ?, ?)",
+            (
+                (key, 0.0 if math.isnan(value) else value, at, run_uuid, step, math.isnan(value))
+                for (key, step), (value, at) in batch.points.items()
+            ),
+        )
+        self._renew_latest(run_uuid, {key for key, _ in batch.points})
+        tags = batch.tags()
+        self._set_tags(run_uuid, {key: value for key, value in tags.items() if value})
+        empty = [(key, run_uuid) for key, value in tags.items() if not value]
+        self._many("delete from tags where key = ? and run_uuid = ?", empty)
+        self._set_tags(run_uuid, {MARK_TAG: batch.mark.to_json()})
+
+    def _drop_replayed(self, run_uuid: str, keep_until: float) -> None:
+        keep = -(2**63) if keep_until == -math.inf else keep_until
+        more = ">=" if keep_until == -math.inf else ">"
+        known = self._ask("select key from latest_metrics where run_uuid = ?", (run_uuid,))
+        self._ask(f"delete from metrics where run_uuid = ? and step {more} ?", (run_uuid, keep))
+        self._renew_latest(run_uuid, {key for (key,) in known})
+
+    def _renew_latest(self, run_uuid: str, keys: Iterable[str]) -> None:
+        """MLflow's latest value of a metric is the one at its greatest step."""
+        wanted = [(run_uuid, key) for key in keys]
+        self._many("delete from latest_metrics where run_uuid = ? and key = ?", wanted)
+        self._many(
+            "insert into latest_metrics (key, value, timestamp, step, is_nan, run_uuid)"
+            " select key, value, timestamp, step, is_nan, run_uuid from metrics"
+            " where run_uuid = ? and key = ? order by step desc limit 1",
+            wanted,
+        )
+
+    def _settle(self, run: RunDir, run_uuid: str, mark: Mark) -> None:
+        ended = run.recorded_status().ended if mark.state in ENDED else None
+        self._ask(
+            "update runs set status = ?, end_time = ? where run_uuid = ?",
+            (state_of(mark.state), int(ended * 1000) if ended else None, run_uuid),
+        )
+        self._set_tags(run_uuid, {"state": mark.state, MARK_TAG: mark.to_json()})
+
+    def _keep_pictures(self, run: RunDir, run_uuid: str) -> None:
+        """Copy the run's figures to where MLflow looks for them, if that is a folder here."""
+        (uri,) = self._ask("select artifact_uri from runs where run_uuid = ?", (run_uuid,))[0]
+        place = urlparse(uri)
+        if place.scheme not in ("", "file"):
+            return
+        for picture, folder in pictures_of(run):
+            target = Path(unquote(place.path)) / folder / picture.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(picture, target)

@@ -1,0 +1,227 @@
+"""Runs in a store that MLflow's client writes: a server, or tables of a version unknown here.
+
+MLflow takes no point back. A run of which stored points no longer hold is written anew. How far a
+run was copied stands in its mlflow.json; what is about to be written is noted there first, so that
+nothing is written twice whoever ends the process.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from labrun.results.store.events import Batch, batches, continues
+from labrun.results.store.facts import ID_TAG, artifact_folder, facts_of, pictures_of, state_of
+from labrun.results.store.marks import Mark, looked_at, mark_of
+from labrun.runs.run_dir import ENDED, RunDir, write_json
+
+MOST_METRICS = 1000
+MOST_WORDS = 100
+"""Metrics, and params or tags, that MLflow takes at once."""
+
+
+class RewriteError(Exception):
+    """Points that the store has do not hold any more."""
+
+
+@dataclass
+class Place:
+    """Which run of the store it is, how far it was copied, and the greatest step of each metric."""
+
+    run: str
+    uri: str
+    mark: Mark = field(default_factory=Mark)
+    last: dict[str, int] = field(default_factory=dict)
+
+
+def place_file(run: RunDir) -> Path:
+    return run.path / "mlflow.json"
+
+
+def place_in(run: RunDir, uri: str) -> Place | None:
+    """Where the run's mlflow.json says that it is in this store; None where it says nothing."""
+    try:
+        read = json.loads(place_file(run).read_text())
+        if read["uri"] != uri or "mark" not in read:
+            return None
+        mark = mark_of(json.dumps(read["mark"]))
+        return Place(read["run"], uri, mark, dict(read["last"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def quoted(text: str) -> str:
+    """The text as a value in MLflow's search language."""
+    return f'"{text}"' if "'" in text else f"'{text}'"
+
+
+@dataclass
+class Server:
+    """A store behind MLflow's client."""
+
+    home: Path
+    uri: str
+    client: Any
+    folder: Path | None = None
+    """Where artifacts of new experiments lie; None where the server says."""
+    _experiments: dict[str, str] = field(default_factory=dict)
+
+    def close(self) -> None:
+        self._experiments.clear()
+
+    def update(self, run: RunDir, *, afresh: bool = False) -> str:
+        """Bring the run up to its directory's present content; returns MLflow's id of it."""
+        place = None if afresh else place_in(run, self.uri)
+        if place is None or not continues(run, place.mark) or not self._exists(place.run):
+            return self._anew(run)
+        try:
+            self._read_on(run, place, batches(run, replace(place.mark, size=-1)))
+        except RewriteError:
+            return self._anew(run)
+        return place.run
+
+    def remove(self, ids: Sequence[str]) -> None:
+        for one in ids:
+            self.client.delete_run(one)
+
+    def _anew(self, run: RunDir) -> str:
+        for old in self._stored(run):
+            self.client.delete_run(old.info.run_id)
+        place = Place(self._create(run), self.uri)
+        self._read_on(run, place, [_whole(run)])
+        return place.run
+
+    def _read_on(self, run: RunDir, place: Place, found: Iterator[Batch] | list[Batch]) -> None:
+        seen = looked_at(place.mark, run)
+        if seen.state in ENDED and (seen.status, seen.state) != (
+            place.mark.status,
+            place.mark.state,
+        ):
+            self._keep_pictures(run, place.run)
+        for batch in found:
+            self._write(run, place, batch)
+        self.client.update_run(place.run, status=state_of(seen.state))
+        self.client.set_tag(place.run, "state", seen.state)
+        place.mark = replace(
+            place.mark, size=seen.size, status=seen.status, state=seen.state, folder=seen.folder
+        )
+        write_json(place_file(run), asdict(place))
+
+    def _write(self, run: RunDir, place: Place, batch: Batch) -> None:
+        if any(step > batch.keep_until for step in place.last.values()):
+            raise RewriteError
+        new = self._missing(place, batch)
+        for key, step in new:
+            place.last[key] = max(step, place.last.get(key, step))
+        write_json(place_file(run), asdict(place))
+        self._log(place.run, batch, new)
+        place.mark = batch.mark
+        write_json(place_file(run), asdict(place))
+
+    def _missing(self, place: Place, batch: Batch) -> list[tuple[str, int]]:
+        """The points that the store lacks. Raises RewriteError where it has another value."""
+        doubtful: dict[str, list[int]] = {}
+        for key, step in batch.points:
+            if step <= place.last.get(key, step - 1):
+                doubtful.setdefault(key, []).append(step)
+        there: set[tuple[str, int]] = set()
+        for key, steps in doubtful.items():
+            stored = {
+                point.step: (point.value, point.timestamp)
+                for point in self.client.get_metric_history(place.run, key)
+            }
+            for step in steps:
+                if step in stored and not _same(stored[step], batch.points[key, step]):
+                    raise RewriteError
+            there |= {(key, step) for step in steps if step in stored}
+        return [point for point in batch.points if point not in there]
+
+    def _log(self, run_id: str, batch: Batch, new: Sequence[tuple[str, int]]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(key, batch.points[key, step][0], batch.points[key, step][1], step)
+            for key, step in new
+        ]
+        for part in _parts(metrics, MOST_METRICS):
+            self.client.log_batch(run_id, metrics=part)
+        self._tag(run_id, {key: value for key, value in batch.tags().items() if value})
+
+    def _tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        for part in _parts([RunTag(key, value) for key, value in tags.items()], MOST_WORDS):
+            self.client.log_batch(run_id, tags=part)
+
+    def _create(self, run: RunDir) -> str:
+        from mlflow.entities import Param
+
+        facts = facts_of(run)
+        experiment = self._experiment(facts.experiment)
+        stored = self.client.create_run(
+            experiment, run_name=facts.name, start_time=facts.created_ms
+        )
+        params = [Param(key, value) for key, value in facts.params.items()]
+        for part in _parts(params, MOST_WORDS):
+            self.client.log_batch(stored.info.run_id, params=part)
+        self._tag(stored.info.run_id, facts.tags)
+        return stored.info.run_id
+
+    def _stored(self, run: RunDir) -> list[Any]:
+        """The run's live copies in the store."""
+        experiment = self._experiment(facts_of(run).experiment)
+        return list(self.client.search_runs([experiment], f"tags.`{ID_TAG}` = {quoted(run.id)}"))
+
+    def _exists(self, run_id: str) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_run(run_id).info.lifecycle_stage == "active"
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
+
+    def _experiment(self, name: str) -> str:
+        """The experiment's id; a deleted one is brought back."""
+        if name not in self._experiments:
+            from filelock import FileLock
+
+            with FileLock(self.home / ".mlflow-experiments.lock", timeout=60):
+                known = self.client.get_experiment_by_name(name)
+                if known and known.lifecycle_stage == "deleted":
+                    self.client.restore_experiment(known.experiment_id)
+                place = artifact_folder(self.folder, name) if self.folder else None
+                self._experiments[name] = (
+                    known.experiment_id
+                    if known
+                    else self.client.create_experiment(name, artifact_location=place)
+                )
+        return self._experiments[name]
+
+    def _keep_pictures(self, run: RunDir, run_id: str) -> None:
+        for picture, folder in pictures_of(run):
+            self.client.log_artifact(run_id, str(picture), folder or None)
+
+
+def _whole(run: RunDir) -> Batch:
+    """All the points that hold, as one batch."""
+    whole = Batch(Mark())
+    for batch in batches(run, Mark()):
+        if batch.keep_until != float("inf"):
+            whole.points = {k: v for k, v in whole.points.items() if k[1] <= batch.keep_until}
+        whole.points |= batch.points
+        whole.names |= batch.names
+        whole.mark = batch.mark
+    return whole
+
+
+def _same(stored: tuple[float, int], point: tuple[float, int]) -> bool:
+    alike = stored[0] == point[0] or (stored[0] != stored[0] and point[0] != point[0])
+    return alike and stored[1] == point[1]
+
+
+def _parts(items: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), most):
+        yield items[start : start + most]

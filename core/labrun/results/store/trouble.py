@@ -1,0 +1,34 @@
+"""What goes wrong with a results store, and how it is said."""
+
+import errno
+import sqlite3
+
+from labrun.config.credentials import masked
+
+DAMAGE = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def reason_of(error: BaseException) -> str:
+    """The error's first line; its kind where it says nothing."""
+    return masked((str(error).strip() or type(error).__name__).splitlines()[0])
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether sqlite says that the file is damaged or no database."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    return isinstance(error, sqlite3.DatabaseError) and name.startswith(DAMAGE)
+
+
+def is_down(error: BaseException) -> bool:
+    """Whether the store itself cannot be reached or written, rather than one run of it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionError | TimeoutError | sqlite3.OperationalError):
+            return True
+        if isinstance(cause, OSError) and cause.errno in FULL:
+            return True
+        if is_damage(cause) or type(cause).__module__.split(".")[0] in ("requests", "urllib3"):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

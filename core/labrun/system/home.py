@@ -1,0 +1,33 @@
+"""What must hold of LABRUN_HOME before a command writes there."""
+
+import os
+from pathlib import Path
+
+from labrun.errors import LabError, shown
+from labrun.system.paths import LONGEST_PART
+
+NEXT = "set LABRUN_HOME to a folder that you can write"
+
+
+def refuse_unwritable(home: Path) -> None:
+    """Raise LabError, before any work, where this user can write no run to `home`."""
+    if fault := fault_of(home):
+        raise LabError(f"{fault}; {NEXT}")
+
+
+def fault_of(home: Path) -> str:
+    """Why no run can be written to `home`, or nothing."""
+    if any(len(os.fsencode(part)) > LONGEST_PART for part in home.parts):
+        return f"{shown(str(home))} holds a name of more than {LONGEST_PART} bytes"
+    there = nearest(home)
+    if not there.is_dir():
+        return f"{there} is no folder"
+    if os.access(there, os.R_OK | os.W_OK | os.X_OK):
+        return ""
+    what = "is read-only or another user's"
+    return f"{home} {what}" if there == home else f"cannot make {home}: {there} {what}"
+
+
+def nearest(home: Path) -> Path:
+    """`home`, or the first folder above it that is there."""
+    return next(path for path in (home, *home.parents) if os.path.lexists(path))

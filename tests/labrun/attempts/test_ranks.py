@@ -1,0 +1,181 @@
+"""The launcher of a job's ranks, on scripts of a few lines and on the example plugin."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+from labrun.attempts import ranks
+from labrun.attempts.ranks import Ending
+from labrun.config import compose
+from labrun.config.components import build
+from labrun.errors import LabError
+from labrun.runs import run_dir
+
+HEAD = """
+import os, signal, sys, time
+from labrun.attempts.ranks import Ending, leave
+rank = int(os.environ["RANK"])
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    """A command that runs these lines as a rank."""
+
+    def write(lines: str) -> list[str]:
+        path = tmp_path / "rank.py"
+        path.write_text(HEAD + textwrap.dedent(lines))
+        return [sys.executable, str(path)]
+
+    return write
+
+
+def test_ranks_get_the_variables_of_torchrun_and_a_share_of_the_threads(
+    script, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    command = script(f"""
+        names = ["RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR",
+                 "MASTER_PORT", "OMP_NUM_THREADS"]
+        with open("{tmp_path}/" + str(rank), "w") as out:
+            out.write(" ".join(os.environ[name] for name in names))
+        leave(Ending("done", 0))
+    """)
+    assert ranks.launch(command, 2) == Ending("done", 0)
+    first, second = ((tmp_path / rank).read_text().split() for rank in ("0", "1"))
+    assert first[:5] == ["0", "0", "2", "2", "127.0.0.1"]
+    assert second[:5] == ["1", "1", "2", "2", "127.0.0.1"]
+    assert first[5] == second[5]
+    assert first[6] == second[6] == "2"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        # what both say alike is rank 0's
+        (("preempted", 75, "a"), ("preempted", 75, "b"), ("preempted", 75, "a")),
+        (("failed", 1, "a"), ("failed", 1, "b"), ("failed", 1, "a")),
+        # a crash follows from the ending that was meant, in either rank
+        (("failed", 1, "peer is gone"), ("diverged", 70, "nan"), ("diverged", 70, "nan")),
+        (("refused", 2, "no"), ("failed", 1, "peer is gone"), ("refused", 2, "no")),
+        # the first is done, the other is not
+        (("done", 0, ""), ("failed", 3, "late"), ("failed", 3, "late")),
+    ],
+)
+def test_the_ending_is_the_one_that_explains_the_others(script, first, second, expected):
+    command = script(f"""
+        mine = [{first!r}, {second!r}][rank]
+        leave(Ending(*mine))
+        sys.exit(mine[1])
+    """)
+    assert ranks.launch(command, 2) == Ending(*expected)
+
+
+@pytest.mark.parametrize(
+    ("dying", "expected"),
+    [
+        (
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            Ending("failed", 1, "rank 1 was ended by signal 9"),
+        ),
+        ("sys.exit(3)", Ending("failed", 3, "rank 1 ended with exit code 3 and no word")),
+        # a code that has a meaning counts only with a word from the rank
+        ("sys.exit(75)", Ending("failed", 1, "rank 1 ended with exit code 75 and no word")),
+    ],
+)
+def test_a_rank_that_dies_takes_the_others_with_it_after_the_grace(
+    script, tmp_path, dying, expected
+):
+    command = script(f"""
+        if rank == 1:
+            {dying}
+        open("{tmp_path}/pid", "w").write(str(os.getpid()))
+        time.sleep(60)
+    """)
+    began = time.monotonic()
+    assert ranks.launch(command, 2, grace_s=0.5) == expected
+    assert 0.5 < time.monotonic() - began < 20
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_ranks_may_end_in_their_own_time_within_the_grace(script):
+    command = script("""
+        if rank == 1:
+            sys.exit(3)
+        time.sleep(0.5)
+        leave(Ending("diverged", 70, "nan"))
+        sys.exit(70)
+    """)
+    assert ranks.launch(command, 2) == Ending("diverged", 70, "nan")
+
+
+LAUNCHER = """
+import sys
+from labrun import ranks
+ending = ranks.launch(sys.argv[1:], 2, grace_s=5)
+print(ending.state)
+sys.exit(ending.code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("listening", "code", "said"), [("0, 1", 75, "preempted\n"), ("0", -signal.SIGTERM, "")]
+)
+def test_sigterm_reaches_every_rank(script, tmp_path, listening, code, said):
+    """A launcher whose ranks were not all ready for it ends by the signal itself."""
+    command = script(f"""
+        asked = []
+        if rank in ({listening},):
+            signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+        open("{tmp_path}/ready" + str(rank), "w").close()
+        while not asked:
+            time.sleep(0.01)
+        leave(Ending("preempted", 75))
+        sys.exit(75)
+    """)
+    launcher = [sys.executable, "-c", LAUNCHER, *command]
+    process = subprocess.Popen(launcher, stdout=subprocess.PIPE, text=True)
+    while not all((tmp_path / f"ready{rank}").exists() for rank in (0, 1)):
+        time.sleep(0.02)
+    process.terminate()
+    assert process.communicate(timeout=20)[0] == said
+    assert process.returncode == code
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["num_processes=2"], "resources.num_processes=2: this trainer uses at most 1"),
+        (["num_gpus=2"], "resources.num_gpus=2: this trainer uses at most 1"),
+        (
+            ["num_gpus=1", "num_processes=2"],
+            "resources.num_processes=2: a job with resources.num_gpus=1 has one process per GPU; "
+            "leave num_processes out",
+        ),
+    ],
+)
+def test_more_processes_than_trainer_or_gpus_can_use_are_refused(example, settings, message):
+    experiment = compose(["plugin=example", *settings])
+    with pytest.raises(LabError) as refused:
+        build(experiment).preflight(experiment.run.resources)
+    assert str(refused.value) == message
+
+
+def test_a_trainer_that_opts_in_is_asked_whether_its_settings_suit(monkeypatch):
+    experiment = compose(["plugin=rlrt", "num_processes=3", "micro_batch_size=64"])
+    with pytest.raises(LabError, match="3 processes cannot share 256 rollouts"):
+        build(experiment).preflight(experiment.run.resources)
+
+
+def test_a_rank_of_another_launcher_is_refused_like_a_job(example, tmp_path):
+    run = run_dir.create(compose(["plugin=example"]), root=tmp_path)
+    place = {"RANK": "0", "WORLD_SIZE": "2"}
+    worker = [sys.executable, "-m", "labrun.worker", str(run.path)]
+    assert subprocess.run(worker, env=os.environ | place, stderr=subprocess.PIPE).returncode == 2
+    assert run.status().message == "WORLD_SIZE=2: this trainer uses at most 1"
+    assert run.status().state == "refused"

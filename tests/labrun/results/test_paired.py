@@ -1,0 +1,122 @@
+"""Differences to a baseline, paired by seed."""
+
+import csv
+import io
+import math
+
+import numpy as np
+import pytest
+from labrun.errors import LabError
+from labrun.results import compare
+from labrun.results import report as compare_report
+from labrun.results.paired import differences, holm, paired_p, smallest_permutation_p, to_csv
+from rich.console import Console
+
+
+@pytest.fixture
+def arms(make_run, event):
+    """`arms(plain=[...], momentum=[...])`: done runs of seeds 0, 1, ... with these last scores."""
+
+    def make(**values):
+        runs = [
+            make_run(event.score(3, value), seed=seed, method=method)
+            for method, scores in values.items()
+            for seed, value in enumerate(scores)
+        ]
+        return compare.arms(runs)
+
+    return make
+
+
+def test_holm_by_hand():
+    # ascending .01, .03, .04: x3 = .03, x2 = .06, x1 = .04, raised to the .06 before it
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_a_paired_t_test_by_hand():
+    # differences 1, 2, 3: t = 2 / (1 / sqrt 3) = 3.4641 with 2 degrees of freedom, whose two-sided
+    # p is 1 - t / sqrt(t^2 + 2) = 1 - sqrt(12 / 14)
+    assert paired_p(np.array([1.0, 2.0, 3.0])) == pytest.approx(1 - (12 / 14) ** 0.5)
+    assert paired_p(np.zeros(3)) == 1.0
+
+
+def test_equal_differences_have_no_p():
+    assert math.isnan(paired_p(np.array([0.25, 0.25, 0.25])))
+    # equal but for rounding: 0.3 - 0.2 and 0.4 - 0.3 differ in the 17th digit
+    rounded = np.array([0.3 - 0.2, 0.4 - 0.3])
+    assert np.ptp(rounded) > 0
+    assert math.isnan(paired_p(rounded))
+    # a small spread is one: mean 1, s = 1e-6 sqrt 2, t = 1e6, p = 1 - 2 atan(t) / pi = 6.4e-7
+    assert paired_p(np.array([1 - 1e-6, 1 + 1e-6])) == pytest.approx(2 / math.pi * 1e-6, rel=1e-3)
+
+
+def test_a_p_that_is_not_there_is_left_out_of_the_correction():
+    # of the other two .01 x2 = .02 and .04 x1
+    first, missing, last = holm([0.04, math.nan, 0.01])
+    assert (first, last) == pytest.approx((0.04, 0.02))
+    assert math.isnan(missing)
+
+
+def test_an_arm_is_compared_seed_by_seed(arms):
+    found = differences(arms(plain=[0.1, 0.5, 0.9], momentum=[0.2, 0.7, 1.2]), "plain")
+    (only,) = found
+    assert (only.arm, only.task, only.metric) == ("momentum", "test", "accuracy")
+    assert only.difference.mean == pytest.approx(0.2)  # .1, .2, .3
+    assert only.p == pytest.approx(1 - (12 / 14) ** 0.5)
+    assert only.p_holm == only.p
+    assert only.difference.n == 3
+
+
+def test_seeds_that_only_one_arm_has_are_left_out(arms):
+    (only,) = differences(arms(plain=[0.1, 0.5, 0.9], momentum=[0.2, 0.5]), "plain")
+    assert only.difference.n == 2
+    assert only.difference.mean == pytest.approx(0.05)
+
+
+def test_a_baseline_that_is_not_there_or_has_no_seeds_in_common_is_named(arms):
+    with pytest.raises(LabError, match="no baseline 'grpo'"):
+        differences(arms(plain=[0.1, 0.2], momentum=[0.1, 0.2]), "grpo")
+    with pytest.raises(LabError, match="two seeds in common with the baseline 'plain'"):
+        differences(arms(plain=[0.1], momentum=[0.1, 0.2]), "plain")
+
+
+def test_the_table_is_written_as_csv(arms):
+    found = differences(arms(plain=[0.1, 0.5, 0.9], momentum=[0.2, 0.7, 1.2]), "plain")
+    (row,) = csv.DictReader(io.StringIO(to_csv(found, "plain")))
+    assert row["baseline"] == "plain"
+    assert float(row["difference"]) == pytest.approx(0.2)
+    assert float(row["p_holm"]) == found[0].p_holm
+
+
+def test_a_p_that_is_not_there_is_an_empty_cell(arms):
+    found = differences(arms(plain=[0.25, 0.5, 0.75], momentum=[0.5, 0.75, 1.0]), "plain")
+    (row,) = csv.DictReader(io.StringIO(to_csv(found, "plain")))
+    assert (row["difference"], row["p"], row["p_holm"]) == ("0.25", "", "")
+
+
+def test_a_p_that_is_not_there_is_printed_as_a_dash(arms, capsys):
+    found = differences(arms(plain=[0.25, 0.5, 0.75], momentum=[0.5, 0.75, 1.0]), "plain")
+    compare_report.print_differences(found, "plain", Console(width=100))
+    line = next(x for x in capsys.readouterr().out.splitlines() if "momentum" in x)
+    assert line.split() == ["test", "accuracy", "momentum", "0.250", "±", "0.000", "-", "-"]
+
+
+def test_five_seeds_cannot_reach_a_permutation_p_of_five_percent():
+    assert smallest_permutation_p(5) == 0.0625
+
+
+def test_the_command_prints_and_writes_the_differences(lab, home, make_run, event):
+    for method, scores in {"plain": [0.1, 0.5, 0.9], "momentum": [0.2, 0.7, 1.2]}.items():
+        for seed, value in enumerate(scores):
+            make_run(event.score(3, value), seed=seed, method=method, root=home)
+    done = lab("compare", "--group", "g", "--metric", "test/accuracy", "--baseline", "plain")
+    assert done.returncode == 0, done.stderr
+    assert "less plain, paired by seed" in done.stdout
+    assert "0.200 ± 0.248" in done.stdout  # t 4.3027 times .1 / sqrt 3
+    assert "could not go below 0.25" in done.stdout
+    assert (home / "compare" / "g" / "paired.csv").exists()
+    refused = lab("compare", "--group", "g", "--baseline", "plan")
+    assert refused.returncode == 2
+    assert "no baseline 'plan'; did you mean 'plain'?" in refused.stderr

@@ -1,0 +1,119 @@
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from labrun.errors import LabError
+from labrun.system import home as labrun_home
+
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
+
+
+def test_a_home_that_can_be_written_has_no_fault(tmp_path):
+    assert labrun_home.fault_of(tmp_path) == ""
+    assert labrun_home.fault_of(tmp_path / "new" / "deep") == ""
+
+
+def test_a_file_is_no_home(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LabError) as error:
+        labrun_home.refuse_unwritable(tmp_path / "file" / "runs")
+    assert str(error.value) == (
+        f"{tmp_path / 'file'} is no folder; set LABRUN_HOME to a folder that you can write"
+    )
+
+
+def without_override() -> None:
+    """Let the modes of files hold for root too, from the next program on."""
+    if os.geteuid() == 0:
+        for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+            ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=without_override,
+    )
+
+
+def fault_seen(path: Path) -> str:
+    """What a user without a right to write there gets as the fault of `path`."""
+    code = (
+        "import pathlib, sys; from labrun import home; "
+        "print(home.fault_of(pathlib.Path(sys.argv[1])))"
+    )
+    return run("-c", code, str(path)).stdout.strip()
+
+
+@pytest.fixture
+def readable(tmp_path):
+    """A folder that one may read and not write."""
+    path = tmp_path / "runs"
+    path.mkdir()
+    path.chmod(0o555)
+    yield path
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def read_only_home(readable, make_run, event, monkeypatch):
+    """A home with one done and one failed run, which its reader may not write."""
+    readable.chmod(0o755)
+    make_run(event.attempt(0), event.score(0, 0.5), event.score(3, 0.75), root=readable)
+    make_run(event.attempt(0), root=readable, state="failed", group="later")
+    readable.chmod(0o555)
+    monkeypatch.setenv("LABRUN_LEASES", str(readable.parent / "leases"))
+    monkeypatch.setenv("LABRUN_HOME", str(readable))
+    return readable
+
+
+def test_a_read_only_home_is_named(readable):
+    assert fault_seen(readable) == f"{readable} is read-only or another user's"
+
+
+def test_the_folder_above_a_home_that_cannot_be_made_is_named(readable):
+    new = readable / "new" / "home"
+    assert fault_seen(new) == f"cannot make {new}: {readable} is read-only or another user's"
+
+
+def test_the_umask_decides_who_may_read_a_home(tmp_path, make_run):
+    before = os.umask(0o077)
+    try:
+        run = make_run(root=tmp_path / "private")
+    finally:
+        os.umask(before)
+    modes = [oct(path.stat().st_mode & 0o777) for path in (run.path.parent, run.path)]
+    assert modes == ["0o700", "0o700"]
+    assert oct((run.path / "spec.json").stat().st_mode & 0o777) == "0o600"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("run", "plugin=example", "max_steps=1"), 2),
+        (("resume", "last"), 2),
+        (("reindex",), 2),
+        (("ui",), 2),
+        (("compare", "--group", "g"), 2),
+        (("runs",), 0),
+        (("run", "plugin=example", "--dry-run"), 0),
+        (("doctor",), 2),
+    ],
+)
+@pytest.mark.usefixtures("example")
+def test_every_command_says_in_one_line_that_a_home_is_read_only(read_only_home, words, code):
+    asked = run("-m", "labrun.cli.main", *words)
+    assert asked.returncode == code, asked.stderr
+    assert asked.stderr.count("\n") == (code == 2 and words != ("doctor",)), asked.stderr
+    if asked.stderr:
+        assert asked.stderr.startswith("lab: ")
+        assert str(read_only_home) in asked.stderr
+    if words == ("doctor",):
+        assert f"{read_only_home} is read-only or another user's" in asked.stdout
