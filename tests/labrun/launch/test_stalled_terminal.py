@@ -71,8 +71,8 @@ def fill(handle):
 def is_mirrored(home, run):
     with Mirror(home).opened() as store:
         assert isinstance(store, Rows)
-        marks = store.marks()
-    return run.id in marks and marks[run.id].state == "done"
+        copied = store.copied([run.id])
+    return run.id in copied and copied[run.id].state == "done"
 
 
 def read_all(handle, process):
