@@ -6,13 +6,13 @@ from labrun.contract import (
     Dataset,
     Evaluator,
     PluginInfo,
-    Score,
     Trainer,
     TrainResult,
     hookimpl,
 )
 from labrun.errors import DivergedError, LabError, PreemptedError, unknown
 from labrun.schema import schema
+from labrun.score import Score
 
 __version__ = "0.1.0"
 __all__ = [

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import pluggy
 
+from labrun.score import Score
+
 if TYPE_CHECKING:
     from labrun.runs.context import RunContext
 
@@ -43,9 +45,9 @@ class PluginInfo:
     plugin's own. `groups` gives the preset chosen in each group when none is named. `headline`
     names the series and scores (`in_domain/accuracy`) to draw by default; the first is shown live.
     `figures` names functions `module:function` that `lab compare` calls with the compared arms (see
-    `labrun.results.compare.Arm`) and a folder; each returns the paths of the PNGs it wrote there, none
-    where it has nothing to draw of these arms. `moved` says where components went that were once
-    this plugin's own (`{"offline": "marl.offline"}`), so that old runs and habits go on working.
+    `labrun.results.compare.Arm`) and a folder; each returns the paths of the PNGs that it wrote
+    there, none where it has nothing to draw of these arms. `moved` says where components went that
+    were once this plugin's own (`{"offline": "marl.offline"}`), for old runs and old habits.
     """
 
     name: str
@@ -69,21 +71,6 @@ class LabHooks:
 
         Must import no heavy library. Every plugin module implements it exactly once.
         """
-
-
-@dataclass(frozen=True)
-class Score:
-    """One result: `value` of `metric` on `task`, the mean of `items` over `n` items.
-
-    `items` holds one number per item (problem, episode) in a fixed order, so that runs can be
-    paired item by item; it may be empty where a metric has no per-item value.
-    """
-
-    task: str
-    metric: str
-    value: float
-    n: int
-    items: Sequence[float] = ()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """One attempt at one run, in its own process: `python -m labrun.worker RUN_DIR`.
 
-For a job of several processes this one only starts them (`labrun.attempts.ranks`) and waits. Under another
-launcher (`accelerate launch -m labrun.worker RUN_DIR`) each process is a rank at once.
+For a job of several processes this one only starts them (`labrun.attempts.ranks`) and waits. Under
+another launcher (`accelerate launch -m labrun.worker RUN_DIR`) each process is a rank at once.
 """
 
 import os
@@ -18,7 +18,7 @@ from types import FrameType, MappingProxyType
 
 import numpy as np
 
-from labrun.attempts import causes, environment, failures, provenance, ranks
+from labrun.attempts import causes, environment, failures, leaving, provenance, ranks
 from labrun.attempts.loading import UnloadableError
 from labrun.attempts.ranks import EXIT_FAILED, Ending, Place
 from labrun.config.components import build
@@ -32,7 +32,6 @@ from labrun.errors import (
     LabError,
     PreemptedError,
 )
-from labrun.launch import leaving
 from labrun.runs import resume_point
 from labrun.runs.context import RunContext
 from labrun.runs.run_dir import RunDir, write_json

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from labrun.contract import Dataset, Score
+from labrun.contract import Dataset
 from labrun.errors import LabError
+from labrun.score import Score
 
 from lab_llm.datasets.set_names import check_set_names
 from lab_llm.distributed.ranks import gather_objects

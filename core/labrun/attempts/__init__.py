@@ -1,0 +1,1 @@
+"""One attempt at a run: where it came from, what it may use, how it failed."""

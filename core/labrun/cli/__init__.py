@@ -1,0 +1,1 @@
+"""The command `lab`, one module a family of commands."""

@@ -1,0 +1,1 @@
+"""From a command to its jobs: devices, processes, signals, endings."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labrun.attempts import environment, memory
+from labrun.attempts.leaving import Leaving
 from labrun.experiment import RunConfig
 from labrun.launch import supervisor
 from labrun.launch.leases import Lease
-from labrun.launch.leaving import Leaving
 from labrun.runs.run_dir import ENDED, RunDir, Status
 from labrun.runs.signs import Mark, mark_of, signs
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from labrun.contract import Score
 from labrun.errors import LabError, unknown
 from labrun.results.differing import (
     Settings,
@@ -23,6 +22,7 @@ from labrun.results.differing import (
 from labrun.results.intervals import Interval, t_interval
 from labrun.runs import damage
 from labrun.runs.run_dir import RunDir
+from labrun.score import Score
 
 Scores = Mapping[tuple[str, str], Mapping[int, Score]]
 START = "start"

@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from labrun.contract import Evaluator, Score
 from labrun.errors import PreemptedError
 from labrun.runs import checkpoints, resume_point
 from labrun.runs.run_dir import EVENTS, PROGRESS, RunDir, event_line
 from labrun.runs.seals import Seal, Sealing
+from labrun.score import Score
 from labrun.system import disk
 from labrun.system.paths import confined
 
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BEAT_S = 0.2
+
+
+class Scorer(Protocol):
+    """An evaluator, as the contract describes it."""
+
+    def evaluate(self, ctx: "RunContext", model: Any, data: Any) -> list[Score]: ...
 
 
 @dataclass
@@ -39,7 +45,7 @@ class RunContext:
     resume_from: Path | None
     """Directory of the checkpoint to go on from, as `save_checkpoint`'s writer filled it."""
     keep_checkpoints: int
-    evaluators: Sequence[Evaluator] = ()
+    evaluators: Sequence[Scorer] = ()
     should_stop: bool = False
     """True once the run was asked to stop: save a checkpoint and raise PreemptedError."""
     rank: int = 0

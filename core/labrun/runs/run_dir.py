@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labrun.contract import Score
 from labrun.errors import LabError
 from labrun.experiment import Experiment
 from labrun.plain import to_plain
@@ -24,6 +23,7 @@ from labrun.runs.events import event_line, holding, parse_event
 from labrun.runs.run_status import ENDED, SILENCE_S, STATES, Status
 from labrun.runs.seals import DamagedError, sealed_lines, size_fault
 from labrun.runs.signs import EVENTS, PROGRESS, last_step
+from labrun.score import Score
 from labrun.system import processes
 from labrun.system.json_files import read_object, reason, write_json
 from labrun.system.paths import component

@@ -1,0 +1,1 @@
+"""The machine below: files, paths, disk, processes, streams."""

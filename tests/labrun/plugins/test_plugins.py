@@ -176,7 +176,10 @@ def test_home_plugin_s_component_comes_before_others_of_that_name(install):
 
 
 def test_importing_labrun_imports_no_plugin_of_this_environment():
-    code = "import labrun, labrun.plugins.discovery, sys; print(labrun.plugins.discovery.installed().keys(), *sys.modules)"
+    code = (
+        "import sys; from labrun.plugins import discovery; "
+        "print(discovery.installed().keys(), *sys.modules)"
+    )
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert "rlrt" in seen
     assert "lab_rlrt" not in seen.split()

@@ -270,7 +270,8 @@ def test_events_that_were_cut_and_written_anew_are_read_from_the_beginning(mirro
 def test_a_process_killed_while_it_writes_leaves_each_point_once(mirror, make_run, event):
     run = make_run(*(event.metrics(step, loss=1.0) for step in range(60_000)))
     code = (
-        "import sys, pathlib; from labrun.results.store import Mirror; from labrun.runs.run_dir import RunDir;"
+        "import sys, pathlib; from labrun.results.store import Mirror\n"
+        "from labrun.runs.run_dir import RunDir\n"
         "r = RunDir(pathlib.Path(sys.argv[1])); print(flush=True); Mirror(r.path.parent).update(r)"
     )
     words = [sys.executable, "-c", code, str(run.path)]

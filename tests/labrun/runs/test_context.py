@@ -120,7 +120,7 @@ def test_progress_without_a_stage_writes_at_most_five_times_a_second(context):
 
 
 def test_evaluate_records_the_scores_of_every_evaluator(context):
-    from labrun.contract import Score
+    from labrun.score import Score
 
     class Constant:
         def __init__(self, task, value):
@@ -148,7 +148,7 @@ class Counting:
         return {}
 
     def evaluate(self, ctx, model, data):
-        from labrun.contract import Score
+        from labrun.score import Score
 
         if self.stops:
             raise PreemptedError("stopped between batches")
@@ -347,7 +347,7 @@ def strict(text):
 
 
 def test_events_with_numbers_that_are_not_finite_are_json_and_read_back(context):
-    from labrun.contract import Score
+    from labrun.score import Score
 
     class Odd:
         def preflight(self):

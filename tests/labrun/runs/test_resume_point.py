@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from labrun.contract import Score
 from labrun.runs import resume_point, run_dir
 from labrun.runs.context import RunContext
 from labrun.runs.run_dir import RunDir
 from labrun.runs.seals import DamagedError
+from labrun.score import Score
 
 
 def write_w(folder: Path) -> None:

@@ -5,10 +5,10 @@ import sys
 import time
 
 import pytest
+from labrun.attempts.leaving import Leaving
 from labrun.config import compose
 from labrun.launch import jobs
 from labrun.launch.leases import Device, Pool
-from labrun.launch.leaving import Leaving
 from labrun.launch.local import LocalExecutor
 from labrun.runs import run_dir
 from labrun.system import processes
