@@ -14,8 +14,7 @@ from lab_llm.problems import Problem
 from lab_rlrt import objectives
 from lab_rlrt.analysis.config import PromotionConfig
 from lab_rlrt.analysis.promotion import evaluator as promotion
-from lab_rlrt.analysis.promotion import places
-from lab_rlrt.analysis.promotion.places import Places
+from lab_rlrt.analysis.promotion.places import Places, reduce_at, scores, token_table
 from lab_rlrt.analysis.rollouts import Rollout
 from labrun import LabError
 from labrun.runs.context import RunContext
@@ -58,7 +57,7 @@ def test_sampled_logprobs_are_those_of_the_tokens():
 
 
 def test_each_position_keeps_both_views_of_its_top_and_of_its_sampled_token():
-    found = places.reduce_at(0.06)(BASE[:2], TRAINED[:2], torch.tensor([1, 2]))
+    found = reduce_at(0.06)(BASE[:2], TRAINED[:2], torch.tensor([1, 2]))
     expected = [
         [0, math.log(0.05), math.log(0.6), math.log(0.9), math.log(0.3), 1],
         [1, math.log(0.9), math.log(0.6), math.log(0.05), math.log(0.1), 0],
@@ -87,7 +86,7 @@ HAND = places([0, 0, 0, 1, 3], [5, 5, 6, 6, 7], [5, 6, 6, 6, 7], [True, True, Fa
 def test_counts_are_a_problems_mean_over_its_rollouts():
     problem = Problem(id="p", prompt=(), answer="")
     four = [Rollout(i, i // 2, problem, (), (), "", 0.0) for i in range(4)]
-    found = {s.metric: s for s in places.scores("set", HAND, four, num_samples=2)}
+    found = {s.metric: s for s in scores("set", HAND, four, num_samples=2)}
     # problem 0: rollouts with 2 and 1; problem 1: none
     assert found["promoted"].items == [1.5, 0.0]
     assert found["promoted"].value == 0.75
@@ -99,7 +98,7 @@ def test_counts_are_a_problems_mean_over_its_rollouts():
 
 
 def test_tokens_are_listed_by_how_often_they_are_promoted():
-    found = places.token_table(HAND, {5: "a", 6: "b", 7: "c"})
+    found = token_table(HAND, {5: "a", 6: "b", 7: "c"})
     assert [(r["token"], r["count"], r["sampled"]) for r in found] == [("b", 2, 1), ("a", 1, 1)]
     assert found[0]["base_probability"] == pytest.approx(0.0005)
     assert found[0]["probability"] == pytest.approx(0.8)
