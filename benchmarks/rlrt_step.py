@@ -22,7 +22,7 @@ from lab_llm.policy.policy import load_policy
 from lab_llm.training.run import build_trainer
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import make_credit
-from labrun.config import compose as config
+from labrun.config import experiments as config
 from labrun.runs import run_dir
 from labrun.runs.context import RunContext
 from transformers.trainer_callback import TrainerCallback

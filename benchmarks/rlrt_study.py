@@ -114,7 +114,7 @@ def finish(group: str, *words: str, start: bool = True) -> None:
 
 def lab(*words: str) -> None:
     print("lab", *words, flush=True)
-    subprocess.run([sys.executable, "-m", "labrun.cli.main", *words], check=True)
+    subprocess.run([sys.executable, "-m", "labrun.cli", *words], check=True)
 
 
 def by_rate(methods: tuple[str, ...]) -> dict[str, list[str]]:

@@ -63,7 +63,7 @@ def timed(home: Path, *words: str) -> dict[str, float]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "labrun.cli.main", *words],
+        [sys.executable, "-m", "labrun.cli", *words],
         check=True,
         stdout=subprocess.DEVNULL,
         env=os.environ | {"LABRUN_HOME": str(home)},
@@ -125,7 +125,7 @@ def plan(home: Path, options: Any) -> dict[str, Any]:
         "plugin=epistemic study=coverage": ["plugin=epistemic", "study=coverage"],
     }
     code = (
-        "import sys, time; from labrun import session; began = time.process_time()\n"
+        "import sys, time; from labrun.launch import session; began = time.process_time()\n"
         "runs = session.plan(sys.argv[1:], sweep=True)\n"
         "print(time.process_time() - began, len(runs))"
     )

@@ -40,7 +40,7 @@ def main() -> int:
     chosen = arguments.parse_args()
     for part in chosen.parts:
         subprocess.run(
-            [sys.executable, "-m", "labrun.cli.main", *command(part, chosen.seeds)], check=True
+            [sys.executable, "-m", "labrun.cli", *command(part, chosen.seeds)], check=True
         )
     return 0
 

@@ -62,7 +62,7 @@ def lab(home) -> Callable[..., Completed]:
     """`lab(*words)` runs the command line in a process of its own, on `home`."""
 
     def run(*words: str) -> Completed:
-        command = [sys.executable, "-m", "labrun.cli.main", *words]
+        command = [sys.executable, "-m", "labrun.cli", *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=240)
 
     return run
@@ -104,7 +104,7 @@ def swept(example_folder, tmp_path_factory) -> Path:
         "PYTHONPATH": os.pathsep.join([str(example_folder), *sys.path]),
     }
     sweep = ["plugin=example", "method=plain,momentum", "seed=0,1,2", "group=sweep"]
-    command = [sys.executable, "-m", "labrun.cli.main", "run", "-m", *sweep]
+    command = [sys.executable, "-m", "labrun.cli", "run", "-m", *sweep]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return root / "home"

@@ -8,8 +8,7 @@ import sys
 
 import pytest
 from labrun.cli.describe import field_meanings
-from labrun.config import compose
-from labrun.config.compose import preset_groups, to_plain, typed
+from labrun.config.experiments import compose, preset_groups, to_plain, typed
 from labrun.contract import KINDS, Dataset, Evaluator, Trainer
 from labrun.experiment import RunConfig
 from labrun.plugins import discovery as plugins
@@ -17,7 +16,7 @@ from labrun.schema import STRICT
 
 PROTOCOLS = {"trainer": Trainer, "dataset": Dataset, "evaluator": Evaluator}
 HEAVY = {"torch", "transformers", "trl", "mlflow", "datasets", "accelerate", "matplotlib"}
-NAMES = list(plugins.installed())
+NAMES = list(discovery.installed())
 
 every_plugin = pytest.mark.parametrize("name", NAMES)
 
@@ -31,7 +30,8 @@ def in_process_of_its_own(code: str, *words: str) -> str:
 @every_plugin
 def test_description_and_settings_are_read_without_a_heavy_library(name):
     code = (
-        "import json, sys; from labrun import plugins; from labrun.config.compose import compose;"
+        "import json, sys; from labrun.plugins import discovery as plugins;"
+        "from labrun.config.experiments import compose;"
         "info = plugins.load(sys.argv[1]);"
         "[plugins.resolve(c.config) for c in info.components];"
         "compose(['plugin=' + info.name]);"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from labrun import worker
-from labrun.config import compose
+from labrun.config.experiments import compose
 from labrun.runs import checkpoints, run_dir
 from labrun.runs.run_dir import RunDir
 

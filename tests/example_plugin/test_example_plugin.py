@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from labrun.config import compose
 from labrun.config.components import build
+from labrun.config.experiments import compose
 from labrun.launch.leases import Device, Pool
 from labrun.launch.local import LocalExecutor
 from labrun.runs import run_dir
@@ -141,7 +141,7 @@ def test_unknown_metric_is_refused_by_compare(swept, lab, monkeypatch):
 def test_stopped_command_exits_75_and_resume_gives_the_uninterrupted_result(swept, home, lab):
     shutil.copytree(swept, home)
     words = ["run", "plugin=example", "seed=1", "sleep_s=0.1", "group=stopped"]
-    command = [sys.executable, "-m", "labrun.cli.main", *words]
+    command = [sys.executable, "-m", "labrun.cli", *words]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         end = time.monotonic() + 30
         while not any(2 in run.series().get("loss", {}) for run in stopped_runs(home)):

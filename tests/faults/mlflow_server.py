@@ -17,7 +17,7 @@ from labrun.results.store import ensure_sqlite
 
 pytestmark = pytest.mark.usefixtures("example")
 
-LAB = [sys.executable, "-m", "labrun.cli.main"]
+LAB = [sys.executable, "-m", "labrun.cli"]
 
 
 def wait_for(condition, *, timeout_s=120.0):

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from labrun.config import compose
+from labrun.config.experiments import compose
 from labrun.runs import run_dir
 from labrun.runs.run_dir import RunDir
 
@@ -58,7 +58,7 @@ def test_resume_after_sigkill_gives_equal_weights_metrics_and_scores(
     environment = {**os.environ, "LABRUN_HOME": str(tmp_path)}
     environment |= {"TMPDIR": str(tmp_path), "LABRUN_LEASES": str(tmp_path / "leases")}
     resumed = subprocess.run(
-        [sys.executable, "-m", "labrun.cli.main", "resume", run.id],
+        [sys.executable, "-m", "labrun.cli", "resume", run.id],
         env=environment,
         capture_output=True,
     )

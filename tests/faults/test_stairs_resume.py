@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from labrun.config import compose
+from labrun.config.experiments import compose
 from labrun.runs import run_dir
 from labrun.runs.run_dir import RunDir
 

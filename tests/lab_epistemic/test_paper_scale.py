@@ -7,9 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from lab_llm.policy.tiny_model import shipped_path
-from labrun.config import compose
 from labrun.config.components import build
-from labrun.config.compose import studied
+from labrun.config.experiments import compose, studied
 
 PARAMETERS = {
     "qwen3_8b": 8_190_735_360,

@@ -21,7 +21,7 @@ from lab_llm.problems import MARKED, Problem, ProblemSets
 from lab_llm.text.chat_template import THINKING
 from lab_llm.text.prompts import COUNTDOWN_TEMPLATE
 from labrun import LabError
-from labrun.config import compose
+from labrun.config.experiments import compose
 from labrun.contract import ChecksDataset
 from labrun.errors import PreemptedError
 from labrun.results.intervals import t_interval

@@ -20,8 +20,7 @@ from lab_llm.problems import MARKED, Problem
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS
 from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, encode
 from labrun import LabError
-from labrun.config import compose
-from labrun.config.compose import studied
+from labrun.config.experiments import compose, studied
 from labrun.results.intervals import Interval
 
 

@@ -11,8 +11,7 @@ from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.problems import Problem, ProblemSets
 from labrun import LabError
-from labrun.config import compose
-from labrun.config.compose import studied
+from labrun.config.experiments import compose, studied
 
 COUNTDOWN = CountdownDataset(CountdownConfig(train_size=8))
 

@@ -17,7 +17,7 @@ from lab_llm.policy.engine import Sampling
 from lab_llm.policy.policy import load_policy
 from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, with_solution
 from labrun import LabError, PreemptedError
-from labrun.config import compose
+from labrun.config.experiments import compose
 from labrun.runs import run_dir
 from labrun.runs.context import RunContext
 

@@ -16,7 +16,7 @@ from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import load_policy
 from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, TEMPLATE_FILE, encode
 from labrun import DivergedError, LabError, PreemptedError
-from labrun.config import compose
+from labrun.config.experiments import compose
 from labrun.runs import run_dir
 from labrun.runs.context import RunContext
 

@@ -9,9 +9,8 @@ from lab_epistemic.trainer import EpistemicTrainer, make_credit
 from lab_llm.text.epistemic_words import epistemic_count, epistemic_words
 from lab_llm.training.distillation_config import DistillationConfig
 from labrun import LabError
-from labrun.config import compose
 from labrun.config.components import build
-from labrun.config.compose import studied
+from labrun.config.experiments import compose, studied
 from labrun.runs import run_dir
 from labrun.runs.context import RunContext
 

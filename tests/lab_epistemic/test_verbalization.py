@@ -17,8 +17,8 @@ from lab_llm.policy.policy import load_policy
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.text.epistemic_words import epistemic_count
 from labrun import LabError
-from labrun.config import compose
 from labrun.config.components import build
+from labrun.config.experiments import compose
 from labrun.contract import ChecksDataset
 from labrun.experiment import ResourcesConfig
 from labrun.runs.context import RunContext

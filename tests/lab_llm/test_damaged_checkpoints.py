@@ -7,7 +7,7 @@ import pytest
 import torch
 from lab_llm.training.checkpoint_files import first_unreadable
 from labrun import worker
-from labrun.config import compose
+from labrun.config.experiments import compose
 from labrun.runs import checkpoints, run_dir
 from labrun.runs.run_dir import RunDir
 from safetensors.torch import save_file

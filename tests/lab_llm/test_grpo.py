@@ -16,8 +16,8 @@ from lab_llm.training.trainer import LOGGED
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import make_credit
 from labrun import DivergedError, LabError, PreemptedError
-from labrun.config import compose
 from labrun.config.components import build
+from labrun.config.experiments import compose
 from labrun.runs import run_dir
 from labrun.runs.context import RunContext
 

@@ -16,8 +16,8 @@ from lab_llm.training.config import GRPOSettings
 from lab_llm.training.zero import zero_stage
 from lab_rlrt.config import RLRTConfig
 from labrun import LabError
-from labrun.config import compose
 from labrun.config.components import build
+from labrun.config.experiments import compose
 from labrun.launch import session
 
 

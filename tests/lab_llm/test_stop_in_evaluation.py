@@ -6,7 +6,7 @@ import pytest
 from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.sampling.batch_engines import DecoderEngine
 from labrun import worker
-from labrun.config import compose
+from labrun.config.experiments import compose
 from labrun.errors import EXIT_DONE, EXIT_PREEMPTED
 from labrun.runs import run_dir
 

@@ -21,8 +21,8 @@ from lab_rlrt.analysis.config import AsymmetryConfig
 from lab_rlrt.analysis.rollouts import Rollout
 from lab_rlrt.analysis.traces import Trace, trace
 from labrun import LabError
-from labrun.config import compose
 from labrun.config.components import build
+from labrun.config.experiments import compose
 from labrun.experiment import ResourcesConfig
 from labrun.runs.context import RunContext
 from labrun.runs.run_dir import RunDir

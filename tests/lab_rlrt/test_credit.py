@@ -12,8 +12,8 @@ from lab_rlrt.config import RLRTConfig
 from lab_rlrt.credit import make_credit
 from lab_rlrt.trainer import RLRTTrainer
 from labrun import LabError
-from labrun.config import compose
 from labrun.config.components import build
+from labrun.config.experiments import compose
 
 
 def template(**settings):

@@ -5,7 +5,7 @@ from lab_rlrt.analysis.config import CurvesConfig
 from lab_rlrt.analysis.curves.evaluator import CurvesEvaluator, collapse_step
 from lab_rlrt.analysis.curves.smoothing import running_mean
 from labrun import Score
-from labrun.config import compose
+from labrun.config.experiments import compose
 from labrun.runs import run_dir
 from labrun.runs.context import RunContext
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from labrun.config import compose
+from labrun.config.experiments import compose
 from labrun.runs import run_dir
 from labrun.runs.run_dir import RunDir
 

@@ -15,7 +15,7 @@ from rich.progress import (
 )
 
 from labrun.config.components import component_of
-from labrun.config.compose import typed
+from labrun.config.experiments import typed
 from labrun.config.words import command_line
 from labrun.contract import Makeable
 from labrun.errors import LabError

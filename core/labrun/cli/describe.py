@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from labrun.config.compose import preset_groups
+from labrun.config.experiments import preset_groups
 from labrun.contract import PluginInfo
 from labrun.experiment import RunConfig
 from labrun.plugins import discovery as plugins

@@ -274,10 +274,10 @@ def reindex(
 
 
 def _planned(overrides: list[str], *, multirun: bool) -> "list[Experiment]":
-    from labrun.config import compose as config
+    from labrun.config import experiments
     from labrun.launch import session
 
-    if not multirun and config.is_sweep(overrides):
+    if not multirun and experiments.is_sweep(overrides):
         raise LabError("a value with commas is a sweep: add -m (or quote it: key='a,b')")
     return session.plan(overrides, sweep=multirun)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from labrun.config import compose as config
 from labrun.config.components import build
 from labrun.config.credentials import refuse_secrets
+from labrun.config.experiments import expand, key_of, key_without_seed, studied
 from labrun.config.words import command_line
 from labrun.errors import LabError
 from labrun.experiment import Experiment
@@ -34,11 +34,11 @@ Facts = dict[str, Mapping[str, object]]
 
 def plan(overrides: Sequence[str], *, sweep: bool) -> list[Experiment]:
     """Every experiment of the command, composed and typed. Raises LabError before any work."""
-    points = config.expand(overrides) if sweep else [list(overrides)]
-    experiments = [one for point in points for one in config.studied(point)]
-    for key, count in Counter(map(config.key_of, experiments)).items():
+    points = expand(overrides) if sweep else [list(overrides)]
+    experiments = [one for point in points for one in studied(point)]
+    for key, count in Counter(map(key_of, experiments)).items():
         if count > 1:
-            same = next(e for e in experiments if config.key_of(e) == key)
+            same = next(e for e in experiments if key_of(e) == key)
             words = command_line(same.overrides)
             raise LabError(f"this sweep holds {count} equal runs: {words}")
     group = experiments[0].run.group or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
@@ -53,7 +53,7 @@ def preflight(experiments: Sequence[Experiment]) -> list[Facts]:
     known: dict[str, Facts] = {}
     facts = []
     for experiment in experiments:
-        key = config.key_without_seed(experiment)
+        key = key_without_seed(experiment)
         if key not in known:
             parts = build(experiment).preflight(experiment.run.resources)
             known[key] = parts | _launcher_facts(experiment)

@@ -12,8 +12,8 @@ from lab_marl.episodes.offline_data import OfflineData
 from lab_marl.evaluation.config import RolloutConfig
 from lab_marl.evaluation.rollouts import RolloutEvaluator, means
 from labrun import LabError, PreemptedError, Score
-from labrun.config import compose
 from labrun.config.components import build
+from labrun.config.experiments import compose
 from stairs_cases import random_episodes
 
 

@@ -54,7 +54,7 @@ def finished(tmp_path_factory):
     environment = {**os.environ, "LABRUN_HOME": str(root / "home"), "TMPDIR": str(root)}
     environment |= {"LABRUN_LEASES": str(root / "leases")}
     environment |= {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "labrun.cli.main", "run", *SETTINGS, "rollout.figures=true"]
+    command = [sys.executable, "-m", "labrun.cli", "run", *SETTINGS, "rollout.figures=true"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + done.stdout
     (run,) = run_dir.all_runs(root / "home")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from labrun.attempts.environment import DROPPED, for_job, notes
-from labrun.config import compose
+from labrun.config.experiments import compose
 from labrun.launch.leases import Device, Pool
 from labrun.launch.local import LocalExecutor
 from labrun.runs import run_dir

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from labrun.attempts.leaving import Leaving
-from labrun.config import compose
+from labrun.config.experiments import compose
 from labrun.launch import jobs
 from labrun.launch.leases import Device, Pool
 from labrun.launch.local import LocalExecutor
@@ -22,7 +22,7 @@ CASES = {
     THREAD + READY: "1 thread beside its main one still ran, and it used no CPU time",
     READY + "\nwhile True: pass": "its only thread had not come to its end, and it still used"
     " CPU time",
-    "import atexit, time; from labrun import leaving; atexit.register(time.sleep, 600); "
+    "import atexit, time; from labrun.attempts import leaving; atexit.register(time.sleep, 600); "
     "atexit.register(print, 'ready', flush=True); leaving.announce()": "its threads had ended and "
     "its libraries had not, and it used no CPU time",
 }

@@ -10,8 +10,8 @@ import time
 import pytest
 from labrun.attempts import ranks
 from labrun.attempts.ranks import Ending
-from labrun.config import compose
 from labrun.config.components import build
+from labrun.config.experiments import compose
 from labrun.errors import LabError
 from labrun.runs import run_dir
 
@@ -116,7 +116,7 @@ def test_ranks_may_end_in_their_own_time_within_the_grace(script):
 
 LAUNCHER = """
 import sys
-from labrun import ranks
+from labrun.attempts import ranks
 ending = ranks.launch(sys.argv[1:], 2, grace_s=5)
 print(ending.state)
 sys.exit(ending.code)

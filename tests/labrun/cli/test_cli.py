@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from labrun.cli import main
+from labrun.cli.main import main
 
 HEAVY = {
     "torch",

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from labrun.cli import main
+from labrun.cli.main import main
 from labrun.plugins import discovery as plugins
 
 MILL = '''

@@ -4,8 +4,8 @@ import copy
 import time
 
 import pytest
-from labrun.config import compose as config
 from labrun.config import composition
+from labrun.config import experiments as config
 from labrun.errors import LabError
 
 pytestmark = pytest.mark.usefixtures("example")

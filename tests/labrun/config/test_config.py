@@ -1,5 +1,5 @@
 import pytest
-from labrun.config import compose as config
+from labrun.config import experiments as config
 from labrun.errors import LabError
 
 pytestmark = pytest.mark.usefixtures("example")

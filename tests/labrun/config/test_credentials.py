@@ -2,8 +2,8 @@ import io
 
 import pytest
 from labrun.cli.listing import print_run
-from labrun.config import compose
 from labrun.config.credentials import masked, refuse_secrets
+from labrun.config.experiments import compose
 from labrun.errors import LabError
 from labrun.experiment import Experiment, RunConfig, TrackingConfig
 from labrun.results.store import Mirror, check_uri

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from labrun.config import compose
+from labrun.config.experiments import compose
 from labrun.errors import LabError
 from labrun.launch import jobs, session
 from labrun.launch import local as executors
@@ -29,7 +29,7 @@ from rich.console import Console
 
 pytestmark = pytest.mark.usefixtures("example")
 
-LAB = [sys.executable, "-m", "labrun.cli.main"]
+LAB = [sys.executable, "-m", "labrun.cli"]
 RUN = [*LAB, "run", "plugin=example", "sleep_s=0.1"]
 
 

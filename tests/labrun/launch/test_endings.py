@@ -11,7 +11,7 @@ import time
 
 import psutil
 import pytest
-from labrun.config import compose
+from labrun.config.experiments import compose
 from labrun.errors import LabError
 from labrun.launch import jobs
 from labrun.launch.leases import Device, Pool
@@ -226,7 +226,7 @@ def test_a_killed_command_leaves_nothing_and_its_run_goes_on_at_once(create, hom
     waiting = create("", "max_steps=2")
     words = ["resume", run.id, waiting.id]
     command = subprocess.Popen(
-        [sys.executable, "-m", "labrun.cli.main", *words],
+        [sys.executable, "-m", "labrun.cli", *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import typer
 from labrun.cli import reports as report
-from labrun.config import compose
+from labrun.config.experiments import compose
 from labrun.errors import EXIT_DIVERGED, EXIT_HANG, EXIT_PREEMPTED
 from labrun.launch.leases import Device, Pool
 from labrun.launch.local import LocalExecutor, StoppedError
@@ -240,7 +240,7 @@ def test_what_a_job_leaves_running_is_killed_with_it(create, executor, end):
 def test_workers_die_with_a_sigkilled_command(home):
     words = ["run", "plugin=example", "sleep_s=0.1", "max_steps=600"]
     command = subprocess.Popen(
-        [sys.executable, "-m", "labrun.cli.main", *words],
+        [sys.executable, "-m", "labrun.cli", *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

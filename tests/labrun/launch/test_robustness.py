@@ -8,8 +8,8 @@ import threading
 import warnings
 
 import pytest
-from labrun.config import compose
 from labrun.config.components import build
+from labrun.config.experiments import compose
 from labrun.errors import LabError
 from labrun.experiment import ResourcesConfig
 from labrun.launch import session

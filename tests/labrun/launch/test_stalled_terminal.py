@@ -19,7 +19,7 @@ from labrun.system import streams
 
 pytestmark = pytest.mark.usefixtures("example")
 
-RUN = [sys.executable, "-m", "labrun.cli.main", "run", "plugin=example", "sleep_s=0.1"]
+RUN = [sys.executable, "-m", "labrun.cli", "run", "plugin=example", "sleep_s=0.1"]
 STOP, GO = b"\x13", b"\x11"
 
 

@@ -112,7 +112,7 @@ def test_sigkill_before_the_seal_leaves_the_earlier_ones(root, victim):
         """
         import os, signal, sys
         from pathlib import Path
-        from labrun import checkpoints
+        from labrun.runs import checkpoints
         def die(*_):
             os.kill(os.getpid(), signal.SIGKILL)
         VICTIM = die

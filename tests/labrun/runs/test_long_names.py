@@ -1,7 +1,7 @@
 """A name that is too long is refused before any work, in one line."""
 
 import pytest
-from labrun.config import compose
+from labrun.config.experiments import compose
 from labrun.errors import LabError
 
 LONG = "a" * 300

@@ -46,7 +46,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 def fault_seen(path: Path) -> str:
     """What a user without a right to write there gets as the fault of `path`."""
     code = (
-        "import pathlib, sys; from labrun import home; "
+        "import pathlib, sys; from labrun.system import home; "
         "print(home.fault_of(pathlib.Path(sys.argv[1])))"
     )
     return run("-c", code, str(path)).stdout.strip()
@@ -109,7 +109,7 @@ def test_the_umask_decides_who_may_read_a_home(tmp_path, make_run):
 )
 @pytest.mark.usefixtures("example")
 def test_every_command_says_in_one_line_that_a_home_is_read_only(read_only_home, words, code):
-    asked = run("-m", "labrun.cli.main", *words)
+    asked = run("-m", "labrun.cli", *words)
     assert asked.returncode == code, asked.stderr
     assert asked.stderr.count("\n") == (code == 2 and words != ("doctor",)), asked.stderr
     if asked.stderr:

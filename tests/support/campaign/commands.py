@@ -42,7 +42,7 @@ class Command:
             log.write(f"$ lab {' '.join(self.words)}\n".encode())
             log.flush()
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "labrun.cli.main", *self.words],
+                [sys.executable, "-m", "labrun.cli", *self.words],
                 env=environment(self.folder, self.search),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
