@@ -16,7 +16,7 @@ from labrun.schema import STRICT
 
 PROTOCOLS = {"trainer": Trainer, "dataset": Dataset, "evaluator": Evaluator}
 HEAVY = {"torch", "transformers", "trl", "mlflow", "datasets", "accelerate", "matplotlib"}
-NAMES = list(discovery.installed())
+NAMES = list(plugins.installed())
 
 every_plugin = pytest.mark.parametrize("name", NAMES)
 
