@@ -21,6 +21,7 @@ from labrun.results.differing import (
 )
 from labrun.results.intervals import Interval, t_interval
 from labrun.runs import damage
+from labrun.runs.record import RunRecord, records
 from labrun.runs.run_dir import RunDir
 from labrun.score import Score
 
@@ -35,7 +36,7 @@ class Arm:
     """Runs that differ only in their seed, under the label that sets them apart from the others."""
 
     label: str
-    runs: tuple[RunDir, ...]
+    runs: tuple[RunRecord, ...]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def arms(runs: Iterable[RunDir]) -> list[Arm]:
     if not done:
         raise LabError("none of these runs is done; `lab runs` shows their states")
     settings = {run.id: settings_of(run) for run in done}
-    grouped: dict[str, list[RunDir]] = {}
+    grouped: dict[str, list[RunRecord]] = {}
     for run in done:
         grouped.setdefault(json.dumps(settings[run.id], sort_keys=True), []).append(run)
     members = list(grouped.values())
@@ -78,10 +79,10 @@ def arms(runs: Iterable[RunDir]) -> list[Arm]:
     return [Arm(label, tuple(runs)) for label, runs in sorted(zip(names, members, strict=True))]
 
 
-def whole_runs(runs: Iterable[RunDir]) -> tuple[list[RunDir], dict[str, str]]:
+def whole_runs(runs: Iterable[RunDir]) -> tuple[list[RunRecord], dict[str, str]]:
     """The done runs whose results can be trusted, and by id what is damaged of the others."""
     whole, damaged = [], {}
-    for run in runs:
+    for run in records(runs):
         state = run.status().state
         fault = damage.of_results(run) if state in ("done", *damage.DAMAGED) else None
         if fault is not None:

@@ -17,6 +17,7 @@ from labrun.results import paired
 from labrun.results.differing import settings_of, unlabelled
 from labrun.results.store import reason_of
 from labrun.runs import run_dir, run_index
+from labrun.runs.record import records
 from labrun.runs.run_dir import RunDir
 from labrun.system.paths import component
 
@@ -43,6 +44,7 @@ def compare(
     With a `baseline`, the label of an arm, also the paired differences to it. A whole group is
     written to its own folder, and picked runs to another.
     """
+    runs = records(runs)
     arms = comparison.arms(runs)
     if baseline is not None:
         baseline = paired.baseline_of(arms, baseline)

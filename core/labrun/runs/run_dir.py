@@ -11,7 +11,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,25 +200,35 @@ class RunDir:
 
     def series(self) -> dict[str, dict[int, float]]:
         """Metric -> step -> value. Steps that a later attempt replayed have its value."""
-        series: dict[str, dict[int, float]] = {}
-        for event in self.current_events():
-            if event["kind"] == "metrics":
-                for name, value in event["metrics"].items():
-                    series.setdefault(name, {})[event["step"]] = value
-        return series
+        return series_in(self.current_events())
 
     def scores(self) -> dict[tuple[str, str], dict[int, Score]]:
         """(task, metric) -> step -> score."""
-        scores: dict[tuple[str, str], dict[int, Score]] = {}
-        for event in self.current_events():
-            if event["kind"] == "score":
-                score = Score(**event["score"])
-                scores.setdefault((score.task, score.metric), {})[event["step"]] = score
-        return scores
+        return scores_in(self.current_events())
 
     def current_events(self, *, check: bool = True) -> list[dict[str, Any]]:
         """The events that hold: those of earlier attempts only up to where the next one resumed."""
         return holding(self.events(check=check))
+
+
+def series_in(events: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, float]]:
+    """Metric -> step -> value, of the events that hold."""
+    series: dict[str, dict[int, float]] = {}
+    for event in events:
+        if event["kind"] == "metrics":
+            for name, value in event["metrics"].items():
+                series.setdefault(name, {})[event["step"]] = value
+    return series
+
+
+def scores_in(events: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[int, Score]]:
+    """(task, metric) -> step -> score, of the events that hold."""
+    scores: dict[tuple[str, str], dict[int, Score]] = {}
+    for event in events:
+        if event["kind"] == "score":
+            score = Score(**event["score"])
+            scores.setdefault((score.task, score.metric), {})[event["step"]] = score
+    return scores
 
 
 @functools.cache

@@ -142,7 +142,7 @@ def test_a_key_that_a_method_always_sets_is_not_in_its_label(scored):
 
 def test_only_runs_that_are_done_are_compared(scored):
     runs = [scored(0.1, seed=0), scored(0.9, seed=1, state="failed")]
-    assert [arm.runs for arm in compare.arms(runs)] == [(runs[0],)]
+    assert [[run.path for run in arm.runs] for arm in compare.arms(runs)] == [[runs[0].path]]
     with pytest.raises(LabError, match="none of these runs is done"):
         compare.arms(runs[1:])
 

@@ -1,0 +1,72 @@
+"""A run that has ended, each of its files read once however often it is asked for."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from labrun.experiment import Experiment
+from labrun.runs.run_dir import RunDir, Status, scores_in, series_in
+from labrun.runs.seals import DamagedError
+from labrun.score import Score
+
+
+@dataclass(frozen=True)
+class RunRecord(RunDir):
+    """What a run's files say, as they were when each was first asked for.
+
+    It answers like the `RunDir` of its path. The events are read in one pass and not kept.
+    """
+
+    def experiment(self) -> Experiment:
+        return self._experiment
+
+    def recorded_status(self) -> Status:
+        return self._status
+
+    def data_fingerprint(self) -> str | None:
+        return self._data
+
+    def series(self) -> dict[str, dict[int, float]]:
+        self._refuse_damage()
+        return self._results[0]
+
+    def scores(self) -> dict[tuple[str, str], dict[int, Score]]:
+        self._refuse_damage()
+        return self._results[1]
+
+    def events_fault(self) -> str | None:
+        return self._results[2]
+
+    @cached_property
+    def _experiment(self) -> Experiment:
+        return super().experiment()
+
+    @cached_property
+    def _status(self) -> Status:
+        return super().recorded_status()
+
+    @cached_property
+    def _data(self) -> str | None:
+        return super().data_fingerprint()
+
+    @cached_property
+    def _results(
+        self,
+    ) -> tuple[dict[str, dict[int, float]], dict[tuple[str, str], dict[int, Score]], str | None]:
+        """Series, scores, and what is wrong with the events."""
+        events: list[dict[str, Any]] = []
+        try:
+            events = self.current_events()
+        except DamagedError as error:
+            return {}, {}, str(error)
+        return series_in(events), scores_in(events), None
+
+    def _refuse_damage(self) -> None:
+        if fault := self.events_fault():
+            raise DamagedError(fault)
+
+
+def records(runs: Iterable[RunDir]) -> list[RunRecord]:
+    """The runs as records, those that are records already as they are."""
+    return [run if isinstance(run, RunRecord) else RunRecord(run.path) for run in runs]
