@@ -95,5 +95,5 @@ def check_problems(dataset: Dataset, *, key: str) -> None:
     if name not in (ProblemSets.__name__, "_empty", "Any"):
         raise LabError(
             f"{key} works on problems with verifiable answers (ProblemSets), and "
-            f"{type(dataset).__name__} loads {name}; take parts of one kind"
+            f"{type(dataset).__name__} loads {name}; take components of one kind"
         )

@@ -7,7 +7,7 @@ EXIT_DONE = 0
 EXIT_CONFIG = 2
 EXIT_DIVERGED = 70
 EXIT_DISK = 74
-"""A worker's, whose ending could not be written."""
+"""Exit code of a worker whose ending could not be written."""
 EXIT_PREEMPTED = 75
 EXIT_HANG = 124
 

@@ -39,7 +39,7 @@ from labrun.system import disk, processes, streams
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 UNLOADABLE = "unloadable"
-"""Ending of a try at a checkpoint that cannot be loaded: the one before it is next."""
+"""Ending of a try whose checkpoint cannot be loaded; the one before it is tried next."""
 ENDINGS: dict[type[Exception], tuple[str, int]] = {
     UnloadableError: (UNLOADABLE, EXIT_FAILED),
     LabError: ("refused", EXIT_CONFIG),
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _num_processes(run: RunDir) -> int:
-    """Processes that the run asks for; one where its spec is damaged, which then says so."""
+    """Number of processes of the run; 1 if its spec is damaged, which that process reports."""
     try:
         return run.experiment().run.resources.processes
     except LabError:
@@ -223,7 +223,7 @@ def fit(
 
 
 def _on_stop(handler: Callable[[int, FrameType | None], object]) -> None:
-    """Let whatever asks a process to end only ask: the run stops at its next checkpoint."""
+    """Let signals only ask for an end: the run stops at its next checkpoint."""
     for number in STOPS:
         signal.signal(number, handler)
 

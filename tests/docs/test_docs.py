@@ -14,7 +14,7 @@ from labrun.plugins import discovery as plugins
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     page
-    for pattern in ("*.md", "docs/*.md", "infra/*.md", "benchmarks/*.md", "plugins/*/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "infra/*.md", "benchmarks/*.md", "plugins/*/*.md")
     for page in ROOT.glob(pattern)
 )
 ALLOWED_HOSTS = {"127.0.0.1", "host", "arxiv.org", "github.com"}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["ReasoningGymDataset", "RowsDataset", "chat", "fingerprint"]
 
 TAKEN = ("train", "missing", "repeats", "train_size", "eval_size")
-"""What stands in the plan beside the sets' names."""
+"""Keys of the plan that no set may have as its name."""
 
 
 class RowsDataset:
@@ -127,7 +127,7 @@ def _row_set(value: str | RowSet) -> RowSet:
 
 
 def _first_of_each(problems: Iterable[Problem]) -> Iterator[Problem]:
-    """Those whose question was not there before; digests, so that few bytes are kept of each."""
+    """The problems with a new question; digests are kept in place of the questions."""
     seen: set[bytes] = set()
     for problem in problems:
         digest = hashlib.blake2b(problem.prompt[-1]["content"].encode(), digest_size=16).digest()

@@ -18,9 +18,9 @@ class RowSet:
     answer_column: str | None = None
     """The final answer's column."""
     drop_prefix: str | None = None
-    """Text that is taken from the question's beginning; empty: none."""
+    """Text that is removed from the question's beginning; empty: none."""
     drop_suffix: str | None = None
-    """Text that is taken from the question's end; empty: none."""
+    """Text that is removed from the question's end; empty: none."""
     instruction: str | None = None
     """Text that follows the question; empty: none."""
 
@@ -60,10 +60,10 @@ class RowsConfig:
     system_prompt: str | None = None
     """The system message of every prompt, in place of the row's own; None: leave prompts alone."""
     drop_prefix: str = ""
-    """Text that is taken from the beginning of the last message where it stands there (a set's own
+    """Text that is removed from the beginning of the last message if it is there (a set's own
     instruction); empty: none."""
     drop_suffix: str = ""
-    """The same at its end."""
+    """Text that is removed from the end of the last message if it is there; empty: none."""
     instruction: str = ""
     """Follows the last message on a line of its own; empty: nothing follows."""
     unique: bool = False
@@ -72,7 +72,7 @@ class RowsConfig:
     limit: Annotated[int, Ge(1)] | None = None
     """Training problems that are used, the first ones (count); None: all."""
     score_seen: bool = False
-    """Score the training problems too, as a set `seen`, each of equal ones once."""
+    """Score the training problems too, as a set `seen`; equal problems count once."""
 
 
 @schema
@@ -90,7 +90,7 @@ class ReasoningGymConfig:
     train_size: Annotated[int, Ge(1)] = 256
     """Training problems with different questions (count)."""
     eval_size: Annotated[int, Ge(1)] = 100
-    """Problems of each evaluation set; none of them is a training problem (count)."""
+    """Problems of each evaluation set, other than the training problems (count)."""
     seed: Annotated[int, Ge(0)] = 0
     """Chooses the problems; it is not the run's seed, so that runs share their problems."""
     ood: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -36,7 +36,7 @@ def find_hub_files(name: str) -> list[Path]:
         _refuse_splits(name, [file.relative_to(folder) for file in found])
     if not found:
         held = sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
-        raise LabError(f"{name}: no such rows in {folder}; it holds {', '.join(held[:10])}")
+        raise LabError(f"{name}: no matching file in {folder}; it holds {', '.join(held[:10])}")
     return found
 
 

@@ -89,7 +89,7 @@ def find_files(patterns: str | Sequence[str]) -> list[Path]:
     found = [file for pattern in listed for file in _matches(pattern)]
     for file in found:
         if file.suffix not in SUFFIXES:
-            raise LabError(f"{file}: rows are read from {', '.join(SUFFIXES)} files")
+            raise LabError(f"{file}: no file of rows; allowed: {', '.join(SUFFIXES)}")
     return found
 
 
@@ -99,7 +99,7 @@ def _matches(pattern: str) -> list[Path]:
     except (OSError, RuntimeError, ValueError) as error:  # of the system, of a home, of a glob
         reason = str(error).splitlines()[0]
         raise LabError(
-            f"dataset path {pattern[:80]!r} cannot be followed: {reason[:200]}"
+            f"dataset path {pattern[:80]!r} cannot be searched: {reason[:200]}"
         ) from error
 
 

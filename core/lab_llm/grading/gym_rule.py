@@ -146,4 +146,4 @@ STRICTER: Mapping[str, Callable[[Any, str, Mapping[str, Any]], bool]] = {
     "game_of_life_halting": _names_truth_value,
     "puzzle24": _uses_the_numbers,
 }
-"""What must hold besides the task's own score, where that gives full marks to wrong answers."""
+"""Further checks of tasks whose own score gives full marks to wrong answers."""

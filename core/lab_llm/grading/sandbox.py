@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 MEMORY_BYTES = 1 << 30
-"""What a grader may take beside what its process holds when it starts."""
+"""Memory that a grader may take on top of what its process has at the start."""
 OPEN_FILES = 64
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2

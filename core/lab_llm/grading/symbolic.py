@@ -67,7 +67,7 @@ def last_equation(text: str) -> str:
 
 
 def _read(latex: str) -> Any:
-    """What the parser makes of LaTeX; None where it does not read it."""
+    """The parsed LaTeX; None if the parser cannot read it."""
     from latex2sympy2_extended import latex2sympy
     from math_verify.grader import should_treat_as_complex
 

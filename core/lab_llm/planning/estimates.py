@@ -62,7 +62,7 @@ KNOWN: Mapping[str, ModelShape] = {
 
 
 def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
-    """The sizes in a config.json; None where it names them otherwise than Qwen and Llama do."""
+    """The sizes in a config.json; None if it does not use the names of Qwen and Llama."""
     text = config.get("text_config", config)
     names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
     if not all(isinstance(text.get(n), int) for n in (*names, "vocab_size")):

@@ -53,7 +53,7 @@ def plan(
 
 
 def _micro_batches(settings: GRPOSettings) -> dict[str, object]:
-    """The micro-batch size that one process takes and, where it is another, each of several."""
+    """The micro-batch size of one process and, if it differs, that of each of several."""
     from lab_llm.training.microbatches import micro_batch_size
 
     rollouts = settings.prompts_per_step * settings.num_generations

@@ -117,7 +117,9 @@ def locate(config: PolicyConfig) -> Path:
     """The local directory (or GGUF file) that `config.name` stands for."""
     name = config.name
     if config.revision is not None and not _is_hub_id(name):
-        raise LabError(f"model.revision={config.revision!r} is for hub ids only; {name!r} is none")
+        raise LabError(
+            f"model.revision={config.revision!r} is for hub ids only; {name!r} is no hub id"
+        )
     if name == "tiny":
         from lab_llm.policy.tiny_model import shipped_path
 
@@ -195,7 +197,7 @@ def _dir_facts(path: Path, config: PolicyConfig) -> dict[str, object]:
 def _set_aside(
     tokenizer: "PreTrainedTokenizerBase", path: Path, config: PolicyConfig
 ) -> dict[str, object]:
-    """What the model's files ask for and a run does otherwise."""
+    """Settings of the model's files that a run does not follow."""
     aside: dict[str, object] = {}
     if settings := generation_settings.ignored(path):
         aside["ignored"] = settings
@@ -231,7 +233,7 @@ def read_config(path: Path, config: PolicyConfig) -> "PreTrainedConfig":
 
 
 def _checked_tokenizer(path: Path, config: PolicyConfig) -> "PreTrainedTokenizerBase":
-    """The tokenizer, whose template serves. Raises LabError, naming the file, where it does not."""
+    """The tokenizer. Raises LabError that names the file if its chat template cannot serve."""
     file = next(path / name for name in TOKENIZER_FILES if (path / name).is_file())
     try:
         tokenizer = load_tokenizer(config)
@@ -387,7 +389,7 @@ def _load_gguf(path: Path, config: PolicyConfig) -> Policy:
 
 
 def save_policy(policy: Policy, target: Path, *, template: str) -> None:
-    """A directory that `load_policy` reads, with the form in which its teacher met solutions."""
+    """Write a directory that `load_policy` reads, with the teacher template of its training."""
     policy.model.save_pretrained(target)
     policy.tokenizer.save_pretrained(target)
     (target / TEMPLATE_FILE).write_text(template, encoding="utf-8")

@@ -40,7 +40,7 @@ def read_weights(path: Path, config: PolicyConfig) -> Weights:
 
 
 def check_head(weights: Weights, read: "PreTrainedConfig", path: Path, name: str) -> None:
-    """LabError where the model's output layer is neither in the files nor its embedding."""
+    """LabError if the files hold no output layer and the embedding is not used as one."""
     if getattr(read.get_text_config(), "tie_word_embeddings", True):
         return
     if any(HEADS & set(tensor.split(".")) for tensor in weights.names):

@@ -21,7 +21,7 @@ class SamplingConfig:
     """Longest completion (tokens)."""
     batch_size: Annotated[int, Ge(1)] = 256
     """Completions sampled at a time (count), rounded to whole problems. Another value gives other
-    random samples, but with vLLM, which has a seed for each problem."""
+    random samples, except with vLLM, which has a seed for each problem."""
     engine: Literal["auto", "cpu", "transformers", "vllm"] = "auto"
     """What samples: the toolkit's decoder (cpu), transformers' generate, or vLLM. auto: vLLM where
     it is installed and there is a GPU, else the decoder, or transformers where the decoder does not

@@ -28,7 +28,7 @@ THINKING = {
     True: "{%- set enable_thinking = true -%}\n",
     False: "{%- set enable_thinking = false -%}\n",
 }
-"""What stands before a chat template whose thinking was chosen."""
+"""Choice of thinking -> what is put before the chat template."""
 CLOCK = "strftime_now"
 DATE_MACRO = re.compile(r"\{% macro strftime_now\(format\) -%\}.*?\{%- endmacro %\}\n")
 DIRECTIVES = "aAbBcdDeFhHIjlmMpRSTuUVwWxXyY"

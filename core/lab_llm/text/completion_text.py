@@ -18,7 +18,7 @@ MARK = re.compile(r"\W*(?:\w+:)?(?:begin_of_|end_of_)?(?:think|thinking|thought|
 TAIL = 32
 """Tokens of a prompt's end in which an open <think> is looked for (count)."""
 OPENED = f"{THINK_START}\n"
-"""What a text begins with where its prompt opened the thinking."""
+"""How a completion's text begins if its prompt opened the thinking."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class _Decoder:
     dropped: frozenset[int]
     """Special tokens that are no marks of thinking; empty where none is such a mark."""
     prefilled: str
-    """What a chat template writes behind the <think> that it opens; '' where that is nothing."""
+    """What a chat template writes after the <think> that it opens; '' if nothing."""
 
 
 _DECODERS: "WeakKeyDictionary[PreTrainedTokenizerBase, _Decoder]" = WeakKeyDictionary()

@@ -17,11 +17,11 @@ SOLUTION_TEMPLATE = (
     "{prompt}\n\nCorrect solution:\n\n{solution}\n\nCorrectly solve the original question."
 )
 TEMPLATE_FILE = "teacher_template.txt"
-"""Lies beside a model's weights and says how a solution enters the prompts that it knows."""
+"""File beside a model's weights: the teacher template that the model was trained with."""
 
 
 def teacher_template(given: str, *, model: str) -> str:
-    """`given`, or where it is empty the form that the model of this name or directory knows.
+    """`given`; if it is empty, the template that the model of this name or directory knows.
 
     That is COUNTDOWN_TEMPLATE for `tiny`; what stands in TEMPLATE_FILE for a directory that has
     it, as a run leaves it beside the model; else SOLUTION_TEMPLATE, the SDPO prompt
@@ -36,7 +36,7 @@ def teacher_template(given: str, *, model: str) -> str:
 
 
 def with_solution(prompt: Sequence[Message], solution: str, template: str) -> list[Message]:
-    """The prompt whose last message, the user's, is `template` filled in.
+    """The prompt with its last message, the user's, put into `template` beside the solution.
 
     Braces in the prompt or the solution are text.
 
@@ -63,7 +63,7 @@ def check_template(template: str) -> None:
 
 
 def strip_thinking(text: str) -> str:
-    """`without_thinking`, or the text itself where it marks none."""
+    """The text without its thinking; the text itself if it marks none."""
     found = without_thinking(text)
     return text if found is None else found
 

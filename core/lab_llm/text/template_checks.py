@@ -64,7 +64,7 @@ def _with_question(chat: Sequence[Message], question: str) -> list[Message]:
 
 
 def _first_that_renders(tokenizer: "PreTrainedTokenizerBase") -> list[Message]:
-    """A question alone or, where the template wants one, behind a system message."""
+    """A question; after a system message if the template needs one."""
     alone = _chat(QUESTIONS[0])
     try:
         render(tokenizer, alone)
@@ -137,7 +137,7 @@ def _switched(
     thinking: bool,
     header: bool = True,
 ) -> str:
-    """The chat as it is rendered where thinking is chosen so."""
+    """The chat as it is rendered with this choice of thinking."""
     before = tokenizer.chat_template
     # the fixed clock is left out: it is the same for both
     plain = plain_template(default_template(tokenizer))

@@ -85,7 +85,7 @@ def _make(recipe: Recipe, file: Path, progress: Progress) -> None:
 
 
 def kept(recipe: Recipe) -> Part | None:
-    """What the file says of itself; None where it is yet to be made.
+    """The file's own statistics; None if the file is not made yet.
 
     Raises LabError, with the remedy, where it is damaged.
     """

@@ -64,7 +64,7 @@ def parsed(task: str) -> tuple[str, int, int]:
     if race == "terran" and int(num_agents) > int(num_enemies):
         raise LabError(
             f"task {task!r} has more agents than enemies: medivacs then have actions for allies, "
-            f"which no layout can say; take at least {num_agents} enemies"
+            f"which no layout describes; take at least {num_agents} enemies"
         )
     return race, int(num_agents), int(num_enemies)
 

@@ -81,7 +81,7 @@ def probe(files: Sequence[Path], layout: Layout) -> list[Part]:
 
 
 def _widths(layout: Layout) -> dict[str, tuple[int, ...]]:
-    """The shape of each key behind episodes and frames."""
+    """The shape of each key after its axes of episodes and frames."""
     num, actions = layout.num_agents, layout.num_actions
     return {
         "obs": (num, layout.obs_size),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from labrun.attempts.ranks import PLACE
 
 DROPPED = "LABRUN_DROPPED"
-"""Variable that tells a job which others it was started without, as a JSON object."""
+"""Variable that tells a job which variables were removed, as a JSON object."""
 CHANGES_NUMBERS = re.compile(
     # accelerate: precision, accumulation, compilation, sharding of whatever Trainer runs
     r"(ACCELERATE|FSDP|MEGATRON_LM|PARALLELISM_CONFIG)_\w+|FORK_LAUNCHED|SHARDED_STATE_DICT"

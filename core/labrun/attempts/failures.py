@@ -1,4 +1,4 @@
-"""Why an attempt failed, kept for the scheduler: whether another attempt can end otherwise."""
+"""Why an attempt failed: the scheduler decides by it whether another attempt may succeed."""
 
 import errno
 import json
@@ -67,7 +67,7 @@ def record(run: RunDir, error: BaseException, *, attempt: int, is_lasting: bool 
 
 
 def of(run: RunDir, *, attempt: int) -> Failure | None:
-    """Why this attempt failed; None where it did not say, as one that a signal ended."""
+    """Why this attempt failed; None if it left no reason, as when a signal ended it."""
     try:
         failure = Failure(**json.loads((run.path / FILE).read_text()))
     except (OSError, ValueError, TypeError):

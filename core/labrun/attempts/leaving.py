@@ -1,4 +1,4 @@
-"""How the process of a run that has ended leaves, and what is seen of one that does not."""
+"""How a run's process exits once the run has ended, and what holds up one that does not."""
 
 import atexit
 import ctypes
@@ -10,9 +10,9 @@ from labrun.system import processes
 
 PR_SET_NAME = 15
 NAME = "lab-teardown"
-"""The kernel's name of a worker for which no thread of Python runs any more."""
+"""Name that a worker gives its process once no Python thread runs any more."""
 BUSY = 6.0
-"""How many times as long one has that still works: a loaded machine makes a teardown slow."""
+"""A process that still works has this many times as long: teardown is slow under load."""
 RUNS = (b"R", b"D")
 """States of a process that works, or waits for its turn or for a disk."""
 
@@ -25,7 +25,7 @@ def announce() -> None:
 
 @dataclass
 class Leaving:
-    """What a command sees of a worker from its run's end on, at each look."""
+    """What a command sees of a worker, at each look, after its run has ended."""
 
     process: str
     """The worker's identity."""

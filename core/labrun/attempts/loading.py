@@ -1,4 +1,4 @@
-"""What a checkpoint that cannot be loaded is, although the sums of its files fit."""
+"""Checkpoints that cannot be loaded although the sums of their files hold."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

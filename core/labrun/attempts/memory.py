@@ -1,4 +1,4 @@
-"""How much memory a run may have, what it took, and what a run that had too little is told."""
+"""The memory of a run: its limit, its peak, and the advice when it was too little."""
 
 import re
 import resource
@@ -13,7 +13,7 @@ from labrun.runs.run_dir import RunDir
 
 CGROUP = Path("/sys/fs/cgroup")
 SIZES = re.compile(r"(batch_size|num_generations|prompts_per_step|num_workers|num_envs|episodes)$")
-"""Settings whose memory grows with them."""
+"""Settings that need more memory the larger they are."""
 MOST_NAMED = 3
 GPU = re.compile(r"cuda|hip|xpu|OutOfMemoryError", re.IGNORECASE)
 
@@ -24,7 +24,7 @@ def limit() -> tuple[int, str]:
 
 
 def oom_kills() -> int:
-    """Processes that the kernel has killed for want of memory, in this group or on this machine."""
+    """Processes killed for want of memory, in this control group or on this machine."""
     for path in _groups("memory.events", "memory.oom_control"):
         if found := re.search(r"^oom_kill (\d+)$", path.read_text(), re.MULTILINE):
             return int(found[1])

@@ -57,7 +57,7 @@ class Place:
 
 
 def place() -> Place | None:
-    """This process's place by its environment; None where no launcher gave it one."""
+    """This process's place, from its environment; None if no launcher set one."""
     if "RANK" not in os.environ:
         return None
     return Place(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
@@ -123,7 +123,7 @@ class _Group:
             process.terminate()
 
     def wait(self, grace_s: float) -> None:
-        """Until all have ended, or `grace_s` seconds have passed since the first failure."""
+        """Wait until all have ended, or `grace_s` seconds have passed since the first failure."""
         failed: float | None = None
         while None in (codes := [process.poll() for process in self.processes]):
             if failed is None and any(codes):
@@ -154,7 +154,7 @@ def _environment(rank: int, num_processes: int, port: int, folder: str) -> dict[
 
 
 def _ending(rank: int, codes: Sequence[int], folder: str) -> Ending:
-    """What the rank said of its end; of one that said nothing, what its exit code says."""
+    """How the rank ended: what it recorded, or else what its exit code means."""
     code, path = codes[rank], Path(folder) / f"{rank}.json"
     if path.exists() and (said := Ending(**json.loads(path.read_text()))).code == code:
         return said

@@ -35,7 +35,7 @@ class Repository:
         return bool(self.diff or self.untracked)
 
     def read(self) -> "Repository":
-        """The same with its state as it is now."""
+        """The checkout with its present commit and changes."""
         self.commit = _git(self.root, "rev-parse", "HEAD").decode().strip() or None
         plain = ("--no-color", "--no-ext-diff", "--no-textconv")
         self.diff = _git(self.root, "diff", *plain, "HEAD")
@@ -94,7 +94,7 @@ def _places(modules: Iterable[str]) -> list[Path]:
 
 
 def _root(code: Path) -> Path | None:
-    """The root of the checkout that holds the code; None of what is installed or ignored in one."""
+    """The root of the checkout that holds the code; None if it is installed or git ignores it."""
     folder = code if code.is_dir() else code.parent
     root = _git(folder, "rev-parse", "--show-toplevel").rstrip(b"\n")
     if not root or not set(INSTALLED).isdisjoint(code.parts):
@@ -103,7 +103,7 @@ def _root(code: Path) -> Path | None:
 
 
 def _git(folder: Path, *words: str | Path) -> bytes:
-    """Git's answer about the code, or nothing where it is not a checkout."""
+    """Git's answer about the code; empty if the code is in no checkout."""
     environment = {name: v for name, v in os.environ.items() if not name.startswith("GIT_")}
     asked = ["git", "-c", "safe.directory=*", "-C", str(folder), *map(str, words)]
     try:

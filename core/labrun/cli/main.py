@@ -85,7 +85,7 @@ def resume(
         bool, typer.Option(help="Begin again at step 0; its checkpoints are put aside.")
     ] = False,
 ) -> None:
-    """Go on with runs that stopped, from their last good checkpoint."""
+    """Continue stopped runs from their last good checkpoint."""
     from labrun.cli import reports as report
     from labrun.launch import session
     from labrun.runs.run_dir import home

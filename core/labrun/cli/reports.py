@@ -64,7 +64,7 @@ def print_plan(
 
 
 def print_missing(sentences: Sequence[str], console: Console) -> None:
-    """The end of a dry run: what a run on this machine would be refused for."""
+    """The end of a dry run: why `lab run` would refuse this plan on this machine."""
     if sentences:
         heading = "missing on this machine; a run here is refused until it is there:"
         console.print(heading, style="yellow")

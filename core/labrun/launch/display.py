@@ -74,7 +74,7 @@ class _Snapshot:
 
 
 class _Shown:
-    """A run of the display: read only where it is under way, or its status is news."""
+    """A run of the display; it is read only while it runs or when its status is new."""
 
     def __init__(self, run: RunDir) -> None:
         self.run = run

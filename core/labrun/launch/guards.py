@@ -1,4 +1,4 @@
-"""What goes wrong beside the jobs ends no job."""
+"""Trouble outside the jobs ends no job."""
 
 import sys
 from collections.abc import Callable

@@ -58,7 +58,7 @@ class Job:
     ended_for: str = ""
     """Why the command ended it: `hung`, `heedless` or `lingering`; empty where it did not."""
     held_up_by: str = ""
-    """What was seen of the process of a run that had ended, where it is `lingering`."""
+    """If it is `lingering`: what holds its process up after the run has ended."""
     _silence: Silence = field(init=False)
     _status_mark: Mark = (0, 0, 0)
     _recorded: Status = field(default_factory=Status)
@@ -69,7 +69,7 @@ class Job:
         self._silence = Silence(self.run)
 
     def poll(self) -> int | None:
-        """The exit code once the job has ended; ends it itself where it is overdue."""
+        """The exit code, None while the job runs; a job that is overdue is ended."""
         if (code := self.process.poll()) is None and (why := self._overdue()):
             self.ended_for = why
             self.end()

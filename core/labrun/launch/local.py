@@ -160,7 +160,7 @@ class LocalExecutor:
         """
         self._claims[one.run.id] = one.run.claim()
         if one.run.recorded_status().process not in ("", processes.me()):
-            raise LabError("another `lab` process took it meanwhile")
+            raise LabError("another `lab` process has started this run meanwhile")
         if one.attempt is not None:
             return one.attempt
         attempt = self._first[one.run.id] = _next_attempt(one.run)

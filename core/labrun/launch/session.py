@@ -111,7 +111,7 @@ def _created(experiments: Sequence[Experiment], home: Path) -> list[RunDir]:
 
 
 def resume(runs: Sequence[RunDir], home: Path, console: Console, *, restart: bool = False) -> None:
-    """Go on with stopped runs from their last good checkpoint, or from step 0 with `restart`.
+    """Continue stopped runs from their last good checkpoint, or from step 0 with `restart`.
 
     Raises LabError before any work, and before any checkpoint is put aside. Of several runs the
     damaged ones are named and left out.
@@ -127,7 +127,7 @@ def resume(runs: Sequence[RunDir], home: Path, console: Console, *, restart: boo
                 raise
             print(f"lab: left out {run.id}: {error}", file=sys.stderr)
     if not ready:
-        raise LabError("all of these runs are damaged; `lab doctor` names what is")
+        raise LabError("all of these runs are damaged; `lab doctor` names the damaged files")
     for run in ready if restart else ():
         resume_point.restart(run)
     drain(ready, home, console)
@@ -150,7 +150,7 @@ def _check_resumable(run: RunDir, *, restart: bool) -> None:
 
 
 def present(runs: Sequence[RunDir]) -> list[RunDir]:
-    """Those whose directory is still there. Raises LabError where none is."""
+    """The runs whose directory still exists. Raises LabError if none does."""
     there = [run for run in runs if run.path.exists()]
     if not there:
         refuse_removed(runs)

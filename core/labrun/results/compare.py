@@ -1,4 +1,4 @@
-"""Runs beside each other: a table of scores and a figure of learning curves."""
+"""Runs compared: a table of scores and a figure of learning curves."""
 
 import csv
 import io
@@ -80,7 +80,7 @@ def arms(runs: Iterable[RunDir]) -> list[Arm]:
 
 
 def whole_runs(runs: Iterable[RunDir]) -> tuple[list[RunRecord], dict[str, str]]:
-    """The done runs whose results can be trusted, and by id what is damaged of the others."""
+    """The sound done runs; and id -> what is damaged, for the others."""
     whole, damaged = [], {}
     for run in records(runs):
         state = run.status().state
@@ -150,7 +150,7 @@ class _Start:
 def _starting_alike(
     compared: Sequence[Arm], scores: Mapping[str, Scores], seeds: Mapping[str, int]
 ) -> dict[str, list[Arm]]:
-    """Column -> the arms whose score before training it is the mean of.
+    """Column of scores before training -> the arms of which it is the mean.
 
     One column `start` where all begin with the same network and are scored on the same data, else
     one for each network and data set. Arms that were not scored before training are in none.
@@ -202,7 +202,7 @@ def _last(steps: Mapping[int, Score]) -> float | None:
 
 
 def _first(steps: Mapping[int, Score]) -> float | None:
-    """The score before training, where there is one besides the last."""
+    """The score before training; None without a later one."""
     return steps[0].value if 0 in steps and len(steps) > 1 else None
 
 

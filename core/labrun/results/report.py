@@ -23,7 +23,7 @@ from labrun.system.paths import component
 
 WIDEST = 10_000
 MOST_SETTINGS = 20
-"""Differing settings that are printed."""
+"""How many differing settings are printed."""
 MOST_ARMS = 4
 """Arms that are named for one value of a setting."""
 
@@ -124,7 +124,7 @@ def _print_not_installed(runs: Iterable[RunDir], console: Console) -> None:
 
 
 def _headline(runs: Sequence[RunDir], console: Console) -> list[str]:
-    """The plugins' headline metrics of which there is more than a point."""
+    """The plugins' headline metrics that have more than one point."""
     names: dict[str, None] = {}
     for plugin in _owners(runs):
         where = f"{plugin}: headline"
@@ -135,7 +135,7 @@ def _headline(runs: Sequence[RunDir], console: Console) -> list[str]:
 
 
 def _contained(call: Callable[[], list[Any]], hook: str, console: Console) -> list[Any]:
-    """What a plugin's hook gives; nothing, and a line that names it, where it fails."""
+    """What a plugin's hook returns; a hook that fails gives nothing, and a line names it."""
     try:
         return call()
     except (Exception, SystemExit) as error:  # the runs are done, whatever a plugin's hook does
@@ -146,7 +146,7 @@ def _contained(call: Callable[[], list[Any]], hook: str, console: Console) -> li
 
 
 def _print_settings(arms: Sequence[comparison.Arm], console: Console) -> None:
-    """The settings and seeds that differ between the arms, beside what their labels say."""
+    """The settings and seeds that differ between the arms and are not in their labels."""
     settings = {arm.label: settings_of(arm.runs[0]) | _seeds(arm) for arm in arms}
     differing = unlabelled(settings)
     if not differing:
@@ -193,7 +193,7 @@ def _one_column_an_arm(table: comparison.Table) -> RichTable:
 
 
 def _one_row_an_arm(table: comparison.Table) -> RichTable:
-    """For labels that do not stand beside each other."""
+    """The table for labels that are too wide for one column an arm."""
     shown = RichTable("task", "metric", "arm", Column("value", justify="right"), box=None)
     for (task, metric), cells in table.rows.items():
         for arm, cell in cells.items():

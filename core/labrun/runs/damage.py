@@ -10,7 +10,7 @@ from labrun.runs.seals import DamagedError
 from labrun.system.json_files import read_object, reason
 
 WRITTEN = (".lock", ".failure.json", "stdio.log", "mlflow.json")
-"""Files in whose place a directory would end an attempt."""
+"""Files of a run; an attempt fails if a directory has the name of one."""
 DAMAGED = ("unreadable", "damaged")
 """States of runs whose status.json or events.jsonl is damaged."""
 
@@ -37,7 +37,7 @@ def of_results(run: RunDir) -> str | None:
 
 
 def refuse(run: RunDir) -> None:
-    """Raise DamagedError where damage beside events and checkpoints would end another attempt."""
+    """Raise DamagedError for damage, outside events and checkpoints, that ends any attempt."""
     run.experiment()
     run.data_fingerprint()
     for fault in _replaced(run, (*WRITTEN, "status.json", "data.json", PROGRESS)):

@@ -10,7 +10,7 @@ NEEDED: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "score": {"step": int, "score": dict},
     "attempt": {"attempt": int, "resumed_from": (int, type(None))},
 }
-"""Kind -> what its event has beside `time`."""
+"""Kind -> the fields of its event besides `time`."""
 SCORE = {"task": str, "metric": str, "value": (int, float), "n": int, "items": list}
 NOT_FINITE: Mapping[Any, float] = {
     "NaN": math.nan,

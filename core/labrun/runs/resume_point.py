@@ -1,4 +1,4 @@
-"""Where a run goes on: the newest checkpoint that is whole and at whose moment its events are."""
+"""Where a run resumes: the newest whole checkpoint whose events are whole too."""
 
 import functools
 import os
@@ -59,7 +59,7 @@ def _fault(run: RunDir, passed_over: Mapping[str, str], path: Path) -> str | Non
 
 
 def _last_known(run: RunDir) -> int | None:
-    """The step of the last checkpoint of which the events tell; None where they tell of none."""
+    """The step of the last checkpoint that the events name; None if they name none."""
     known = None
     for event in run.current_events(check=False):
         if event["kind"] == "checkpoint":
@@ -70,7 +70,7 @@ def _last_known(run: RunDir) -> int | None:
 
 
 def mend_events(run: RunDir, seal: Seal | None) -> str | None:
-    """Leave whole lines of events.jsonl alone; returns what was wrong beside a cut last line.
+    """Leave only whole lines in events.jsonl; returns the fault, if more than the end was cut.
 
     A file that is damaged behind the checkpoint's `seal` (None: from the start) is kept aside, and
     goes on from there.
@@ -87,7 +87,7 @@ def mend_events(run: RunDir, seal: Seal | None) -> str | None:
 
 
 def _fault_behind(run: RunDir, seal: Seal | None) -> str | None:
-    """What is wrong with the events, those up to the checkpoint's seal taken as right."""
+    """What is wrong with the events after the checkpoint's seal."""
     path, sealed = run.path / EVENTS, run.recorded_status().sealed
     if sealed is not None and not seals.that_hold(path, [sealed]):
         return f"{path} is damaged"

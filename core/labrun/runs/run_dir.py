@@ -117,7 +117,7 @@ class RunDir:
         return dataclasses.replace(status, state="killed", message=gone, step=step)
 
     def recorded_status(self) -> Status:
-        """status.json as it stands, `unreadable` where it is damaged."""
+        """The content of status.json; `unreadable` if it is damaged."""
         return run_status.recorded(self.path / "status.json")
 
     def data_fingerprint(self) -> str | None:
@@ -267,7 +267,7 @@ def create(experiment: Experiment, *, root: Path, status: Status | None = None) 
 
 
 def _draft(root: Path, kind: str) -> Path:
-    """A new folder under a hidden name, whose own name no run has."""
+    """A new folder with a hidden name; no run has the name without the prefix."""
     for _ in range(TRIES):
         name = f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         draft = root / f"{DRAFT}{name}"
@@ -344,7 +344,7 @@ def has_checkpoint(run: RunDir) -> bool:
 
 
 def group_of(run: RunDir) -> str | None:
-    """The run's group; None where its spec cannot be read, so that one bad run hides no other."""
+    """The run's group label; None if its spec cannot be read: one bad run hides no other."""
     try:
         return run.experiment().run.group
     except LabError:

@@ -125,7 +125,7 @@ def _refuse_unknown(group: str, groups: Iterable[str | None]) -> None:
 
 
 def members(group: str, root: Path) -> list[RunDir]:
-    """Every run of this group under `root`, oldest first; one whose spec cannot be read is none."""
+    """Every run with this group label under `root`, oldest first; unreadable ones left out."""
     return [RunDir(root / run_id) for run_id, of in _grouped(root) if of == group]
 
 
@@ -171,7 +171,7 @@ def _specs(root: Path, before: Known) -> dict[str, Spec]:
 
 
 def _spec(path: str) -> Spec:
-    """What the run's spec says; one whose hash does not hold is checked as a whole."""
+    """What the run's spec says; if its hash does not hold, the whole spec is checked."""
     sign = _sign(f"{path}/spec.json")
     try:
         with open(f"{path}/spec.json", "rb") as text:
@@ -197,7 +197,7 @@ def _recorded(path: str, before: tuple[Spec, Recorded | None] | None) -> Recorde
 
 
 def _entry(root: str, name: str, spec: Spec, recorded: Recorded) -> Entry:
-    """The run as it stands; who is gone that had it is looked up where it has not ended."""
+    """The run's entry now; if the run has not ended, its process is looked up."""
     size = _sign(f"{root}/{name}/events.jsonl")[1]
     state, step = recorded.state, recorded.step
     if state not in ENDED or (state == "done" and recorded.sealed not in (None, size)):

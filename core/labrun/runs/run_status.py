@@ -1,4 +1,4 @@
-"""The state of a run: what its status.json says, and whether who has it is still there."""
+"""The state of a run: what status.json says, and whether the run's process still lives."""
 
 import dataclasses
 import fcntl
@@ -45,7 +45,7 @@ class Status:
 
 
 def recorded(path: Path) -> Status:
-    """What the status.json says, `unreadable` where it is damaged."""
+    """What status.json says; `unreadable` if it is damaged."""
     try:
         return _status_of(read_object(path))
     except FileNotFoundError:
@@ -126,7 +126,7 @@ def last_sign(run: Path) -> float:
 
 
 def changed(path: Path) -> float:
-    """When the file was last written; 0 where it is not to be seen."""
+    """When the file was last written; 0 if it cannot be read."""
     try:
         return path.stat().st_mtime
     except OSError:

@@ -11,7 +11,7 @@ WORDS = ("no space left", "os error 28", "disk quota exceeded")
 NEARLY_NOTHING = 1 << 20
 """Bytes; libraries that write in blocks fail with less than this free, some without the reason."""
 WAIT_S = 60.0
-"""How long a small write waits for room: another run's checkpoint that did not fit may go."""
+"""Seconds for which a small write waits for room: another run's draft may be removed."""
 PAUSE_S = 0.2
 
 

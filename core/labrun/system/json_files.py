@@ -9,7 +9,7 @@ from typing import Any
 from labrun.errors import LabError
 
 UNWRITABLE = (IsADirectoryError, NotADirectoryError, PermissionError)
-"""What no later attempt mends by itself."""
+"""Errors that come again at the next attempt."""
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Which process is which, by what no step of the clock changes, and who has a file open."""
+"""The identity of processes, which no jump of the clock changes, and who has a file open."""
 
 import os
 from functools import cache

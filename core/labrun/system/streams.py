@@ -17,7 +17,7 @@ PATIENCE_S = 1.0
 
 
 class _Lasting(io.FileIO):
-    """A stream whose reader may go, and whose disk may be full: what cannot be written is lost."""
+    """A stream that never raises: what a gone reader or a full disk does not take is lost."""
 
     aside: "_Aside | None" = None
 
@@ -87,7 +87,7 @@ def unheld() -> Iterator[None]:
 
 
 def _end(streams: "list[_Lasting]") -> "dict[_Lasting, _Aside]":
-    """Those whose reader does not take in time what was written aside; the others are as before."""
+    """The streams whose reader did not take the waiting writes in time; the others are put back."""
     for text in (sys.stdout, sys.stderr):
         text.flush()
     asides = {stream: stream.aside for stream in streams if stream.aside is not None}
@@ -113,7 +113,7 @@ def keep() -> None:
 
 
 def _open_missing() -> None:
-    """Open what was closed, so that no file of a run gets the number of standard output."""
+    """Open closed standard streams, so that no file of a run gets their numbers."""
     for handle in (0, 1, 2):
         try:
             os.fstat(handle)

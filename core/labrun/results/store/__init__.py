@@ -108,7 +108,7 @@ class LiveMirror:
             print("lab: results store updated again", file=sys.stderr)
 
     def _update(self, run: RunDir, mirror: Mirror) -> None:
-        """Store one run. Raises what the store raises where it is down; another run may work."""
+        """Store one run. Raises only the errors of a store that is down."""
         seen = mirror.identity(), signs(run)  # what changes with the store or with the run
         try:
             mirror.update(run)

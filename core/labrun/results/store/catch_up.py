@@ -72,7 +72,7 @@ def is_behind(entry: Entry, mark: Copied | Mark) -> bool:
 
 
 def behind_on_server(uri: str, runs: Sequence[Entry]) -> list[Entry]:
-    """The ended runs of which the server lacks something, by what their mlflow.json says."""
+    """The ended runs of which the server lacks something, by their mlflow.json."""
     ended = [entry for entry in runs if entry.state in ENDED]
     places = [(entry, place_in(entry.run, uri)) for entry in ended]
     return [entry for entry, place in places if is_behind(entry, place.mark if place else Mark())]

@@ -14,7 +14,7 @@ from labrun.runs.run_dir import RunDir
 
 INFINITE_TAG = "labrun.infinite."
 SHOWN = 20
-"""Steps of which a metric's tag says that it was infinite."""
+"""Number of steps with an infinite value that a metric's tag lists."""
 LINES = 5000
 """Lines of events.jsonl that are held at once."""
 TAIL = 64

@@ -19,7 +19,7 @@ from labrun.results.store.trouble import is_damage
 
 SCHEMES = ("http://", "https://", "sqlite:///")
 BESIDE = ("-wal", "-shm")
-"""What sqlite keeps beside a database; of no use, and of harm, beside another one."""
+"""Files that sqlite keeps next to a database; next to another database they do harm."""
 MAKING_S = 300
 
 
@@ -54,7 +54,7 @@ def is_sound(path: Path) -> bool:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """What tells the file from another one under its name; None where there is none."""
+    """The file's identity, other than that of a later file of this name; None without a file."""
     try:
         facts = os.stat(path)
     except FileNotFoundError:
@@ -117,7 +117,7 @@ def ensure_sqlite(path: Path, *, wait_s: float = MAKING_S) -> None:
 
 
 def _settle(draft: Path, home: Path) -> None:
-    """Make the copy this home's: where MLflow's own experiment lies, readers beside a writer."""
+    """Fit the copied store to this home: the artifacts' folder, readers beside a writer."""
     database = sqlite3.connect(draft)
     now = time.time_ns() // 1_000_000
     with database:

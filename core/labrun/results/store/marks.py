@@ -41,7 +41,7 @@ class Copied(NamedTuple):
 
 
 def copied(text: str) -> Copied:
-    """What the mark of this JSON says; nothing where it is none."""
+    """What the mark in this JSON says; empty if the text is no mark."""
     try:
         mark = json.loads(text)
         return Copied(mark["size"], mark["status"], mark["state"], mark["folder"])
@@ -50,7 +50,7 @@ def copied(text: str) -> Copied:
 
 
 def mark_of(text: str | None) -> Mark:
-    """The mark of this JSON; that of a run of which nothing was copied where it is none."""
+    """The mark in this JSON; if the text is no mark, that of a run that was never copied."""
     try:
         return Mark(**json.loads(text or "{}"))
     except (ValueError, TypeError):

@@ -109,7 +109,7 @@ class Mirror:
         return Rows(path, busy_s=self.busy_s)
 
     def _replace_damaged(self, error: sqlite3.DatabaseError) -> None:
-        """Go on with a new store of the home. Raises the error again where it is no damage."""
+        """Continue with a new store. Raises the error again if the old store is not damaged."""
         path = self.path
         if self.uri or path is None or self._open is None or not is_damage(error):
             raise error

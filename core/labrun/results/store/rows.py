@@ -89,7 +89,7 @@ class Rows:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Several runs in one transaction, of which a run that cannot be written is left out."""
+        """Write several runs in one transaction; a run that cannot be written is left out."""
         self.is_together = True
         try:
             with self.transaction():

@@ -22,7 +22,7 @@ MOST_WORDS = 100
 
 
 class RewriteError(Exception):
-    """Points that the store has do not hold any more."""
+    """The store has points that are no longer valid."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ def place_file(run: RunDir) -> Path:
 
 
 def place_in(run: RunDir, uri: str) -> Place | None:
-    """Where the run's mlflow.json says that it is in this store; None where it says nothing."""
+    """The run's place in this store, by its mlflow.json; None if that names none."""
     try:
         read = json.loads(place_file(run).read_text())
         if read["uri"] != uri or "mark" not in read:
@@ -120,7 +120,7 @@ class Server:
         write_json(place_file(run), asdict(place))
 
     def _missing(self, place: Place, batch: Batch) -> list[tuple[str, int]]:
-        """The points that the store lacks. Raises RewriteError where it has another value."""
+        """The points that the store lacks. Raises RewriteError if it has another value for one."""
         doubtful: dict[str, list[int]] = {}
         for key, step in batch.points:
             if step <= place.last.get(key, step - 1):
@@ -206,7 +206,7 @@ class Server:
 
 
 def _whole(run: RunDir) -> Batch:
-    """All the points that hold, as one batch."""
+    """All valid points of the run, as one batch."""
     whole = Batch(Mark())
     for batch in batches(run, Mark()):
         if batch.keep_until != float("inf"):

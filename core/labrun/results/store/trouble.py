@@ -10,7 +10,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def reason_of(error: BaseException) -> str:
-    """The error's first line; its kind where it says nothing."""
+    """The error's first line, or its kind if it has no text."""
     return masked((str(error).strip() or type(error).__name__).splitlines()[0])
 
 

@@ -61,7 +61,7 @@ def read(path: Path) -> list[Response]:
         if of[0] != of[1]:
             raise LabError(
                 f"{path}: {name} has {of[0]} unguided and {of[1]} guided responses, which must be "
-                f"as many; {_advice()}"
+                f"equal in number; {_advice()}"
             )
     if not responses:
         raise LabError(f"{path} holds no responses; {_advice()}")

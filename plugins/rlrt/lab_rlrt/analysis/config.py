@@ -34,8 +34,8 @@ class TaughtSettings(RolloutSettings):
     """Rollouts with a teacher: the same model, given a correct rollout of the group."""
 
     teacher_template: str = ""
-    """How that enters the last user message, with {prompt} and {solution}. Empty: the form that
-    lies beside the model, else the SDPO prompt (see `lab_llm/text/prompts.py`)."""
+    """The last user message with that rollout: a text with {prompt} and {solution}. Empty: the
+    template beside the model, else the SDPO prompt (see `lab_llm/text/prompts.py`)."""
 
 
 @schema
@@ -65,7 +65,7 @@ class ReflectionConfig(TaughtSettings):
 
 @schema
 class PromotionConfig(RolloutSettings):
-    """Tokens that the model at the start held for improbable and that now come first."""
+    """Tokens that were improbable before training and are now the most probable."""
 
     base: PolicyConfig = PolicyConfig()
     """The model before training."""
@@ -82,6 +82,6 @@ class CurvesConfig:
     window: Annotated[int, Ge(1)] = 10
     """Steps of the running mean that the check reads (count)."""
     drop: Annotated[float, Gt(0), Lt(1)] = 0.5
-    """Share of its best running mean that the reward must have lost (fraction)."""
+    """Share of its best running mean that the reward loses in a collapse (fraction)."""
     growth: Annotated[float, Gt(1)] = 1.5
-    """Times its value at the best reward that entropy or length must have reached (factor)."""
+    """Entropy or length over its value at the best reward, at least, in a collapse (factor)."""

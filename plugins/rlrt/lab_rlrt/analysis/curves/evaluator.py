@@ -34,7 +34,7 @@ class CurvesEvaluator:
             return []
         series = ctx.run.series()
         if "reward" not in series:
-            ctx.note("curves: the run has logged no reward, so that nothing is drawn")
+            ctx.note("curves: the run has logged no reward; nothing is drawn")
             return []
         from lab_rlrt.analysis.curves.figure import draw
 
