@@ -94,7 +94,10 @@ class Objective(Protocol):
         return {}
 
     def begin(self, model: Any) -> None:
-        """Told the policy's model before the first step."""
+        """Told the policy's model, as it was loaded, before a trainer wraps it."""
+
+    def to(self, device: torch.device) -> None:
+        """Move what the objective holds to where the policy is trained."""
 
     def after_step(self, whole_model: WholeModel) -> None:
         """Called after each optimizer step."""

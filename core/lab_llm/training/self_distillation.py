@@ -94,6 +94,11 @@ class SelfDistillation(Objective):
         if self.config.teacher == "ema":
             self.remainders = remainders_of(self.teacher_model)
 
+    def to(self, device: torch.device) -> None:
+        if self.teacher_model is not None:
+            self.teacher_model.to(device)
+            self.remainders = {name: rest.to(device) for name, rest in self.remainders.items()}
+
     def after_step(self, whole_model: WholeModel) -> None:
         if self.config.teacher == "ema":
             with whole_model() as student:

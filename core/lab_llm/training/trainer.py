@@ -53,6 +53,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         self.rewards = Rewards(policy, sets, words=words, metrics=self.metrics)
         self.scoring = TeacherScoring(self, settings)
         self.group = Group((), (), settings.num_generations)
+        objective.begin(policy.model)
         super().__init__(
             model=policy.model,
             processing_class=policy.tokenizer,
@@ -60,7 +61,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             rollout_func=self.sampled if settings.sampler == "cpu" else None,  # pyright: ignore[reportArgumentType]
             **trl,
         )
-        objective.begin(self._plain_model)
+        objective.to(self.accelerator.device)
         self.add_callback(AfterStep(self))
         if ctx.resume_from is not None:
             objective.load(ctx.resume_from)
