@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
 
@@ -149,7 +150,7 @@ class Surrogate(Objective):
         clipped = surrogate.is_clipped(ratio, advantages, **self._clip)
         means = {"entropy": entropies, "ratio_clip_fraction": clipped.float()}
         if batch.reference_logprobs is not None:
-            kl = surrogate.kl_to_reference(logprobs, batch.reference_logprobs)
+            kl = surrogate.kl_to_reference(logprobs, batch.reference_logprobs, ratio)
             losses = losses + self.settings.beta * kl
             means["kl"] = kl
         forward.record(means, batch.loss_mask)

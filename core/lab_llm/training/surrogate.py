@@ -49,14 +49,17 @@ def is_clipped(
 
 
 def kl_to_reference(
-    logprobs: Float[Tensor, "B T"], reference_logprobs: Float[Tensor, "B T"]
+    logprobs: Float[Tensor, "B T"],
+    reference_logprobs: Float[Tensor, "B T"],
+    ratio: Float[Tensor, "B T"],
 ) -> Float[Tensor, "B T"]:
-    """r - log r - 1 with r = p_ref(y_t) / p(y_t): the estimate k3 of KL(p || p_ref), at least 0.
+    """rho_t (r - log r - 1) with r = p_ref(y_t) / p(y_t), an estimate of KL(p || p_ref).
 
-    GRPO (arXiv 2402.03300, eq. 4).
+    The estimate k3 of GRPO (arXiv 2402.03300, eq. 4). The tokens are p_old's: rho_t, which has a
+    gradient too, makes the estimate and its gradient unbiased (DeepSeek-V3.2, arXiv 2512.02556).
     """
     difference = reference_logprobs - logprobs
-    return torch.exp(difference) - difference - 1
+    return (torch.exp(difference) - difference - 1) * ratio
 
 
 def mean_over_tokens(

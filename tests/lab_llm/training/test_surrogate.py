@@ -65,10 +65,24 @@ def test_tokens_count_as_clipped_on_the_side_of_their_advantage():
     assert got.tolist() == [[True, False, False, True, False, False]]
 
 
-def test_the_kl_is_0_at_the_reference_and_k3_elsewhere():
-    got = kl_to_reference(tensor([0.5, 0.5, 0.2]).log(), tensor([0.5, 0.25, 0.4]).log())
-    # r = 1, 1/2, 2: r - log r - 1
-    expected = tensor([0.0, 0.5 + math.log(2) - 1, 2 - math.log(2) - 1])
+def test_the_kl_is_0_at_the_reference_and_k3_times_the_ratio_elsewhere():
+    probabilities, ratio = tensor([0.5, 0.5, 0.2]), tensor([3.0, 1.0, 0.5])
+    got = kl_to_reference(probabilities.log(), tensor([0.5, 0.25, 0.4]).log(), ratio)
+    # r = 1, 1/2, 2: rho (r - log r - 1)
+    expected = tensor([0.0, 0.5 + math.log(2) - 1, 0.5 * (2 - math.log(2) - 1)])
+    torch.testing.assert_close(got, expected)
+
+
+def test_the_gradient_of_the_kl_is_that_of_the_distributions():
+    start, reference = tensor([0.3, 0.5, 0.2]), tensor([0.6, 0.3, 0.1])
+    logits = start.log().requires_grad_()
+    logprobs = logits.log_softmax(-1)
+    # the mean over tokens drawn from p itself, each with its probability
+    kl = kl_to_reference(logprobs, reference.log(), importance_ratio(logprobs, start.log()))
+    (got,) = torch.autograd.grad((start * kl).sum(), logits)
+    exact = logits.log_softmax(-1)
+    divergence = (exact.exp() * (exact - reference.log())).sum()
+    (expected,) = torch.autograd.grad(divergence, logits)
     torch.testing.assert_close(got, expected)
 
 

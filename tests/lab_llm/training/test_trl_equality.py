@@ -19,6 +19,7 @@ from labrun.config import compose
 from labrun.context import RunContext
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from trl.trainer.grpo_trainer import GRPOTrainer
+from trl.trainer.utils import add_fused_lm_head
 
 SETTINGS = GRPOSettings(
     max_steps=2,
@@ -80,6 +81,7 @@ class Pair:
         reference = tiny(dtype).requires_grad_(False)
         for parameter in reference.parameters():
             parameter.mul_(1.1)
+        add_fused_lm_head(reference)
         self.rows = Dataset.from_dict(
             {"prompt": [p for p in PROMPTS for _ in range(4)], "index": [0] * 4 + [1] * 4}
         )
@@ -167,10 +169,9 @@ def test_two_steps_are_those_of_trls_own_trainer(pair, loss_type, beta):
             scale_of = other.abs().max().clamp(min=1e-3)
             assert ((one - other).abs().max() / scale_of).item() < tolerance
         clipped.append(pair.ours.metrics.token_means["ratio_clip_fraction"][-1])
-        for name, theirs in (
-            ("entropy", "entropy"),
-            ("ratio_clip_fraction", "clip_ratio/region_mean"),
-        ):
+        names = {"entropy": "entropy", "ratio_clip_fraction": "clip_ratio/region_mean"}
+        names |= {"kl": "kl"} if beta else {}
+        for name, theirs in names.items():
             means = pair.trl._metrics["train"][theirs][-4:]
             assert pair.ours.metrics.token_means[name][-4:] == pytest.approx(means, rel=1e-4)
     assert max(clipped) > 0.2
