@@ -1,7 +1,7 @@
 """What an RLRT step costs relative to a GRPO step.
 
 Both trainers are built by lab_llm.training.run from the same weights, seed, sampler and
-prompts; only the credit differs. Blocks of a few steps alternate in one process (grpo rlrt, rlrt
+prompts; only the objective differs. Blocks of a few steps alternate in one process (grpo rlrt, rlrt
 grpo, ...). The learning rate is so small that no weight changes, so step i has the same rollouts in
 every block, and step times are compared pair by pair.
 """
@@ -21,7 +21,7 @@ from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import load_policy
 from lab_llm.training.run import build_trainer
 from lab_rlrt.config import RLRTConfig
-from lab_rlrt.credit import make_credit
+from lab_rlrt.methods import make_objective
 from labrun.config import experiments as config
 from labrun.runs import run_dir
 from labrun.runs.context import RunContext
@@ -104,7 +104,7 @@ def run_block(settings: RLRTConfig, method: Any, seed: int) -> Block:
         policy = load_policy(settings.model)
         sets = CountdownDataset(CountdownConfig()).load(ctx)
         its = replace(settings, credit=method)
-        trainer = build_trainer(ctx, policy, sets, its, make_credit(its))
+        trainer = build_trainer(ctx, policy, sets, its, make_objective(its))
         clock = Clock()
         trainer.add_callback(clock)
         trainer.train()

@@ -11,10 +11,12 @@ import pytest
 from jaxtyping import install_import_hook
 
 LANGUAGE = [
-    "lab_llm.training.credit",
-    "lab_llm.training.distillation",
     "lab_llm.sampling.scorer",
-    "lab_llm.training.teacher",
+    "lab_llm.training.advantages",
+    "lab_llm.training.distillation",
+    "lab_llm.training.rollouts",
+    "lab_llm.training.sequences",
+    "lab_llm.training.surrogate",
     "lab_epistemic",
     "lab_rlrt",
 ]

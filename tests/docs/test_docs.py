@@ -104,36 +104,97 @@ def names_in(path: str, pattern: str) -> set[str]:
 
 
 def test_grpo_metrics_are_documented():
-    from lab_llm.training.trainer import LOGGED
+    from lab_llm.training.step_metrics import LOGGED, TOKEN_MEANS
 
-    own = names_in("core/lab_llm/training/trainer.py", r'step_metrics\["([\w/]+)"\]')
-    timed = {
-        f"time/{stage}"
-        for stage in names_in("core/lab_llm/training/trainer.py", r'_timed\("(\w+)"\)')
+    modules = ("trainer", "rewards", "step_metrics")
+    sources = [f"core/lab_llm/training/{name}.py" for name in modules]
+
+    def named(pattern: str) -> set[str]:
+        return {name for source in sources for name in names_in(source, pattern)}
+
+    own = named(r'metrics\.add\("([\w/]+)"')
+    timed = {f"time/{stage}" for stage in named(r'\.timed\("(\w+)"\)')}
+    spent = named(r'"(time/\w+)": ')
+    contexts = {
+        f"teacher_context/{name}"
+        for name in names_in("core/lab_llm/training/teacher.py", r'count\("(\w+)"\)')
     }
-    spent = names_in("core/lab_llm/training/trainer.py", r'found\["(time/\w+)"\]')
-    internal = {"tokens", "time/train"}
-    assert {"pass_rate", "teacher_scored_fraction"} <= own
-    assert (set(LOGGED.values()) | own | timed | spent) - internal <= documented_metrics()
+    assert {"pass_rate", "epistemic_words", "teacher_scored_fraction"} <= own
+    assert timed | spent >= {"time/sample", "time/verify", "time/teacher", "time/step"}
+    assert contexts == {"teacher_context/unmarked", "teacher_context/truncated"}
+    logged = {*LOGGED.values(), *TOKEN_MEANS}
+    assert logged | own | timed | spent | contexts <= documented_metrics()
+
+
+def test_what_the_losses_record_is_documented():
+    from lab_llm.training.step_metrics import TOKEN_MEANS
+
+    names = names_in("core/lab_llm/training/objective.py", r'"(\w+)": entropies')
+    names |= names_in("core/lab_llm/training/objective.py", r'means\["(\w+)"\]')
+    names |= names_in("core/lab_llm/training/objective.py", r'"(\w+)": clipped')
+    names |= names_in("core/lab_llm/training/self_distillation.py", r'record\(\{"(\w+)":')
+    assert names == set(TOKEN_MEANS)
 
 
 def test_teacher_contexts_are_documented():
     from typing import get_args
 
-    from lab_llm.training.credit import Context
+    from lab_llm.training.teacher import Context
 
     assert {f"teacher_context/{name}" for name in get_args(Context)} <= documented_metrics()
 
 
-def test_credit_measures_are_documented():
+def test_measures_of_the_weights_are_documented():
     import torch
+    from lab_llm.training.rollouts import Rollouts
     from lab_rlrt.config import RLRTConfig
-    from lab_rlrt.credit import make_credit
+    from lab_rlrt.methods import make_objective
 
     one, many = torch.ones(1), torch.zeros(1, 2)
-    measured = make_credit(RLRTConfig()).measure(one, many, many, one, torch.ones(1, 2))
+    ids = torch.zeros(1, 3, dtype=torch.long)
+    rollouts = Rollouts(
+        ids=ids,
+        attention_mask=torch.ones_like(ids),
+        loss_mask=torch.ones(1, 2),
+        rewards=one,
+        rollout_advantages=one,
+        advantages=many,
+        num_tokens=torch.tensor(2),
+        student_logprobs=many,
+        teacher_logprobs=many,
+    )
+    measured = make_objective(RLRTConfig()).measure(rollouts)
     assert tuple(measured) == RULES_METRICS
     assert set(measured) <= documented_metrics()
+
+
+ONE_STEP = ROOT / "docs" / "one-step.md"
+
+
+def quotes() -> list[tuple[str, str]]:
+    """(path, lines) of every piece of code that the page on one step quotes."""
+    pattern = r"^`([\w./]+\.py)`.*?\n\n```python\n(.*?)^```"
+    return re.findall(pattern, ONE_STEP.read_text(), flags=re.S | re.M)
+
+
+def unspaced(text: str) -> str:
+    """The text without white space: a quote stands further to the left than the file's lines."""
+    return "".join(text.split())
+
+
+def test_the_lines_that_the_page_on_one_step_quotes_stand_in_the_files():
+    quoted = quotes()
+    assert len(quoted) == ONE_STEP.read_text().count("```python")
+    missing = [
+        (path, lines)
+        for path, lines in quoted
+        if unspaced(lines) not in unspaced((ROOT / path).read_text())
+    ]
+    assert missing == []
+
+
+def test_one_step_is_at_most_300_lines_of_ours():
+    assert sum(len(lines.splitlines()) for _, lines in quotes()) <= 300
 
 
 def test_scores_are_documented():

@@ -29,17 +29,17 @@ def dying(function: Callable[..., Any], *, call: int) -> Callable[..., Any]:
 def arm(moment: str) -> None:
     if moment == "sampling":
         # the rollouts of step 4, after some of their tokens
-        original = grpo.CreditTrainer._rollouts
+        original = grpo.PolicyTrainer.sampled
 
         def rollouts(self: Any, *args: Any) -> Any:
             if self.state.global_step == 3:
                 decoder.Decoder.decode = dying(decoder.Decoder.decode, call=5)
             return original(self, *args)
 
-        grpo.CreditTrainer._rollouts = rollouts
+        grpo.PolicyTrainer.sampled = rollouts
     elif moment == "update":
         # two micro-batches a step: the second of step 4, with the first one's gradient in place
-        grpo.CreditTrainer.compute_loss = dying(grpo.CreditTrainer.compute_loss, call=8)
+        grpo.PolicyTrainer.compute_loss = dying(grpo.PolicyTrainer.compute_loss, call=8)
     elif moment == "checkpoint":
         # the second checkpoint, all files written and the manifest not
         checkpoints.write_json = dying(checkpoints.write_json, call=2)

@@ -3,11 +3,13 @@
 import dataclasses
 
 import pytest
-import torch
 from lab_epistemic.config import EpistemicConfig
-from lab_epistemic.trainer import EpistemicTrainer, make_credit
+from lab_epistemic.trainer import EpistemicTrainer, make_objective
 from lab_llm.text.epistemic_words import epistemic_count, epistemic_words
 from lab_llm.training.distillation_config import DistillationConfig
+from lab_llm.training.objective import Surrogate
+from lab_llm.training.self_distillation import SelfDistillation
+from lab_llm.training.teacher import Teacher
 from labrun import LabError
 from labrun.config.components import build
 from labrun.config.experiments import compose, studied
@@ -87,28 +89,32 @@ def test_tuning_sees_the_validation_split_and_seeds_of_its_own():
     assert not {e.run.seed for e in found} & {e.run.seed for e in others}
 
 
-def test_grpo_gives_every_token_the_rollout_s_advantage():
-    credit = make_credit(EpistemicConfig(objective="grpo"))
-    assert credit.distillation is None
-    assert credit.scored == "none"
-    advantages, mask = torch.tensor([0.5, -1.0]), torch.tensor([[1.0, 1.0], [1.0, 0.0]])
-    zeros = torch.zeros(2, 2)
-    weighed = credit.weigh(advantages, zeros, zeros, torch.zeros(2), mask)
-    assert weighed.tolist() == [[0.5, 0.5], [-1.0, 0.0]]
-    assert credit.measure(advantages, zeros, zeros, torch.zeros(2), mask) == {}
+def test_grpo_is_the_plain_surrogate_without_a_teacher():
+    config = EpistemicConfig(objective="grpo", epsilon=0.1)
+    assert make_objective(config) == Surrogate(config)
 
 
 def test_sdpo_is_told_its_settings():
-    chosen = DistillationConfig(teacher="ema", richness="answer")
+    chosen = DistillationConfig(teacher="ema", richness="answer", max_context_length=7)
     config = EpistemicConfig(
         distillation=chosen,
         teacher_context="reference_solution",
         teacher_template="{prompt}{solution}",
+        temperature=0.7,
     )
-    credit = make_credit(config)
-    assert credit.distillation == chosen
-    assert credit.context == "reference_solution"
-    assert credit.template == "{prompt}{solution}"
+    objective = make_objective(config)
+    assert isinstance(objective, SelfDistillation)
+    assert objective.config == chosen
+    assert objective.temperature == 0.7
+    assert objective.teacher == Teacher(
+        context="reference_solution",
+        template="{prompt}{solution}",
+        scored="every",
+        gives="sequences",
+        allow_itself=False,
+        richness="answer",
+        max_context_length=7,
+    )
 
 
 @pytest.mark.parametrize("method", ["sdpo", "grpo"])

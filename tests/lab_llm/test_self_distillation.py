@@ -12,7 +12,8 @@ from lab_llm.training.distillation_config import DistillationConfig
 from lab_llm.training.run import build_trainer, train
 from lab_llm.training.self_distillation import average, remainders_of
 from lab_rlrt.config import RLRTConfig
-from lab_rlrt.credit import make_credit
+from lab_rlrt.methods import make_objective
+from lab_rlrt.teachers import template_of
 from labrun import PreemptedError
 from labrun.config.components import build
 from labrun.config.experiments import compose
@@ -52,7 +53,11 @@ def config_of(distillation=None, **settings) -> RLRTConfig:
 
 def trainer_of(ctx, sets, distillation=None, **settings):
     config = config_of(distillation, **settings)
-    return build_trainer(ctx, load_policy(config.model), sets, config, make_credit(config))
+    return build_trainer(ctx, load_policy(config.model), sets, config, make_objective(config))
+
+
+def trained(ctx, sets, config):
+    return train(ctx, sets, config, make_objective(config), template=template_of(config))
 
 
 def step_gradient(trainer):
@@ -71,8 +76,8 @@ def flat_gradient(model):
 
 def plain_loss(trainer, student, teacher, inputs, *, allow_itself=False):
     """SDPO's loss rollout by rollout, whole distributions, no padding, no chunks."""
-    config, group = trainer.distillation, trainer._group()
-    texts = group.texts
+    config, group = trainer.objective.config, trainer.group
+    texts, seed = group.texts, prompts_of(trainer).seed
     total, count = torch.zeros(()), 0
     for row, text in enumerate(texts):
         start = row - row % group.size
@@ -80,11 +85,11 @@ def plain_loss(trainer, student, teacher, inputs, *, allow_itself=False):
         others = [i for i in correct if i != row]
         if not (others or (allow_itself and correct)):
             continue
-        solution = group.correct_sibling(row, trainer._group_rng)
+        solution = group.correct_sibling(row, seed)
         assert solution in {texts[i] for i in (others or [row])}
-        problem = trainer.sets.train[inputs[row]["index"]]
+        problem = trainer.rewards.sets.train[inputs[row]["index"]]
         completion = trainer.completions[row]
-        told = with_solution(problem.prompt, solution, trainer.credit.template)
+        told = with_solution(problem.prompt, solution, trainer.objective.teacher.template)
         p = distribution(student, trainer, problem.prompt, completion)
         with torch.no_grad():
             q = distribution(teacher, trainer, told, completion)
@@ -95,6 +100,10 @@ def plain_loss(trainer, student, teacher, inputs, *, allow_itself=False):
     return total / count
 
 
+def prompts_of(trainer):
+    return trainer.teacher_prompts(trainer.objective.teacher)
+
+
 def distribution(model, trainer, prompt, completion):
     prompt_ids = encode(trainer.policy.tokenizer, prompt)
     logits = model(torch.tensor([[*prompt_ids, *completion]])).logits[0, len(prompt_ids) - 1 : -1]
@@ -103,7 +112,7 @@ def distribution(model, trainer, prompt, completion):
 
 def remember_completions(trainer):
     """Keep each rollout's tokens, in the order in which they were sampled."""
-    original = trainer._rollouts
+    original = trainer.sampled
 
     def rollouts(*args):
         found = original(*args)
@@ -118,11 +127,12 @@ def remember_completions(trainer):
 def test_a_steps_gradient_is_that_of_the_plain_loss(ctx, sets, micro_batch_size, itself):
     how = {"top_k": 20, "dont_reprompt_on_self_success": not itself}
     trainer = trainer_of(ctx, sets, how, micro_batch_size=micro_batch_size, temperature=0.7)
-    scale(trainer.teacher_model, 1.1)  # a teacher that differs from the student
+    scale(trainer.objective.teacher_model, 1.1)  # a teacher that differs from the student
     remember_completions(trainer)
     got, inputs = step_gradient(trainer)
     trainer.model.zero_grad()
-    loss = plain_loss(trainer, trainer.model, trainer.teacher_model, inputs, allow_itself=itself)
+    teacher = trainer.objective.teacher_model
+    loss = plain_loss(trainer, trainer.model, teacher, inputs, allow_itself=itself)
     loss.backward()
     expected = flat_gradient(trainer.model)
     assert expected.norm() > 0.01
@@ -138,22 +148,23 @@ def scale(model, factor):
 def minibatch_loss(trainer, old, parts):
     """The loss of one of two updates of a batch, rollout by rollout without padding; tokens weigh
     by their ratio to the model `old`. Its mean is over half the batch's distilled tokens."""
-    config, total = trainer.distillation, torch.zeros(())
+    config, total = trainer.objective.config, torch.zeros(())
     for part in parts:
-        for row in part["has_context"].nonzero()[:, 0].tolist():
-            alone, told, completion = (
-                part[f"{name}_ids"][row][part[f"{name}_mask"][row].bool()]
-                for name in ("prompt", "teacher_prompt", "completion")
+        for row in part.teacher.has_context.nonzero()[:, 0].tolist():
+            completion = part.ids[row, -part.width :][: int(part.lengths[row])]
+            alone, told = (
+                read.ids[row][read.attention_mask[row].bool()][: -len(completion)]
+                for read in (part, part.teacher)
             )
             p = after(trainer, trainer.model, alone, completion)
             with torch.no_grad():
-                q = after(trainer, trainer.teacher_model, told, completion)
+                q = after(trainer, trainer.objective.teacher_model, told, completion)
                 before = after(trainer, old, alone, completion)
                 ratio = (p - before).gather(1, completion[:, None])[:, 0].exp()
             pair = compared(p, q, top_k=config.top_k, tail=config.tail)
             weight = ratio.clamp(max=config.ratio_clip)
             total = total + (weight * divergence(*pair, alpha=config.alpha)).sum()
-    return total / (parts[0]["num_distilled"] / 2)
+    return total / (parts[0].teacher.num_tokens / 2)
 
 
 def after(trainer, model, prompt, completion):
@@ -167,7 +178,7 @@ def test_two_updates_of_a_batch_weigh_tokens_by_their_ratio_to_the_sampling_poli
     trainer = trainer_of(ctx, sets, {"top_k": 20, "ratio_clip": 1.2}, **settings)
     old = load_policy(RLRTConfig().model).model.eval()
     got, inputs = step_gradient(trainer)
-    first, second = trainer._buffered_inputs[:3], trainer._buffered_inputs[3:]
+    first, second = trainer._micro_batches[:3], trainer._micro_batches[3:]
     trainer.model.zero_grad()
     minibatch_loss(trainer, old, first).backward()
     expected = flat_gradient(trainer.model)
@@ -186,7 +197,7 @@ def test_two_updates_of_a_batch_weigh_tokens_by_their_ratio_to_the_sampling_poli
 
 def test_a_live_teacher_is_the_student_without_gradient(ctx, sets):
     trainer = trainer_of(ctx, sets, {"teacher": "live"})
-    assert trainer.teacher_model is None
+    assert trainer.objective.teacher_model is None
     remember_completions(trainer)
     got, inputs = step_gradient(trainer)
     trainer.model.zero_grad()
@@ -199,12 +210,13 @@ def test_the_dataset_s_answer_can_be_the_context_of_every_rollout(ctx, sets):
     trainer = trainer_of(ctx, sets, teacher_context="answer")
     inputs = next(iter(trainer.get_train_dataloader()))
     trainer.model.train()
-    output = trainer._generate_and_score_completions(inputs)
-    assert output["has_context"].tolist() == [1.0] * 24
-    assert output["num_distilled"] == output["completion_mask"].sum()
+    rollouts = trainer.rollouts(inputs)
+    sequences = rollouts.teacher
+    assert sequences.has_context.tolist() == [1.0] * 24
+    assert sequences.num_tokens == rollouts.loss_mask.sum()
     problem = sets.train[inputs[5]["index"]]
-    told = with_solution(problem.prompt, problem.answer, trainer.credit.template)
-    ids = output["teacher_prompt_ids"][5][output["teacher_prompt_mask"][5].bool()]
+    told = with_solution(problem.prompt, problem.answer, trainer.objective.teacher.template)
+    ids = sequences.ids[5][sequences.attention_mask[5].bool()][: -int(rollouts.lengths[5])]
     assert ids.tolist() == encode(trainer.policy.tokenizer, told)
 
 
@@ -219,14 +231,14 @@ def test_thinking_is_taken_out_of_the_solution_where_that_is_asked(ctx, sets):
     ):
         how = {"richness": richness}
         trainer = trainer_of(ctx, told, how, teacher_context="reference_solution")
-        assert trainer._context([{"index": 0}], 0, 0) == expected
+        assert prompts_of(trainer).shown(told.train[0], 0) == expected
 
 
 def test_rollouts_of_groups_without_a_success_add_nothing(ctx, sets):
     trainer = trainer_of(ctx, dataclasses.replace(sets, verify=lambda *_: 0.0))
     gradient, _ = step_gradient(trainer)
     assert not gradient.any()
-    assert trainer.step_metrics["teacher_context_fraction"] == [0.0]
+    assert trainer.metrics.values["teacher_context_fraction"] == [0.0]
 
 
 def test_the_average_moves_by_its_rate():
@@ -255,14 +267,16 @@ def test_steps_that_bfloat16_does_not_tell_apart_add_up():
 
 def test_a_resumed_average_in_bfloat16_keeps_its_remainders(tmp_path, sets):
     trainer = trainer_of(context(tmp_path / "one"), sets, {"teacher": "ema"}, max_steps=1)
-    trainer.teacher_model.bfloat16()
-    trainer.remainders = {n: r + 0.5 for n, r in remainders_of(trainer.teacher_model).items()}
-    assert trainer.remainders
-    trainer._save_own(tmp_path)
-    for rest in trainer.remainders.values():
+    objective = trainer.objective
+    objective.teacher_model.bfloat16()
+    rests = remainders_of(objective.teacher_model).items()
+    objective.remainders = {name: rest + 0.5 for name, rest in rests}
+    assert objective.remainders
+    objective.save(tmp_path)
+    for rest in objective.remainders.values():
         rest.zero_()
-    trainer._load_own(tmp_path)
-    assert all((rest == 0.5).all() for rest in trainer.remainders.values())
+    objective.load(tmp_path)
+    assert all((rest == 0.5).all() for rest in objective.remainders.values())
 
 
 @pytest.mark.parametrize("teacher", ["frozen", "ema"])
@@ -270,7 +284,7 @@ def test_a_teacher_of_its_own_is_the_same_after_a_resume(tmp_path, sets, teacher
     steps = {"max_steps": 4, "num_minibatches": 2, "micro_batch_size": 4}
     config = config_of({"teacher": teacher, "ema_rate": 0.5}, **steps)
     whole = context(tmp_path / "whole")
-    train(whole, sets, config, make_credit(config))
+    trained(whole, sets, config)
     parted = context(tmp_path / "parted")
 
     def stopping(problem, completion):
@@ -278,10 +292,10 @@ def test_a_teacher_of_its_own_is_the_same_after_a_resume(tmp_path, sets, teacher
         return sets.verify(problem, completion)
 
     with pytest.raises(PreemptedError, match="stopped at step 2 of 4"):
-        train(parted, dataclasses.replace(sets, verify=stopping), config, make_credit(config))
+        trained(parted, dataclasses.replace(sets, verify=stopping), config)
     parted.should_stop = False
     parted.resume_from = parted.run.checkpoints / "00000002"
-    train(parted, sets, config, make_credit(config))
+    trained(parted, sets, config)
     weights = [
         (ctx.run.artifacts / "model" / "model.safetensors").read_bytes() for ctx in (whole, parted)
     ]
@@ -297,14 +311,12 @@ def test_the_averaged_teacher_follows_the_student_and_the_frozen_one_stays(ctx, 
         one = context(tmp_path / teacher)
         trainer = trainer_of(one, sets, {"teacher": teacher, "ema_rate": 0.5}, max_steps=1)
         trainer.train()
-        same = [
-            torch.equal(a, b)
-            for a, b in zip(trainer.teacher_model.parameters(), start.parameters(), strict=True)
-        ]
+        teaching = trainer.objective.teacher_model.parameters()
+        same = [torch.equal(a, b) for a, b in zip(teaching, start.parameters(), strict=True)]
         assert all(same) != moved
         if moved:
             means = zip(
-                trainer.teacher_model.parameters(),
+                trainer.objective.teacher_model.parameters(),
                 start.parameters(),
                 trainer.model.parameters(),
                 strict=True,
@@ -317,8 +329,8 @@ def test_a_solution_without_marks_is_shown_whole_and_counted(ctx, sets):
     told = dataclasses.replace(sets, forms=MARKED)
     how = {"richness": "without_thinking"}
     trainer = trainer_of(ctx, told, how, teacher_context="reference_solution")
-    assert trainer._context([{"index": 0}], 0, 0) == sets.train[0].solution
-    assert trainer.step_metrics["teacher_context/unmarked"] == [1.0]
+    assert prompts_of(trainer).shown(told.train[0], 0) == sets.train[0].solution
+    assert trainer.metrics.values["teacher_context/unmarked"] == [1.0]
 
 
 def test_a_long_solution_loses_its_end_and_is_counted(ctx, sets):
@@ -331,5 +343,5 @@ def test_a_long_solution_loses_its_end_and_is_counted(ctx, sets):
     ):
         how = {"max_context_length": limit}
         trainer = trainer_of(ctx, sets, how, teacher_context="reference_solution")
-        assert trainer._context([{"index": 0}], 0, 0) == shown
-        assert trainer.step_metrics["teacher_context/truncated"] == count
+        assert prompts_of(trainer).shown(sets.train[0], 0) == shown
+        assert trainer.metrics.values["teacher_context/truncated"] == count

@@ -1,11 +1,11 @@
-"""What the teacher is given, and its scores by the generic path."""
+"""What the teacher is shown."""
 
 import numpy as np
-import pytest
-import torch
-from lab_llm.problems import Problem
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import load_tokenizer
+from lab_llm.problems import MARKED, Problem
+from lab_llm.text.prompts import encode, with_solution
 from lab_llm.training import teacher
-from labrun import LabError
 
 PROBLEM = Problem(id="p", prompt=({"role": "user", "content": "q"},), answer="6", solution="5+1=6")
 
@@ -44,43 +44,45 @@ def test_a_wrong_rollout_may_read_the_groups_correct_one():
     assert group(0, 0, 1, 0).correct_sibling(0, rng) == "text 2"
 
 
-def test_a_group_without_a_correct_rollout_has_no_sibling():
-    with pytest.raises(LabError, match="no correct rollout of p"):
-        teacher.solution_for(PROBLEM, "sibling", group(0, 0, 0, 0), 1, rng)
+def solution(context: teacher.Context, problem: Problem = PROBLEM, *rewards: float):
+    """What a teacher with this context is shown of the first rollout, and what it is."""
+    return prompts_of(context, *rewards).solution(problem, 0)
+
+
+def prompts_of(context: teacher.Context, *rewards: float) -> teacher.TeacherPrompts:
+    return teacher.TeacherPrompts(
+        teacher=teacher.Teacher(context=context, template="{prompt}{solution}", scored="mixed"),
+        tokenizer=load_tokenizer(PolicyConfig()),
+        forms=MARKED,
+        group=group(*rewards),
+        seed=rng,
+        count=COUNTED.append,
+    )
+
+
+COUNTED: list[str] = []
+"""What the prompts' teachers were shown."""
+
+
+def test_a_group_without_a_correct_rollout_has_no_sibling_and_no_prompt():
+    COUNTED.clear()
+    assert solution("sibling", PROBLEM, 0, 0.5, 0, 0) == (None, "sibling")
+    assert prompts_of("sibling", 0, 0.5, 0, 0).of(PROBLEM, 0) is None
+    assert COUNTED == []
 
 
 def test_reference_solution_falls_back_to_the_answer_and_says_so():
     bare = Problem(id="p", prompt=PROBLEM.prompt, answer="6")
-    ask = (group(1, 0, 0, 0), 0, rng)
-    assert teacher.solution_for(PROBLEM, "reference_solution", *ask) == (
-        "5+1=6",
-        "reference_solution",
-    )
-    assert teacher.solution_for(bare, "reference_solution", *ask) == ("6", "answer")
-    assert teacher.solution_for(PROBLEM, "answer", *ask) == ("6", "answer")
+    assert solution("reference_solution", PROBLEM, 1, 0, 0, 0) == ("5+1=6", "reference_solution")
+    assert solution("reference_solution", bare, 1, 0, 0, 0) == ("6", "answer")
+    assert solution("answer", PROBLEM, 1, 0, 0, 0) == ("6", "answer")
 
 
-def test_padding_puts_prompts_right_and_completions_left_of_the_seam():
-    ids, mask = teacher.padded([[1], [2, 3]], [[4, 5], [6]], 0, "cpu")
-    assert ids.tolist() == [[0, 1, 4, 5], [2, 3, 6, 0]]
-    assert mask.tolist() == [[0, 1, 1, 1], [1, 1, 1, 0]]
-
-
-def test_scores_return_to_their_rows_and_short_ranks_run_as_many_batches():
-    calls = []
-
-    def logprobs(ids: torch.Tensor, mask: torch.Tensor, width: int) -> torch.Tensor:
-        calls.append(len(ids))
-        return -ids[:, -width:].float()
-
-    got = teacher.score(
-        logprobs,
-        [[9, 9, 9], [9]],
-        [[1, 2], [3]],
-        width=4,
-        batch_size=1,
-        pad_token_id=0,
-        num_batches=3,
-    )
-    assert got.tolist() == [[-1, -2, 0, 0], [-3, 0, 0, 0]]
-    assert len(calls) == 3
+def test_a_prompt_is_made_once_for_all_rollouts_that_read_it_and_counted_for_each():
+    COUNTED.clear()
+    prompts = prompts_of("answer", 1, 0, 0, 0)
+    first, second = prompts.of(PROBLEM, 0), prompts.of(PROBLEM, 1)
+    messages = with_solution(PROBLEM.prompt, "6", "{prompt}{solution}")
+    assert first == encode(prompts.tokenizer, messages)
+    assert second is first
+    assert COUNTED == ["answer", "answer"]

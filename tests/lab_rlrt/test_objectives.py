@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from lab_llm.training.credit import in_solved_group, rows_to_score
+from lab_llm.training.advantages import in_uniform_group, rows_to_score
+from lab_llm.training.objective import Objective, Surrogate
+from lab_llm.training.rollouts import Rollouts
 from lab_rlrt import objectives
 from lab_rlrt.config import RLRTConfig
-from lab_rlrt.credit import RULES, make_credit
+from lab_rlrt.methods import METHODS, make_objective
+from lab_rlrt.teachers import SCORED, teacher_of
 
 OWN = Path(__file__).parents[1] / "golden" / "rlrt_advantages.json"
 GOLDEN = json.loads(Path(os.environ.get("RLRT_GOLDEN", OWN)).read_text())["cases"]
@@ -21,6 +24,33 @@ def tensor(values: object) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
+def scored(
+    advantages: torch.Tensor,
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    rewards: torch.Tensor,
+    mask: torch.Tensor,
+) -> Rollouts:
+    """Rollouts of one prompt token each, whose teacher has spoken."""
+    ids = torch.zeros(mask.shape[0], mask.shape[1] + 1, dtype=torch.long)
+    return Rollouts(
+        ids=ids,
+        attention_mask=torch.ones_like(ids),
+        loss_mask=mask,
+        rewards=rewards,
+        rollout_advantages=advantages,
+        advantages=advantages[:, None] * mask,
+        num_tokens=mask.sum(),
+        student_logprobs=student,
+        teacher_logprobs=teacher,
+    )
+
+
+def annotated(objective: Objective, *given: torch.Tensor) -> torch.Tensor:
+    """A_t (B, T) by the objective."""
+    return objective.annotate(scored(*given)).advantages
+
+
 @pytest.mark.parametrize("case", GOLDEN, ids=range(len(GOLDEN)))
 @pytest.mark.parametrize("method", ["rlrt", "rlrt_all", "following", "rlsd", "grpo"])
 def test_token_advantages_equal_the_reference(case, method):
@@ -28,8 +58,8 @@ def test_token_advantages_equal_the_reference(case, method):
     student = tensor(case["student_logprobs"]).gather(2, tokens)[..., 0]
     teacher = tensor(case["teacher_logprobs"]).gather(2, tokens)[..., 0]
     advantages, mask = tensor(case["advantages"]), tensor(case["completion_mask"])
-    credit = make_credit(RLRTConfig(credit=method, lam=case["lam"], eps_w=case["eps_w"]))
-    got = credit.weigh(advantages, student, teacher, tensor(case["rewards"]), mask)
+    objective = make_objective(RLRTConfig(credit=method, lam=case["lam"], eps_w=case["eps_w"]))
+    got = annotated(objective, advantages, student, teacher, tensor(case["rewards"]), mask)
     plain = advantages[:, None] * mask
     expected = plain if method == "grpo" else tensor(case["expected"][method])
     torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
@@ -101,9 +131,9 @@ def test_lam_zero_is_grpo_for_every_method():
     student, teacher = torch.randn(4, 3), torch.randn(4, 3)
     advantages, rewards = tensor([1.0, -1, 1, -1]), tensor([1.0, 0, 1, 0])
     mask = torch.ones(4, 3)
-    for method in RULES:
-        weigh = make_credit(RLRTConfig(credit=method, lam=0.0)).weigh
-        got = weigh(advantages, student, teacher, rewards, mask)
+    for method in METHODS:
+        objective = make_objective(RLRTConfig(credit=method, lam=0.0))
+        got = annotated(objective, advantages, student, teacher, rewards, mask)
         torch.testing.assert_close(got, advantages[:, None].expand(4, 3))
 
 
@@ -112,27 +142,25 @@ def test_rows_that_the_teacher_scores_per_method():
     rewards = tensor([1.0, 0, 1, 0, 1, 1, 1, 1, 0, 0, 0, 0])
     advantages = tensor([0.8, -0.8, 0.8, -0.8, 0, 0, 0, 0, 0, 0, 0, 0])
     counts = {
-        method: int(rows_to_score(rewards, advantages, rule.scored).sum())
-        for method, rule in RULES.items()
-        if rule.weight is not None
+        method: int(rows_to_score(rewards, advantages, scored).sum())
+        for method, scored in SCORED.items()
     }
     assert counts == {"rlsd": 4, "following": 2, "rlrt": 2, "rlrt_all": 4}
-    assert {RULES[m].scored for m in ("grpo", "entropy_shaped", "sdpo")} == {"none"}
+    assert int(rows_to_score(rewards, advantages, "every").sum()) == 12
 
 
-def test_a_group_of_partial_marks_without_a_success_is_not_solved():
+def test_a_group_of_equal_rewards_is_uniform_whatever_they_are():
     # groups (0, .5), (1, .5), (0, 0), (1, 1)
     rewards = tensor([0.0, 0.5, 1.0, 0.5, 0.0, 0.0, 1.0, 1.0])
-    solved = in_solved_group(rewards, group_size=2)
-    assert solved.tolist() == [False, False, True, True, False, False, True, True]
+    uniform = in_uniform_group(rewards, group_size=2)
+    assert uniform.tolist() == [False, False, False, False, True, True, True, True]
 
 
 def test_measures_of_a_correct_rollout():
     student, teacher = tensor([[LN2, 0.0], [0.0, 0.0]]), tensor([[0.0, 0.0], [0.0, 5.0]])
-    credit = make_credit(RLRTConfig(credit="rlrt", eps_w=0.5))
-    got = credit.measure(
-        tensor([0.8, -0.8]), student, teacher, tensor([1.0, 0.0]), torch.ones(2, 2)
-    )
+    objective = make_objective(RLRTConfig(credit="rlrt", eps_w=0.5))
+    given = (tensor([0.8, -0.8]), student, teacher, tensor([1.0, 0.0]), torch.ones(2, 2))
+    got = objective.measure(scored(*given))
     # mean of (log 2, 0); weights 2 and 1, of which 2 lies above 1.5
     assert got["asymmetry_correct"] == pytest.approx(LN2 / 2)
     assert got["weight_clip_fraction"] == pytest.approx(0.5)
@@ -147,17 +175,20 @@ def test_the_entropy_bonus_of_an_advantage_is_capped_by_a_share_of_it():
     assert not got.requires_grad
 
 
-def test_the_baselines_without_a_teacher_leave_the_advantage_alone_and_say_what_they_add():
-    for method in ("entropy_shaped", "sdpo"):
-        credit = make_credit(RLRTConfig(credit=method))
-        assert credit.scored == "none"
-        assert (credit.shape is not None) == (method == "entropy_shaped")
-        assert (credit.distillation is not None) == (method == "sdpo")
-    shape = make_credit(
-        RLRTConfig(credit="entropy_shaped", entropy_alpha=1.0, entropy_kappa=4.0)
-    ).shape
-    assert shape is not None
+def test_methods_without_a_scoring_teacher_leave_the_advantage_alone():
+    for method in ("grpo", "entropy_shaped"):
+        assert make_objective(RLRTConfig(credit=method)).teacher is None
+    sdpo = teacher_of(RLRTConfig(credit="sdpo"))
+    assert sdpo is not None
+    assert (sdpo.scored, sdpo.gives) == ("every", "sequences")
+
+
+def test_the_entropy_shape_is_told_its_settings():
+    config = RLRTConfig(credit="entropy_shaped", entropy_alpha=1.0, entropy_kappa=4.0)
+    objective = make_objective(config)
+    assert isinstance(objective, Surrogate)
+    assert objective.shape is not None
     # 2 + min(1 * .3, 2 / 4) and 2 + min(1 * .9, 2 / 4)
     torch.testing.assert_close(
-        shape(tensor([[2.0, 2.0]]), tensor([[0.3, 0.9]])), tensor([[2.3, 2.5]])
+        objective.shape(tensor([[2.0, 2.0]]), tensor([[0.3, 0.9]])), tensor([[2.3, 2.5]])
     )

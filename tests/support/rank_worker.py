@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 from lab_llm.sampling.sampler import Rollouts
-from lab_llm.training import run_trainer
-from lab_llm.training import trainer as grpo
+from lab_llm.training import decoding, run_trainer
 from labrun import worker
 from labrun.runs.context import RunContext
 
@@ -22,7 +21,7 @@ RANK, WORLD_SIZE = (
 )
 OUT = Path(sys.argv[2])
 STOP_AT = [int(step) for step in sys.argv[3:]]
-original_sample, original_evaluate = grpo.sample, RunContext.evaluate
+original_sample, original_evaluate = decoding.sample, RunContext.evaluate
 original_step_end = run_trainer.RunCallback.on_step_end
 
 
@@ -50,6 +49,6 @@ def on_step_end(self: Any, args: Any, state: Any, control: Any, **rest: Any) -> 
 
 
 if __name__ == "__main__":
-    grpo.sample, RunContext.evaluate = sample, evaluate
+    decoding.sample, RunContext.evaluate = sample, evaluate
     run_trainer.RunCallback.on_step_end = on_step_end
     sys.exit(worker.main(sys.argv[1:2]))

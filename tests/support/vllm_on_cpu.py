@@ -42,7 +42,8 @@ def main(folder: str, num_steps: str) -> None:
     from lab_llm.evaluation.config import AccuracyConfig
     from lab_llm.training.run import train
     from lab_rlrt.config import RLRTConfig
-    from lab_rlrt.credit import make_credit
+    from lab_rlrt.methods import make_objective
+    from lab_rlrt.teachers import template_of
     from labrun.runs.context import RunContext
     from labrun.runs.run_dir import RunDir
 
@@ -64,7 +65,8 @@ def main(folder: str, num_steps: str) -> None:
         evaluate_start=False,
     )
     data = CountdownDataset(CountdownConfig()).load(ctx)
-    result = train(ctx, data, settings, make_credit(settings))
+    objective = make_objective(settings)
+    result = train(ctx, data, settings, objective, template=template_of(settings))
     ctx.evaluate(result.model, data, step=result.step)
     with (Path(folder) / "artifacts/completions/in_domain.jsonl").open() as completions:
         print(json.dumps({"engine": json.loads(next(completions))["engine"]}))

@@ -16,7 +16,7 @@ from lab_llm.policy.policy import (
 from lab_llm.problems import Message, Problem
 from lab_llm.text.prompts import encode, with_solution
 from lab_llm.training.config import GRPOSettings
-from lab_llm.training.credit import Context
+from lab_llm.training.teacher import Context
 from lab_llm.training.zero import zero_stage
 
 TEMPLATE_TOKENS = 512

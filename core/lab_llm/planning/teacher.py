@@ -19,8 +19,8 @@ from lab_llm.problems import (
 )
 from lab_llm.text.prompts import check_template
 from lab_llm.training.config import GRPOSettings
-from lab_llm.training.credit import Context
 from lab_llm.training.distillation_config import DistillationConfig
+from lab_llm.training.teacher import Context
 
 
 def preflight(

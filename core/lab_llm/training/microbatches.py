@@ -1,15 +1,12 @@
 """One step's rollouts cut into micro-batches of like length, without their common padding."""
 
-from collections.abc import Mapping
-
 import torch
+from jaxtyping import Int
 from labrun.errors import LabError
 from torch import Tensor
 
 from lab_llm.training.config import GRPOSettings
-
-PROMPTS = ("prompt", "teacher_prompt")
-"""What is padded left: `{name}_ids` with `{name}_mask`."""
+from lab_llm.training.rollouts import Rollouts
 
 
 def micro_batch_size(settings: GRPOSettings, num_processes: int) -> int:
@@ -32,62 +29,41 @@ def micro_batch_size(settings: GRPOSettings, num_processes: int) -> int:
     return next(size for size in range(largest, 0, -1) if share % size == 0)
 
 
-def minibatches(
-    batch: Mapping[str, Tensor], num_steps: int, num_parts: int, *, seed: int
-) -> list[dict[str, Tensor]]:
-    """`num_parts` equal micro-batches of B rollouts for `num_steps` optimizer steps, in order.
+def minibatches(rollouts: Rollouts, num_steps: int, num_parts: int, *, seed: int) -> list[Rollouts]:
+    """`num_parts` equal micro-batches of B rollouts for `num_steps` optimizer steps, in order."""
+    lengths = rollouts.lengths.cpu()
+    rows = micro_batch_rows(lengths, num_steps, num_parts, seed=seed)
+    return [rollouts.part(part) for part in rows]
+
+
+def micro_batch_rows(
+    lengths: Int[Tensor, " B"], num_steps: int, num_parts: int, *, seed: int
+) -> list[Int[Tensor, " b"]]:
+    """The rollouts of each micro-batch, by the rollouts' lengths (tokens).
 
     Each step has B / num_steps rollouts, drawn at random by `seed` where there are several steps,
     and its own micro-batches of like length. `num_steps` must divide `num_parts`.
     """
     if num_steps == 1:
-        return by_length(batch, num_parts)
+        return by_length(lengths, num_parts)
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(batch["completion_mask"]), generator=generator)
-    per_step = num_parts // num_steps
+    order = torch.randperm(len(lengths), generator=generator)
     return [
-        part
-        for rows in order.chunk(num_steps)
-        for part in by_length(
-            {k: v[rows.to(v.device)] if v.dim() else v for k, v in batch.items()}, per_step
-        )
+        of_step[part]
+        for of_step in order.chunk(num_steps)
+        for part in by_length(lengths[of_step], num_parts // num_steps)
     ]
 
 
-def by_length(batch: Mapping[str, Tensor], num_batches: int) -> list[dict[str, Tensor]]:
-    """`num_batches` equal parts of a batch of B rollouts, the shortest completions first.
+def by_length(lengths: Int[Tensor, " B"], num_batches: int) -> list[Int[Tensor, " b"]]:
+    """The rollouts of `num_batches` equal parts, the shortest first.
 
-    `prompt_*` (B, P) are padded left and lose the columns that are padding in a whole part;
-    every other (B, T) tensor is padded right and loses its own; (B,) and scalars stay. The parts
-    must belong to one optimizer step, so that their order is of no account.
+    The parts must belong to one optimizer step, so that their order is of no account.
     """
-    lengths = batch["completion_mask"].sum(1)
-    order = torch.argsort(lengths, stable=True)
-    parts = order.chunk(num_batches)
+    parts = torch.argsort(lengths, stable=True).chunk(num_batches)
     if len({len(rows) for rows in parts}) > 1 or len(parts) != num_batches:
-        raise ValueError(f"{len(order)} rollouts do not make {num_batches} equal micro-batches")
-    return [_part(batch, rows) for rows in parts]
-
-
-def _part(batch: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
-    completion = int(batch["completion_mask"][rows].sum(1).max())
-    prompts = {
-        f"{name}_{what}": int(batch[f"{name}_mask"][rows].sum(1).max())
-        for name in PROMPTS
-        if f"{name}_mask" in batch
-        for what in ("ids", "mask")
-    }
-    part = {}
-    for name, value in batch.items():
-        if value.dim() == 0:
-            part[name] = value
-        elif value.dim() == 1:
-            part[name] = value[rows]
-        elif name in prompts:
-            part[name] = value[rows][:, value.shape[1] - prompts[name] :]
-        else:
-            part[name] = value[rows][:, :completion]
-    return part
+        raise ValueError(f"{len(lengths)} rollouts do not make {num_batches} equal micro-batches")
+    return list(parts)
 
 
 def check_rollouts(settings: GRPOSettings, num_processes: int) -> None:

@@ -4,8 +4,7 @@ import dataclasses
 import os
 import socket
 import warnings
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,10 +14,11 @@ from labrun.errors import LabError, PreemptedError
 from lab_llm.distributed import ranks
 from lab_llm.policy.policy import Policy, load_policy, save_policy
 from lab_llm.problems import ProblemSets
+from lab_llm.text.epistemic_words import EPISTEMIC_WORDS
 from lab_llm.training.config import GRPOSettings
-from lab_llm.training.credit import Credit
 from lab_llm.training.dead_runs import warn_of_dead_run
 from lab_llm.training.microbatches import micro_batch_size
+from lab_llm.training.objective import Objective
 from lab_llm.training.zero import deepspeed_path
 
 if TYPE_CHECKING:
@@ -45,9 +45,19 @@ def check_evaluators(ctx: "RunContext", policy: Policy, sets: ProblemSets) -> No
 
 
 def train(
-    ctx: "RunContext", sets: ProblemSets, settings: GRPOSettings, credit: Credit
+    ctx: "RunContext",
+    sets: ProblemSets,
+    settings: GRPOSettings,
+    objective: Objective,
+    *,
+    template: str,
+    words: Sequence[str] = EPISTEMIC_WORDS,
 ) -> TrainResult:
-    """Train from `ctx.resume_from` or from the start; the model is left in `artifacts/model`."""
+    """Train from `ctx.resume_from` or from the start; the model is left in `artifacts/model`.
+
+    `template`, with {prompt} and {solution}, is kept beside the model, for a teacher made of it.
+    `words` are what the metrics epistemic_words and epistemic_count count.
+    """
     import torch
 
     torch.manual_seed(ctx.derive_seed("torch"))
@@ -63,13 +73,13 @@ def train(
         return TrainResult(policy, 0)
     if ctx.resume_from is None and settings.evaluate_start:
         ctx.evaluate(policy, sets, step=0)
-    trainer = build_trainer(ctx, policy, sets, settings, credit)
+    trainer = build_trainer(ctx, policy, sets, settings, objective, words=words)
     trainer.train_in_run()
     step = trainer.state.global_step
     if step < settings.max_steps:
         raise PreemptedError(f"stopped at step {step} of {settings.max_steps}")
-    warn_of_dead_run(ctx, distils=credit.distillation is not None)
-    return TrainResult(_keep(ctx, trainer, policy, credit.template), step)
+    warn_of_dead_run(ctx, distils=objective.learns_from_equal_rewards)
+    return TrainResult(_keep(ctx, trainer, policy, template), step)
 
 
 def _keep(ctx: "RunContext", trainer: Any, policy: Policy, template: str) -> Policy:
@@ -107,29 +117,31 @@ def _rendezvous_alone(*, cuda: bool) -> None:
 
 
 def build_trainer(
-    ctx: "RunContext", policy: Policy, sets: ProblemSets, settings: GRPOSettings, credit: Credit
+    ctx: "RunContext",
+    policy: Policy,
+    sets: ProblemSets,
+    settings: GRPOSettings,
+    objective: Objective,
+    *,
+    words: Sequence[str] = EPISTEMIC_WORDS,
 ) -> Any:
     """The trainer with the run's whole prompt stream, ready for `train()`."""
     from datasets import Dataset as Rows
 
     from lab_llm.training.run_trainer import RunCallback
-    from lab_llm.training.trainer import CreditTrainer
+    from lab_llm.training.trainer import PolicyTrainer
 
-    kind: Any = CreditTrainer
-    if credit.distillation is not None:
-        from lab_llm.training.self_distillation import SelfDistillationTrainer
-
-        kind = partial(SelfDistillationTrainer, distillation=credit.distillation)
     order = list(prompt_order(ctx, len(sets.train), settings))
     prompts = [[dict(message) for message in sets.train[i].prompt] for i in order]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # notices of transformers and TRL about their own defaults
-        trainer = kind(
+        trainer = PolicyTrainer(
             ctx=ctx,
             policy=policy,
             sets=sets,
             settings=settings,
-            credit=credit,
+            objective=objective,
+            words=words,
             args=trl_config(ctx, settings),
             train_dataset=Rows.from_dict({"prompt": prompts, "index": order}),
         )

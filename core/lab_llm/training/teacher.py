@@ -1,19 +1,59 @@
-"""The teacher: the same policy, given a correct solution, scoring the student's tokens."""
+"""The teacher: what it is shown, which rollouts it reads, and the prompts made of that."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
-from labrun.errors import LabError
-from torch import Tensor
 
-from lab_llm.problems import Problem
-from lab_llm.training.credit import Context
+from lab_llm.problems import Forms, Problem
+from lab_llm.text.prompts import encode, with_solution
+from lab_llm.training.distillation_config import DistillationConfig
 
-LogProbs = Callable[[Tensor, Tensor, int], Tensor]
-"""(input_ids (b, S), attention_mask (b, S), T) -> log-probabilities of the last T tokens (b, T)."""
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Scored = Literal["correct", "mixed", "every"]
+Context = Literal["sibling", "reference_solution", "answer"]
+Richness = Literal["solution", "without_thinking", "answer"]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The policy, or a copy of it, that reads the rollouts after a prompt with a solution.
+
+    A rollout for which there is no such solution is not read.
+    """
+
+    context: Context
+    """The solution: a correct rollout of the group, the dataset's, or the answer alone."""
+    template: str
+    """How it enters the last user message, with {prompt} and {solution}."""
+    scored: Scored
+    """The rollouts that it reads: correct ones in groups of unequal rewards, all in such groups, or
+    every one."""
+    gives: Literal["logprobs", "sequences"] = "logprobs"
+    """What the rollouts get: its log-probabilities of their tokens, or what it reads, for a loss
+    that runs it itself."""
+    allow_itself: bool = True
+    """A rollout may be the solution that its own teacher is shown."""
+    richness: Richness = "solution"
+    """How much of the solution it is shown (`DistillationConfig.richness`)."""
+    max_context_length: int | None = None
+    """Longest solution (tokens); None: as long as it is."""
+
+
+def distilling_teacher(config: DistillationConfig, *, context: Context, template: str) -> Teacher:
+    """SDPO's teacher: it reads every rollout, and the loss runs it."""
+    return Teacher(
+        context=context,
+        template=template,
+        scored="every",
+        gives="sequences",
+        allow_itself=not config.dont_reprompt_on_self_success,
+        richness=config.richness,
+        max_context_length=config.max_context_length,
+    )
 
 
 @dataclass(frozen=True)
@@ -47,69 +87,69 @@ class Group:
         return self.texts[int(second if row == first else first)]
 
 
-def solution_for(
-    problem: Problem,
-    context: Context,
-    group: Group,
-    row: int,
-    seed: Callable[[int], np.random.Generator],
-) -> tuple[str, Context]:
-    """The teacher's solution and what it is: `reference_solution` falls back to the answer."""
-    if context == "sibling":
-        sibling = group.correct_sibling(row, seed)
-        if sibling is None:
-            raise LabError(f"no correct rollout of {problem.id} to give to the teacher")
-        return sibling, "sibling"
-    if context == "reference_solution" and problem.solution is not None:
-        return problem.solution, "reference_solution"
-    return problem.answer, "answer"
+@dataclass(frozen=True)
+class TeacherPrompts:
+    """The prompts that the teacher reads before the rollouts of one batch."""
 
+    teacher: Teacher
+    tokenizer: "PreTrainedTokenizerBase"
+    forms: Forms
+    """What a solution's parts are."""
+    group: Group
+    seed: Callable[[int], np.random.Generator]
+    """Group's number -> generator that draws the sibling."""
+    count: Callable[[str], None]
+    """Told what was shown, by name: a context, `unmarked`, `truncated`."""
+    _encoded: dict[tuple[str, str], list[int]] = field(default_factory=dict)
 
-@torch.no_grad()
-def score(
-    logprobs: LogProbs,
-    prompts: Sequence[Sequence[int]],
-    completions: Sequence[Sequence[int]],
-    *,
-    width: int,
-    batch_size: int,
-    pad_token_id: int,
-    num_batches: int | None = None,
-    device: torch.device | str = "cpu",
-) -> Float[Tensor, "n width"]:
-    """Log-probabilities (n, width) of each completion after its prompt, 0 beyond its end.
+    def of(self, problem: Problem, row: int) -> list[int] | None:
+        """Token ids of the prompt with the solution for the row-th rollout; None: no solution."""
+        text = self.shown(problem, row)
+        if text is None:
+            return None
+        if (problem.id, text) not in self._encoded:
+            messages = with_solution(problem.prompt, text, self.teacher.template)
+            self._encoded[problem.id, text] = encode(self.tokenizer, messages)
+        return self._encoded[problem.id, text]
 
-    Rows are sorted by length into batches, so that little is computed for padding. `num_batches`,
-    where given, is reached by repeating a batch: under ZeRO-3 every rank must run as many.
-    """
-    result = torch.zeros(len(prompts), width, device=device)
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(completions[i]))
-    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    for rows in batches:
-        longest = max(len(completions[i]) for i in rows)
-        ids, mask = padded(
-            [prompts[i] for i in rows], [completions[i] for i in rows], pad_token_id, device
-        )
-        found = logprobs(ids, mask, longest)
-        result[rows, :longest] = found * mask[:, -longest:]
-    for _ in range((num_batches or 0) - len(batches)):
-        ids, mask = padded([[pad_token_id]], [[pad_token_id]], pad_token_id, device)
-        logprobs(ids, mask, 1)
-    return result
+    def shown(self, problem: Problem, row: int) -> str | None:
+        """The text that the teacher of the row-th rollout is shown; None: there is none."""
+        solution, used = self.solution(problem, row)
+        if solution is None:
+            return None
+        self.count(used)
+        return self._shortened(self._abridged(problem, solution))
 
+    def solution(self, problem: Problem, row: int) -> tuple[str | None, Context]:
+        """The solution and what it is: `reference_solution` falls back to the answer."""
+        teacher = self.teacher
+        if teacher.context == "sibling":
+            drawn = self.group.correct_sibling(row, self.seed, allow_itself=teacher.allow_itself)
+            return drawn, "sibling"
+        if teacher.context == "reference_solution" and problem.solution is not None:
+            return problem.solution, "reference_solution"
+        return problem.answer, "answer"
 
-def padded(
-    prompts: Sequence[Sequence[int]],
-    completions: Sequence[Sequence[int]],
-    pad_token_id: int,
-    device: torch.device | str,
-) -> tuple[Int[Tensor, "n S"], Int[Tensor, "n S"]]:
-    """Token ids and attention mask (n, P + T): prompts padded left, completions right."""
-    left, right = max(map(len, prompts)), max(map(len, completions))
-    ids = torch.full((len(prompts), left + right), pad_token_id)
-    mask = torch.zeros_like(ids)
-    for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-        span = slice(left - len(prompt), left + len(completion))
-        ids[row, span] = torch.tensor([*prompt, *completion])
-        mask[row, span] = 1
-    return ids.to(device), mask.to(device)
+    def _abridged(self, problem: Problem, solution: str) -> str:
+        """What of the solution `richness` leaves."""
+        richness = self.teacher.richness
+        if richness == "solution":
+            return solution
+        if richness == "answer":
+            return self.forms.answer(problem, solution)
+        left = self.forms.without_thinking(problem, solution)
+        if left is None:
+            self.count("unmarked")
+        return solution if left is None else left
+
+    def _shortened(self, solution: str) -> str:
+        """Its first `max_context_length` tokens."""
+        limit = self.teacher.max_context_length
+        if limit is None:
+            return solution
+        tokenizer: Any = self.tokenizer
+        ids = tokenizer(solution, add_special_tokens=False)["input_ids"]
+        if len(ids) <= limit:
+            return solution
+        self.count("truncated")
+        return str(tokenizer.decode(ids[:limit]))

@@ -1,21 +1,18 @@
-"""The trainer component: GRPO on the toolkit with this plugin's credit."""
+"""The trainer component: the toolkit's trainer with the objective of this plugin's method."""
 
 from typing import TYPE_CHECKING
 
 from lab_llm.planning import teacher as teacher_preflight
 from lab_llm.problems import ProblemSets
-from lab_llm.text.prompts import teacher_template
 from lab_llm.training import run as grpo_run
 from lab_llm.training.microbatches import check_rollouts
 from labrun import Dataset, TrainResult
 
 from lab_rlrt.config import RLRTConfig
+from lab_rlrt.teachers import DISTILLED, teacher_of, template_of
 
 if TYPE_CHECKING:
     from labrun.runs.context import RunContext
-
-UNTAUGHT = ("grpo", "entropy_shaped")
-"""Credits without a teacher, whose contexts need not fit."""
 
 
 class RLRTTrainer:
@@ -27,19 +24,20 @@ class RLRTTrainer:
         self.config = config
 
     def preflight(self, dataset: Dataset) -> dict[str, object]:
-        config = self.config
+        config, teacher = self.config, teacher_of(self.config)
         return teacher_preflight.preflight(
             config,
             dataset,
-            template=teacher_template(config.teacher_template, model=config.model.name),
-            context=None if config.credit in UNTAUGHT else config.teacher_context,
-            distillation=config.distillation if config.credit == "sdpo" else None,
+            template=template_of(config),
+            context=None if teacher is None else teacher.context,
+            distillation=config.distillation if config.credit in DISTILLED else None,
         )
 
     def check_processes(self, num_processes: int) -> None:
         check_rollouts(self.config, num_processes)
 
     def fit(self, ctx: "RunContext", data: ProblemSets) -> TrainResult:
-        from lab_rlrt.credit import make_credit
+        from lab_rlrt.methods import make_objective
 
-        return grpo_run.train(ctx, data, self.config, make_credit(self.config))
+        objective = make_objective(self.config)
+        return grpo_run.train(ctx, data, self.config, objective, template=template_of(self.config))

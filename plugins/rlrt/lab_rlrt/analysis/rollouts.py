@@ -17,7 +17,8 @@ from lab_llm.sampling.decoder import check_architecture
 from lab_llm.sampling.sampler import sample
 from lab_llm.text.completion_text import completion_text
 from lab_llm.text.prompts import encode, teacher_template, with_solution
-from lab_llm.training.teacher import Group, padded, solution_for
+from lab_llm.training.sequences import padded
+from lab_llm.training.teacher import Group
 from labrun import Dataset, LabError, unknown
 from torch import Tensor
 
@@ -200,8 +201,9 @@ def teacher_prompts(
 
     prompts: list[list[int]] = []
     for rollout in chosen:
-        solution, _ = solution_for(rollout.problem, "sibling", group, rollout.index, rng)
-        messages = with_solution(rollout.problem.prompt, solution, form)
+        sibling = group.correct_sibling(rollout.index, rng)
+        assert sibling is not None, "chosen rollouts are correct"
+        messages = with_solution(rollout.problem.prompt, sibling, form)
         prompts.append(encode(policy.tokenizer, messages))
     return prompts
 

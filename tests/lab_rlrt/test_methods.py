@@ -1,4 +1,4 @@
-"""What a configuration makes of the credit."""
+"""What a configuration makes of the method."""
 
 import math
 
@@ -8,8 +8,10 @@ from lab_llm.datasets.components import RowsDataset
 from lab_llm.datasets.config import RowsConfig
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, SOLUTION_TEMPLATE
+from lab_llm.training.rollouts import Rollouts
 from lab_rlrt.config import RLRTConfig
-from lab_rlrt.credit import make_credit
+from lab_rlrt.methods import make_objective
+from lab_rlrt.teachers import template_of
 from lab_rlrt.trainer import RLRTTrainer
 from labrun import LabError
 from labrun.config.components import build
@@ -17,7 +19,7 @@ from labrun.config.experiments import compose
 
 
 def template(**settings):
-    return make_credit(RLRTConfig(**settings)).template
+    return template_of(RLRTConfig(**settings))
 
 
 def test_the_countdown_template_is_the_tiny_models_alone():
@@ -47,16 +49,24 @@ def test_the_estimate_of_memory_counts_sdpos_own_teacher(teacher, holds_a_copy):
     [("following", 1 / 2), ("rlrt", 1 / 2), ("rlsd", 3 / 4), ("rlrt_all", 3 / 4)],
 )
 def test_the_clipped_share_is_over_the_rollouts_that_the_method_weighs(method, share):
-    credit = make_credit(RLRTConfig(credit=method, eps_w=0.5))
+    objective = make_objective(RLRTConfig(credit=method, eps_w=0.5))
     # D_t = log 4, log 1.25 | log 4, log 4 | log 4, log 4 (a group of equal rewards): a weight or
     # its inverse is 4, 1.25, or 1/4, 0.8, whatever the sign of the advantage
     student = torch.tensor([[4.0, 1.25], [4.0, 4.0], [4.0, 4.0]]).log()
-    found = credit.measure(
-        torch.tensor([1.0, -1.0, 0.0]),
-        student,
-        torch.zeros(3, 2),
-        torch.tensor([1.0, 0.0, 1.0]),
-        torch.ones(3, 2),
+    mask = torch.ones(3, 2)
+    advantages = torch.tensor([1.0, -1.0, 0.0])
+    ids = torch.zeros(3, 3, dtype=torch.long)
+    rollouts = Rollouts(
+        ids=ids,
+        attention_mask=torch.ones_like(ids),
+        loss_mask=mask,
+        rewards=torch.tensor([1.0, 0.0, 1.0]),
+        rollout_advantages=advantages,
+        advantages=advantages[:, None] * mask,
+        num_tokens=mask.sum(),
+        student_logprobs=student,
+        teacher_logprobs=torch.zeros(3, 2),
     )
+    found = objective.measure(rollouts)
     assert found["weight_clip_fraction"] == pytest.approx(share)
     assert found["asymmetry_correct"] == pytest.approx((math.log(4) + math.log(1.25)) / 2)

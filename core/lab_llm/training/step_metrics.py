@@ -1,0 +1,72 @@
+"""What one optimizer step records, and what of it goes to the run."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from lab_llm.distributed import ranks
+
+LOGGED = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "reward": "reward",
+    "completions/mean_length": "completion_length",
+    "completions/clipped_ratio": "truncated_fraction",
+}
+"""TRL's metric -> ours; docs/metrics.md defines each."""
+TOKEN_MEANS = ("entropy", "kl", "ratio_clip_fraction")
+"""Means over tokens that losses record; docs/metrics.md defines each."""
+
+
+class StepMetrics:
+    """The values of one optimizer step on this rank, by name."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[float]] = defaultdict(list)
+        """One value for each batch of rollouts, or one for each thing counted."""
+        self.token_means: dict[str, list[float]] = defaultdict(list)
+        """Means over the tokens of a micro-batch, over all ranks."""
+        self.num_tokens: list[float] = []
+        """Tokens of each micro-batch."""
+
+    def add(self, name: str, value: float) -> None:
+        self.values[name].append(value)
+
+    def count_context(self, name: str) -> None:
+        """One more rollout whose teacher was shown this."""
+        self.add(f"teacher_context/{name}", 1.0)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.add(f"time/{stage}", time.perf_counter() - began)
+
+    def take(
+        self, logs: Mapping[str, float], trl: Mapping[str, list[float]], *, seconds: float
+    ) -> dict[str, float]:
+        """The step's metrics under our names; what was recorded is then gone.
+
+        `logs` and `trl` are what transformers and TRL recorded, `seconds` is the step's time. TRL's
+        other metrics are dropped.
+        """
+        theirs = {k: _mean(v, self.num_tokens) for k, v in trl.items() if v} | dict(logs)
+        metrics = {ours: theirs[name] for name, ours in LOGGED.items() if name in theirs}
+        metrics |= {k: _mean(v, self.num_tokens) for k, v in self.token_means.items()}
+        for name, values in ranks.pooled(self.values).items():
+            is_sum = name.startswith(("time/", "teacher_context/"))
+            metrics[name] = sum(values) if is_sum else sum(values) / len(values)
+        spent = sum(metrics.get(f"time/{stage}", 0.0) for stage in ("sample", "verify", "teacher"))
+        metrics |= {"time/step": seconds, "time/update": seconds - spent}
+        for recorded in (self.values, self.token_means, self.num_tokens):
+            recorded.clear()
+        return metrics
+
+
+def _mean(values: list[float], tokens: list[float]) -> float:
+    """The mean of one value a step, or of token means a micro-batch over all tokens."""
+    if len(values) == len(tokens):
+        return sum(v * n for v, n in zip(values, tokens, strict=True)) / sum(tokens)
+    return sum(values) / len(values)
