@@ -71,10 +71,10 @@ def listed(names: Iterable[str], *, near: str = "", most: int = MOST_NAMES) -> s
     >>> listed(["b", "a", "long"], near="lon", most=1)
     'long (1 of 3)'
     """
-    ordered = sorted(names)
+    ordered = [*names]
     if len(ordered) <= most:
         return ", ".join(ordered) or "none"
-    chosen = sorted(ordered, key=lambda name: _unlikeness(name, near))[:most]
+    chosen = sorted(ordered, key=lambda name: (_unlikeness(name, near), name))[:most]
     return f"{', '.join(chosen)} ({most} of {len(ordered)})"
 
 

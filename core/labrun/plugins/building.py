@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 
 from labrun.contract import Component, Dataset, Evaluator, Kind, Trainer
 from labrun.errors import LabError, nearest
+from labrun.plain import to_plain
 from labrun.plugins import discovery, flaws
 from labrun.plugins.flaws import FlawError, place_of_object, place_of_text
 from labrun.plugins.references import found
@@ -25,6 +26,8 @@ def config_class(owner: str, component: Component) -> type[Any]:
     title = f"{component.kind} {component.name!r}"
     try:
         cls = _referred(owner, component.config)
+        if not isinstance(cls, type):
+            raise FlawError(f"{cls!r} is no class; a config is a class under @labrun.schema")
         _check_schema(cls)
     except FlawError as flaw:
         raise discovery.broken_by(owner, f"config of {title}: {flaw}") from flaw
@@ -48,7 +51,7 @@ def built(owner: str, component: Component, config: Any) -> Any:
 
 def _referred(owner: str, reference: str) -> Any:
     """The object of the reference, or the flaw with the line on which it is written."""
-    module = discovery.installed()[owner][0].module
+    module = discovery.module_of(owner)
     try:
         return found(reference, root=module.partition(".")[0])
     except FlawError as flaw:
@@ -58,13 +61,9 @@ def _referred(owner: str, reference: str) -> Any:
 
 
 @functools.cache
-def _check_schema(cls: Any) -> None:
-    """Raises FlawError for what is no `@schema` dataclass with a default for each field."""
-    place = place_of_object(cls)
-    name = getattr(cls, "__qualname__", repr(cls))
-    if not isinstance(cls, type):
-        kind = type(cls).__name__
-        raise FlawError(f"{name} is a {kind}, no class decorated with @labrun.schema", place)
+def _check_schema(cls: type[Any]) -> None:
+    """Raises FlawError for what is no `@schema` dataclass with a plain default for each field."""
+    place, name = place_of_object(cls), cls.__qualname__
     if vars(cls).get("__pydantic_config__") != STRICT:
         kind = "a dataclass" if dataclasses.is_dataclass(cls) else "a class"
         text = f"{name} is {kind} without @labrun.schema; write it above the class"
@@ -78,9 +77,21 @@ def _check_schema(cls: Any) -> None:
         config = cls()
     except Exception as fault:  # a type that is not there, or a check that fails
         raise FlawError(f"{name}: {flaws.cause(fault, cls.__module__)}", place) from fault
-    for value in vars(config).values():
+    for key, value in vars(config).items():
         if dataclasses.is_dataclass(value):
             _check_schema(type(value))
+        elif not _is_plain(to_plain(value)):
+            kind = type(value).__name__
+            text = f"{name}.{key}: its default is a {kind}; text, number, list or mapping is wanted"
+            raise FlawError(text, place)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _has_default(field: dataclasses.Field[Any]) -> bool:
@@ -162,7 +173,7 @@ def facts_of(section: str, plan: Callable[..., Any], *arguments: Any) -> Mapping
 def _broken(module: str, reason: str) -> LabError:
     """The error for code of the module, with the plugin that it belongs to where that is known."""
     root = module.partition(".")[0]
-    for name, claims in discovery.installed().items():
+    for claims in discovery.installed().values():
         if claims[0].module.partition(".")[0] == root:
-            return discovery.broken_by(name, reason)
+            return discovery.not_usable(claims[0], reason)
     return LabError(f"a plugin is broken: {reason}; mend it")

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from types import ModuleType
 from typing import Any
@@ -161,21 +161,3 @@ def _check_kinds(info: PluginInfo, module: str, place: str) -> None:
 def _allowed(got: str, names: tuple[str, ...]) -> str:
     near = nearest(got, names)
     return f"{f'did you mean {near!r}? ' if near else ''}allowed: {listed(names)}"
-
-
-def missing_choices(
-    info: PluginInfo, module: str, groups: Mapping[str, list[str]]
-) -> Iterator[FlawError]:
-    """A flaw for each preset that `PluginInfo.groups` names and no preset package holds."""
-    for group, choice in info.groups.items():
-        where = place_of_text(module, f'"{group}": "{choice}"', f'"{group}"', f"'{group}'")
-        if group not in groups:
-            near = nearest(group, groups)
-            hint = f"did you mean {near!r}? " if near else ""
-            text = f"{hint}groups of its presets: {listed(groups, near=group)}"
-            yield FlawError(f"PluginInfo.groups names the group {group!r}; {text}", where)
-        elif choice not in groups[group]:
-            near = nearest(choice, groups[group])
-            hint = f"did you mean {near!r}? " if near else ""
-            text = f"no such preset; {hint}allowed: {listed(groups[group], near=choice)}"
-            yield FlawError(f"PluginInfo.groups names {group}={choice}: {text}", where)

@@ -43,6 +43,10 @@ def _claim(point: EntryPoint) -> Installed:
     return Installed(point.name, point.value, name, version)
 
 
+_claims: dict[str, Installed] = {}
+"""The entry point of each plugin that was asked for; to read all of them takes tens of ms."""
+
+
 @functools.cache
 def load(name: str) -> PluginInfo:
     """The plugin's description; imports its module.
@@ -54,7 +58,7 @@ def load(name: str) -> PluginInfo:
         raise unknown("plugin", name, claims)
     if len(claims[name]) > 1:
         raise _claimed_twice(name, claims[name])
-    claim = claims[name][0]
+    claim = _claims[name] = claims[name][0]
     try:
         return _read(claim)
     except KeyboardInterrupt:
@@ -102,9 +106,14 @@ def _read(claim: Installed) -> PluginInfo:
     return described(module, claim.name)
 
 
+def module_of(name: str) -> str:
+    """The module that describes a loaded plugin."""
+    return _claims[name].module
+
+
 def broken_by(owner: str, reason: object) -> LabError:
-    """The error for a component or preset of a plugin that cannot be used."""
-    return not_usable(installed()[owner][0], str(reason))
+    """The error for a component or preset of a loaded plugin that cannot be used."""
+    return not_usable(_claims[owner], str(reason))
 
 
 def broken() -> dict[str, str]:

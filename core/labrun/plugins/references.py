@@ -63,3 +63,23 @@ def resolve(reference: str) -> Any:
         module = reference.partition(":")[0]
         shows = f"; mend it, `python -c 'import {module}'` shows where"
         raise LabError(f"a plugin's {reference} cannot be loaded: {flaw}{shows}") from flaw
+
+
+def package(name: str, *, root: str = "") -> Any:
+    """The package of that name. Raises FlawError where it is not there, or is none."""
+    try:
+        module = importlib.import_module(name)
+    except KeyboardInterrupt:
+        raise
+    except ModuleNotFoundError as fault:
+        hint = flaws.near_module(fault.name or name, root=root)
+        raise FlawError(f"no package {fault.name!r}{hint}") from fault
+    except BaseException as fault:  # as in `found`
+        raise FlawError(flaws.cause(fault, name)) from fault
+    place = flaws.place_of_module(name)
+    if not hasattr(module, "__path__"):
+        raise FlawError(f"{name} is a module; presets lie in a package, a folder", place)
+    if not place:
+        folder = next(iter(module.__path__))
+        raise FlawError("the folder has no __init__.py, without which it is not read", folder)
+    return module
