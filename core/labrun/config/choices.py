@@ -28,7 +28,7 @@ Components = dict[tuple[Kind, str], tuple[str, Component]]
 
 def register(info: PluginInfo, picks: Mapping[str, Word]) -> Components:
     """Put every component that this experiment may name into Hydra's store."""
-    defaults = {(kind, info.defaults[kind]): default_of(info, kind) for kind in KINDS}
+    defaults: Components = {(kind, info.defaults[kind]): default_of(info, kind) for kind in KINDS}
     owners = (qualified.split(".", 1)[0] for qualified, _ in defaults.values())
     homes = {info.name: info} | {owner: plugins.load(owner) for owner in owners}
     offered: Components = {}

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from labrun.config.values import fields_of, is_mapping_type, options, read, value_type
@@ -155,9 +156,12 @@ def owners(key: str, info: PluginInfo) -> list[tuple[str, str]]:
 
 
 def _near(info: PluginInfo) -> list[PluginInfo]:
-    """The plugin and those of its default components."""
-    names = (name.split(".", 1)[0] for name in info.defaults.values() if "." in name)
-    return [info, *(plugins.load(name) for name in dict.fromkeys(names) if name != info.name)]
+    """The plugin and those of its default components that can be used."""
+    near = [info]
+    for name in dict.fromkeys(n.split(".", 1)[0] for n in info.defaults.values() if "." in n):
+        with suppress(LabError):  # it is named where the default is asked for
+            near.append(plugins.load(name))
+    return near
 
 
 def known_keys(info: PluginInfo, *, everywhere: bool) -> dict[str, None]:

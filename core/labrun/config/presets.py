@@ -48,6 +48,8 @@ class Line:
     number: int
     has_dot: bool
     """Whether one name holds a dot, which OmegaConf takes for a part of the name."""
+    is_mapping: bool
+    """Whether its value is an empty mapping."""
 
 
 def presets(info: PluginInfo) -> dict[tuple[str, str], Preset]:
@@ -134,7 +136,8 @@ def _flat(node: yaml.MappingNode, prefix: str) -> Iterator[Line]:
         if isinstance(value, yaml.MappingNode) and value.value:
             yield from _flat(value, f"{name}.")
         else:
-            yield Line(name, key.start_mark.line + 1, "." in str(key.value))
+            has_dot, is_mapping = "." in str(key.value), isinstance(value, yaml.MappingNode)
+            yield Line(name, key.start_mark.line + 1, has_dot, is_mapping)
 
 
 def _section(preset: Preset) -> str:
@@ -172,6 +175,9 @@ def flaws_of(preset: Preset, keys: Mapping[str, Any]) -> Iterator[FlawError]:
     for line in found:
         if not is_key(line.key, keys):
             yield FlawError(_no_key(line.key, keys), preset.place(line.number))
+        elif _is_section(line.key, keys) and not line.is_mapping:
+            text = f"{line.key} is a section; write its keys below it, or leave it out"
+            yield FlawError(text, preset.place(line.number))
         elif line.has_dot and not _is_open(line.key, keys):
             text = f"{line.key}: a name with a dot; write one name a line, each below its section"
             yield FlawError(text, preset.place(line.number))
@@ -228,15 +234,21 @@ def is_key(key: str, keys: Mapping[str, Any]) -> bool:
     return any(known.startswith(f"{key}.") or key.startswith(f"{known}.") for known in keys)
 
 
+def _is_section(key: str, keys: Mapping[str, Any]) -> bool:
+    return key not in keys and any(known.startswith(f"{key}.") for known in keys)
+
+
 def _is_open(key: str, keys: Mapping[str, Any]) -> bool:
     return any(known.endswith(".*") and key.startswith(known[:-1]) for known in keys)
 
 
 def _no_key(key: str, keys: Mapping[str, Any]) -> str:
-    ends = {end: known for known in keys for end in (known, known.rsplit(".", 1)[-1])}
-    near = nearest(key, keys) or ends.get(nearest(key.rsplit(".", 1)[-1], ends), "")
+    last = key.rsplit(".", 1)[-1]
+    ends = [known.removesuffix(".*").rsplit(".", 1)[-1] for known in keys]
+    same_end = [known for known, end in zip(keys, ends, strict=True) if end == nearest(last, ends)]
+    near = nearest(key, same_end, cutoff=0.0) or nearest(key, keys, cutoff=0.85)
     if near:
         return f"no key {key}; did you mean {near}?"
     section = key.split(".")[0]
-    inside = [k for k in keys if k.split(".")[0] == section] or [*keys]
+    inside = [known for known in keys if known.split(".")[0] == section] or [*keys]
     return f"no key {key}; keys: {listed(inside, near=key)}"

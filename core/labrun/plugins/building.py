@@ -27,7 +27,11 @@ def config_class(owner: str, component: Component) -> type[Any]:
     try:
         cls = _referred(owner, component.config)
         if not isinstance(cls, type):
-            raise FlawError(f"{cls!r} is no class; a config is a class under @labrun.schema")
+            name = getattr(cls, "__qualname__", repr(cls))
+            text = (
+                f"{name} is of type {type(cls).__name__}; a config is a class with @labrun.schema"
+            )
+            raise FlawError(text, place_of_object(cls))
         _check_schema(cls)
     except FlawError as flaw:
         raise discovery.broken_by(owner, f"config of {title}: {flaw}") from flaw
@@ -82,7 +86,9 @@ def _check_schema(cls: type[Any]) -> None:
             _check_schema(type(value))
         elif not _is_plain(to_plain(value)):
             kind = type(value).__name__
-            text = f"{name}.{key}: its default is a {kind}; text, number, list or mapping is wanted"
+            text = (
+                f"{name}.{key}: its default is of type {kind}; write text, number, list or mapping"
+            )
             raise FlawError(text, place)
 
 
@@ -103,7 +109,7 @@ def _made(factory: Any, config: Any, module: str) -> Any:
     name = getattr(factory, "__qualname__", repr(factory))
     place = place_of_object(factory)
     if not callable(factory):
-        text = f"{name} is a {type(factory).__name__}, no class or function"
+        text = f"{name} is of type {type(factory).__name__}, no class or function"
         raise FlawError(text, place or flaws.place_of_module(module))
     try:
         inspect.signature(factory).bind(config)
@@ -113,11 +119,14 @@ def _made(factory: Any, config: Any, module: str) -> Any:
     except ValueError:  # a callable of C, which tells no signature
         pass
     try:
-        return factory(config)
+        made = factory(config)
     except (KeyboardInterrupt, LabError):
         raise
     except BaseException as fault:  # a factory may fail in any way, or exit
         raise FlawError(f"{name}: {flaws.cause(fault, module)}") from fault
+    if made is None:
+        raise FlawError(f"{name} returns None; return the component", place)
+    return made
 
 
 def methods(kind: Kind) -> Iterator[tuple[str, list[str]]]:
@@ -139,7 +148,8 @@ def _check_methods(made: Any, kind: Kind) -> None:
             hint = f"; it has {near!r}, did you mean {name!r}?" if near else ""
             raise FlawError(f"{owner} has no method {call}{hint}", place)
         if not callable(method):
-            raise FlawError(f"{owner}.{name} is a {type(method).__name__}, no method {call}", place)
+            kind_of = type(method).__name__
+            raise FlawError(f"{owner}.{name} is of type {kind_of}, no method {call}", place)
         try:
             inspect.signature(method).bind(*arguments)
         except TypeError as fault:

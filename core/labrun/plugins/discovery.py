@@ -99,7 +99,7 @@ def _read(claim: Installed) -> PluginInfo:
         module = importlib.import_module(claim.module)
     except ModuleNotFoundError as fault:
         if fault.name and f"{claim.module}.".startswith(f"{fault.name}."):
-            hint = flaws.near_module(fault.name)
+            hint = flaws.near_module(fault.name, root=claim.distribution.replace("-", "_"))
             text = f"ModuleNotFoundError: No module named {fault.name!r}{hint}"
             raise FlawError(f"{text}; it stands in {entry}") from fault
         raise

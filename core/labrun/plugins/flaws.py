@@ -69,11 +69,14 @@ def _names_at(fault: BaseException) -> list[str]:
 
 def _near(got: str, allowed: Any) -> str:
     names = [*allowed]
-    return f"{_did_you_mean(nearest(got, names))}; allowed: {listed(names, near=got)}"
+    return _did_you_mean(nearest(got, names), f"allowed: {listed(names, near=got)}")
 
 
-def _did_you_mean(name: str) -> str:
-    return f"; did you mean {name!r}?" if name else ""
+def _did_you_mean(name: str, rest: str = "") -> str:
+    """The hint behind a message: the nearest name, and what there is."""
+    if not name:
+        return f"; {rest}" if rest else ""
+    return f"; did you mean {name!r}?" + (f" {rest}" if rest else "")
 
 
 def near_module(name: str, *, root: str = "") -> str:
@@ -86,8 +89,8 @@ def near_module(name: str, *, root: str = "") -> str:
         return near_module(parent, root=root)
     modules = modules_in(sys.modules[parent])
     near = nearest(last, modules)
-    hint = _did_you_mean(f"{parent}.{near}") if near else ""
-    return f"{hint}; {parent} has {listed(modules, near=last)}"
+    rest = f"{parent} has {listed(modules, near=last)}"
+    return _did_you_mean(f"{parent}.{near}" if near else "", rest)
 
 
 def modules_in(package: Any) -> list[str]:
@@ -102,8 +105,9 @@ def near_object(name: str, module: Any) -> str:
     """The hint for a name that a module does not have: the nearest, and what it defines."""
     public = [n for n in vars(module) if not n.startswith("_")]
     own = [n for n in public if getattr(vars(module)[n], "__module__", "") == module.__name__]
+    own = [*getattr(module, "__all__", own)]
     near = nearest(name, own) or nearest(name, public)
-    return f"{_did_you_mean(near)}; it defines {listed(own, near=name)}"
+    return _did_you_mean(near, f"it has {listed(own, near=name)}")
 
 
 def place_of(fault: BaseException, module: str) -> str:

@@ -22,7 +22,8 @@ def check_form(reference: Any, what: str) -> None:
         raise FlawError(f"{what} is a {kind}; write it as a text, {text!r}")
     parts = [part for part in re.split(r"[.:/\s]+", reference.removesuffix(".py")) if part]
     guess = f"{'.'.join(parts[:-1])}:{parts[-1]}" if len(parts) > 1 else "module:object"
-    hint = f"did you mean {guess!r}?" if _REFERENCE.fullmatch(guess) else "write 'module:object'"
+    is_guess = len(parts) > 1 and _REFERENCE.fullmatch(guess)
+    hint = f"did you mean {guess!r}?" if is_guess else "write 'module:object'"
     raise FlawError(f"{what} is {reference!r} and no module:object; {hint}")
 
 
