@@ -10,6 +10,8 @@ EXIT_DISK = 74
 """Exit code of a worker whose ending could not be written."""
 EXIT_PREEMPTED = 75
 EXIT_HANG = 124
+MOST_NAMES = 10
+"""Names that one message lists."""
 
 
 class LabError(Exception):
@@ -46,7 +48,37 @@ def unknown(what: str, got: str, allowed: Iterable[str]) -> LabError:
     "no plugin 'rlr'; did you mean 'rlrt'? installed: rlrt, stairs"
     """
     names = sorted(allowed)
-    near = difflib.get_close_matches(got, names, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = nearest(got, names)
+    hint = f"did you mean {near!r}? " if near else ""
     label = "installed" if what == "plugin" else "allowed"
     return LabError(f"no {what} '{shown(got)}'; {hint}{label}: {', '.join(names) or 'none'}")
+
+
+def nearest(got: str, names: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """The name that is most like `got`; empty where none is like it.
+
+    >>> nearest("Trainr", ["trainer", "dataset"])
+    'trainer'
+    """
+    by_small = {name.lower(): name for name in sorted(names, reverse=True)}
+    near = difflib.get_close_matches(got.lower(), by_small, n=1, cutoff=cutoff)
+    return by_small[near[0]] if near else ""
+
+
+def listed(names: Iterable[str], *, near: str = "", most: int = MOST_NAMES) -> str:
+    """The names in one line; where there are more than `most`, those that are most like `near`.
+
+    >>> listed(["b", "a", "long"], near="lon", most=1)
+    'long (1 of 3)'
+    """
+    ordered = [*names]
+    if len(ordered) <= most:
+        return ", ".join(ordered) or "none"
+    chosen = sorted(ordered, key=lambda name: (_unlikeness(name, near), name))[:most]
+    return f"{', '.join(chosen)} ({most} of {len(ordered)})"
+
+
+def _unlikeness(name: str, near: str) -> float:
+    """0 for equal names, 1 for names without a common letter; a dotted name counts by its end."""
+    ends = [name, name.rsplit(".", 1)[-1]]
+    return 1 - max(difflib.SequenceMatcher(a=near, b=end).ratio() for end in ends)

@@ -21,7 +21,7 @@ import numpy as np
 from labrun.attempts import causes, environment, failures, leaving, provenance, ranks
 from labrun.attempts.loading import UnloadableError
 from labrun.attempts.ranks import EXIT_FAILED, Ending, Place
-from labrun.config.components import build
+from labrun.config.components import build, trained
 from labrun.errors import (
     EXIT_CONFIG,
     EXIT_DISK,
@@ -214,7 +214,7 @@ def fit(
         data = parts.dataset.load(context)
         if context.should_stop:
             raise PreemptedError("stopped before training")
-        result = parts.trainer.fit(context, data)
+        result = trained(parts.trainer, parts.trainer.fit(context, data))
         context.evaluate(result.model, data, step=result.step)
     finally:
         if place.rank == 0:

@@ -105,19 +105,40 @@ def resume(
 @app.command()
 def plugins(
     name: Annotated[str | None, typer.Argument(help="Show this plugin's methods and keys.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check it against the contract; exit code 2 at a fault.")
+    ] = False,
+    grep: Annotated[str, typer.Option(help="Show only the keys that hold this text.")] = "",
 ) -> None:
     """List the installed plugins, or show one with all its keys."""
     from labrun.plugins.discovery import installed
 
+    if check:
+        _check_plugins([name] if name else [*installed()])
+        return
     if name:
         from labrun.cli.describe import print_plugin
 
-        print_plugin(name, _console())
+        print_plugin(name, _console(), only=grep)
         return
     for plugin, claims in installed().items():
         owners = " and ".join(f"{c.distribution} {c.version}" for c in claims)
         conflict = "  CONFLICT: uninstall one" if len(claims) > 1 else ""
         print(f"{plugin:<14} {owners:<28} {claims[0].module}{conflict}")
+
+
+def _check_plugins(names: list[str]) -> None:
+    """Print what is wrong in each, one line a fault; exit code 2 where there is a fault."""
+    from labrun.config.contract_check import faults, summary
+
+    wrong = {name: faults(name) for name in names}
+    for name, lines in wrong.items():
+        for line in lines:
+            print(line if line.startswith("plugin ") else f"{name}: {line}", file=sys.stderr)
+        if not lines:
+            print(summary(name))
+    if any(wrong.values()):
+        raise typer.Exit(EXIT_CONFIG)
 
 
 runs_app = typer.Typer(

@@ -3,12 +3,13 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
+from labrun.config.authorship import default_of
 from labrun.config.keys import owners
+from labrun.config.presets import preset_groups
 from labrun.config.values import read
 from labrun.config.words import Word, in_shell
 from labrun.contract import KINDS, Component, Kind, PluginInfo
@@ -16,6 +17,7 @@ from labrun.errors import LabError, shown, unknown
 from labrun.experiment import RunConfig
 from labrun.plain import to_plain
 from labrun.plugins import discovery as plugins
+from labrun.plugins.building import config_class
 
 ROOT = "labrun_experiment"
 NAME = re.compile(r"\w[\w-]*(\.\w[\w-]*)?")
@@ -24,29 +26,17 @@ DATA_FILES = (".jsonl", ".json", ".parquet", ".csv")
 Components = dict[tuple[Kind, str], tuple[str, Component]]
 
 
-def preset_groups(info: PluginInfo) -> dict[str, list[str]]:
-    """Preset group -> names, from the YAML files of the plugin's preset packages."""
-    found: dict[str, list[str]] = {}
-    for package in info.presets:
-        for folder in files(package).iterdir():
-            if folder.is_dir() and not folder.name.startswith("_"):
-                names = [f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml")]
-                found.setdefault(folder.name, []).extend(n for n in names)
-    return {group: sorted(set(names)) for group, names in found.items() if names}
-
-
 def register(info: PluginInfo, picks: Mapping[str, Word]) -> Components:
     """Put every component that this experiment may name into Hydra's store."""
-    homes = {info.name: info}
-    for name in info.defaults.values():
-        if "." in name:
-            owner = name.split(".", 1)[0]
-            homes.setdefault(owner, plugins.load(owner))
+    defaults: Components = {(kind, info.defaults[kind]): default_of(info, kind) for kind in KINDS}
+    owners = (qualified.split(".", 1)[0] for qualified, _ in defaults.values())
+    homes = {info.name: info} | {owner: plugins.load(owner) for owner in owners}
     offered: Components = {}
     for owner in homes.values():
         for part in owner.components:
             offered.setdefault((part.kind, part.name), (f"{owner.name}.{part.name}", part))
             offered[part.kind, f"{owner.name}.{part.name}"] = (f"{owner.name}.{part.name}", part)
+    offered |= defaults
     for kind in KINDS:
         for name in _names(picks[kind]) if kind in picks else []:
             if (kind, name) not in offered and name not in preset_groups(info).get(kind, []):
@@ -82,7 +72,7 @@ def _no_choice(info: PluginInfo, what: str, name: str, allowed: Iterable[str]) -
 
 
 def _node(qualified: str, component: Component) -> dict[str, Any]:
-    defaults = plugins.resolve(component.config)()
+    defaults = config_class(qualified.split(".", 1)[0], component)()
     return {"component": qualified, **to_plain(defaults)}
 
 

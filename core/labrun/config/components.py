@@ -14,10 +14,12 @@ from labrun.contract import (
     Evaluator,
     Kind,
     Trainer,
+    TrainResult,
 )
 from labrun.errors import LabError
 from labrun.experiment import Experiment, ResourcesConfig
 from labrun.plugins import discovery as plugins
+from labrun.plugins.building import built, config_class, facts_of
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,14 @@ class Parts:
         self._check_resources(resources)
         self._check_distinct()
         facts = {
-            "dataset": self.dataset.preflight(),
-            "trainer": self.trainer.preflight(self.dataset),
+            "dataset": facts_of("dataset", self.dataset.preflight),
+            "trainer": facts_of("trainer", self.trainer.preflight, self.dataset),
         }
         for evaluator in self.evaluators.values():
             if isinstance(evaluator, ChecksDataset):
                 evaluator.check(self.dataset)
-        return facts | {f"evaluator.{n}": e.preflight() for n, e in self.evaluators.items()}
+        sections = {f"evaluator.{name}": part for name, part in self.evaluators.items()}
+        return facts | {name: facts_of(name, part.preflight) for name, part in sections.items()}
 
     def _check_resources(self, resources: ResourcesConfig) -> None:
         if resources.num_gpus and resources.num_processes not in (0, resources.num_gpus):
@@ -84,8 +87,9 @@ def build(experiment: Experiment) -> Parts:
 def _make(experiment: Experiment, section: str) -> Any:
     component = component_of(experiment, section)
     settings = experiment.settings[section]
-    config = typed(plugins.resolve(component.config), settings, section=section)
-    return plugins.resolve(component.factory)(config)
+    owner = experiment.components[section].split(".", 1)[0]
+    config = typed(config_class(owner, component), settings, section=section)
+    return built(owner, component, config)
 
 
 def component_of(experiment: Experiment, section: str) -> Component:
@@ -96,3 +100,15 @@ def component_of(experiment: Experiment, section: str) -> Component:
 
 def _kind(section: str) -> Kind:
     return next(kind for kind in KINDS if section.split(".", 1)[0] == kind)
+
+
+def trained(trainer: Trainer, returned: Any) -> TrainResult:
+    """What the trainer returned. Raises LabError for anything but a TrainResult."""
+    if isinstance(returned, TrainResult):
+        return returned
+    got = "None" if returned is None else f"a {type(returned).__name__}"
+    kind = type(trainer)
+    raise LabError(
+        f"{kind.__module__}.{kind.__qualname__}.fit() returns {got}; "
+        "return labrun.TrainResult(model, step)"
+    )

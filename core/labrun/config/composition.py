@@ -18,14 +18,17 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from labrun.config.choices import ROOT, Components, choice, preset_groups, register
+from labrun.config.authorship import blamed, refuse_missing_choices
+from labrun.config.choices import ROOT, Components, choice, register
 from labrun.config.keys import Keys, Setting, set_twice
+from labrun.config.presets import preset_groups
 from labrun.config.words import Word, copyable
 from labrun.contract import KINDS, Kind, PluginInfo
 from labrun.errors import LabError, shown
 from labrun.plain import flat
-from labrun.plugins import discovery as plugins
+from labrun.plugins.building import config_class
 
 OmegaConf.register_new_resolver("by", lambda key, values: values[key], replace=True)
 """For presets: `${by:${trainer.objective},{grpo: 1.0e-6, sdpo: 1.0e-5}}` is the key's value."""
@@ -80,7 +83,8 @@ class Composition:
 
     def schema(self, section: str, component: str) -> type[Any]:
         """The config class of the component that stands in the section."""
-        return plugins.resolve(self.components[_kind(section), component][1].config)
+        qualified, part = self.components[_kind(section), component]
+        return config_class(qualified.split(".", 1)[0], part)
 
     def presets(self) -> str:
         """What to do where a preset and a component do not fit each other."""
@@ -158,6 +162,8 @@ class Composition:
         return {str(key): value for key, value in plain.items()}
 
 
+_NOT_COMPOSED = (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError)
+"""What Hydra and OmegaConf raise at a preset that cannot be read, or does not fit."""
 _kept: dict[tuple[int, *tuple[str, ...]], Composition] = {}
 _groups: dict[int, tuple[PluginInfo, dict[str, list[str]]]] = {}
 """Plugins by their identity, and their preset groups."""
@@ -166,6 +172,7 @@ _groups: dict[int, tuple[PluginInfo, dict[str, list[str]]]] = {}
 def composed(info: PluginInfo, words: Sequence[Word]) -> tuple[Composition, list[Word]]:
     """The composition that the words choose, and the other words, which set values."""
     if id(info) not in _groups:
+        refuse_missing_choices(info)
         _groups[id(info)] = info, preset_groups(info)
     groups = _groups[id(info)][1]
     picks = _picks(words, {"plugin", *groups, *KINDS})
@@ -182,7 +189,11 @@ def _composition(
 ) -> Composition:
     components = register(info, picks)
     chosen = [choice(info, n, w, groups, components) for n, w in picks.items() if n != "plugin"]
-    return Composition(info, components, tuple(groups), _hydra(info, chosen))
+    try:
+        return Composition(info, components, tuple(groups), _hydra(info, chosen))
+    except LabError as error:
+        names = {name: word.text for name, word in picks.items()}
+        raise blamed(info, names, error) from error
 
 
 def _picks(words: Sequence[Word], choosing: Iterable[str]) -> dict[str, Word]:
@@ -203,7 +214,7 @@ def _hydra(info: PluginInfo, overrides: Sequence[str]) -> DictConfig:
     try:
         with initialize(config_path=None, version_base="1.3"):
             return hydra_compose(ROOT, [*path, *overrides], return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except _NOT_COMPOSED as error:
         cause = f": {error.__cause__}" if error.__cause__ else ""
         text = " ".join(f"{error}{cause}".split())
         raise LabError(f"cannot compose the configuration: {text}") from error

@@ -2,18 +2,20 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ValidationError
 
-from labrun.config.choices import preset_groups
+from labrun.config.authorship import blamed, set_at
 from labrun.config.composition import Composition, composed, sections_of
 from labrun.config.keys import refuse_twice
+from labrun.config.presets import preset_groups
 from labrun.config.typed_values import refusal, typed, validated
 from labrun.config.words import Word, expand, is_sweep, plain_text, single
 from labrun.contract import KINDS, PluginInfo
-from labrun.errors import LabError
+from labrun.errors import LabError, listed
 from labrun.experiment import Experiment, RunConfig
 from labrun.plain import flat, to_plain
 from labrun.plugins import discovery as plugins
@@ -30,9 +32,22 @@ def compose(overrides: Sequence[str]) -> Experiment:
     """
     words = [single(text) for text in overrides]
     composition, values = composed(_plugin(words), words)
-    settings = [composition.keys.setting(word) for word in values]
+    with _presets_checked(composition):
+        keys = composition.keys
+    settings = [keys.setting(word) for word in values]
     refuse_twice(settings)
-    return _experiment(composition, composition.values(settings), tuple(overrides))
+    plain = composition.values(settings)
+    with _presets_checked(composition):
+        return _experiment(composition, plain, tuple(overrides))
+
+
+@contextmanager
+def _presets_checked(composition: Composition) -> Iterator[None]:
+    """Names what is wrong in a chosen preset, where that is why something was refused inside."""
+    try:
+        yield
+    except LabError as error:
+        raise blamed(composition.info, composition.choices, error) from error
 
 
 def studied(overrides: Sequence[str]) -> list[Experiment]:
@@ -71,7 +86,7 @@ def _experiment(
     root["group"] = str(root["group"])  # a label may be a number
     run = typed(RunConfig, root, section="")
     for section, values in sections.items():
-        _check(composition, section, named[section], values)
+        _check(composition, section, named[section], values, overrides)
     return Experiment(
         plugin=composition.info.name,
         run=run,
@@ -82,16 +97,35 @@ def _experiment(
     )
 
 
-def _check(composition: Composition, section: str, name: str, values: Mapping[str, Any]) -> None:
+def _check(
+    composition: Composition,
+    section: str,
+    name: str,
+    values: Mapping[str, Any],
+    overrides: Sequence[str],
+) -> None:
     """Raise LabError where the values are not what the section's component takes."""
     try:
         validated(composition.schema(section, name), values)
     except ValidationError as error:
         strange = [e["loc"] for e in error.errors() if e["type"] == "unexpected_keyword_argument"]
         if strange:
-            keys = ", ".join(".".join(map(str, [section, *loc])) for loc in strange)
+            keys = listed(".".join(map(str, [section, *loc])) for loc in strange)
             raise LabError(f"{name} has no key {keys}; {composition.presets()}") from error
-        raise refusal(error, section) from error
+        raise _with_place(composition, error, section, overrides) from error
+
+
+def _with_place(
+    composition: Composition, error: ValidationError, section: str, overrides: Sequence[str]
+) -> LabError:
+    """The refusal, with the preset's file and line where a preset set the first refused key."""
+    text = str(refusal(error, section))
+    key = ".".join(map(str, [section, *error.errors()[0]["loc"]]))
+    named = [Word.of(word).key for word in overrides]
+    if any(f".{name}." in f".{key}." for name in named):
+        return LabError(text)
+    place = set_at(composition.info, composition.choices, key)
+    return LabError(f"{text} (set at {place})" if place else text)
 
 
 def key_of(experiment: Experiment) -> str:

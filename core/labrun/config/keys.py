@@ -4,15 +4,17 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from labrun.config.values import fields_of, is_mapping_type, options, read, value_type
 from labrun.config.words import Word
 from labrun.contract import Component, PluginInfo
-from labrun.errors import LabError, shown
+from labrun.errors import MOST_NAMES, LabError, listed, shown
 from labrun.experiment import RunConfig
 from labrun.plain import flat
 from labrun.plugins import discovery as plugins
+from labrun.plugins.building import config_class
 
 PLAIN_SLIP = 0.85
 """Likeness from which one near key is named alone."""
@@ -90,7 +92,8 @@ class Keys:
         if len(homes) == 1:
             return homes[0]
         if homes:
-            raise LabError(f"key {key!r} is ambiguous; write {' or '.join(homes)}")
+            shortest = sorted(homes, key=len)[:MOST_NAMES] if len(homes) > MOST_NAMES else homes
+            raise LabError(f"key {key!r} is ambiguous; write {' or '.join(shortest)}")
         if "@" in key:
             raise LabError(
                 f"'{word}': '@' is refused; write the key as `lab plugins NAME` shows it"
@@ -116,7 +119,9 @@ class Keys:
             near = near[:1]
         if near:
             return f"did you mean {' or '.join(dict.fromkeys(names[n] for n in near))}?"
-        return f"keys: {', '.join(self.leaves)}"
+        few = listed(self.leaves, near=key)
+        is_cut = len(self.leaves) > MOST_NAMES
+        return f"keys: {few}" + (f"; `lab plugins {self.info.name}` lists all" if is_cut else "")
 
 
 def refuse_twice(settings: Sequence[Setting]) -> None:
@@ -137,14 +142,12 @@ def set_twice(key: str, one: Word, other: Word) -> LabError:
 def owners(key: str, info: PluginInfo) -> list[tuple[str, str]]:
     """(`dataset=llm.rows`, `dataset.path`) for each component that has the key: those of the plugin
     and of its defaults, or where none of them has it, those of every plugin."""
-    near = {info.name, *(name.split(".", 1)[0] for name in info.defaults.values() if "." in name)}
-    everywhere = [*plugins.usable()]
-    for group in ([one for one in everywhere if one.name in near], everywhere):
+    for group in (_near(info), plugins.usable()):
         homes = [
             (f"{part.kind}={_name(part, owner, info)}", full)
             for owner in group
             for part in owner.components
-            for full in _component_keys(part)
+            for full in _component_keys(owner, part)
             if f".{full}".endswith(f".{key}") or (full.endswith(".*") and key.startswith(full[:-1]))
         ]
         if homes:
@@ -152,13 +155,31 @@ def owners(key: str, info: PluginInfo) -> list[tuple[str, str]]:
     return []
 
 
-def _component_keys(component: Component) -> Iterator[str]:
+def _near(info: PluginInfo) -> list[PluginInfo]:
+    """The plugin and those of its default components that can be used."""
+    near = [info]
+    for name in dict.fromkeys(n.split(".", 1)[0] for n in info.defaults.values() if "." in n):
+        with suppress(LabError):  # it is named where the default is asked for
+            near.append(plugins.load(name))
+    return near
+
+
+def known_keys(info: PluginInfo, *, everywhere: bool) -> dict[str, None]:
+    """Every key that a preset may set, in order: those of every run, then those of the components
+    of the plugin and its defaults, or of every plugin; `NAME.*` stands for an open mapping."""
+    group = [*plugins.usable()] if everywhere else _near(info)
+    parts = [(owner, part) for owner in group for part in owner.components]
+    own = [key for owner, part in parts for key in _component_keys(owner, part)]
+    return dict.fromkeys([*_keys_of(RunConfig, ""), *own])
+
+
+def _component_keys(owner: PluginInfo, component: Component) -> Iterator[str]:
     """Every key of a component, in full: `dataset.path`, `evaluator.accuracy.num_samples`,
     `dataset.evaluation.*` for a mapping that takes new keys."""
     kind = component.kind
     prefix = f"{kind}.{component.name}." if kind == "evaluator" else f"{kind}."
     try:
-        schema = plugins.resolve(component.config)
+        schema = config_class(owner.name, component)
     except LabError:  # it is named when somebody chooses it
         return iter(())
     return _keys_of(schema, prefix)

@@ -5,12 +5,15 @@ import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
 
-import pluggy
+from labrun.contract import GROUP, Component, Kind, PluginInfo
+from labrun.errors import LabError, unknown
+from labrun.plugins import flaws
+from labrun.plugins.description import NAME, described
+from labrun.plugins.flaws import FlawError
+from labrun.plugins.references import resolve
 
-from labrun.contract import API_VERSION, GROUP, KINDS, Component, Kind, LabHooks, PluginInfo
-from labrun.errors import LabError, shown, unknown
+__all__ = ["broken", "find", "installed", "load", "resolve", "usable"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ def _claim(point: EntryPoint) -> Installed:
     return Installed(point.name, point.value, name, version)
 
 
+_claims: dict[str, Installed] = {}
+"""The entry point of each plugin that was asked for; to read all of them takes tens of ms."""
+
+
 @functools.cache
 def load(name: str) -> PluginInfo:
     """The plugin's description; imports its module.
@@ -50,15 +57,27 @@ def load(name: str) -> PluginInfo:
     if name not in claims:
         raise unknown("plugin", name, claims)
     if len(claims[name]) > 1:
-        owners = " and ".join(f"{c.distribution} {c.version}" for c in claims[name])
-        raise LabError(f"plugin {name!r} is claimed by {owners}; uninstall one of them")
-    claim = claims[name][0]
+        raise _claimed_twice(name, claims[name])
+    claim = _claims[name] = claims[name][0]
     try:
         return _read(claim)
     except KeyboardInterrupt:
         raise
+    except FlawError as flaw:
+        raise not_usable(claim, str(flaw)) from flaw
     except BaseException as fault:  # a module may fail in any way, or exit; it is named, not hidden
-        raise not_usable(claim, _reason(fault)) from fault
+        reason = flaws.cause(fault, claim.module, known=(PluginInfo, Component))
+        raise not_usable(claim, reason) from fault
+
+
+def _claimed_twice(name: str, claims: list[Installed]) -> LabError:
+    distributions = {f"{c.distribution} {c.version}" for c in claims}
+    if len(distributions) == 1:
+        modules = " and ".join(c.module for c in claims)
+        text = f"plugin {name!r} is claimed twice by {distributions.pop()}, as {modules}"
+        return LabError(f"{text}; keep one of these entry points")
+    owners = " and ".join(f"{c.distribution} {c.version}" for c in claims)
+    return LabError(f"plugin {name!r} is claimed by {owners}; uninstall one of them")
 
 
 def not_usable(claim: Installed, reason: str) -> LabError:
@@ -69,31 +88,32 @@ def not_usable(claim: Installed, reason: str) -> LabError:
     )
 
 
-def _reason(fault: BaseException) -> str:
-    """What went wrong in a plugin's code, in one line."""
-    if isinstance(fault, SystemExit):
-        return f"SystemExit: its code calls sys.exit({fault.code!r})"
-    text = " ".join(str(fault).split())
-    return f"{type(fault).__name__}: {shown(text, limit=400)}" if text else type(fault).__name__
-
-
 def _read(claim: Installed) -> PluginInfo:
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(LabHooks)
-    manager.register(importlib.import_module(claim.module), claim.name)
-    manager.check_pending()
-    described = manager.hook.lab_plugin()
-    if len(described) != 1:
-        raise TypeError("its module must implement the hook lab_plugin() with @labrun.hookimpl")
-    info = described[0]
-    if info.name != claim.name:
-        raise TypeError(f"entry point {claim.name!r} describes itself as {info.name!r}")
-    if info.api_version != API_VERSION:
-        raise TypeError(f"written for plugin API {info.api_version}, this labrun has {API_VERSION}")
-    missing = [kind for kind in KINDS if kind not in info.defaults]
-    if missing:
-        raise TypeError(f"PluginInfo.defaults names no {', no '.join(missing)}")
-    return info
+    if not NAME.fullmatch(claim.name):
+        raise FlawError(f"its name {claim.name!r}: a name has letters, digits, _ and - only")
+    entry = f"entry point {claim.name} = {claim.module!r} in [project.entry-points.{GROUP}]"
+    if ":" in claim.module or not claim.module:
+        module = claim.module.partition(":")[0] or "package.plugin"
+        raise FlawError(f"{entry} names no module; write {module!r}")
+    try:
+        module = importlib.import_module(claim.module)
+    except ModuleNotFoundError as fault:
+        if fault.name and f"{claim.module}.".startswith(f"{fault.name}."):
+            hint = flaws.near_module(fault.name, root=claim.distribution.replace("-", "_"))
+            text = f"ModuleNotFoundError: No module named {fault.name!r}{hint}"
+            raise FlawError(f"{text}; it stands in {entry}") from fault
+        raise
+    return described(module, claim.name)
+
+
+def module_of(name: str) -> str:
+    """The module that describes a loaded plugin."""
+    return _claims[name].module
+
+
+def broken_by(owner: str, reason: object) -> LabError:
+    """The error for a component or preset of a loaded plugin that cannot be used."""
+    return not_usable(_claims[owner], str(reason))
 
 
 def broken() -> dict[str, str]:
@@ -154,20 +174,3 @@ def component_names(kind: Kind, home: PluginInfo) -> list[str]:
         for component in info.components
         if component.kind == kind
     ]
-
-
-def resolve(reference: str) -> Any:
-    """The object named by `module:object`.
-
-    Raises LabError where its module cannot be imported, or ends the process.
-    """
-    module, _, attribute = reference.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (KeyboardInterrupt, LabError):
-        raise
-    except BaseException as fault:  # as in `load`
-        raise LabError(
-            f"a plugin's {reference} cannot be loaded: {_reason(fault)}; mend it, "
-            f"`python -c 'import {module}'` shows where"
-        ) from fault

@@ -18,7 +18,7 @@ from labrun.errors import PreemptedError
 from labrun.runs import checkpoints, resume_point
 from labrun.runs.run_dir import EVENTS, PROGRESS, RunDir, event_line
 from labrun.runs.seals import Seal, Sealing
-from labrun.score import Score
+from labrun.score import Score, scores_of
 from labrun.system import disk
 from labrun.system.paths import confined
 
@@ -101,7 +101,7 @@ class RunContext:
                 continue
             if self.should_stop and self.world_size == 1:
                 raise PreemptedError(f"stopped in the evaluation of step {step}")
-            found = part.evaluate(self, model, data)
+            found = scores_of(part, part.evaluate(self, model, data))
             for score in found:
                 self._event("score", step=step, score=asdict(score))
             self._event(

@@ -70,10 +70,11 @@ def test_load_imports_only_the_plugin_that_is_asked_for(install):
 
 
 def test_broken_plugin_is_named_with_its_cause_when_asked_for(install):
-    install("brittle", "import a_module_that_is_missing")
+    folder = install("brittle", "import a_module_that_is_missing")
     assert message("brittle") == (
         "plugin 'brittle' (lab-brittle 0.1) is broken: ModuleNotFoundError: No module named "
-        "'a_module_that_is_missing'; mend it or `pip uninstall lab-brittle`"
+        f"'a_module_that_is_missing' ({folder}/lab_brittle_plugin.py, line 1); "
+        "mend it or `pip uninstall lab-brittle`"
     )
 
 
@@ -103,7 +104,8 @@ def test_lab_plugins_marks_a_conflict_and_lists_a_broken_plugin(install, lab, mo
         install("twice", SOUND.format(name="twice"), distribution="lab-second"),
         install("brittle", "raise RuntimeError"),
     ]
-    monkeypatch.setenv("PYTHONPATH", ":".join(map(str, folders)))
+    search = [*map(str, folders), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, search)))
     listed = lab("plugins")
     assert listed.returncode == 0
     lines = {line.split()[0]: line for line in listed.stdout.splitlines()}

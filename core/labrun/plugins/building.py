@@ -1,0 +1,189 @@
+"""A component's config class, its instance and its plan, each checked as the contract has it."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, get_type_hints
+
+from labrun.contract import Component, Dataset, Evaluator, Kind, Trainer
+from labrun.errors import LabError, nearest
+from labrun.plain import to_plain
+from labrun.plugins import discovery, flaws
+from labrun.plugins.flaws import FlawError, place_of_object, place_of_text
+from labrun.plugins.references import found
+from labrun.schema import STRICT
+
+PROTOCOLS: dict[Kind, type[Any]] = {
+    "trainer": Trainer,
+    "dataset": Dataset,
+    "evaluator": Evaluator,
+}
+
+
+def config_class(owner: str, component: Component) -> type[Any]:
+    """The component's config class. Raises LabError, in one line, where it is none."""
+    title = f"{component.kind} {component.name!r}"
+    try:
+        cls = _referred(owner, component.config)
+        if not isinstance(cls, type):
+            name = getattr(cls, "__qualname__", repr(cls))
+            text = (
+                f"{name} is of type {type(cls).__name__}; a config is a class with @labrun.schema"
+            )
+            raise FlawError(text, place_of_object(cls))
+        _check_schema(cls)
+    except FlawError as flaw:
+        raise discovery.broken_by(owner, f"config of {title}: {flaw}") from flaw
+    return cls
+
+
+def built(owner: str, component: Component, config: Any) -> Any:
+    """What the component's factory makes of the config.
+
+    Raises LabError, in one line, where it makes nothing that keeps to the contract.
+    """
+    title = f"{component.kind} {component.name!r}"
+    try:
+        factory = _referred(owner, component.factory)
+        made = _made(factory, config, component.factory.partition(":")[0])
+        _check_methods(made, component.kind)
+    except FlawError as flaw:
+        raise discovery.broken_by(owner, f"factory of {title}: {flaw}") from flaw
+    return made
+
+
+def _referred(owner: str, reference: str) -> Any:
+    """The object of the reference, or the flaw with the line on which it is written."""
+    module = discovery.module_of(owner)
+    try:
+        return found(reference, root=module.partition(".")[0])
+    except FlawError as flaw:
+        written = place_of_text(module, reference)
+        at = f"; it is written at {written}" if written else ""
+        raise FlawError(f"{reference}: {flaw}{at}") from flaw
+
+
+@functools.cache
+def _check_schema(cls: type[Any]) -> None:
+    """Raises FlawError for what is no `@schema` dataclass with a plain default for each field."""
+    place, name = place_of_object(cls), cls.__qualname__
+    if vars(cls).get("__pydantic_config__") != STRICT:
+        kind = "a dataclass" if dataclasses.is_dataclass(cls) else "a class"
+        text = f"{name} is {kind} without @labrun.schema; write it above the class"
+        raise FlawError(text, place)
+    if without := [field.name for field in dataclasses.fields(cls) if not _has_default(field)]:
+        raise FlawError(f"{name} has no default for {', '.join(without)}; give it one", place)
+    if "component" in cls.__dataclass_fields__:
+        raise FlawError(f"{name} has a field 'component', a name that labrun takes", place)
+    try:
+        get_type_hints(cls)
+        config = cls()
+    except Exception as fault:  # a type that is not there, or a check that fails
+        raise FlawError(f"{name}: {flaws.cause(fault, cls.__module__)}", place) from fault
+    for key, value in vars(config).items():
+        if dataclasses.is_dataclass(value):
+            _check_schema(type(value))
+        elif not _is_plain(to_plain(value)):
+            kind = type(value).__name__
+            text = (
+                f"{name}.{key}: its default is of type {kind}; write text, number, list or mapping"
+            )
+            raise FlawError(text, place)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _has_default(field: dataclasses.Field[Any]) -> bool:
+    missing = dataclasses.MISSING
+    return field.default is not missing or field.default_factory is not missing
+
+
+def _made(factory: Any, config: Any, module: str) -> Any:
+    name = getattr(factory, "__qualname__", repr(factory))
+    place = place_of_object(factory)
+    if not callable(factory):
+        text = f"{name} is of type {type(factory).__name__}, no class or function"
+        raise FlawError(text, place or flaws.place_of_module(module))
+    try:
+        inspect.signature(factory).bind(config)
+    except TypeError as fault:
+        text = f"{name} takes no config: it is called as {name}(config): {fault}"
+        raise FlawError(text, place) from fault
+    except ValueError:  # a callable of C, which tells no signature
+        pass
+    try:
+        made = factory(config)
+    except (KeyboardInterrupt, LabError):
+        raise
+    except BaseException as fault:  # a factory may fail in any way, or exit
+        raise FlawError(f"{name}: {flaws.cause(fault, module)}") from fault
+    if made is None:
+        raise FlawError(f"{name} returns None; return the component", place)
+    return made
+
+
+def methods(kind: Kind) -> Iterator[tuple[str, list[str]]]:
+    """(name, arguments) of each method that a component of the kind must have."""
+    for name, method in vars(PROTOCOLS[kind]).items():
+        if inspect.isfunction(method) and not name.startswith("_"):
+            yield name, [*inspect.signature(method).parameters][1:]
+
+
+def _check_methods(made: Any, kind: Kind) -> None:
+    owner = type(made).__name__
+    place = place_of_object(type(made))
+    for name, arguments in methods(kind):
+        call = f"{name}({', '.join(arguments)})"
+        method = getattr(made, name, None)
+        if method is None:
+            names = [n for n in dir(made) if not n.startswith("_")]
+            near = nearest(name, {*names} - {other for other, _ in methods(kind)})
+            hint = f"; it has {near!r}, did you mean {name!r}?" if near else ""
+            raise FlawError(f"{owner} has no method {call}{hint}", place)
+        if not callable(method):
+            kind_of = type(method).__name__
+            raise FlawError(f"{owner}.{name} is of type {kind_of}, no method {call}", place)
+        try:
+            inspect.signature(method).bind(*arguments)
+        except TypeError as fault:
+            text = f"{owner}.{name} is called as {call}: {fault}"
+            raise FlawError(text, place_of_object(method) or place) from fault
+
+
+def facts_of(section: str, plan: Callable[..., Any], *arguments: Any) -> Mapping[str, object]:
+    """What a component says of a run before it starts: facts by name.
+
+    Raises LabError, in one line, where its code fails or it returns something else.
+    """
+    name = getattr(plan, "__qualname__", repr(plan))
+    try:
+        facts = plan(*arguments)
+    except (KeyboardInterrupt, LabError):
+        raise
+    except Exception as fault:
+        module = getattr(plan, "__module__", "")
+        raise _broken(module, f"{section}: {name}: {flaws.cause(fault, module)}") from fault
+    if not isinstance(facts, Mapping):
+        got = "None" if facts is None else f"a {type(facts).__name__}"
+        text = f"{section}: {name}() returns {got}; return facts by name, {{}} for none"
+    elif not isinstance(facts.get("missing", ()), list | tuple):
+        text = f"{section}: {name}(): its fact 'missing' is {facts['missing']!r}, no list of texts"
+    else:
+        return facts
+    raise _broken(plan.__module__, str(FlawError(text, place_of_object(plan))))
+
+
+def _broken(module: str, reason: str) -> LabError:
+    """The error for code of the module, with the plugin that it belongs to where that is known."""
+    root = module.partition(".")[0]
+    for claims in discovery.installed().values():
+        if claims[0].module.partition(".")[0] == root:
+            return discovery.not_usable(claims[0], reason)
+    return LabError(f"a plugin is broken: {reason}; mend it")
