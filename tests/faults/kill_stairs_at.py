@@ -5,6 +5,7 @@ import sys
 from kill_at import dying
 from lab_marl.datasets import cache
 from lab_marl.evaluation import rollouts
+from lab_stairs import learner
 from labrun import worker
 
 

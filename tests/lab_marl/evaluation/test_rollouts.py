@@ -117,5 +117,5 @@ def test_files_of_a_game_that_is_not_here_can_be_trained_on_but_not_played(tmp_p
 
 
 def test_data_of_another_kind_are_refused():
-    with pytest.raises(LabError, match=r"takes dataset=stairs\.offline, not int"):
+    with pytest.raises(LabError, match=r"takes dataset=marl\.offline, not int"):
         RolloutEvaluator(RolloutConfig()).check(3)
