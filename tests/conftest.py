@@ -40,6 +40,8 @@ install_import_hook([*LANGUAGE, *AGENTS], "shape_check.checked")
 
 EXAMPLE = Path(__file__).with_name("example_plugin")
 Completed = subprocess.CompletedProcess[str]
+PATIENCE_S = 900.0
+"""For a command that hangs; one beside other work may take minutes."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -90,17 +92,17 @@ def lab(home) -> Callable[..., Completed]:
 
     def run(*words: str) -> Completed:
         command = [sys.executable, "-m", "labrun.cli", *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=240)
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
 
     return run
 
 
 @pytest.fixture
 def lab_here(home, capsys, monkeypatch) -> Callable[..., Completed]:
-    """`lab_here(*words)` runs a command that starts no run in this process, which has torch."""
+    """`lab_here(*words)` runs a command in this process, which has torch; its jobs have theirs."""
 
     def run(*words: str) -> Completed:
-        monkeypatch.setattr(sys, "argv", ["lab", *words])
+        monkeypatch.setattr(sys, "argv", [cli.__file__, *words])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             cli.main()

@@ -148,7 +148,7 @@ def test_stopped_command_exits_75_and_resume_gives_the_uninterrupted_result(swep
             assert time.monotonic() < end, "the run did not reach step 2"
             time.sleep(0.02)
         os.kill(process.pid, signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=240)
     assert process.returncode == 75
     assert said.decode().splitlines() == [
         "lab: stopping; jobs write a checkpoint first (again: at once)",

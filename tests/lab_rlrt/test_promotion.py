@@ -14,7 +14,7 @@ from lab_llm.problems import Problem
 from lab_rlrt import objectives
 from lab_rlrt.analysis.config import PromotionConfig
 from lab_rlrt.analysis.promotion import evaluator as promotion
-from lab_rlrt.analysis.promotion.places import Places
+from lab_rlrt.analysis.promotion.places import Places, reduce_at
 from lab_rlrt.analysis.rollouts import Rollout
 from labrun import LabError
 from labrun.context import RunContext
@@ -57,7 +57,7 @@ def test_sampled_logprobs_are_those_of_the_tokens():
 
 
 def test_each_position_keeps_both_views_of_its_top_and_of_its_sampled_token():
-    found = promotion.reduce_at(0.06)(BASE[:2], TRAINED[:2], torch.tensor([1, 2]))
+    found = reduce_at(0.06)(BASE[:2], TRAINED[:2], torch.tensor([1, 2]))
     expected = [
         [0, math.log(0.05), math.log(0.6), math.log(0.9), math.log(0.3), 1],
         [1, math.log(0.9), math.log(0.6), math.log(0.05), math.log(0.1), 0],
