@@ -1,5 +1,5 @@
 # make demo   install, then train GRPO and RLRT on the tiny model and compare them
-# make test   install with the test tools, then every check
+# make test   install with the test tools, then every check; WORKERS=8 on a larger machine
 # make lint   the checks that run no test
 # make faults N=100         kill and resume 100 runs at random moments, and compare their ends
 # make faults SEED=17 N=1   one of these trials alone
@@ -22,9 +22,12 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
 demo: $(VENV)/.installed
 	$(BIN)/lab run -m plugin=rlrt method=grpo,rlrt
 
+WORKERS ?= 2
 test: export OMP_NUM_THREADS ?= 1
+# Hundreds of short processes start from these sources: each would compile them anew.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check

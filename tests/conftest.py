@@ -2,13 +2,20 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from jaxtyping import install_import_hook
+from labrun import worker
+from labrun.cli import main as cli
+from labrun.config.experiments import compose
+from labrun.runs import run_dir
+from labrun.runs.run_dir import RunDir
 
 LANGUAGE = [
     "lab_llm.sampling.scorer",
@@ -37,12 +44,36 @@ install_import_hook([*LANGUAGE, *AGENTS], "shape_check.checked")
 
 EXAMPLE = Path(__file__).with_name("example_plugin")
 Completed = subprocess.CompletedProcess[str]
+PATIENCE_S = 900.0
+"""For a command that hangs; one beside other work may take minutes."""
 
 
 @pytest.fixture(scope="session", autouse=True)
-def checkpoint_key(tmp_path_factory) -> None:
-    """A key for the tests' checkpoints, beside the user's own."""
-    os.environ["LABRUN_KEY"] = str(tmp_path_factory.mktemp("key") / "checkpoint.key")
+def own_places(tmp_path_factory) -> None:
+    """A checkpoint key, leases and scratch of this test process, beside the user's own."""
+    root = tmp_path_factory.mktemp("own")
+    os.environ["LABRUN_KEY"] = str(root / "checkpoint.key")
+    os.environ["LABRUN_LEASES"] = str(root / "leases")
+    os.environ["TMPDIR"] = str(root)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory) -> Callable[..., Path]:
+    """`once(name, make)`: a folder that the first test process to ask fills by `make(folder)`."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def filled(name: str, make: Callable[[Path], object]) -> Path:
+        folder, mark = root / name, root / f"{name}.made"
+        with FileLock(root / f"{name}.lock"):
+            if not mark.exists():
+                folder.mkdir()
+                make(folder)
+                mark.touch()
+        return folder
+
+    return filled
 
 
 @pytest.fixture
@@ -65,21 +96,51 @@ def lab(home) -> Callable[..., Completed]:
 
     def run(*words: str) -> Completed:
         command = [sys.executable, "-m", "labrun.cli", *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=240)
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
 
     return run
 
 
+@pytest.fixture
+def lab_here(home, capsys, monkeypatch) -> Callable[..., Completed]:
+    """`lab_here(*words)` runs a command in this process, which has torch; its jobs have theirs."""
+
+    def run(*words: str) -> Completed:
+        monkeypatch.setattr(sys, "argv", [cli.__file__, *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return Completed(words, int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def fit_here(home) -> Iterator[Callable[..., tuple[int, RunDir]]]:
+    """`fit_here(*words)`: the exit code of a worker in this process, and its new run."""
+    handlers = {number: signal.getsignal(number) for number in worker.STOPS}
+
+    def fit(*words: str) -> tuple[int, RunDir]:
+        run = run_dir.create(compose(list(words)), root=home)
+        return worker.main([str(run.path)]), run
+
+    yield fit
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope="session")
-def example_folder(tmp_path_factory) -> Path:
+def example_folder(once, tmp_path_factory) -> Path:
     """A folder into which pip installed the example plugin, as a user would."""
-    source = tmp_path_factory.mktemp("source") / "example_plugin"
-    shutil.copytree(EXAMPLE, source)
-    target = tmp_path_factory.mktemp("installed")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    how = ["--no-build-isolation", "--disable-pip-version-check", "--target", str(target)]
-    subprocess.run([*pip, *how, str(source)], check=True)
-    return target
+
+    def install(target: Path) -> None:
+        source = tmp_path_factory.mktemp("source") / "example_plugin"
+        shutil.copytree(EXAMPLE, source)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+        how = ["--no-build-isolation", "--disable-pip-version-check", "--target", str(target)]
+        subprocess.run([*pip, *how, str(source)], check=True)
+
+    return once("example", install)
 
 
 @pytest.fixture
@@ -95,18 +156,21 @@ def example(example_folder, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def swept(example_folder, tmp_path_factory) -> Path:
-    """The home of one sweep of the example plugin: two methods, three seeds; read it only."""
-    root = tmp_path_factory.mktemp("swept")
-    environment = {
-        **os.environ,
-        "LABRUN_HOME": str(root / "home"),
-        "TMPDIR": str(root),
-        "LABRUN_LEASES": str(root / "leases"),
-        "PYTHONPATH": os.pathsep.join([str(example_folder), *sys.path]),
-    }
-    sweep = ["plugin=example", "method=plain,momentum", "seed=0,1,2", "group=sweep"]
-    command = [sys.executable, "-m", "labrun.cli", "run", "-m", *sweep]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return root / "home"
+def swept(once, example_folder, tmp_path_factory) -> Path:
+    """A home after one sweep of the example plugin: two methods, three seeds; read it only."""
+
+    def sweep(root: Path) -> None:
+        environment = {
+            **os.environ,
+            "LABRUN_HOME": str(root / "home"),
+            "TMPDIR": str(root),
+            "LABRUN_LEASES": str(root / "leases"),
+            "PYTHONPATH": os.pathsep.join([str(example_folder), *sys.path]),
+        }
+        words = ["plugin=example", "method=plain,momentum", "seed=0,1,2", "group=sweep"]
+        command = [sys.executable, "-m", "labrun.cli", "run", "-m", *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    home = tmp_path_factory.mktemp("swept") / "home"
+    return shutil.copytree(once("swept", sweep) / "home", home)

@@ -91,8 +91,8 @@ def test_methods_of_one_plugin_differ_in_their_settings(name):
 
 
 @every_plugin
-def test_default_run_passes_its_dry_run(name, lab, home):
-    planned = lab("run", f"plugin={name}", "--dry-run")
+def test_default_run_passes_its_dry_run(name, lab_here, home):
+    planned = lab_here("run", f"plugin={name}", "--dry-run")
     assert planned.returncode == 0, planned.stderr
     runs = {"epistemic": 2}.get(name, 1)  # GRPO and SDPO
     assert planned.stdout.startswith(f"plan: {runs} run(s) of plugin {name}; nothing was started")

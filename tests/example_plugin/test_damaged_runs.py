@@ -59,19 +59,19 @@ def test_the_worker_seals_a_done_run(two):
 
 
 @pytest.mark.parametrize("how", ["half", "emptied", "gone", "folder", "flipped"])
-def test_compare_leaves_a_run_with_damaged_events_out_and_names_it(two, lab, how):
+def test_compare_leaves_a_run_with_damaged_events_out_and_names_it(two, lab_here, how):
     sound, bad = two
     (start, _) = values(bad)
     right = values(sound)[-1]
     damage_events(bad, how)
-    compared = lab("compare", "--group", "sweep")
+    compared = lab_here("compare", "--group", "sweep")
     assert compared.returncode == 0, compared.stderr
     (line,) = [one for one in compared.stdout.splitlines() if one.startswith("left out")]
     assert line.startswith(f"left out, damaged: {bad.id}: {bad.path / 'events.jsonl'} ")
     row = next(one for one in compared.stdout.splitlines() if one.startswith("held_out"))
     assert row.split()[-1] == right
     assert row.split().count(start) == 1  # of the sound run, whose arm begins alike
-    alone = lab("compare", bad.id)
+    alone = lab_here("compare", bad.id)
     assert alone.returncode == 2
     assert len(alone.stderr.splitlines()) == 1
     assert "events.jsonl" in alone.stderr
@@ -98,14 +98,14 @@ def test_commands_name_cut_events(two, lab):
     assert f"lab: left out {bad.id}: {path} is damaged: " in reindexed.stderr
 
 
-def test_a_run_without_seal_is_shown_as_unsealed_and_compared(two, lab):
+def test_a_run_without_seal_is_shown_as_unsealed_and_compared(two, lab, lab_here):
     _, old = two
     said = json.loads((old.path / "status.json").read_text())
     del said["sealed"]
     (old.path / "status.json").write_text(json.dumps(said))
     first = lab("runs", "show", old.id).stdout.splitlines()[0]
     assert first == f"{old.id}  done  unsealed"
-    compared = lab("compare", "--group", "sweep")
+    compared = lab_here("compare", "--group", "sweep")
     assert "left out" not in compared.stdout
 
 
@@ -127,7 +127,7 @@ FILES = ["spec.json", "status.json", "data.json", "progress.json", "mlflow.json"
 
 
 @pytest.mark.parametrize("how", ["null", "folder"])
-def test_every_command_goes_on_beside_a_run_whose_files_are_damaged(two, lab, how):
+def test_every_command_goes_on_beside_a_run_whose_files_are_damaged(two, lab, lab_here, how):
     sound, bad = two
     for name in FILES:
         (bad.path / name).unlink(missing_ok=True)
@@ -139,7 +139,7 @@ def test_every_command_goes_on_beside_a_run_whose_files_are_damaged(two, lab, ho
     for words in (["runs"], ["doctor"], ["reindex"]):
         done = lab(*words)
         assert "Traceback" not in done.stderr + done.stdout, (words, done.stderr)
-    compared = lab("compare", sound.id, bad.id)
+    compared = lab_here("compare", sound.id, bad.id)
     assert compared.returncode == 0, compared.stderr
     assert right in compared.stdout
     fault = f"{bad.path / 'spec.json'} cannot be read"
@@ -202,10 +202,10 @@ def test_a_resume_over_cut_events_ends_without_gaps(home, lab):
     assert (run.series(), run.scores()) == expected
 
 
-def test_deleted_checkpoints_are_said_and_need_a_restart(home, lab):
+def test_deleted_checkpoints_are_said_and_need_a_restart(home, lab, lab_here):
     run = stopped(home)
     shutil.rmtree(run.checkpoints)
-    refused = lab("resume", run.id)
+    refused = lab_here("resume", run.id)
     assert refused.returncode == 2
     assert refused.stderr == (
         f"lab: the checkpoints of run {run.id} are gone, and there was one at step 8; put them "

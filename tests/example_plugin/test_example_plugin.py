@@ -130,9 +130,9 @@ def test_compare_gives_the_values_computed_by_hand(swept, lab, tmp_path, monkeyp
 
 
 @pytest.mark.usefixtures("example")
-def test_unknown_metric_is_refused_by_compare(swept, lab, monkeypatch):
+def test_unknown_metric_is_refused_by_compare(swept, lab_here, monkeypatch):
     monkeypatch.setenv("LABRUN_HOME", str(swept))
-    refused = lab("compare", "--metric", "los")
+    refused = lab_here("compare", "--metric", "los")
     assert refused.returncode == 2
     assert refused.stderr.startswith("lab: no metric 'los'; did you mean 'loss'? allowed: ")
 
@@ -148,7 +148,7 @@ def test_stopped_command_exits_75_and_resume_gives_the_uninterrupted_result(swep
             assert time.monotonic() < end, "the run did not reach step 2"
             time.sleep(0.02)
         os.kill(process.pid, signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=240)
     assert process.returncode == 75
     assert said.decode().splitlines() == [
         "lab: stopping; jobs write a checkpoint first (again: at once)",

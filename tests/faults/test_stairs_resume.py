@@ -1,18 +1,16 @@
 """A killed and resumed STAIRS run is the uninterrupted run, bit for bit."""
 
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 import torch
+import warm
+from kill_stairs_at import work
 from labrun.config.experiments import compose
 from labrun.runs import run_dir
 from labrun.runs.run_dir import RunDir
 
-KILL_AT = Path(__file__).with_name("kill_stairs_at.py")
 SETTINGS = [
     "plugin=stairs",
     "dataset.train_tasks=[cn-2,cn-3]",
@@ -30,10 +28,17 @@ SETTINGS = [
 ]
 
 
-def run_worker(run: RunDir, *before: str) -> int:
-    command = [sys.executable, *(before or ("-m", "labrun.worker")), str(run.path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "LABRUN_HOME": str(run.path.parent)}
-    return subprocess.run(command, env=environment, capture_output=True).returncode
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+def run_worker(run: RunDir, *moment: str) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABRUN_HOME", str(run.path.parent))
+        return warm.exit_code(work, str(run.path), *moment)
 
 
 def outcome(run: RunDir) -> tuple[dict, dict, dict]:
@@ -56,7 +61,7 @@ def test_resume_after_sigkill_gives_equal_weights_metrics_and_scores(
     moment, sealed, uninterrupted, tmp_path
 ):
     run = run_dir.create(compose(SETTINGS), root=tmp_path)
-    assert run_worker(run, str(KILL_AT), moment) == -signal.SIGKILL
+    assert run_worker(run, moment) == -signal.SIGKILL
     assert run.status().state == "killed"
     assert sorted(path.name for path in run.checkpoints.glob("[0-9]*")) == sealed
     assert run_worker(run) == 0

@@ -1,11 +1,11 @@
 """The published setting: planned for each model, and a step of it on a fixture that thinks."""
 
-import json
 import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import constants
 from lab_llm.policy.tiny_model import shipped_path
 from labrun.config.components import build
 from labrun.config.experiments import compose, studied
@@ -48,7 +48,7 @@ SMALL = (
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """An empty Hugging Face cache."""
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_the_other_studies_compose_at_this_scale():
 
 
 def test_a_fixture_that_thinks_trains_one_step_and_is_saved_with_its_switch(
-    lab, home, model, tmp_path
+    lab_here, fit_here, model, tmp_path
 ):
     rows = [
         {
@@ -138,11 +138,12 @@ def test_a_fixture_that_thinks_trains_one_step_and_is_saved_with_its_switch(
     data = ("dataset=rows", f"dataset.path={tmp_path}/rows.parquet", "dataset.score_seen=true")
     columns = ("dataset.answer_column=reward_model.ground_truth",)
     test = (f"dataset.evaluation={{amc23: {tmp_path}/test.jsonl}}",)
-    words = ("method=sdpo", "model.thinking=false", f"model.name={model}")
-    done = lab("run", "plugin=epistemic", "scale=paper", *words, *data, *columns, *test, *SMALL)
-    assert done.returncode == 0, done.stderr
-    (run,) = home.glob("epistemic-*")
-    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-    assert {e["score"]["task"] for e in events if e["kind"] == "score"} == {"seen", "amc23"}
-    saved = (run / "artifacts/model/chat_template.jinja").read_text()
+    chosen = ("method=sdpo", "model.thinking=false", f"model.name={model}")
+    words = ("plugin=epistemic", "scale=paper", *chosen, *data, *columns, *test, *SMALL)
+    planned = lab_here("run", *words, "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    code, run = fit_here(*words)
+    assert code == 0
+    assert {e["score"]["task"] for e in run.events() if e["kind"] == "score"} == {"seen", "amc23"}
+    saved = (run.artifacts / "model/chat_template.jinja").read_text()
     assert saved == "{%- set enable_thinking = false -%}\n" + TEMPLATE

@@ -1,9 +1,9 @@
 """Runs in two ranks, made once for all tests that read them."""
 
-import subprocess
 from collections.abc import Callable
 
 import pytest
+import warm
 from labrun.attempts import ranks
 from labrun.attempts.ranks import Ending
 from labrun.runs.run_dir import RunDir
@@ -13,14 +13,16 @@ Start = Callable[..., Ending]
 
 
 @pytest.fixture(scope="session")
-def start() -> Start:
+def start(tmp_path_factory) -> Start:
     """`start(run)` trains in two ranks; `start(run, "1")` stops the second one after step 1."""
+
+    python = warm.command(tmp_path_factory.mktemp("warm"))
 
     def begin(run: RunDir, *stop_at: str) -> Ending:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("OMP_NUM_THREADS", "1")
             patch.setenv("HF_HUB_OFFLINE", "1")
-            return ranks.launch(words(run, *stop_at), 2)
+            return ranks.launch([*python, *words(run, *stop_at)[1:]], 2)
 
     return begin
 
@@ -37,7 +39,7 @@ def two_ranks(start, tmp_path_factory) -> RunDir:
 def one_process(tmp_path_factory) -> RunDir:
     """The first step of the same run in one process; read it only."""
     run = create(tmp_path_factory.mktemp("one"), "max_steps=1")
-    subprocess.run(words(run), check=True, capture_output=True)
+    assert warm.exit_code(warm.script, *words(run)[1:]) == 0
     return run
 
 

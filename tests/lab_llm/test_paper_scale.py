@@ -1,11 +1,11 @@
 """The paper's scale on a fixture in the formats of its models and data: planned, refused, run."""
 
-import json
 import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import constants
 from lab_llm.policy.tiny_model import shipped_path
 
 PREFIX = (
@@ -74,7 +74,7 @@ def cached_data(cache):
 def cache(tmp_path, monkeypatch):
     path = tmp_path / "hf"
     path.mkdir()
-    monkeypatch.setenv("HF_HOME", str(path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(path / "hub"))
     return path
 
 
@@ -84,8 +84,8 @@ def model(tmp_path):
     return shutil.copytree(shipped_path(), tmp_path / "model")
 
 
-def test_without_weights_and_data_the_plan_is_printed_and_a_run_is_refused(lab, home, cache):
-    planned = lab("run", "plugin=rlrt", "scale=paper", "model=qwen3_8b", "--dry-run")
+def test_without_weights_and_data_the_plan_is_printed_and_a_run_is_refused(lab_here, home, cache):
+    planned = lab_here("run", "plugin=rlrt", "scale=paper", "model=qwen3_8b", "--dry-run")
     assert planned.returncode == 0, planned.stderr
     assert "hf download Qwen/Qwen3-8B" in planned.stdout
     assert "hf download --repo-type dataset BytedTsinghua-SIA/DAPO-Math-17k" in planned.stdout
@@ -94,24 +94,26 @@ def test_without_weights_and_data_the_plan_is_printed_and_a_run_is_refused(lab, 
     assert "8190735360" in planned.stdout
     words = planned.stdout.split()
     assert words[words.index("eps_w") + 1] == "0.2"
-    refused = lab("run", "plugin=rlrt", "scale=paper", "model=qwen3_8b")
+    refused = lab_here("run", "plugin=rlrt", "scale=paper", "model=qwen3_8b")
     assert refused.returncode == 2
     assert "hf download Qwen/Qwen3-8B" in refused.stderr
     assert "hf download --repo-type dataset BytedTsinghua-SIA/DAPO-Math-17k" in refused.stderr
     assert not home.exists()
 
 
-def test_a_fixture_in_the_papers_formats_is_planned_and_trains_one_step(lab, home, cache, model):
+def test_a_fixture_in_the_papers_formats_is_planned_and_trains_one_step(
+    lab_here, fit_here, cache, model
+):
     cached_data(cache)
-    words = ("run", "plugin=rlrt", "scale=paper", f"model.name={model}")
-    planned = lab(*words, "trainer.max_completion_length=256", "--dry-run")
+    words = ("plugin=rlrt", "scale=paper", f"model.name={model}")
+    planned = lab_here("run", *words, "trainer.max_completion_length=256", "--dry-run")
     assert planned.returncode == 0, planned.stderr
     assert "3 problems from" in planned.stdout  # of 5 rows
     assert "hf download" not in planned.stdout
-    done = lab(*words, *SMALL)
-    assert done.returncode == 0, done.stderr
-    (run,) = home.glob("rlrt-*")
-    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    assert lab_here("run", *words, *SMALL, "--dry-run").returncode == 0
+    code, run = fit_here(*words, *SMALL)
+    assert code == 0
+    events = list(run.events())
     assert [e["step"] for e in events if e["kind"] == "metrics"] == [1]
     tasks = {e["score"]["task"] for e in events if e["kind"] == "score"}
     assert tasks == {"aime24", "aime25", "aime26", "hmmt26", "amc23", "math500"}

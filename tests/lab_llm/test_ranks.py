@@ -1,9 +1,8 @@
 """Two processes on the CPU take the steps that one takes, and stop and go on together."""
 
-import subprocess
-
 import pytest
 import torch
+import warm
 from lab_llm.distributed import ranks
 from lab_llm.training.microbatches import check_rollouts
 from lab_rlrt.config import RLRTConfig
@@ -49,7 +48,7 @@ def test_metrics_of_two_ranks_are_over_all_rollouts(two_ranks, one_process):
 
 def test_sdpo_in_two_ranks_takes_the_steps_of_one_process(sdpo_two_ranks, tmp_path):
     run = create(tmp_path, *SDPO)
-    subprocess.run(words(run), check=True, capture_output=True)
+    assert warm.exit_code(warm.script, *words(run)[1:]) == 0
     one, two = run.series(), sdpo_two_ranks.series()
     assert one["teacher_context_fraction"][1] == pytest.approx(11 / 12)
     for step in (1, 2):
@@ -92,9 +91,9 @@ def test_a_stop_of_one_rank_stops_all_and_the_resumed_run_is_the_whole_one(
     assert all(torch.equal(whole[name], w) for name, w in weights(run, 3, 0).items())
 
 
-def test_a_job_of_two_processes_is_one_run_with_one_status(lab, home):
+def test_a_job_of_two_processes_is_one_run_with_one_status(lab_here, home):
     only_scored = ["plugin=rlrt", "max_steps=0", "max_problems=1", "accuracy.num_samples=1"]
-    done = lab("run", *only_scored, "num_processes=2", "max_retries=0")
+    done = lab_here("run", *only_scored, "num_processes=2", "max_retries=0")
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = run_dir.all_runs(home)
     assert (run.status().state, run.status().exit_code) == ("done", 0)

@@ -98,24 +98,23 @@ def test_pictures_reach_the_results_store(finished):
     assert {p.name for p in kept.rglob("*") if p.is_file()} >= {"episode.gif", "attention.png"}
 
 
-def test_saved_weights_are_evaluated_again_with_equal_scores(finished, lab, home):
+def test_saved_weights_are_evaluated_again_with_equal_scores(finished, fit_here):
     run, _ = finished
     weights = run.artifacts / "learner.pt"
     again = [s for s in SETTINGS if s != "max_steps=4"]
-    done = lab("run", *again, f"weights={weights}", "max_steps=0", "figures=false")
-    assert done.returncode == 0, done.stderr
-    (other,) = run_dir.all_runs(home)
+    code, other = fit_here(*again, f"weights={weights}", "max_steps=0", "figures=false")
+    assert code == 0
     last = {key: scores[4] for key, scores in run.scores().items()}
     assert {key: scores[0] for key, scores in other.scores().items()} == last
 
 
-def test_weights_of_another_size_are_refused_by_name(finished, lab, home):
+def test_weights_of_another_size_are_refused_by_name(finished, fit_here, capsys):
     run, _ = finished
     weights = run.artifacts / "learner.pt"
     others = [s for s in SETTINGS if s != "network.width=8"]
-    refused = lab("run", *others, f"weights={weights}", "network.width=16")
-    assert refused.returncode == 2
-    assert "not a learner of this method and these sizes" in refused.stdout + refused.stderr
+    code, run = fit_here(*others, f"weights={weights}", "network.width=16")
+    assert (code, run.status().state) == (2, "refused")
+    assert "not a learner of this method and these sizes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -130,22 +129,24 @@ def test_weights_of_another_size_are_refused_by_name(finished, lab, home):
         ("device=cuda", "torch finds no CUDA device"),
     ],
 )
-def test_what_cannot_work_is_refused_by_name_before_anything_starts(change, message, lab, home):
+def test_what_cannot_work_is_refused_by_name_before_anything_starts(
+    change, message, lab_here, home
+):
     if change == "device=cuda" and torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
     key = change.split("=")[0]
     extra = [word for word in SETTINGS if word.split("=")[0] != key]
     if change.startswith("dataset="):
         extra = [s for s in extra if "dataset." not in s and s != "num_episodes=8"]
-    refused = lab("run", *extra, change, "--dry-run")
+    refused = lab_here("run", *extra, change, "--dry-run")
     assert refused.returncode == 2
     assert message in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
     assert not home.exists()
 
 
-def test_the_plan_counts_updates_per_task(lab, home):
-    planned = lab("run", *SETTINGS, "--dry-run")
+def test_the_plan_counts_updates_per_task(lab_here):
+    planned = lab_here("run", *SETTINGS, "--dry-run")
     assert planned.returncode == 0, planned.stderr
     assert "updates_per_task" in planned.stdout
     assert "2.0" in planned.stdout

@@ -136,20 +136,20 @@ def test_runs_show_prints_settings_scores_and_notes(lab, make_run, event):
     ]
 
 
-def test_done_run_cannot_be_resumed(lab, make_run):
+def test_done_run_cannot_be_resumed(lab_here, make_run):
     run = make_run()
-    refused = lab("resume", run.id)
+    refused = lab_here("resume", run.id)
     assert refused.returncode == 2
     assert refused.stderr == (
         f"lab: run {run.id} is done and cannot be resumed; `lab runs show` has its results\n"
     )
 
 
-def test_edited_run_is_refused_by_resume(lab, make_run):
+def test_edited_run_is_refused_by_resume(lab_here, make_run):
     run = make_run(state="failed")
     spec = (run.path / "spec.json").read_text()
     (run.path / "spec.json").write_text(spec.replace('"max_steps": 3', '"max_steps": 4'))
-    refused = lab("resume", run.id)
+    refused = lab_here("resume", run.id)
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert "spec.json was edited; start a new run instead" in refused.stderr

@@ -116,8 +116,8 @@ def test_an_address_of_an_unknown_kind_is_refused_without_its_secret(text):
 
 @pytest.mark.parametrize("dry", [("--dry-run",), ()])
 @pytest.mark.usefixtures("example")
-def test_a_password_reaches_no_run_directory(lab, home, dry):
-    asked = lab("run", "plugin=example", "tracking.uri=http://me:hunter2@host:1", *dry)
+def test_a_password_reaches_no_run_directory(lab_here, home, dry):
+    asked = lab_here("run", "plugin=example", "tracking.uri=http://me:hunter2@host:1", *dry)
     assert asked.returncode == 2
     assert asked.stderr.count("\n") == 1
     assert "hunter2" not in asked.stderr + asked.stdout

@@ -50,7 +50,7 @@ def nothing() -> None:
     return
 
 
-def wait_for(condition, *, timeout_s=60.0):
+def wait_for(condition, *, timeout_s=240.0):
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "waited in vain"

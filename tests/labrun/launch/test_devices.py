@@ -212,10 +212,10 @@ def test_a_nvidia_smi_that_hangs_is_given_up_with_all_that_it_started(nvidia_smi
 
 
 @pytest.mark.usefixtures("example")
-def test_commands_say_in_one_line_that_nvidia_smi_failed(nvidia_smi, lab):
+def test_commands_say_in_one_line_that_nvidia_smi_failed(nvidia_smi, lab, lab_here):
     nvidia_smi(body="echo 'driver mismatch' >&2; exit 18\n")
     said = "nvidia-smi failed with exit code 18: driver mismatch"
-    asked = lab("run", "plugin=example", "num_gpus=1")
+    asked = lab_here("run", "plugin=example", "num_gpus=1")
     assert asked.returncode == 2
     assert asked.stderr == (
         f"lab: resources.num_gpus=1: this machine has 0 (of: no GPU); {said}; "

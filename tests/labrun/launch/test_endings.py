@@ -60,7 +60,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def wait_for(condition, *, timeout_s=60.0):
+def wait_for(condition, *, timeout_s=240.0):
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "waited in vain"

@@ -300,10 +300,10 @@ def test_taking_a_lock_again_leaves_one_handle_a_lease(folder):
 
 
 @pytest.mark.usefixtures("example")
-def test_a_planted_link_ends_the_command_in_one_line(lab, home, folder, victim):
+def test_a_planted_link_ends_the_command_in_one_line(lab, lab_here, home, folder, victim):
     folder.mkdir(mode=0o700)
     (folder / "cpu0.lock").symlink_to(victim)
-    asked = lab("run", "plugin=example", "max_steps=1")
+    asked = lab_here("run", "plugin=example", "max_steps=1")
     assert asked.returncode == 2
     assert asked.stderr.startswith(f"lab: {folder / 'cpu0.lock'} is a symbolic link; remove it")
     assert asked.stderr.count("\n") == 1

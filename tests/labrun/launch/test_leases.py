@@ -168,8 +168,8 @@ def test_cpu_slots_are_the_cpus_that_this_process_may_use():
 
 
 @pytest.mark.usefixtures("nvidia_smi", "example")
-def test_infeasible_request_ends_the_command_before_anything_starts(lab, home):
-    asked = lab("run", "plugin=example", "num_gpus=1", "min_gpu_memory_gib=90")
+def test_infeasible_request_ends_the_command_before_anything_starts(lab_here, home):
+    asked = lab_here("run", "plugin=example", "num_gpus=1", "min_gpu_memory_gib=90")
     assert asked.returncode == 2
     assert asked.stderr == (
         "lab: resources.num_gpus=1: this machine has 0 of 90 GiB "

@@ -12,8 +12,8 @@ def runs(make_run, event, home):
     return [made(0, "plain", 0.5), made(1, "plain", 0.75), made(0, "other", 1.0)]
 
 
-def test_compare_reads_its_runs_and_says_what_is_left_out(lab, runs):
-    compared = lab("compare", "--group", "g")
+def test_compare_reads_its_runs_and_says_what_is_left_out(lab_here, runs):
+    compared = lab_here("compare", "--group", "g")
     assert compared.returncode == 0, compared.stderr
     assert (
         "plugin gone is not installed here: its figures and its choice of curves are left out; "
@@ -25,8 +25,8 @@ def test_compare_reads_its_runs_and_says_what_is_left_out(lab, runs):
     assert (runs[0].path.parent / "compare" / "g" / "scores.csv").exists()
 
 
-def test_metrics_that_are_asked_for_are_drawn(lab, runs):
-    compared = lab("compare", "--group", "g", "--metric", "test/accuracy")
+def test_metrics_that_are_asked_for_are_drawn(lab_here, runs):
+    compared = lab_here("compare", "--group", "g", "--metric", "test/accuracy")
     assert compared.returncode == 0, compared.stderr
     assert (runs[0].path.parent / "compare" / "g" / "curves.png").exists()
 
@@ -40,9 +40,9 @@ def test_runs_are_listed_and_shown(lab, runs):
     assert "test/accuracy" in shown.stdout
 
 
-def test_a_run_of_it_cannot_go_on_and_says_why(lab, make_run, home):
+def test_a_run_of_it_cannot_go_on_and_says_why(lab_here, make_run, home):
     run = make_run(plugin="gone", state="failed")
-    asked = lab("resume", run.id)
+    asked = lab_here("resume", run.id)
     assert asked.returncode == 2
     assert asked.stderr.startswith("lab: no plugin 'gone'; installed: ")
     assert asked.stderr.count("\n") == 1

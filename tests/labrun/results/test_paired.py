@@ -107,16 +107,16 @@ def test_five_seeds_cannot_reach_a_permutation_p_of_five_percent():
     assert smallest_permutation_p(5) == 0.0625
 
 
-def test_the_command_prints_and_writes_the_differences(lab, home, make_run, event):
+def test_the_command_prints_and_writes_the_differences(lab_here, home, make_run, event):
     for method, scores in {"plain": [0.1, 0.5, 0.9], "momentum": [0.2, 0.7, 1.2]}.items():
         for seed, value in enumerate(scores):
             make_run(event.score(3, value), seed=seed, method=method, root=home)
-    done = lab("compare", "--group", "g", "--metric", "test/accuracy", "--baseline", "plain")
+    done = lab_here("compare", "--group", "g", "--metric", "test/accuracy", "--baseline", "plain")
     assert done.returncode == 0, done.stderr
     assert "less plain, paired by seed" in done.stdout
     assert "0.200 ± 0.248" in done.stdout  # t 4.3027 times .1 / sqrt 3
     assert "could not go below 0.25" in done.stdout
     assert (home / "compare" / "g" / "paired.csv").exists()
-    refused = lab("compare", "--group", "g", "--baseline", "plan")
+    refused = lab_here("compare", "--group", "g", "--baseline", "plan")
     assert refused.returncode == 2
     assert "no baseline 'plan'; did you mean 'plain'?" in refused.stderr

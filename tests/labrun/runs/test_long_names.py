@@ -27,10 +27,10 @@ def test_a_long_word_is_refused_when_the_configuration_is_composed(word, said):
     assert len(str(error.value)) < 1500
 
 
-def test_a_label_of_200_bytes_is_a_folder_s_name(make_run, event, lab, home):
+def test_a_label_of_200_bytes_is_a_folder_s_name(make_run, event, lab_here, home):
     label = "ä" * 100
     make_run(event.attempt(0), event.score(3, 0.5), group=label)
-    compared = lab("compare", "--group", label)
+    compared = lab_here("compare", "--group", label)
     assert compared.returncode == 0, compared.stderr
     (folder,) = (home / "compare").iterdir()
     assert (folder / "scores.csv").exists()
@@ -45,9 +45,9 @@ def test_a_label_of_200_bytes_is_a_folder_s_name(make_run, event, lab, home):
     ],
 )
 @pytest.mark.usefixtures("example")
-def test_a_long_name_ends_a_command_in_one_line(lab, make_run, event, words, said):
+def test_a_long_name_ends_a_command_in_one_line(lab_here, make_run, event, words, said):
     run = make_run(event.attempt(0), event.score(3, 0.5))
-    asked = lab(*words)
+    asked = lab_here(*words)
     assert asked.returncode == 2
     assert asked.stderr.startswith("lab: ")
     assert asked.stderr.count("\n") == 1
@@ -57,9 +57,9 @@ def test_a_long_name_ends_a_command_in_one_line(lab, make_run, event, words, sai
 
 @pytest.mark.parametrize("words", [("run", "plugin=example"), ("reindex",)])
 @pytest.mark.usefixtures("example")
-def test_a_home_with_a_long_name_is_refused(lab, home, monkeypatch, words):
+def test_a_home_with_a_long_name_is_refused(lab_here, home, monkeypatch, words):
     monkeypatch.setenv("LABRUN_HOME", str(home / LONG))
-    asked = lab(*words)
+    asked = lab_here(*words)
     assert asked.returncode == 2
     assert asked.stderr.count("\n") == 1
     assert "holds a name of more than 255 bytes; set LABRUN_HOME to a folder" in asked.stderr

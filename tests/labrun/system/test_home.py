@@ -37,7 +37,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, *words],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
         stdin=subprocess.DEVNULL,
         preexec_fn=without_override,
     )

@@ -1,4 +1,4 @@
-"""A worker that dies by SIGKILL at a chosen moment: python kill_at.py MOMENT RUN_DIR."""
+"""A worker that dies by SIGKILL at a chosen moment, or at none."""
 
 import os
 import signal
@@ -47,6 +47,8 @@ def arm(moment: str) -> None:
         raise SystemExit(f"no moment {moment!r}")
 
 
-if __name__ == "__main__":
-    arm(sys.argv[1])
-    sys.exit(worker.main(sys.argv[2:]))
+def work(path: str, moment: str = "") -> None:
+    """The worker of the run in `path`."""
+    if moment:
+        arm(moment)
+    sys.exit(worker.main([path]))

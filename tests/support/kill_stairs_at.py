@@ -1,4 +1,4 @@
-"""A STAIRS worker that dies by SIGKILL: python kill_stairs_at.py MOMENT RUN_DIR."""
+"""A STAIRS worker that dies by SIGKILL at a chosen moment, or at none."""
 
 import sys
 
@@ -21,6 +21,8 @@ def arm(moment: str) -> None:
         raise SystemExit(f"no moment {moment!r}")
 
 
-if __name__ == "__main__":
-    arm(sys.argv[1])
-    sys.exit(worker.main(sys.argv[2:]))
+def work(path: str, moment: str = "") -> None:
+    """The worker of the run in `path`."""
+    if moment:
+        arm(moment)
+    sys.exit(worker.main([path]))
