@@ -26,7 +26,8 @@ def in_process_of_its_own(code: str, *words: str) -> str:
 @every_plugin
 def test_description_and_settings_are_read_without_a_heavy_library(name):
     code = (
-        "import json, sys; from labrun import plugins; from labrun.config.compose import compose;"
+        "import json, sys; from labrun.plugins import discovery as plugins;"
+        "from labrun.config.compose import compose;"
         "info = plugins.load(sys.argv[1]);"
         "[plugins.resolve(c.config) for c in info.components];"
         "compose(['plugin=' + info.name]);"
