@@ -26,6 +26,7 @@ class Component:
 
     `config` names a `@schema` dataclass; `factory` names a callable that takes an instance of it.
     The module of `config` must import no heavy library: it is read to check a configuration.
+    `lab plugins NAME --check` checks both, and that every method of the kind is there.
     """
 
     kind: Kind

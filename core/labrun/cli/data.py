@@ -20,7 +20,7 @@ from labrun.config.words import command_line
 from labrun.contract import Makeable
 from labrun.errors import LabError
 from labrun.experiment import Experiment
-from labrun.plugins import discovery as plugins
+from labrun.plugins.building import built, config_class
 
 
 def make(experiments: Sequence[Experiment], console: Console) -> None:
@@ -49,8 +49,9 @@ def _dataset(experiment: Experiment) -> Makeable:
     """The dataset alone: no trainer is imported."""
     component = component_of(experiment, "dataset")
     settings = experiment.settings["dataset"]
-    config = typed(plugins.resolve(component.config), settings, section="dataset")
-    dataset = plugins.resolve(component.factory)(config)
+    owner = experiment.components["dataset"].partition(".")[0]
+    config = typed(config_class(owner, component), settings, section="dataset")
+    dataset = built(owner, component, config)
     if not isinstance(dataset, Makeable):
         name = experiment.components["dataset"]
         raise LabError(f"dataset {name!r} has nothing to make; `lab run` loads it as it is")

@@ -72,6 +72,43 @@ def test_bad_input_is_refused_in_one_line_that_names_it(override, expected):
     assert refusal("plugin=example", override) == expected
 
 
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [
+        ("methd=plain", "method"),
+        ("metod=plain", "method"),
+        ("Method=plain", "method"),
+        ("methods=plain", "method"),
+        ("mehtod=plain", "method"),
+        ("scael=long", "scale"),
+        ("scales=long", "scale"),
+        ("datset=line", "dataset"),
+        ("dataste=line", "dataset"),
+        ("evaluater=mse", "evaluator"),
+        ("evalutor=mse", "evaluator"),
+        ("evaluators=mse", "evaluator"),
+        ("trainr=sgd", "trainer"),
+        ("triner=sgd", "trainer"),
+        ("evaluator.mes.batch_size=1", "evaluator.mse.batch_size"),
+        ("trianer.momentum=0", "trainer.momentum"),
+        ("trainer.momntum=0", "trainer.momentum"),
+        ("resource.num_cpus=1", "resources.num_cpus"),
+    ],
+)
+def test_a_misspelt_group_kind_or_key_gets_its_nearest(word, near):
+    key = word.split("=")[0]
+    assert refusal("plugin=example", word) == f"no key '{key}'; did you mean {near}?"
+
+
+@pytest.mark.parametrize("plugin", ["example", "rlrt", "epistemic", "stairs"])
+def test_a_word_like_no_key_gets_ten_keys_and_the_command_that_lists_all(plugin):
+    text = refusal(f"plugin={plugin}", "qqq=1")
+    assert text.startswith("no key 'qqq'; keys: ")
+    assert text.endswith(f"; `lab plugins {plugin}` lists all")
+    assert text.count(", ") == 9
+    assert " (10 of " in text
+
+
 def test_unknown_launcher_is_refused_with_its_nearest_neighbour():
     text = refusal("plugin=example", "launcher=locl")
     assert text.startswith("launcher=\"locl\": input should be 'local'")
