@@ -31,7 +31,7 @@ def lab_plugin():
     parts = {"trainer": "t", "dataset": "t", "evaluator": "t"}
     hooks = ("raises", "exits", "missing", "draws")
     return PluginInfo(name="hooked", summary="", components=(), defaults=parts,
-                      headline=(1, "loss"), figures=[f"hooked_plugin:{h}" for h in hooks])
+                      headline=("loss",), figures=[f"hooked_plugin:{h}" for h in hooks])
 """
 
 
