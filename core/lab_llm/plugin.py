@@ -17,6 +17,13 @@ def lab_plugin() -> PluginInfo:
                 summary="supervised training of the tiny model from nothing",
             ),
             Component(
+                kind="trainer",
+                name="grpo",
+                config="lab_llm.training.config:GRPOSettings",
+                factory="lab_llm.method:GRPOTrainer",
+                summary="GRPO, the baseline of every method on this trainer",
+            ),
+            Component(
                 kind="dataset",
                 name="countdown",
                 config="lab_llm.datasets.countdown_config:CountdownConfig",

@@ -43,9 +43,11 @@ class PluginInfo:
     `defaults` names the component of each kind that runs when none is asked for (a bare name is
     this plugin's own, `other.name` another's). `presets` are packages that hold YAML groups
     (`method/grpo.yaml`, `scale/tiny.yaml`, `model/...`), searched in order; the first is this
-    plugin's own. `groups` gives the preset chosen in each group when none is named. `headline`
-    names the series and scores (`in_domain/accuracy`) to draw by default; the first is shown live.
-    `figures` names functions `module:function` that `lab compare` calls with the compared arms (see
+    plugin's own. `presets_in_python` (group -> name -> values) are presets without a file, with the
+    keys of a YAML file that begins `# @package _global_`; a file of the same name wins. `groups`
+    gives the preset chosen in each group when none is named. `headline` names the series and scores
+    (`in_domain/accuracy`) to draw by default; the first is shown live. `figures` names functions
+    `module:function` that `lab compare` calls with the compared arms (see
     `labrun.results.compare.Arm`) and a folder; each returns the paths of the PNGs that it wrote
     there, none where it has nothing to draw of these arms. `moved` says where components went that
     were once this plugin's own (`{"offline": "marl.offline"}`), for old runs and old habits.
@@ -56,6 +58,7 @@ class PluginInfo:
     components: Sequence[Component]
     defaults: Mapping[str, str]
     presets: Sequence[str] = ()
+    presets_in_python: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
     headline: Sequence[str] = ()
     figures: Sequence[str] = ()

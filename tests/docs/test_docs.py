@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from labrun.cli import describe
 from labrun.cli import main as cli
+from labrun.cli.new import templates
 from labrun.plugins import discovery as plugins
 
 ROOT = Path(__file__).parents[2]
@@ -230,46 +231,84 @@ def test_offline_metrics_are_documented():
     assert logged | set(METRICS) <= documented_metrics()
 
 
-def example_files() -> dict[str, str]:
-    """Path -> content of every file that the page on new plugins shows."""
-    shown = re.findall(
-        r"^`([\w./-]+)`:\n\n```\w+\n(.*?)^```", NEW_PLUGIN.read_text(), flags=re.S | re.M
-    )
-    return dict(shown) | {"lab_decay/__init__.py": "", "lab_decay/conf/__init__.py": ""}
+def example_files(heading: str) -> dict[str, str]:
+    """Path -> content of every file that a section of the page on new plugins shows."""
+    section = NEW_PLUGIN.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    shown = re.findall(r"^`([\w./-]+)`:\n\n```\w+\n(.*?)^```", section, flags=re.S | re.M)
+    return dict(shown)
 
 
-@pytest.fixture(scope="module")
-def decay(tmp_path_factory) -> Path:
-    """A folder into which pip installed the plugin of docs/new-plugin.md."""
-    source, target = tmp_path_factory.mktemp("lab-decay"), tmp_path_factory.mktemp("installed")
-    for name, text in example_files().items():
+SHORT, LONG, PLAIN = "The short form", "The long form", "Without the language-model toolkit"
+INSTALLED = {SHORT: "decay", LONG: "decay", PLAIN: "descent"}
+FEW_STEPS = {
+    SHORT: ("max_steps=1", "prompts_per_step=4", "micro_batch_size=16", "eval_size=4"),
+    LONG: ("max_steps=1", "prompts_per_step=4", "micro_batch_size=16", "eval_size=4"),
+    PLAIN: ("method=slow",),
+}
+SCORED = {SHORT: "in_domain  accuracy", LONG: "in_domain  accuracy", PLAIN: "line  mse"}
+
+
+@pytest.fixture(scope="module", params=INSTALLED)
+def form(request, tmp_path_factory) -> tuple[str, Path, Path]:
+    """A section of the page, its files in a folder, and a folder into which pip installed them."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
+    empty = ("lab_decay/__init__.py", "lab_decay/conf/__init__.py")
+    files = example_files(request.param)
+    files |= dict.fromkeys(empty, "") if request.param == LONG else {}
+    for name, text in files.items():
         path = source / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     where = ["--no-build-isolation", "--target", str(target), str(source)]
     subprocess.run([*pip, *where], check=True)
-    return target
+    return request.param, source, target
 
 
-def test_the_page_shows_the_files_that_it_lists():
-    assert set(example_files()) == {
+def test_the_page_shows_the_files_of_the_long_form():
+    assert set(example_files(LONG)) == {
         "pyproject.toml",
-        "lab_decay/__init__.py",
         "lab_decay/plugin.py",
         "lab_decay/config.py",
         "lab_decay/objectives.py",
         "lab_decay/trainer.py",
-        "lab_decay/conf/__init__.py",
         "lab_decay/conf/method/decay.yaml",
     }
 
 
-def test_the_plugin_of_the_page_trains(decay, lab, monkeypatch):
-    search = os.pathsep.join([str(decay), *filter(None, [os.environ.get("PYTHONPATH")])])
+def test_the_short_form_is_three_files_of_45_lines_together():
+    files = example_files(SHORT)
+    assert len(files) == 3
+    assert sum(len(text.splitlines()) for text in files.values()) <= 45
+
+
+@pytest.mark.parametrize(("heading", "kind"), [(SHORT, "grpo"), (PLAIN, "plain")])
+def test_lab_new_writes_what_the_page_shows(heading, kind):
+    assert example_files(heading) == templates(kind)
+
+
+def test_the_plugin_of_the_page_trains(form, lab, monkeypatch):
+    heading, source, target = form
+    search = os.pathsep.join([str(target), *filter(None, [os.environ.get("PYTHONPATH")])])
     monkeypatch.setenv("PYTHONPATH", search)
-    small = ("max_steps=1", "prompts_per_step=4", "micro_batch_size=16", "eval_size=4")
-    done = lab("run", "plugin=decay", *small)
+    done = lab("run", f"plugin={INSTALLED[heading]}", *FEW_STEPS[heading])
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "in_domain  accuracy" in done.stdout
-    assert "gamma = 1.0" in lab("plugins", "decay").stdout
+    assert SCORED[heading] in done.stdout
+    for path in source.glob("test_*.py"):
+        pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
+        tested = subprocess.run(pytest_, capture_output=True, text=True, cwd=source)
+        assert tested.returncode == 0, tested.stdout
+
+
+@pytest.mark.parametrize("form", [SHORT], indirect=True)
+def test_the_short_form_stands_beside_the_baseline(form, lab, monkeypatch):
+    _, _, target = form
+    search = os.pathsep.join([str(target), *filter(None, [os.environ.get("PYTHONPATH")])])
+    monkeypatch.setenv("PYTHONPATH", search)
+    printed = lab("plugins", "decay").stdout
+    assert "method= decay, grpo   (default: decay)" in printed
+    assert "scale= laptop, paper, tiny   (default: tiny)" in printed
+    assert "model= smollm2, tiny" in printed
+    assert "gamma = 1.0" in printed
+    planned = lab("run", "-m", "plugin=decay", "method=grpo,decay", "seed=0,1", "--dry-run")
+    assert planned.stdout.startswith("plan: 4 run(s) of plugin decay"), planned.stderr

@@ -141,6 +141,23 @@ def _check_plugins(names: list[str]) -> None:
         raise typer.Exit(EXIT_CONFIG)
 
 
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="The plugin's name, such as my_method.")],
+    kind: Annotated[str, typer.Option(help="What it builds on: grpo or plain.")] = "grpo",
+    parent: Annotated[str, typer.Option("--dir", help="Where its folder is made.")] = ".",
+) -> None:
+    """Write a package with a method of your own: lab new my_method --kind grpo."""
+    from pathlib import Path
+
+    from labrun.cli.new import create, next_commands
+
+    folder = create(name, kind, Path(parent))
+    print(f"lab: wrote {folder}; go on with")
+    for command in next_commands(name, folder):
+        print(f"  {command}")
+
+
 runs_app = typer.Typer(
     invoke_without_command=True, rich_markup_mode=None, help="List the runs, or show one."
 )

@@ -45,11 +45,14 @@ def register(info: PluginInfo, picks: Mapping[str, Word]) -> Components:
                 qualified, part = plugins.find(kind, name, info)
                 offered[kind, name] = offered[kind, qualified] = (qualified, part)
     store = ConfigStore.instance()
-    for kind in KINDS:
-        store.repo.pop(kind, None)
+    for group in {*KINDS, *info.presets_in_python}:
+        store.repo.pop(group, None)
     for (kind, name), (qualified, part) in offered.items():
         package = f"evaluator.{part.name}" if kind == "evaluator" else kind
         store.store(group=kind, name=name, node=_node(qualified, part), package=package)
+    for group, presets in info.presets_in_python.items():
+        for name, values in presets.items():
+            store.store(group=group, name=name, node=to_plain(values), package="_global_")
     store.store(name=ROOT, node=_root(info))
     return offered
 

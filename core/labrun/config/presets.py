@@ -67,9 +67,10 @@ def presets(info: PluginInfo) -> dict[tuple[str, str], Preset]:
 
 
 def preset_groups(info: PluginInfo) -> dict[str, list[str]]:
-    """Preset group -> names, from the YAML files of the plugin's preset packages."""
+    """Preset group -> names, from the YAML files of the plugin's packages and its description."""
+    declared = {(group, n) for group, names in info.presets_in_python.items() for n in names}
     groups: dict[str, list[str]] = {}
-    for group, name in sorted(presets(info)):
+    for group, name in sorted({*presets(info), *declared}):
         groups.setdefault(group, []).append(name)
     return groups
 

@@ -1,0 +1,146 @@
+"""A method of GRPO's kind in one call: its settings and the advantages of its tokens."""
+
+import functools
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from labrun import Component, Dataset, LabError, PluginInfo, TrainResult
+from labrun.plugins.discovery import resolve
+
+from lab_llm.problems import ProblemSets
+from lab_llm.training.config import GRPOSettings
+
+if TYPE_CHECKING:
+    from labrun.runs.context import RunContext
+
+    from lab_llm.training.objective import Objective
+    from lab_llm.training.rollouts import Rollouts
+
+__all__ = ["GRPOSettings", "grpo_plugin", "rollouts_of"]
+
+GRPO = {"defaults": [{"override /trainer": "llm.grpo"}]}
+"""The preset of the baseline."""
+
+
+def grpo_plugin(
+    name: str,
+    *,
+    summary: str,
+    advantages: str,
+    config: type[GRPOSettings] = GRPOSettings,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+) -> PluginInfo:
+    """The description of a plugin whose method is GRPO with other token advantages.
+
+    `advantages` names a function `module:function`. It takes the batch's `Rollouts` and the
+    trainer's settings, an instance of `config`, and returns A_t of each token (B, T), 0 outside the
+    loss mask. It is imported when a run is planned. `presets` are variants of the method: name ->
+    the trainer's settings that differ from their defaults. The plugin has `method=NAME`, its own,
+    `method=grpo`, `scale`, `model` and the toolkit's datasets without naming them.
+    """
+    if name == "grpo":
+        raise LabError("a plugin named 'grpo' would hide the baseline method=grpo; rename it")
+    methods = {"grpo": GRPO, name: {}}
+    methods |= {method: {"trainer": values} for method, values in (presets or {}).items()}
+    trainer = Component(
+        kind="trainer",
+        name=name,
+        config=f"{config.__module__}:{config.__qualname__}",
+        factory=_factory(name, advantages),
+        summary=summary,
+    )
+    return PluginInfo(
+        name=name,
+        summary=summary,
+        components=(trainer,),
+        defaults={"trainer": name, "dataset": "llm.countdown", "evaluator": "llm.accuracy"},
+        presets=("lab_llm.conf", "lab_llm.grpo_conf"),
+        presets_in_python={"method": methods},
+        groups={"method": name, "scale": "tiny"},
+        headline=("reward", "in_domain/accuracy", "completion_length"),
+    )
+
+
+def _factory(name: str, advantages: str) -> str:
+    """The reference of the plugin's trainer: a reference names an attribute of a module."""
+    attribute = f"trainer_of_{name}".replace("-", "_")
+    factory = functools.partial(AdvantageTrainer, advantages=advantages)
+    setattr(sys.modules[__name__], attribute, factory)
+    return f"{__name__}:{attribute}"
+
+
+class GRPOTrainer:
+    """Trains one policy by GRPO, in as many processes as the run has."""
+
+    max_processes = None
+
+    def __init__(self, config: GRPOSettings) -> None:
+        self.config = config
+
+    def preflight(self, dataset: Dataset) -> dict[str, object]:
+        from lab_llm.planning import teacher
+
+        return teacher.preflight(self.config, dataset, template=self._template, context=None)
+
+    def check_processes(self, num_processes: int) -> None:
+        from lab_llm.training.microbatches import check_rollouts
+
+        check_rollouts(self.config, num_processes)
+
+    def fit(self, ctx: "RunContext", data: ProblemSets) -> TrainResult:
+        from lab_llm.training import run
+
+        return run.train(ctx, data, self.config, self.objective(), template=self._template)
+
+    def objective(self) -> "Objective":
+        """GRPO's surrogate, every token with its rollout's advantage."""
+        from lab_llm.training.objective import Surrogate
+
+        return Surrogate(self.config)
+
+    @property
+    def _template(self) -> str:
+        from lab_llm.text.prompts import teacher_template
+
+        return teacher_template("", model=self.config.model.name)
+
+
+class AdvantageTrainer(GRPOTrainer):
+    """Trains one policy by GRPO's surrogate with the token advantages of a function."""
+
+    def __init__(self, config: GRPOSettings, *, advantages: str) -> None:
+        super().__init__(config)
+        self.advantages = advantages
+
+    def preflight(self, dataset: Dataset) -> dict[str, object]:
+        resolve(self.advantages)
+        return super().preflight(dataset)
+
+    def objective(self) -> "Objective":
+        """GRPO's surrogate with the method's token advantages."""
+        from lab_llm.training.objective import Surrogate
+
+        token_advantages = functools.partial(resolve(self.advantages), config=self.config)
+        return Surrogate(self.config, token_advantages=token_advantages)
+
+
+def rollouts_of(*, advantages: Sequence[float], mask: Sequence[Sequence[float]]) -> "Rollouts":
+    """B rollouts without a prompt, for the test of a method's token advantages.
+
+    `advantages` are A of each rollout (B), `mask` is the loss mask (B, T); the rewards are A too.
+    """
+    import torch
+
+    from lab_llm.training.rollouts import Rollouts
+
+    rewards, loss_mask = torch.tensor(advantages), torch.tensor(mask)
+    return Rollouts(
+        ids=torch.zeros_like(loss_mask, dtype=torch.long),
+        attention_mask=loss_mask.long(),
+        loss_mask=loss_mask,
+        rewards=rewards,
+        rollout_advantages=rewards,
+        advantages=rewards[:, None] * loss_mask,
+        num_tokens=loss_mask.sum(),
+    )
