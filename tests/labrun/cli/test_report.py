@@ -178,7 +178,8 @@ def test_a_plugin_s_hook_that_fails_is_named_and_the_others_draw(make_run, event
         "lab: plugin hooked: hooked_plugin:raises failed: ValueError: no such colour",
         "lab: plugin hooked: hooked_plugin:exits failed: SystemExit: 3",
         "lab: plugin hooked: hooked_plugin:missing failed: a plugin's hooked_plugin:missing cannot "
-        "be loaded: AttributeError: module 'hooked_plugin' has no attribute 'missing'; mend it, "
+        "be loaded: AttributeError: hooked_plugin has no 'missing'; it has raises, exits, draws, "
+        f"lab_plugin ({tmp_path / 'site' / 'hooked_plugin.py'}); mend it, "
         "`python -c 'import hooked_plugin'` shows where",
     ]
     assert f"figure   {tmp_path / 'home' / 'compare' / 'g' / 'own.png'}" in lines

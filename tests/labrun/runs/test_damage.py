@@ -202,9 +202,14 @@ def as_nobody():
     os.seteuid(0)
 
 
+def pytest_folders(root):
+    """The folders of pytest above this one, which are closed to others."""
+    return [one for one in root.parents if one.name.startswith(("pytest-", "popen-"))]
+
+
 def test_what_another_user_does_not_show_is_one_line(tmp_path_factory, make_run, request):
     root = tmp_path_factory.mktemp("shared")
-    for folder in (root, *root.parents[:2]):
+    for folder in (root, *pytest_folders(root)):
         folder.chmod(0o755)
     sound, shut, file = (make_run(seed=seed, root=root) for seed in (0, 1, 2))
     shut.path.chmod(0o700)
@@ -222,7 +227,7 @@ def test_what_another_user_does_not_show_is_one_line(tmp_path_factory, make_run,
 
 def test_another_user_s_home_is_one_line(tmp_path_factory, request):
     root = tmp_path_factory.mktemp("private")
-    for folder in root.parents[:2]:
+    for folder in pytest_folders(root):
         folder.chmod(0o755)
     root.chmod(0o700)
     request.getfixturevalue("as_nobody")
