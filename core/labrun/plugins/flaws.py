@@ -105,7 +105,7 @@ def near_object(name: str, module: Any) -> str:
     """The hint for a name that a module does not have: the nearest, and what it defines."""
     public = [n for n in vars(module) if not n.startswith("_")]
     own = [n for n in public if getattr(vars(module)[n], "__module__", "") == module.__name__]
-    own = [*getattr(module, "__all__", own)]
+    own = [*getattr(module, "__all__", own), *modules_in(module)]
     near = nearest(name, own) or nearest(name, public)
     return _did_you_mean(near, f"it has {listed(own, near=name)}")
 

@@ -100,6 +100,12 @@ REFERENCES = {
         "did you mean 'TrainResult'?",
         "parts.py, line 1",
     ],
+    "factory: a module that its package does not have": [
+        (PARTS, "from labrun import TrainResult", "from lab_mine import confg"),
+        "ImportError: cannot import name 'confg' from 'lab_mine'",
+        "did you mean 'config'? it has conf, config, parts, plugin",
+        "parts.py, line 1",
+    ],
     "factory: its module exits": [
         (PARTS, "from labrun import TrainResult", "import sys; sys.exit(3)"),
         "SystemExit: its code calls sys.exit(3)",
