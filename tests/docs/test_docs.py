@@ -132,7 +132,6 @@ def test_what_the_losses_record_is_documented():
 
     names = names_in("core/lab_llm/training/objective.py", r'"(\w+)": entropies')
     names |= names_in("core/lab_llm/training/objective.py", r'means\["(\w+)"\]')
-    names |= names_in("core/lab_llm/training/objective.py", r'"(\w+)": clipped')
     names |= names_in("core/lab_llm/training/self_distillation.py", r'record\(\{"(\w+)":')
     assert names == set(TOKEN_MEANS)
 

@@ -144,15 +144,17 @@ class Surrogate(Objective):
             advantages = self.shape(advantages, entropies) * batch.loss_mask
         old = logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
         ratio = surrogate.importance_ratio(logprobs, old)
+        means = {"entropy": entropies}
+        if batch.reference_logprobs is not None:
+            # before the surrogate: gradients then add up in TRL's order, to the last digit
+            means["kl"] = surrogate.kl_to_reference(logprobs, batch.reference_logprobs, ratio)
         losses = surrogate.clipped_surrogate(ratio, advantages, **self._clip, delta=self.delta)
         if batch.importance_weight is not None:
             losses = losses * batch.importance_weight
+        if "kl" in means:
+            losses = losses + self.settings.beta * means["kl"]
         clipped = surrogate.is_clipped(ratio, advantages, **self._clip)
-        means = {"entropy": entropies, "ratio_clip_fraction": clipped.float()}
-        if batch.reference_logprobs is not None:
-            kl = surrogate.kl_to_reference(logprobs, batch.reference_logprobs, ratio)
-            losses = losses + self.settings.beta * kl
-            means["kl"] = kl
+        means["ratio_clip_fraction"] = clipped.float()
         forward.record(means, batch.loss_mask)
         loss = self._reduced(losses, batch, forward)
         if not self.settings.entropy_coef:

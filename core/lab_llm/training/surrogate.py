@@ -58,9 +58,8 @@ def kl_to_reference(
     The estimate k3 of GRPO (arXiv 2402.03300, eq. 4). The tokens are p_old's: rho_t, which has a
     gradient too, makes the estimate and its gradient unbiased (DeepSeek-V3.2, arXiv 2512.02556).
     """
-    # r and log r are computed apart, so that gradients add up in TRL's order, to the last digit
-    r, log_r = torch.exp(reference_logprobs - logprobs), reference_logprobs - logprobs
-    return (r - log_r - 1) * ratio
+    difference = reference_logprobs - logprobs
+    return (torch.exp(difference) - difference - 1) * ratio
 
 
 def mean_over_tokens(
