@@ -13,9 +13,11 @@ from lab_marl.episodes.layouts import Layout
 from lab_marl.training.config import OfflineSettings
 
 if TYPE_CHECKING:
+    import torch
     from labrun.runs.context import RunContext
 
     from lab_marl.episodes.offline_data import OfflineData
+    from lab_marl.training.learner import Learner
 
 Check = Callable[[Any, Sequence[Layout], Sequence[Layout]], Mapping[str, object]]
 """(config, layouts of the training tasks, of all tasks) -> facts for the plan.
@@ -38,7 +40,7 @@ class OfflineMethod:
     learner: str
     """`module:class` of a `Learner`, called as (layouts of the training tasks, config, device=).
 
-    Imported when training begins, so that a plan needs no torch."""
+    Imported when a run is planned, so that `lab plugins` needs no torch."""
     check: Check = serves_any_task
 
     def __call__(self, config: OfflineSettings) -> "OfflineTrainer":
@@ -58,6 +60,7 @@ class OfflineTrainer:
         if not isinstance(dataset, OfflineDataset):
             raise LabError(f"this trainer takes dataset=marl.offline, not {type(dataset).__name__}")
         _check_machine(config)
+        resolve(self.method.learner)
         held, tasks = dataset.config.num_episodes, dataset.tasks.train
         if 0 < held < config.batch_size:
             raise LabError(
@@ -71,13 +74,11 @@ class OfflineTrainer:
     def fit(self, ctx: "RunContext", data: "OfflineData") -> TrainResult:
         from lab_marl.training import loop
 
-        learner = resolve(self.method.learner)
-        return loop.train(
-            ctx,
-            data,
-            self.config,
-            lambda layouts, device: learner(layouts, self.config, device=device),
-        )
+        return loop.train(ctx, data, self.config, self.learner)
+
+    def learner(self, layouts: Sequence[Layout], device: "torch.device") -> "Learner":
+        """A fresh learner for the training tasks of these layouts."""
+        return resolve(self.method.learner)(layouts, self.config, device=device)
 
 
 def _check_machine(config: OfflineSettings) -> None:

@@ -144,7 +144,7 @@ def _check_plugins(names: list[str]) -> None:
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="The plugin's name, such as my_method.")],
-    kind: Annotated[str, typer.Option(help="What it builds on: grpo or plain.")] = "grpo",
+    kind: Annotated[str, typer.Option(help="What it builds on: grpo, offline or plain.")] = "grpo",
     parent: Annotated[str, typer.Option("--dir", help="Where its folder is made.")] = ".",
 ) -> None:
     """Write a package with a method of your own: lab new my_method --kind grpo."""
