@@ -42,7 +42,7 @@ def shown(text: str, limit: int = 200) -> str:
 
 
 def unknown(what: str, got: str, allowed: Iterable[str]) -> LabError:
-    """The error for a name outside a closed set, with its nearest neighbour.
+    """The error for a name outside a closed set: its nearest neighbour, then at most ten names.
 
     >>> str(unknown("plugin", "rlr", ["rlrt", "stairs"]))
     "no plugin 'rlr'; did you mean 'rlrt'? installed: rlrt, stairs"
@@ -51,7 +51,7 @@ def unknown(what: str, got: str, allowed: Iterable[str]) -> LabError:
     near = nearest(got, names)
     hint = f"did you mean {near!r}? " if near else ""
     label = "installed" if what == "plugin" else "allowed"
-    return LabError(f"no {what} '{shown(got)}'; {hint}{label}: {', '.join(names) or 'none'}")
+    return LabError(f"no {what} '{shown(got)}'; {hint}{label}: {listed(names, near=got)}")
 
 
 def nearest(got: str, names: Iterable[str], *, cutoff: float = 0.6) -> str:

@@ -13,7 +13,7 @@ from labrun.config.presets import preset_groups
 from labrun.config.values import read
 from labrun.config.words import Word, in_shell
 from labrun.contract import KINDS, Component, Kind, PluginInfo
-from labrun.errors import LabError, shown, unknown
+from labrun.errors import LabError, listed, shown, unknown
 from labrun.experiment import RunConfig
 from labrun.plain import to_plain
 from labrun.plugins import discovery as plugins
@@ -111,7 +111,7 @@ def choice(
         allowed = groups[name]
     if not names:
         short = sorted(n for n in allowed if "." not in n)
-        raise LabError(f"{name}=[]: name at least one of {', '.join(short)}")
+        raise LabError(f"{name}=[]: name at least one of {listed(short)}")
     sections = Counter(n.rsplit(".", 1)[-1] for n in names)  # llm.accuracy is accuracy
     if twice := [section for section, count in sections.items() if count > 1]:
         raise LabError(f"{word}: name {', '.join(twice)} once")

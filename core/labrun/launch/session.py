@@ -16,7 +16,7 @@ from labrun.config.components import build
 from labrun.config.credentials import refuse_secrets
 from labrun.config.experiments import expand, key_of, key_without_seed, studied
 from labrun.config.words import command_line
-from labrun.errors import LabError
+from labrun.errors import LabError, listed
 from labrun.experiment import Experiment
 from labrun.launch import jobs
 from labrun.launch import local as executors
@@ -160,7 +160,7 @@ def present(runs: Sequence[RunDir]) -> list[RunDir]:
 def refuse_removed(runs: Sequence[RunDir]) -> None:
     """Raise LabError where a run's directory was removed while the command ran it."""
     if gone := [run.id for run in runs if not run.path.exists()]:
-        raise LabError(f"the directories of these runs were removed: {', '.join(gone)}")
+        raise LabError(f"the directories of these runs were removed: {listed(gone)}")
 
 
 def _let_its_job_end(run: RunDir) -> None:

@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 from labrun.contract import Component, Dataset, Evaluator, Kind, Trainer
 from labrun.errors import LabError, nearest
-from labrun.plain import to_plain
+from labrun.plain import is_plain, to_plain
 from labrun.plugins import discovery, flaws
 from labrun.plugins.flaws import FlawError, place_of_object, place_of_text
 from labrun.plugins.references import found
@@ -84,20 +84,12 @@ def _check_schema(cls: type[Any]) -> None:
     for key, value in vars(config).items():
         if dataclasses.is_dataclass(value):
             _check_schema(type(value))
-        elif not _is_plain(to_plain(value)):
+        elif not is_plain(to_plain(value)):
             kind = type(value).__name__
             text = (
                 f"{name}.{key}: its default is of type {kind}; write text, number, list or mapping"
             )
             raise FlawError(text, place)
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(map(_is_plain, value.values()))
-    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _has_default(field: dataclasses.Field[Any]) -> bool:

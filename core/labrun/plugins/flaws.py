@@ -153,6 +153,24 @@ def place_of_text(module: str, *texts: str) -> str:
     return path
 
 
+def place_of_entry(module: str, *names: str) -> str:
+    """`FILE, line N` where the last name is a key of the module's source, behind the others.
+
+    A key is written `"name":` or `name=`. Of names that are not found, the place of those before.
+    """
+    path, line, at = place_of_module(module), 0, 0
+    with suppress(OSError, UnicodeDecodeError):
+        text = Path(path).read_text(encoding="utf-8")
+        for name in names:
+            quoted = re.escape(name)
+            key = re.compile(rf"""["']{quoted}["']\s*:|\b{quoted}\s*=(?!=)""").search(text, at)
+            if not key:
+                break
+            at = key.end()
+            line = text.count("\n", 0, at) + 1
+    return f"{path}, line {line}" if line else path
+
+
 def place_of_object(found: Any) -> str:
     """`FILE, line N` where a class or function is defined; empty where that is not known."""
     with suppress(OSError, TypeError):

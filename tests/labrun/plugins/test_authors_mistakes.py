@@ -523,7 +523,77 @@ PRESETS = {
         "PluginInfo.groups names method=fast: no such preset",
     ],
 }  # fmt: skip
-ROWS = REFERENCES | COMPONENTS | HOOKS | PRESETS
+
+
+def declared(text, default="quick"):
+    """The edit that declares presets in Python, one of them the default."""
+    return (
+        PLUGIN,
+        'groups={"method": "fast"',
+        f'presets_in_python={text},\n        groups={{"method": "{default}"',
+    )
+
+
+DECLARED = {
+    "declared: a key that is not there": [
+        declared('{"method": {\n            "quick": {"trainer": {"gama": 0.9}}}}'),
+        "preset method=quick: no key trainer.gama; did you mean trainer.gamma?",
+        "plugin.py, line 32",
+    ],
+    "declared: a key of the second preset": [
+        declared('{"method": {"other": {"trainer": {"gamma": 0.5}},\n            "quick": {\n'
+                 '                "trainer": {"gamma": "far"}}}}'),
+        'trainer.gamma="far": input should be a valid number',
+        "plugin.py, line 33",
+    ],
+    "declared: a section misspelt": [
+        declared('{"method": {"quick": {"trianer": {"gamma": 0.9}}}}'),
+        "preset method=quick: no key trianer.gamma; did you mean trainer.gamma?",
+        "plugin.py, line 31",
+    ],
+    "declared: a key with a dot": [
+        declared('{"method": {"quick": {"trainer.gamma": 0.9}}}'),
+        "trainer.gamma: a name with a dot; write one name a line",
+        "plugin.py, line 31",
+    ],
+    "declared: a section that is a value": [
+        declared('{"method": {"quick": {"trainer": 0.9}}}'),
+        "preset method=quick: trainer is a section",
+    ],
+    "declared: no mapping": [
+        declared('{"method": {"quick": 0.9}}'),
+        "preset method=quick is a float, no mapping {section: {key: value}}",
+        "plugin.py, line 31",
+    ],
+    "declared: a name for the mapping of names": [
+        declared('{"method": "quick"}'),
+        "PluginInfo.presets_in_python['method'] is a str, no mapping {name: values}",
+    ],
+    "declared: a list": [
+        declared('["quick"]'),
+        "PluginInfo.presets_in_python is a list, no mapping {group: {name: values}}",
+    ],
+    "declared: a value that no YAML holds": [
+        declared('{"method": {"quick": {"trainer": {"gamma": object()}}}}'),
+        "preset method=quick: trainer.gamma is of type object; write text, number, list or mapping",
+        "plugin.py, line 31",
+    ],
+    "declared: a name with a blank": [
+        declared('{"method": {"so quick": {}}}'),
+        "preset method=so quick: a name is a text of letters, digits, _ and -",
+    ],
+    "declared: the name of a file": [
+        declared('{"method": {"fast": {"trainer": {"gamma": 0.8}}}}', default="fast"),
+        "preset method=fast is declared here and is also the file",
+        "fast.yaml; rename one",
+        "plugin.py, line 31",
+    ],
+    "declared: the default misspelt": [
+        declared('{"method": {"quick": {}}}', default="qiuck"),
+        "PluginInfo.groups names method=qiuck: no such preset; did you mean 'quick'?",
+    ],
+}  # fmt: skip
+ROWS = REFERENCES | COMPONENTS | HOOKS | PRESETS | DECLARED
 ONLY_CHECKED = {
     "a key without meaning": [
         (CONFIG, '\n    """Discount."""', ""),
@@ -637,6 +707,23 @@ def test_a_preset_that_no_default_chooses_is_named_when_it_is_chosen(install):
     assert "preset method=slow: no key trainer.gama; did you mean trainer.gamma?" in refusal(
         "method=slow"
     )
+
+
+def test_a_declared_preset_that_no_default_chooses_is_found_by_the_check_and_when_chosen(install):
+    install(declared('{"method": {"quick": {}, "slower": {"trainer": {"gama": 2}}}}'))
+    planned()
+    said = "preset method=slower: no key trainer.gama; did you mean trainer.gamma?"
+    assert said in refusal("method=slower")
+    (line,) = faults("mine")
+    assert line.startswith(said)
+    assert line.endswith("plugin.py, line 31)")
+
+
+def test_the_presets_of_a_file_and_of_the_description_are_counted_together(install):
+    install(declared('{"method": {"quick": {"trainer": {"gamma": 0.25}}}}'))
+    assert faults("mine") == []
+    assert summary("mine") == "mine: 3 components, 4 presets: all well"
+    assert compose(["plugin=mine"]).settings["trainer"]["gamma"] == 0.25
 
 
 def test_a_word_of_the_user_is_not_laid_to_a_preset(install):
