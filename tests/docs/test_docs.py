@@ -84,7 +84,7 @@ def test_fixed_keys_and_groups_are_printed_for_rlrt(lab):
     for key in FIXED_KEYS:
         assert f"  {key} = " in printed
     for group in FIXED_GROUPS:
-        assert f"{group}= " in printed
+        assert f"presets of {group}\n  {group}=" in printed
 
 
 def test_every_key_has_a_meaning():
@@ -318,11 +318,22 @@ def test_the_plugin_of_the_page_trains(form, lab, monkeypatch):
 BESIDE = {
     GRPO: (
         "method=grpo,decay",
-        ["method= decay, grpo   (default: decay)", "scale= laptop, paper, tiny", "gamma = 1.0"],
+        [
+            "  method=decay (default)  trainer.gamma=0.98",
+            "  method=grpo             trainer=llm.grpo",
+            "  scale=laptop            A real language model",
+            "gamma = 1.0",
+        ],
     ),
     OFFLINE: (
         "method=bc_t,weighted",
-        ["method= bc_r, bc_t, sharp, weighted", "dataset= battle_marine_hard", "temperature = 0.5"],
+        [
+            "  method=bc_t                    BC-t: behaviour cloning",
+            "  method=sharp                   trainer.temperature=0.1",
+            "  method=weighted (default)      the defaults",
+            "  dataset=grid                   Cooperative navigation",
+            "temperature = 0.5",
+        ],
     ),
 }
 

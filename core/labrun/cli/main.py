@@ -53,6 +53,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and print the plan.")
     ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="With --dry-run: settings at their defaults, too.")
+    ] = False,
 ) -> None:
     """Run an experiment: lab run plugin=rlrt method=grpo seed=1."""
     from labrun.launch import session
@@ -63,7 +66,7 @@ def run(
     if dry_run:
         from labrun.cli import reports as report
 
-        report.print_plan(experiments, facts, _console())
+        report.print_plan(experiments, facts, _console(), whole=everything)
         report.print_missing(session.missing(facts), _console())
         return
     session.refuse_missing(facts)
@@ -105,10 +108,11 @@ def resume(
 @app.command()
 def plugins(
     name: Annotated[str | None, typer.Argument(help="Show this plugin's methods and keys.")] = None,
+    key: Annotated[str, typer.Argument(help="Show only the keys that hold this text.")] = "",
     check: Annotated[
         bool, typer.Option("--check", help="Check it against the contract; exit code 2 at a fault.")
     ] = False,
-    grep: Annotated[str, typer.Option(help="Show only the keys that hold this text.")] = "",
+    grep: Annotated[str, typer.Option(help="The same as KEY.")] = "",
 ) -> None:
     """List the installed plugins, or show one with all its keys."""
     from labrun.plugins.discovery import installed
@@ -119,7 +123,7 @@ def plugins(
     if name:
         from labrun.cli.describe import print_plugin
 
-        print_plugin(name, _console(), only=grep)
+        print_plugin(name, _console(), only=key or grep)
         return
     for plugin, claims in installed().items():
         owners = " and ".join(f"{c.distribution} {c.version}" for c in claims)

@@ -8,6 +8,9 @@ from labrun.config.preset_keys import Line
 from labrun.plain import flat, to_plain
 from labrun.plugins.flaws import place_of_entry
 
+DEFAULTS = "the defaults"
+"""What a preset without keys sets."""
+
 
 @dataclass(frozen=True)
 class DeclaredPreset:
@@ -39,8 +42,15 @@ class DeclaredPreset:
         )
 
     def about(self) -> str:
-        """Empty: a declaration has no comment of its own."""
-        return ""
+        """What the preset sets, as one would type it."""
+        replaced = [item for item in self.values.get("defaults", ()) if isinstance(item, Mapping)]
+        words = [
+            f"{name.removeprefix('override ').lstrip('/')}={choice}"
+            for item in replaced
+            for name, choice in item.items()
+        ]
+        words += [f"{line.key}={line.text}" for line in self.lines()]
+        return " ".join(words) or DEFAULTS
 
     def header_flaw(self, keys: Mapping[str, Any]) -> None:
         """None: only a file has a line that says where its keys stand."""

@@ -45,14 +45,16 @@ class PresetFile:
         return [line for line in found if line.key != f"{prefix}defaults"]
 
     def about(self) -> str:
-        """The first sentence of the comment at the top; empty where there is none."""
+        """The first sentence of the comment at the top; without one, what the preset sets."""
         words: list[str] = []
         for line in map(str.strip, self.text().splitlines()):
             if not line.startswith("#"):
                 break
             if not _HEADER.match(line):
                 words += line.lstrip("# ").split()
-        return re.split(r"(?<=[^.]\.)\s+(?=[A-Z])", " ".join(words))[0]
+        if not words:
+            return " ".join(f"{line.key}={line.text}" for line in self.lines()) or "the defaults"
+        return re.split(r"(?<=[^.]\.)\s+(?=[A-Z])", " ".join(words))[0].removesuffix(".")
 
     def header_flaw(self, keys: Mapping[str, Any]) -> FlawError | None:
         """What is wrong with the line `# @package`."""
