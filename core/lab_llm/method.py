@@ -2,17 +2,18 @@
 
 import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labrun import Component, Dataset, LabError, PluginInfo, TrainResult
-from labrun.plugins.discovery import resolve
+from labrun.plugins.building import function
 
 from lab_llm.problems import ProblemSets
 from lab_llm.training.config import GRPOSettings
 
 if TYPE_CHECKING:
     from labrun.runs.context import RunContext
+    from torch import Tensor
 
     from lab_llm.training.objective import Objective
     from lab_llm.training.rollouts import Rollouts
@@ -39,8 +40,8 @@ def grpo_plugin(
     the trainer's settings that differ from their defaults. The plugin has `method=NAME`, its own,
     `method=grpo`, `scale`, `model` and the toolkit's datasets without naming them.
     """
-    if name == "grpo":
-        raise LabError("a plugin named 'grpo' would hide the baseline method=grpo; rename it")
+    if "grpo" in {name, *(presets or {})}:
+        raise LabError("a method named 'grpo' would hide the baseline method=grpo; rename it")
     methods = {"grpo": GRPO, name: {}}
     methods |= {method: {"trainer": values} for method, values in (presets or {}).items()}
     trainer = Component(
@@ -114,15 +115,18 @@ class AdvantageTrainer(GRPOTrainer):
         self.advantages = advantages
 
     def preflight(self, dataset: Dataset) -> dict[str, object]:
-        resolve(self.advantages)
+        self._function()
         return super().preflight(dataset)
 
     def objective(self) -> "Objective":
         """GRPO's surrogate with the method's token advantages."""
         from lab_llm.training.objective import Surrogate
 
-        token_advantages = functools.partial(resolve(self.advantages), config=self.config)
+        token_advantages = functools.partial(self._function(), config=self.config)
         return Surrogate(self.config, token_advantages=token_advantages)
+
+    def _function(self) -> Callable[..., "Tensor"]:
+        return function(self.advantages, "rollouts", config="config")
 
 
 def rollouts_of(*, advantages: Sequence[float], mask: Sequence[Sequence[float]]) -> "Rollouts":

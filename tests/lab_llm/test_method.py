@@ -23,6 +23,8 @@ def test_the_description_names_trainer_presets_and_baseline():
 def test_a_plugin_named_as_the_baseline_is_refused():
     with pytest.raises(LabError, match="would hide the baseline"):
         grpo_plugin("grpo", summary="x", advantages="x:y")
+    with pytest.raises(LabError, match="would hide the baseline"):
+        grpo_plugin("mine", summary="x", advantages="x:y", presets={"grpo": {"beta": 0.1}})
 
 
 def test_rollouts_for_a_test_have_the_advantage_where_the_mask_is_one():

@@ -97,26 +97,26 @@ def _has_default(field: dataclasses.Field[Any]) -> bool:
     return field.default is not missing or field.default_factory is not missing
 
 
-def function(reference: str, *arguments: str) -> Callable[..., Any]:
+def function(reference: str, *arguments: str, **named: str) -> Callable[..., Any]:
     """The function `module:function` that a plugin names; it is called with these arguments.
 
     Raises LabError, in one line, where it is not there, or takes other arguments.
     """
-    module = reference.partition(":")[0]
+    module, _, name = reference.partition(":")
+    call = f"{name}({', '.join([*arguments, *named])})"
     try:
-        named = found(reference, root=module.partition(".")[0])
-        call = f"{reference.rpartition(':')[2]}({', '.join(arguments)})"
-        if not callable(named):
-            text = f"it is of type {type(named).__name__}; write a function {call}"
+        called = found(reference, root=module.partition(".")[0])
+        if not callable(called):
+            text = f"it is of type {type(called).__name__}; write a function {call}"
             raise FlawError(text, flaws.place_of_module(module))
         try:
-            inspect.signature(named).bind(*arguments)
+            inspect.signature(called).bind(*arguments, **named)
         except TypeError as fault:
             text = f"it is called as {call}: {fault}"
-            raise FlawError(text, place_of_object(named)) from fault
+            raise FlawError(text, place_of_object(called)) from fault
     except FlawError as flaw:
         raise _broken(module, f"{reference}: {flaw}") from flaw
-    return named
+    return called
 
 
 def _made(factory: Any, config: Any, module: str) -> Any:

@@ -12,6 +12,7 @@ from labrun.config.contract_check import faults, summary
 from labrun.config.experiments import compose
 from labrun.errors import LabError
 from labrun.plugins import discovery
+from labrun.plugins.building import function
 from labrun.score import scores_of
 from small_plugin import write
 
@@ -729,6 +730,37 @@ def test_the_presets_of_a_file_and_of_the_description_are_counted_together(insta
 def test_a_word_of_the_user_is_not_laid_to_a_preset(install):
     install()
     assert refusal("gamma=-1") == "trainer.gamma=-1: input should be greater than or equal to 0"
+
+
+FUNCTION = "def draw("
+FUNCTIONS = {
+    "not there": (
+        "lab_mine.parts:drew",
+        "lab_mine.parts:drew: AttributeError: lab_mine.parts has no 'drew'; did you mean 'draw'?",
+        "parts.py)",
+    ),
+    "no function": ("lab_mine.parts:COUNT", "it is of type int; write a function COUNT(arms, to)"),
+    "other arguments": (
+        "lab_mine.parts:one",
+        "it is called as one(arms, to): too many positional arguments",
+        "parts.py, line ",
+    ),
+    "another module": ("lab_mine.part:draw", "did you mean 'lab_mine.parts'?"),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_that_a_method_names_is_checked_when_the_run_is_planned(install, name):
+    install((PARTS, FUNCTION, f"COUNT = 3\n\n\ndef one(arms):\n    pass\n\n\n{FUNCTION}"))
+    assert function("lab_mine.parts:draw", "arms", "to").__name__ == "draw"
+    reference, *fragments = FUNCTIONS[name]
+    with pytest.raises(LabError) as error:
+        function(reference, "arms", "to")
+    said = str(error.value)
+    assert said.startswith(f"plugin 'mine' (lab-mine 0.1) is broken: {reference}: ")
+    assert "\n" not in said
+    for fragment in fragments:
+        assert fragment in said
 
 
 def test_a_name_claimed_twice_by_one_distribution_names_both_modules(install):
