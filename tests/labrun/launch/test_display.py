@@ -9,7 +9,7 @@ from rich.console import Console
 
 
 @pytest.fixture
-def runs(home):
+def runs(home, example):
     return [
         run_dir.create(compose(["plugin=example", f"seed={seed}"]), root=home) for seed in range(5)
     ]
