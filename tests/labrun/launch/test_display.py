@@ -34,7 +34,7 @@ def test_waiting_runs_are_looked_at_in_turns_and_a_running_one_each_time(runs, l
     for _ in range(2):
         shown.tick()
     first, *waiting = (run.id for run in runs)
-    assert looks == [first, *waiting[:2], first, *waiting[2:]]
+    assert looks == [first, *waiting[2:], first, *waiting[:2]]  # the first tick looked at all
 
 
 def test_closing_looks_at_every_run(runs, looks):
