@@ -34,10 +34,10 @@ def _choices(info: PluginInfo, kind: Kind) -> list[str]:
     owners = {n.partition(".")[0] for n in info.defaults.values() if "." in n}
     usable = [info, *(discovery.load(o) for o in sorted(owners) if o in discovery.installed())]
     return [
-        part.name if plugin is info else f"{plugin.name}.{part.name}"
+        component.name if plugin is info else f"{plugin.name}.{component.name}"
         for plugin in usable
-        for part in plugin.components
-        if part.kind == kind
+        for component in plugin.components
+        if component.kind == kind
     ]
 
 

@@ -33,23 +33,24 @@ def register(info: PluginInfo, picks: Mapping[str, Word]) -> Components:
     homes = {info.name: info} | {owner: plugins.load(owner) for owner in owners}
     offered: Components = {}
     for owner in homes.values():
-        for part in owner.components:
-            offered.setdefault((part.kind, part.name), (f"{owner.name}.{part.name}", part))
-            offered[part.kind, f"{owner.name}.{part.name}"] = (f"{owner.name}.{part.name}", part)
+        for component in owner.components:
+            entry = f"{owner.name}.{component.name}", component
+            offered.setdefault((component.kind, component.name), entry)
+            offered[component.kind, entry[0]] = entry
     offered |= defaults
     for kind in KINDS:
         for name in _names(picks[kind]) if kind in picks else []:
             if (kind, name) not in offered and name not in preset_groups(info).get(kind, []):
                 if _is_path(name):
                     raise _no_choice(info, kind, name, plugins.component_names(kind, info))
-                qualified, part = plugins.find(kind, name, info)
-                offered[kind, name] = offered[kind, qualified] = (qualified, part)
+                qualified, component = plugins.find(kind, name, info)
+                offered[kind, name] = offered[kind, qualified] = (qualified, component)
     store = ConfigStore.instance()
     for group in {*KINDS, *info.presets_in_python}:
         store.repo.pop(group, None)
-    for (kind, name), (qualified, part) in offered.items():
-        package = f"evaluator.{part.name}" if kind == "evaluator" else kind
-        store.store(group=kind, name=name, node=_node(qualified, part), package=package)
+    for (kind, name), (qualified, component) in offered.items():
+        package = f"evaluator.{component.name}" if kind == "evaluator" else kind
+        store.store(group=kind, name=name, node=_node(qualified, component), package=package)
     for group, presets in info.presets_in_python.items():
         for name, values in presets.items():
             store.store(group=group, name=name, node=to_plain(values), package="_global_")

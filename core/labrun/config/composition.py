@@ -83,8 +83,8 @@ class Composition:
 
     def schema(self, section: str, component: str) -> type[Any]:
         """The config class of the component that stands in the section."""
-        qualified, part = self.components[_kind(section), component]
-        return config_class(qualified.split(".", 1)[0], part)
+        qualified, chosen = self.components[_kind(section), component]
+        return config_class(qualified.split(".", 1)[0], chosen)
 
     def presets(self) -> str:
         """What to do where a preset and a component do not fit each other."""

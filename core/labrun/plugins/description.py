@@ -154,25 +154,24 @@ def _check_presets(info: PluginInfo, module: str, place: str) -> None:
 
 def _check_components(info: PluginInfo, module: str, place: str) -> None:
     seen: set[tuple[str, str]] = set()
-    for part in info.components:
+    for component in info.components:
         for field in fields(Component):
-            value = getattr(part, field.name)
+            value = getattr(component, field.name)
             if not isinstance(value, str) and field.name not in ("config", "factory"):
                 raise FlawError(f"a component's {field.name} is {value!r}, no text", place)
-        where = place_of_text(module, f'name="{part.name}"', f"'{part.name}'", f'"{part.name}"')
-        title = f"component {part.name!r}"
-        if part.kind not in KINDS:
-            raise FlawError(
-                f"{title} is of kind {part.kind!r}; {_allowed(part.kind, KINDS)}", where
-            )
-        if not NAME.fullmatch(part.name):
-            text = f"{part.kind} name {part.name!r}: a name has letters, digits, _ and - only"
+        kind, name = component.kind, component.name
+        where = place_of_text(module, f'name="{name}"', f"'{name}'", f'"{name}"')
+        if kind not in KINDS:
+            text = f"component {name!r} is of kind {kind!r}; {_allowed(kind, KINDS)}"
             raise FlawError(text, where)
-        if (part.kind, part.name) in seen:
-            raise FlawError(f"{part.kind} {part.name!r} is offered twice; rename one", where)
-        seen.add((part.kind, part.name))
-        for field, value in (("config", part.config), ("factory", part.factory)):
-            _checked_form(value, f"{field} of {part.kind} {part.name!r}", module, where)
+        if not NAME.fullmatch(name):
+            text = f"{kind} name {name!r}: a name has letters, digits, _ and - only"
+            raise FlawError(text, where)
+        if (kind, name) in seen:
+            raise FlawError(f"{kind} {name!r} is offered twice; rename one", where)
+        seen.add((kind, name))
+        for field, value in (("config", component.config), ("factory", component.factory)):
+            _checked_form(value, f"{field} of {kind} {name!r}", module, where)
 
 
 def _checked_form(reference: Any, what: str, module: str, place: str) -> None:
