@@ -349,5 +349,5 @@ def test_the_short_form_stands_beside_the_baseline(form, lab, monkeypatch):
     planned = lab("run", "-m", f"plugin={name}", methods, "seed=0,1", "--dry-run")
     assert planned.stdout.startswith(f"plan: 4 run(s) of plugin {name}"), planned.stderr
     checked = lab("plugins", name, "--check")
-    assert checked.stdout.startswith(f"{name}: 1 components"), checked.stderr
+    assert checked.stdout.startswith(f"{name}: 1 component, "), checked.stderr
     assert checked.stdout.endswith(": all well\n")
