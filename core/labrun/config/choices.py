@@ -71,8 +71,8 @@ def _no_choice(info: PluginInfo, what: str, name: str, allowed: Iterable[str]) -
         choose = f"{component} " if what in KINDS else ""
         path = in_shell(f"{full}={name}")
         return LabError(f"no {what} '{shown(name)}'; for a path write {choose}{shown(path)}")
-    label = what if what in KINDS and _is_path(name) else f"{what} of plugin {info.name!r}"
-    return unknown(label, name, allowed)
+    is_anyones = what in KINDS and _is_path(name)
+    return unknown(what, name, allowed, of="" if is_anyones else f"plugin {info.name!r}")
 
 
 def _node(qualified: str, component: Component) -> dict[str, Any]:

@@ -49,10 +49,10 @@ def refusal(*overrides: str) -> str:
         ),
         (
             "method=plan",
-            "no method of plugin 'example' 'plan'; did you mean 'plain'? allowed: momentum, plain",
+            "no method 'plan' of plugin 'example'; did you mean 'plain'? allowed: momentum, plain",
         ),
-        ("scale=paper", "no scale of plugin 'example' 'paper'; allowed: long, short"),
-        ("evaluator=example.mes", "no evaluator of plugin 'example' 'mes'; did you mean 'mse'? "
+        ("scale=paper", "no scale 'paper' of plugin 'example'; allowed: long, short"),
+        ("evaluator=example.mes", "no evaluator 'mes' of plugin 'example'; did you mean 'mse'? "
                                   "allowed: mae, mse"),
         ("evaluator=[]", "evaluator=[]: name at least one of mae, mse"),
         ("evaluator=[mse,mae,mse]", "evaluator=[mse,mae,mse]: name mse once"),

@@ -302,6 +302,28 @@ HOOKS = {
         "did you mean 'headline'?",
         "plugin.py, line",
     ],
+    "an argument of a function that describes it misspelt": [
+        (
+            PLUGIN,
+            "    return PluginInfo",
+            "    from lab_marl.method import offline_plugin\n"
+            "    return offline_plugin('mine', summary='x', los='lab_mine.parts:draw')\n"
+            "    return PluginInfo",
+        ),
+        "offline_plugin() got an unexpected keyword argument 'los'; did you mean 'loss'?",
+        "plugin.py, line 7",
+    ],
+    "a description that its function refuses": [
+        (
+            PLUGIN,
+            "    return PluginInfo",
+            "    from lab_marl.method import offline_plugin\n"
+            "    return offline_plugin('mine', summary='x')\n"
+            "    return PluginInfo",
+        ),
+        "is broken: offline_plugin('mine') takes either loss= or learner=; name one",
+        "plugin.py, line 7",
+    ],
     "a component's argument misspelt": [
         (PLUGIN, 'factory="lab_mine.parts:Walk"', 'factroy="lab_mine.parts:Walk"'),
         "got an unexpected keyword argument 'factroy'; did you mean 'factory'?",
@@ -362,7 +384,7 @@ HOOKS = {
     ],
     "a default that another plugin does not have": [
         (PLUGIN, '"trainer": "walk"', '"trainer": "rlrt.rltr"'),
-        "PluginInfo.defaults names trainer=rlrt.rltr: no trainer of plugin 'rlrt' 'rltr'; did you "
+        "PluginInfo.defaults names trainer=rlrt.rltr: no trainer 'rltr' of plugin 'rlrt'; did you "
         "mean 'rlrt'?",
     ],
     "a preset package misspelt": [

@@ -12,7 +12,7 @@ LONG = "a" * 300
     [
         (f"group={LONG}", "a group label has at most 200 bytes"),
         (f"group={'ä' * 101}", "a group label has at most 200 bytes"),
-        (f"method={LONG}", "no method of plugin 'example'"),
+        (f"method={LONG}", "no method 'aaa"),
         (f"dataset={LONG}", "no dataset 'aaa"),
         (f"{LONG}=1", "no key"),
         (f"launcher={LONG}", "launcher="),
