@@ -5,18 +5,17 @@ import shutil
 import time
 
 import pytest
-from lab_llm.datasets.countdown import CountdownDataset
-from lab_llm.datasets.countdown_config import CountdownConfig
-from lab_llm.planning import teacher as teacher_preflight
+from lab_llm.planning import teacher as teacher_plan
 from lab_llm.planning.prompts import check_prompts
 from lab_llm.policy.config import PolicyConfig
-from lab_llm.policy.policy import load_policy, load_tokenizer, preflight_policy
+from lab_llm.policy.policy import PolicyFiles, load_policy, load_tokenizer, preflight_policy
 from lab_llm.policy.tiny_model import shipped_path
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.text import chat_template
 from lab_llm.text.chat_template import RenderError, plain_template, prepared_template, render
 from lab_llm.text.prompts import SOLUTION_TEMPLATE, encode
 from lab_llm.training.config import GRPOSettings
+from labrun import Setup
 from labrun.errors import LabError
 
 HEADER = "{% if add_generation_prompt %}A:{% endif %}"
@@ -138,7 +137,9 @@ def sets(*chats):
 
 
 def check(path, *chats, template=None, **settings):
-    check_prompts(PolicyConfig(name=str(path), **settings), sets(*chats), template=template)
+    check_prompts(
+        PolicyFiles(PolicyConfig(name=str(path), **settings)), sets(*chats), template=template
+    )
 
 
 def test_a_template_that_wants_a_system_message_is_accepted_where_the_prompts_have_one(model):
@@ -185,16 +186,11 @@ def test_roles_that_must_alternate_are_checked_in_the_teachers_prompt_too(model)
         check(path, (USER,), template=SOLUTION_TEMPLATE)
 
 
-def test_a_run_with_such_prompts_is_refused_by_its_preflight(model):
-    class Asked(CountdownDataset):
-        def load(self, ctx=None) -> ProblemSets:
-            return sets((SYSTEM, USER), (SYSTEM, TWO))
-
+def test_a_run_with_such_prompts_is_refused_by_its_plan(model):
+    setup = Setup(data=sets((SYSTEM, USER), (SYSTEM, TWO)))
     settings = GRPOSettings(model=PolicyConfig(name=str(model(NO_SYSTEM))))
     with pytest.raises(LabError, match=r"set dataset\.system_prompt=null"):
-        teacher_preflight.preflight(
-            settings, Asked(CountdownConfig()), template=SOLUTION_TEMPLATE, context=None
-        )
+        teacher_plan.plan(setup, settings)
 
 
 # Where a template stands

@@ -15,7 +15,6 @@ from lab_llm.training.step_metrics import LOGGED, TOKEN_MEANS
 from lab_llm.training.teacher import Group
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.methods import make_objective
-from lab_rlrt.teachers import template_of
 from labrun import DivergedError, LabError, PreemptedError
 from labrun.config.components import build
 from labrun.config.experiments import compose
@@ -40,7 +39,7 @@ def ctx(tmp_path) -> RunContext:
 
 @pytest.fixture(scope="module")
 def sets():
-    return build(compose(["plugin=rlrt"])).dataset.load(None)
+    return build(compose(["plugin=rlrt"])).dataset.sets
 
 
 def trainer_of(ctx, sets, **settings):
@@ -49,7 +48,7 @@ def trainer_of(ctx, sets, **settings):
 
 
 def trained(ctx, sets, config):
-    return train(ctx, sets, config, make_objective(config), template=template_of(config))
+    return train(ctx, sets, config, make_objective(config))
 
 
 def first_batch(trainer):

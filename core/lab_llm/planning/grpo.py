@@ -4,27 +4,27 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 
 from labrun.errors import LabError
+from labrun.plan import Plan
 
-from lab_llm.planning.sizes import model_shape, plan
+from lab_llm.planning.sizes import model_shape, sizes
 from lab_llm.policy.policy import (
     NotHereError,
+    known_by_files,
     load_tokenizer,
     locate,
     preflight_policy,
     read_config,
 )
 from lab_llm.problems import Message, Problem
-from lab_llm.text.prompts import encode, with_solution
-from lab_llm.training.config import GRPOSettings
-from lab_llm.training.teacher import Context
+from lab_llm.text.prompts import encode, most_tokens, with_solution
+from lab_llm.training.config import Context, GRPOSettings
 from lab_llm.training.zero import zero_stage
 
-TEMPLATE_TOKENS = 512
-"""More than the chat templates of models put around a prompt (tokens)."""
 
+def plan(settings: GRPOSettings, *, num_teachers: int = 0) -> Plan:
+    """What is known of the run; it offers the policy, where the files tell it at once.
 
-def preflight(settings: GRPOSettings, *, num_teachers: int = 0) -> dict[str, object]:
-    """Facts of the run; LabError where its settings, model and machine cannot work together.
+    Raises LabError where its settings, model and machine cannot work together.
 
     `num_teachers`: copies of the model besides the policy that the method keeps.
     """
@@ -43,8 +43,10 @@ def preflight(settings: GRPOSettings, *, num_teachers: int = 0) -> dict[str, obj
     except NotHereError as error:
         missing.append(str(error))
         facts = {"model": settings.model.name, "dtype": settings.model.dtype, "path": "not here"}
+        policy = None
     else:
         _check_model(settings)
+        policy = known_by_files(settings.model)
     shape = model_shape(settings)
     limit = facts.get("context_length", shape.context_length if shape else None)
     if isinstance(limit, int) and settings.max_completion_length >= limit:
@@ -53,8 +55,8 @@ def preflight(settings: GRPOSettings, *, num_teachers: int = 0) -> dict[str, obj
             f"prompt in the model's {limit} tokens"
         )
     facts |= {"context_length": limit} if limit else {}
-    facts = plan(settings, shape, num_teachers) | facts
-    return facts | ({"missing": missing} if missing else {})
+    facts = sizes(settings, shape, num_teachers) | facts
+    return Plan(facts, missing, max_processes=None, offers=policy)
 
 
 def _check_schedule(settings: GRPOSettings) -> None:
@@ -273,7 +275,7 @@ def _longest(
 ) -> tuple[int, str]:
     """Tokens and problem of the longest chat of more than `room`; 0 where there is none, or no
     tokenizer here to tell."""
-    suspects = [(p, chat) for p, chat in chats if _most_tokens(chat) > room]
+    suspects = [(p, chat) for p, chat in chats if most_tokens(chat) > room]
     if not suspects:
         return 0, ""
     try:
@@ -282,8 +284,3 @@ def _longest(
         return 0, ""
     longest, name = max((len(encode(tokenizer, chat)), p.id) for p, chat in suspects)
     return (longest, name) if longest > room else (0, "")
-
-
-def _most_tokens(chat: Sequence[Message]) -> int:
-    """An upper bound: the bytes of the text, and what a chat template may put around it."""
-    return TEMPLATE_TOKENS + sum(len(message["content"].encode()) for message in chat)

@@ -20,7 +20,7 @@ def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
     return estimates.shape_of(read_settings(path, settings.model.name))
 
 
-def plan(
+def sizes(
     settings: GRPOSettings, shape: estimates.ModelShape | None, num_teachers: int
 ) -> dict[str, object]:
     """Work, memory and disk of the run, in GiB (2**30 bytes), for the dry run."""

@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labrun.errors import LabError, unknown
+from labrun.plan import Setup
 
 from lab_llm.policy import generation_settings
 from lab_llm.policy.config import PolicyConfig
@@ -48,6 +50,42 @@ class Policy:
     tokenizer: "PreTrainedTokenizerBase"
     engine: "Engine | None" = None
     """What samples from it fastest, where something already holds these weights."""
+
+    @property
+    def config(self) -> "PreTrainedConfig":
+        """The model's own configuration."""
+        return self.model.config
+
+
+@dataclass(frozen=True)
+class PolicyFiles:
+    """A policy that is known by its files alone: no weights are read."""
+
+    settings: PolicyConfig
+
+    @cached_property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The policy's tokenizer, as `load_policy` gives it."""
+        return load_tokenizer(self.settings)
+
+    @cached_property
+    def config(self) -> "PreTrainedConfig":
+        """The model's own configuration."""
+        return read_config(locate(self.settings), self.settings)
+
+
+KnownPolicy = Policy | PolicyFiles
+"""A policy with its tokenizer and its model's configuration."""
+
+
+def known_by_files(config: PolicyConfig) -> PolicyFiles | None:
+    """The policy by its files; None of a GGUF file, which takes as long to read as its weights."""
+    return None if locate(config).suffix == ".gguf" else PolicyFiles(config)
+
+
+def known_policy(setup: Setup) -> KnownPolicy | None:
+    """The policy at the start of a run that is planned; None: it is not known yet."""
+    return setup.model if isinstance(setup.model, KnownPolicy) else None
 
 
 def load_policy(config: PolicyConfig) -> Policy:

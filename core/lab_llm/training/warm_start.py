@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from labrun.attempts.loading import loading
-from labrun.contract import Dataset, TrainResult
+from labrun.contract import TrainResult
 from labrun.errors import DivergedError, LabError, PreemptedError
+from labrun.plan import Plan, Setup
 from safetensors.torch import load_model, save_model
 from torch.nn import functional
 
@@ -196,18 +197,18 @@ class WarmStartTrainer:
     def __init__(self, config: WarmStartConfig, sizes: TinyModelConfig | None = None):
         self.config, self.sizes = config, sizes or TinyModelConfig()
 
-    def preflight(self, dataset: Dataset) -> dict[str, object]:
-        """Facts for the plan. Raises LabError with any data set but countdown."""
-        if not isinstance(dataset, CountdownDataset):
+    def plan(self, setup: Setup) -> Plan:
+        """Sizes of its data. Raises LabError with any data set but countdown."""
+        if not isinstance(setup.dataset, CountdownDataset):
             raise LabError(
-                f"the warm start teaches countdown, got {type(dataset).__name__}; "
+                f"the warm start teaches countdown, got {type(setup.dataset).__name__}; "
                 "choose dataset=countdown"
             )
         c = self.config
         if c.in_domain_share == c.ood_large_share == c.ood_four_share == 0:
             raise LabError("in_domain_share, ood_large_share and ood_four_share are all 0")
         sizes = {f: len(task.identities(f, "warmstart")) for f in task.FAMILIES}
-        return {"warmstart_problems": sizes, "examples": c.max_steps * c.batch_size}
+        return Plan({"warmstart_problems": sizes, "examples": c.max_steps * c.batch_size})
 
     def fit(self, ctx: "RunContext", data: ProblemSets | None = None) -> TrainResult:
         """The trained `Policy`, saved to the artifact `tiny` as well.

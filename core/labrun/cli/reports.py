@@ -18,6 +18,7 @@ from labrun.config.words import command_line
 from labrun.errors import LabError
 from labrun.experiment import Experiment
 from labrun.plain import flat, to_plain
+from labrun.plan import Plan
 from labrun.results import compare as comparison
 from labrun.results.report import compare
 from labrun.runs import run_index
@@ -38,7 +39,7 @@ LOG_LINES = 12
 
 def print_plan(
     experiments: Sequence[Experiment],
-    facts: Sequence[Mapping[str, Mapping[str, object]]],
+    plans: Sequence[Mapping[str, Plan]],
     console: Console,
 ) -> None:
     """What `lab run` would do: every setting of the first run, and what differs in the others."""
@@ -53,10 +54,9 @@ def print_plan(
         table.add_row(section, "component", first.components[section])
         for name, value in flat(values):
             table.add_row(section, name, str(value))
-    for section, known in facts[0].items():
-        for name, value in known.items():
-            if name != "missing":
-                table.add_row(f"{section} facts", name, str(value))
+    for section, plan in plans[0].items():
+        for name, value in plan.facts.items():
+            table.add_row(f"{section} facts", name, str(value))
     console.print(table)
     for experiment in experiments:
         words = command_line(experiment.overrides)

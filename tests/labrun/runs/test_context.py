@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from labrun.errors import LabError, PreemptedError
+from labrun.plan import Plan
 from labrun.runs import checkpoints
 from labrun.runs.context import RunContext
 
@@ -126,8 +127,8 @@ def test_evaluate_records_the_scores_of_every_evaluator(context):
         def __init__(self, task, value):
             self.task, self.value = task, value
 
-        def preflight(self):
-            return {}
+        def plan(self, setup):
+            return Plan()
 
         def evaluate(self, ctx, model, data):
             return [Score(self.task, "accuracy", self.value, 1, (self.value,))]
@@ -144,8 +145,8 @@ class Counting:
     def __init__(self, task, *, stops=False):
         self.task, self.stops, self.steps = task, stops, []
 
-    def preflight(self):
-        return {}
+    def plan(self, setup):
+        return Plan()
 
     def evaluate(self, ctx, model, data):
         from labrun.score import Score
@@ -350,8 +351,8 @@ def test_events_with_numbers_that_are_not_finite_are_json_and_read_back(context)
     from labrun.score import Score
 
     class Odd:
-        def preflight(self):
-            return {}
+        def plan(self, setup):
+            return Plan()
 
         def evaluate(self, ctx, model, data):
             return [Score("a", "m", float("nan"), 2, (float("inf"), 1.0))]

@@ -1,16 +1,16 @@
 """The trainer component of study 2: off-policy self-distillation."""
 
 import importlib.util
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab_llm.planning import prompts as prompts_preflight
-from lab_llm.planning import teacher as teacher_preflight
-from lab_llm.planning.grpo import TEMPLATE_TOKENS
+from lab_llm.planning import prompts as prompts_plan
+from lab_llm.planning import teacher as teacher_plan
 from lab_llm.policy.policy import (
     NotHereError,
     Policy,
+    PolicyFiles,
+    known_by_files,
     load_policy,
     load_tokenizer,
     locate,
@@ -18,10 +18,10 @@ from lab_llm.policy.policy import (
     read_config,
     save_policy,
 )
-from lab_llm.problems import Message, ProblemSets, check_problems
-from lab_llm.text.prompts import check_template, encode, teacher_template, with_solution
+from lab_llm.problems import ProblemSets, problem_sets
+from lab_llm.text.prompts import encode, most_tokens, with_solution
 from lab_llm.training import run as grpo_run
-from labrun import Dataset, LabError, PreemptedError, TrainResult
+from labrun import LabError, Plan, PreemptedError, Setup, TrainResult
 
 from lab_epistemic.sft import file as sft_file
 from lab_epistemic.sft.config import SelfSFTConfig, micro_batch_size
@@ -35,19 +35,17 @@ class SelfSFTTrainer:
 
     def __init__(self, config: SelfSFTConfig) -> None:
         self.config = config
-        self.template = teacher_template(config.teacher_template, model=config.model.name)
+        self.template = config.template_for(config.model.name)
 
-    def preflight(self, dataset: Dataset) -> dict[str, object]:
+    def plan(self, setup: Setup) -> Plan:
         config = self.config
-        check_problems(dataset, key="trainer")
+        sets = problem_sets(setup, key="trainer")
         _check_counts(config)
-        try:
-            check_template(self.template)
-        except LabError as error:
-            raise LabError(f"trainer.teacher_template: {error}") from error
+        config.check_template(key="trainer.teacher_template")
         facts: dict[str, object] = {"optimizer_steps": config.max_steps}
         facts["micro_batch_size"] = micro_batch_size(config)
         missing = _missing_packages(config)
+        policy, here = None, True
         try:
             facts |= preflight_policy(config.model)
         except NotHereError as error:
@@ -56,17 +54,18 @@ class SelfSFTTrainer:
             here = False
         else:
             _check_sampler(config)
-            here = True
-        if "missing" not in dataset.preflight():
-            sets: Any = dataset.load(None)  # pyright: ignore[reportArgumentType]
-            facts |= self._check_data(sets, facts.get("context_length"), model_here=here)
-        return facts | ({"missing": missing} if missing else {})
+            policy = known_by_files(config.model)
+        if sets is not None:
+            facts |= self._check_data(sets, policy, facts.get("context_length"), model_here=here)
+        return Plan(facts, missing, offers=policy)
 
-    def _check_data(self, sets: ProblemSets, limit: Any, *, model_here: bool) -> dict[str, object]:
+    def _check_data(
+        self, sets: ProblemSets, policy: PolicyFiles | None, limit: Any, *, model_here: bool
+    ) -> dict[str, object]:
         """Facts of the sets; LabError where this data cannot make them, or `pairs` is no such."""
         config = self.config
-        if model_here:
-            prompts_preflight.check_prompts(config.model, sets, template=self.template)
+        if policy is not None:
+            prompts_plan.check_prompts(policy, sets, template=self.template)
         tokenizer = load_tokenizer(config.model) if model_here else None
         if config.pairs:
             path = Path(config.pairs).expanduser()
@@ -75,7 +74,7 @@ class SelfSFTTrainer:
             return {"pairs": str(path), "responses": len(responses) // 2}
         if config.solution_source == "dataset":
             key = "trainer.solution_source=dataset"
-            teacher_preflight.check_solutions(sets.train, key=key)
+            teacher_plan.check_solutions(sets.train, key=key)
         if tokenizer is not None and limit:
             self._check_lengths(sets, tokenizer, limit)
         return {"responses_sampled": f"at most {2 * config.num_probes * len(sets.train):,}"}
@@ -88,7 +87,7 @@ class SelfSFTTrainer:
         for problem in sets.train:
             shown = "" if own else problem.solution or ""
             chat = with_solution(problem.prompt, shown, self.template)
-            if _most_tokens(chat) > room and (size := len(encode(tokenizer, chat))) > room:
+            if most_tokens(chat) > room and (size := len(encode(tokenizer, chat))) > room:
                 raise LabError(
                     f"the guided prompt of {problem.id} has {size} tokens"
                     f"{' before the response it shows' if own else ''}, and the model only {limit} "
@@ -161,8 +160,3 @@ def _check_sampler(config: SelfSFTConfig) -> None:
             f"trainer.sampler=cpu, {path / 'config.json'}: {error}; "
             "use trainer.sampler=transformers or vllm"
         ) from error
-
-
-def _most_tokens(chat: Sequence[Message]) -> int:
-    """An upper bound: the bytes of the text, and what a chat template may put around it."""
-    return TEMPLATE_TOKENS + sum(len(message["content"].encode()) for message in chat)
