@@ -8,8 +8,10 @@ import pytest
 from lab_llm.planning import teacher as teacher_plan
 from lab_llm.planning.prompts import check_prompts
 from lab_llm.policy.config import PolicyConfig
-from lab_llm.policy.policy import PolicyFiles, load_policy, load_tokenizer, preflight_policy
+from lab_llm.policy.facts import policy_facts
+from lab_llm.policy.policy import PolicyFiles, load_policy
 from lab_llm.policy.tiny_model import shipped_path
+from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.text import chat_template
 from lab_llm.text.chat_template import RenderError, plain_template, prepared_template, render
@@ -53,7 +55,7 @@ def model(tmp_path):
 
 def refusal(path, **settings):
     with pytest.raises(LabError) as caught:
-        preflight_policy(PolicyConfig(name=str(path), **settings))
+        policy_facts(PolicyConfig(name=str(path), **settings))
     message = str(caught.value)
     assert "\n" not in message
     assert str(path) in message
@@ -97,7 +99,7 @@ def test_a_template_that_opens_no_turn_of_the_assistant_is_refused(model, templa
 def test_a_header_by_add_generation_prompt_or_at_the_end_of_the_question_is_accepted(
     model, template
 ):
-    preflight_policy(PolicyConfig(name=str(model(template))))
+    policy_facts(PolicyConfig(name=str(model(template))))
 
 
 @pytest.mark.parametrize("draw", ["{{ [1, 2, 3, 4]|random }}", "{{ lipsum(1, false, 2, 9) }}"])
@@ -252,15 +254,15 @@ def test_the_date_in_a_prompt_is_the_settings_whatever_the_clock_says(model):
         tokenizer.apply_chat_template([USER], add_generation_prompt=True, tokenize=False)
         == expected
     )
-    assert preflight_policy(config)["date"] == "the chat template is told 2024-07-26 (model.date)"
+    assert policy_facts(config)["date"] == "the chat template is told 2024-07-26 (model.date)"
     tokenizer.save_pretrained(path)
     assert text_of(path) == dated
-    assert "date" not in preflight_policy(PolicyConfig())
+    assert "date" not in policy_facts(PolicyConfig())
 
 
 def test_a_date_that_is_none_is_refused_by_name():
     with pytest.raises(LabError, match=r"^model\.date='today'; allowed: a date such as 2026-01-01"):
-        preflight_policy(PolicyConfig(date="today"))
+        policy_facts(PolicyConfig(date="today"))
 
 
 def test_what_is_put_before_a_template_is_taken_off_again():

@@ -72,13 +72,13 @@ def completions(rollouts):
 def test_the_teacher_scores_only_what_the_methods_weight_uses(ctx, sets, method):
     trainer = trainer_of(ctx, sets, credit=method)
     scored = []
-    original = trainer.scoring.score
+    original = trainer.engine.score
 
     def counting(prompts, completions, width):
         scored.extend(completions)
         return original(prompts, completions, width)
 
-    trainer.scoring.score = counting
+    trainer.engine.score = counting
     first_batch(trainer)
     rewards = torch.tensor(trainer.group.rewards).view(-1, 4)
     mixed = (rewards.mean(1) > 0) & (rewards.mean(1) < 1)
@@ -146,7 +146,7 @@ def test_log_p_s_is_the_trainers_own_pass_where_log_p_t_is(ctx, sets):
     inputs, rollouts = first_batch(trainer)
     # as vLLM returns, after its own rounding
     rollouts = dataclasses.replace(rollouts, sampled_logprobs=torch.zeros_like(rollouts.advantages))
-    got = trainer.scoring.student_logprobs(rollouts)
+    got = trainer.engine.student_logprobs(rollouts)
     for row in (0, 23):
         ids = completions(rollouts)[row]
         plain = logprobs(trainer, sets.train[inputs[row]["index"]].prompt, ids)

@@ -8,8 +8,8 @@ import pytest
 from lab_llm.planning import grpo as grpo_plan
 from lab_llm.planning.grpo import plan
 from lab_llm.policy.config import PolicyConfig
-from lab_llm.policy.policy import load_tokenizer
 from lab_llm.policy.tiny_model import shipped_path
+from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import Problem
 from lab_llm.text.prompts import SOLUTION_TEMPLATE, encode
 from lab_llm.training.config import GRPOSettings

@@ -21,7 +21,8 @@ from lab_llm.policy.engine import Engine, Sampling, Share
 from lab_llm.policy.policy import KnownPolicy, Policy, known_policy
 from lab_llm.problems import Problem, ProblemSets, Verify, problem_sets
 from lab_llm.sampling.batch_engines import end_tokens
-from lab_llm.sampling.opening import check_engine, open_engine
+from lab_llm.sampling.engines import check_engine
+from lab_llm.sampling.opening import open_engine
 from lab_llm.text.completion_text import completion_text
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS, epistemic_count, epistemic_words
 from lab_llm.text.prompts import encode, most_tokens

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from lab_llm.policy.policy import PolicyFiles, template_place
+from lab_llm.policy.policy import PolicyFiles
+from lab_llm.policy.tokenizer_files import template_place
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.text import template_checks
 from lab_llm.text.prompts import with_solution

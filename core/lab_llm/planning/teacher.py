@@ -8,7 +8,7 @@ from labrun.plan import Plan, Setup
 
 from lab_llm.planning import grpo as grpo_plan
 from lab_llm.planning import prompts as prompts_plan
-from lab_llm.policy.policy import load_tokenizer
+from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import (
     MARKED,
     THINK_START,

@@ -17,6 +17,7 @@ from lab_llm.problems import ProblemSets
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.dead_runs import warn_of_dead_run
+from lab_llm.training.engines import ENGINES
 from lab_llm.training.microbatches import micro_batch_size
 from lab_llm.training.objective import Objective
 from lab_llm.training.zero import deepspeed_path
@@ -170,7 +171,6 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
     size = micro_batch_size(settings, num_processes())
     parts = rollouts // size
     cuda = torch.cuda.is_available()
-    vllm = settings.sampler == "vllm"
     correction = settings.vllm_importance_sampling
     return GRPOConfig(
         output_dir=str(ctx.run_dir / "checkpoints"),
@@ -194,7 +194,7 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
         entropy_coef=settings.entropy_coef,
         scale_rewards=settings.scale_rewards,
         loss_type=settings.loss_type,
-        use_vllm=vllm,
+        use_vllm=ENGINES[settings.sampler].uses_vllm(),
         vllm_mode=settings.vllm_mode,
         vllm_server_base_url=settings.vllm_server or None,
         vllm_max_model_length=settings.vllm_max_model_length,

@@ -18,6 +18,7 @@ from lab_llm.problems import Problem, ProblemSets
 from lab_llm.training.advantages import in_uniform_group, rows_to_score
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.decoding import decoded_rollouts
+from lab_llm.training.engines import ENGINES
 from lab_llm.training.forward import ModelForward
 from lab_llm.training.microbatches import minibatches
 from lab_llm.training.objective import Objective
@@ -51,14 +52,15 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         self.settings, self.objective = settings, objective
         self.metrics = StepMetrics()
         self.rewards = Rewards(policy, sets, words=words, metrics=self.metrics)
-        self.scoring = TeacherScoring(self, settings)
+        self.engine = ENGINES[settings.sampler](self, settings)
+        self.scoring = TeacherScoring(self, settings, self.engine)
         self.group = Group((), (), settings.num_generations)
         objective.begin(policy.model)
         super().__init__(
             model=policy.model,
             processing_class=policy.tokenizer,
             reward_funcs=self.rewards.grade,
-            rollout_func=self.sampled if settings.sampler == "cpu" else None,  # pyright: ignore[reportArgumentType]
+            rollout_func=self.sampled if self.engine.samples_itself else None,  # pyright: ignore[reportArgumentType]
             **trl,
         )
         objective.to(self.accelerator.device)
@@ -89,14 +91,8 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             yield self._plain_model
 
     def with_engine(self, policy: Policy) -> Policy:
-        """The policy with the vLLM that TRL holds in this process, which then has its weights."""
-        if self.settings.sampler != "vllm" or self.settings.vllm_mode != "colocate":
-            return policy
-        from lab_llm.sampling.vllm_engine import VLLMEngine
-
-        self.vllm_generation.sync_weights()
-        self._last_loaded_step = self.state.global_step
-        return replace(policy, engine=VLLMEngine(self.vllm_generation.llm))
+        """The policy, with the engine of its rollouts where that can sample evaluations too."""
+        return self.engine.holding(policy)
 
     # Rollouts -----------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ from lab_llm.evaluation.accuracy import check_prompts_fit
 from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.policy.policy import KnownPolicy, Policy, known_policy
 from lab_llm.problems import Problem, ProblemSets, problem_sets
-from lab_llm.sampling.opening import check_engine, open_engine
+from lab_llm.sampling.engines import check_engine
+from lab_llm.sampling.opening import open_engine
 from lab_llm.text.prompts import encode, with_solution
 from labrun import LabError, Plan, Score, Setup
 

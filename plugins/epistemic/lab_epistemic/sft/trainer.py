@@ -1,24 +1,16 @@
 """The trainer component of study 2: off-policy self-distillation."""
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab_llm.planning import prompts as prompts_plan
 from lab_llm.planning import teacher as teacher_plan
-from lab_llm.policy.policy import (
-    NotHereError,
-    Policy,
-    PolicyFiles,
-    known_by_files,
-    load_policy,
-    load_tokenizer,
-    locate,
-    preflight_policy,
-    read_config,
-    save_policy,
-)
+from lab_llm.policy.facts import policy_facts
+from lab_llm.policy.location import NotHereError
+from lab_llm.policy.policy import Policy, PolicyFiles, known_by_files, load_policy, save_policy
+from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import ProblemSets, problem_sets
+from lab_llm.sampling.engines import KINDS
 from lab_llm.text.prompts import encode, most_tokens, with_solution
 from lab_llm.training import run as grpo_run
 from labrun import LabError, Plan, PreemptedError, Setup, TrainResult
@@ -44,16 +36,17 @@ class SelfSFTTrainer:
         config.check_template(key="trainer.teacher_template")
         facts: dict[str, object] = {"optimizer_steps": config.max_steps}
         facts["micro_batch_size"] = micro_batch_size(config)
-        missing = _missing_packages(config)
+        sampler = KINDS[config.sampler]
+        missing = sampler.missing(key="trainer.sampler", instead="trainer.sampler=cpu")
         policy, here = None, True
         try:
-            facts |= preflight_policy(config.model)
+            facts |= policy_facts(config.model)
         except NotHereError as error:
             missing.append(str(error))
             facts["model"] = config.model.name
             here = False
         else:
-            _check_sampler(config)
+            sampler.check_model(config.model, key="trainer.sampler")
             policy = known_by_files(config.model)
         if sets is not None:
             facts |= self._check_data(sets, policy, facts.get("context_length"), model_here=here)
@@ -135,28 +128,3 @@ def _check_counts(config: SelfSFTConfig) -> None:
             f"trainer.responses_per_problem={config.responses_per_problem} is more than the "
             f"trainer.num_probes={config.num_probes} responses that a problem has of each kind"
         )
-
-
-def _missing_packages(config: SelfSFTConfig) -> list[str]:
-    if config.sampler == "vllm" and not importlib.util.find_spec("vllm"):
-        return [
-            "trainer.sampler=vllm, but vllm is not installed; `pip install 'labrun[gpu]'`, "
-            "or trainer.sampler=cpu"
-        ]
-    return []
-
-
-def _check_sampler(config: SelfSFTConfig) -> None:
-    """LabError where the toolkit's decoder, which is to sample, cannot run the model."""
-    path = locate(config.model)
-    if config.sampler != "cpu" or path.suffix == ".gguf":
-        return
-    from lab_llm.sampling.decoder import check_architecture
-
-    try:
-        check_architecture(read_config(path, config.model))
-    except LabError as error:
-        raise LabError(
-            f"trainer.sampler=cpu, {path / 'config.json'}: {error}; "
-            "use trainer.sampler=transformers or vllm"
-        ) from error

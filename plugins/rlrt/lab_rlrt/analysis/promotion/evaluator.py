@@ -5,14 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lab_llm.policy.policy import (
-    KnownPolicy,
-    Policy,
-    known_policy,
-    load_policy,
-    load_tokenizer,
-    preflight_policy,
-)
+from lab_llm.policy.facts import policy_facts
+from lab_llm.policy.policy import KnownPolicy, Policy, known_policy, load_policy
+from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import ProblemSets
 from labrun import LabError, Plan, Score, Setup
 
@@ -45,7 +40,7 @@ class PromotionEvaluator:
 
     def plan(self, setup: Setup) -> Plan:
         try:
-            preflight_policy(self.config.base)
+            policy_facts(self.config.base)
         except LabError as error:
             raise LabError(f"evaluator.promotion.base: {error}") from error
         if (policy := known_policy(setup)) is not None:
