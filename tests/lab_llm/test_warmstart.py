@@ -12,17 +12,14 @@ from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import load_policy
 from lab_llm.policy.tiny_model import TinyModelConfig, shipped_path
-from lab_llm.training.warm_start import (
-    IGNORED,
-    Batch,
-    Batches,
+from lab_llm.training.warm_start.batches import IGNORED, Batch, Batches
+from lab_llm.training.warm_start.config import WarmStartConfig
+from lab_llm.training.warm_start.examples import draw_example, new_policy
+from lab_llm.training.warm_start.trainer import (
     WarmStartTrainer,
-    draw_example,
     imitation_loss,
     learning_rate,
-    new_policy,
 )
-from lab_llm.training.warm_start_config import WarmStartConfig
 from labrun.contract import Trainer
 from labrun.errors import DivergedError, LabError, PreemptedError
 from labrun.plan import Setup
