@@ -13,8 +13,11 @@ from lab_llm.policy.policy import Policy
 from lab_llm.policy.tiny_model import TinyModelConfig, build_model, train_tokenizer
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.text.prompts import encode
+from labrun.config.components import build
+from labrun.config.experiments import compose
 from labrun.contract import Evaluator
 from labrun.errors import LabError, PreemptedError
+from labrun.experiment import ResourcesConfig
 from labrun.plan import Setup
 from labrun.runs.context import RunContext
 from labrun.runs.run_dir import RunDir
@@ -217,6 +220,12 @@ def test_a_prompt_without_room_for_its_completion_is_refused_by_key_and_name(tmp
         evaluator.plan(Setup(model=policy, data=DATA))
     only_first = AccuracyConfig(max_new_tokens=129 - longest, max_problems=1)
     AccuracyEvaluator(only_first).plan(Setup(model=policy, data=DATA))
+
+
+def test_a_run_whose_completions_have_no_room_is_refused_before_it_starts():
+    parts = build(compose(["plugin=rlrt", "accuracy.max_new_tokens=1020"]))
+    with pytest.raises(LabError, match=r"^evaluator\.accuracy\.max_new_tokens=1020: with the prom"):
+        parts.plan(ResourcesConfig())
 
 
 def test_messages_name_the_keys_of_the_evaluators_own_section():

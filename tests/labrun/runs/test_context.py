@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from labrun.errors import LabError, PreemptedError
-from labrun.plan import Plan
+from labrun.plan import Plan, Setup
 from labrun.runs import checkpoints
 from labrun.runs.context import RunContext
 
@@ -155,6 +155,17 @@ class Counting:
             raise PreemptedError("stopped between batches")
         self.steps.append(ctx.step)
         return [Score(self.task, metric, float(ctx.step), 1) for metric in ("accuracy", "length")]
+
+
+def test_evaluators_are_planned_again_with_the_model_and_the_data(context):
+    class Refusing(Counting):
+        def plan(self, setup):
+            raise LabError(f"{setup.model} on {setup.data} in {setup.num_processes}")
+
+    context(evaluators=(Counting("a"),)).check_evaluators("model", "data")
+    ctx = context(evaluators=(Refusing("a"),), setup=Setup(num_processes=2))
+    with pytest.raises(LabError, match=r"^model on data in 2$"):
+        ctx.check_evaluators("model", "data")
 
 
 def test_a_resumed_evaluation_goes_on_with_the_evaluators_that_are_missing(context, make_run):
