@@ -70,12 +70,13 @@ def test_settings_that_cannot_work_are_refused_by_name(settings, message):
 
 @pytest.mark.skipif(bool(importlib.util.find_spec("vllm")), reason="vllm is installed")
 def test_a_run_that_asks_for_vllm_where_there_is_none_is_refused():
-    assert plan(RLRTConfig(sampler="vllm")).missing == [
+    known = plan(RLRTConfig(sampler="vllm"))
+    assert known.missing == [
         "trainer.sampler=vllm, but vllm is not installed; `pip install 'labrun[gpu]'`, or "
         "trainer.sampler=cpu"
     ]
     with pytest.raises(LabError, match="vllm is not installed"):
-        session.refuse_missing([{"trainer": facts}])
+        session.refuse_missing([{"trainer": known}])
 
 
 @pytest.mark.parametrize(

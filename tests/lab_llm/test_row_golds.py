@@ -281,7 +281,7 @@ def test_rows_that_do_not_come_again_are_passed_over(tmp_path):
     test = lines(tmp_path / "e.jsonl", GOOD.replace("?", "other"))
     config = RowsConfig(path=train, evaluation={"e": test}, unique=True, score_seen=True)
     dataset = RowsDataset(config)
-    assert "repeats" not in dataset.plan(Setup())
+    assert "repeats" not in dataset.plan(Setup()).facts
     assert warnings(dataset, tmp_path / "run") == []
 
 

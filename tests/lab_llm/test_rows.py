@@ -302,9 +302,9 @@ def test_hub_data_sets_that_are_not_here_are_listed_with_their_commands(cached):
     dataset = RowsDataset(
         RowsConfig(path="hub:lab/more@v2", evaluation={"e": "hub:lab/sums", "f": "hub:lab/else"})
     )
-    facts = dataset.plan(Setup()).facts
-    assert facts["e"].startswith("1 problems from")
-    first, second = facts["missing"]
+    plan = dataset.plan(Setup())
+    assert str(plan.facts["e"]).startswith("1 problems from")
+    first, second = plan.missing
     assert first.endswith("hf download --repo-type dataset lab/more --revision v2")
     assert second.endswith("hf download --repo-type dataset lab/else")
     with pytest.raises(LabError, match="lab/more"):

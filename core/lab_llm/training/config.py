@@ -106,7 +106,7 @@ class GRPOSettings:
 
 
 @schema
-class TeacherSettings(GRPOSettings, TeacherPrompt):
+class TeacherSettings(TeacherPrompt, GRPOSettings):
     """GRPO's settings, and those of a teacher that is shown a solution."""
 
     teacher_context: Context = "sibling"

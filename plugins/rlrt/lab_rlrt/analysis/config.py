@@ -31,7 +31,7 @@ class RolloutSettings:
 
 
 @schema
-class TaughtSettings(RolloutSettings, TeacherPrompt):
+class TaughtSettings(TeacherPrompt, RolloutSettings):
     """Rollouts with a teacher: the same model, given a correct rollout of the group."""
 
 
