@@ -193,7 +193,7 @@ def _check_plan(made: Any, kind: Kind) -> None:
         return
     for name in (n for n in dir(made) if not n.startswith("_") and nearest("plan", [n])):
         method = getattr(made, name)
-        if callable(method) and [*inspect.signature(method).parameters] == ["setup"]:
+        if inspect.ismethod(method) and [*inspect.signature(method).parameters] == ["setup"]:
             text = f"{owner}.{name}(setup) is not called; did you mean 'plan'?"
             raise FlawError(text, place_of_object(method))
 
@@ -205,7 +205,8 @@ def planned(section: str, component: Any, setup: Setup) -> Plan:
     """
     if not isinstance(component, Plans):
         return Plan()
-    name, module = component.plan.__qualname__, component.plan.__module__
+    name = getattr(component.plan, "__qualname__", repr(component.plan))
+    module = getattr(component.plan, "__module__", "")
     try:
         plan: Any = component.plan(setup)
     except (KeyboardInterrupt, LabError):
