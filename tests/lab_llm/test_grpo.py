@@ -199,7 +199,7 @@ def test_every_step_samples_the_same_prompts_anew(ctx, sets):
 
     def rollouts(step):
         trainer.state.global_step = step
-        return trainer.sampled(prompts, trainer)["completion_ids"]
+        return trainer.engine.sample(prompts, trainer)["completion_ids"]
 
     assert rollouts(0) == rollouts(0)
     assert rollouts(0) != rollouts(1)

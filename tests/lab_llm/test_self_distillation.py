@@ -111,7 +111,7 @@ def distribution(model, trainer, prompt, completion):
 
 def remember_completions(trainer):
     """Keep each rollout's tokens, in the order in which they were sampled."""
-    original = trainer.sampled
+    original = trainer.engine.sample
 
     def rollouts(*args):
         found = original(*args)

@@ -1,6 +1,6 @@
 """What makes the rollouts of training and scores them for a teacher, by `trainer.sampler`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,12 +15,15 @@ from lab_llm.policy.policy import Policy
 from lab_llm.sampling.engines import DECODER, TRANSFORMERS, VLLM, EngineKind
 from lab_llm.sampling.scorer import completion_logprobs
 from lab_llm.training.config import GRPOSettings
+from lab_llm.training.decoding import decoded_rollouts
 from lab_llm.training.rollouts import Rollouts
 from lab_llm.training.sequences import Ids, score
 
 if TYPE_CHECKING:
     from trl.trainer.grpo_trainer import GRPOTrainer
 
+RolloutFunction = Callable[[list[Any], Any], dict[str, Any]]
+"""(prompts, trainer) -> a completion of each: `prompt_ids`, `completion_ids`, `logprobs`."""
 KEY = "trainer.sampler"
 
 
@@ -28,8 +31,6 @@ class RolloutEngine:
     """TRL samples, by transformers' `generate`; the trainer's own forward pass scores."""
 
     kind: ClassVar[EngineKind] = TRANSFORMERS
-    samples_itself: ClassVar[bool] = False
-    """Whether the toolkit samples the rollouts; else TRL does."""
 
     @classmethod
     def missing(cls) -> list[str]:
@@ -58,6 +59,11 @@ class RolloutEngine:
 
     def __init__(self, trainer: "GRPOTrainer", settings: GRPOSettings) -> None:
         self._trainer, self._settings = trainer, settings
+
+    @property
+    def rollout_function(self) -> RolloutFunction | None:
+        """What TRL calls for the rollouts; None: TRL samples."""
+        return None
 
     def holding(self, policy: Policy) -> Policy:
         """The policy, with this engine where it can sample evaluations too."""
@@ -115,7 +121,23 @@ class DecoderRollouts(RolloutEngine):
     """The toolkit's decoder samples and scores."""
 
     kind = DECODER
-    samples_itself = True
+
+    @property
+    def rollout_function(self) -> RolloutFunction:
+        return self.sample
+
+    def sample(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
+        """A completion of each prompt, with its log-probabilities."""
+        step, rank = trainer.state.global_step, trainer.accelerator.process_index
+        with trainer.metrics.timed("sample"), trainer.whole_model() as model:
+            return decoded_rollouts(
+                replace(trainer.policy, model=model),
+                prompts,
+                self._settings,
+                seed=trainer.ctx.derive_seed("rollout", step, rank),
+                eos_token_ids=trainer.eos_token_ids,
+                pad_token_id=self._pad,
+            )
 
     def student_logprobs(self, rollouts: Rollouts) -> Float[Tensor, "B T"]:
         """log P_S as the decoder recorded it when it sampled."""

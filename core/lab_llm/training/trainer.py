@@ -17,7 +17,6 @@ from lab_llm.policy.policy import Policy
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.training.advantages import in_uniform_group, rows_to_score
 from lab_llm.training.config import GRPOSettings
-from lab_llm.training.decoding import decoded_rollouts
 from lab_llm.training.engines import ENGINES
 from lab_llm.training.forward import ModelForward
 from lab_llm.training.microbatches import minibatches
@@ -60,7 +59,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             model=policy.model,
             processing_class=policy.tokenizer,
             reward_funcs=self.rewards.grade,
-            rollout_func=self.sampled if self.engine.samples_itself else None,  # pyright: ignore[reportArgumentType]
+            rollout_func=self.engine.rollout_function,  # pyright: ignore[reportArgumentType]
             **trl,
         )
         objective.to(self.accelerator.device)
@@ -95,21 +94,6 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         return self.engine.holding(policy)
 
     # Rollouts -----------------------------------------------------------------------------------
-
-    def sampled(self, prompts: list[Any], _: GRPOTrainer) -> dict[str, Any]:
-        """A completion of each prompt, by the toolkit's decoder; TRL's rollout function."""
-        pad = self._tokenizer.pad_token_id
-        assert isinstance(pad, int)
-        rank = self.accelerator.process_index
-        with self.metrics.timed("sample"), self.whole_model() as model:
-            return decoded_rollouts(
-                replace(self.policy, model=model),
-                prompts,
-                self.settings,
-                seed=self.ctx.derive_seed("rollout", self.state.global_step, rank),
-                eos_token_ids=self.eos_token_ids,
-                pad_token_id=pad,
-            )
 
     def _calculate_rewards(self, *inputs: Any) -> Tensor:
         rewards = super()._calculate_rewards(*inputs)
