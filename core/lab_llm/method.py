@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from labrun import Component, Dataset, LabError, PluginInfo, TrainResult
+from labrun import Component, LabError, Plan, PluginInfo, Setup, TrainResult
 from labrun.plugins.building import function
 
 from lab_llm.problems import ProblemSets
@@ -74,37 +74,24 @@ def _factory(name: str, advantages: str) -> str:
 class GRPOTrainer:
     """Trains one policy by GRPO, in as many processes as the run has."""
 
-    max_processes = None
-
     def __init__(self, config: GRPOSettings) -> None:
         self.config = config
 
-    def preflight(self, dataset: Dataset) -> dict[str, object]:
+    def plan(self, setup: Setup) -> Plan:
         from lab_llm.planning import teacher
 
-        return teacher.preflight(self.config, dataset, template=self._template, context=None)
-
-    def check_processes(self, num_processes: int) -> None:
-        from lab_llm.training.microbatches import check_rollouts
-
-        check_rollouts(self.config, num_processes)
+        return teacher.plan(setup, self.config)
 
     def fit(self, ctx: "RunContext", data: ProblemSets) -> TrainResult:
         from lab_llm.training import run
 
-        return run.train(ctx, data, self.config, self.objective(), template=self._template)
+        return run.train(ctx, data, self.config, self.objective())
 
     def objective(self) -> "Objective":
         """GRPO's surrogate, every token with its rollout's advantage."""
         from lab_llm.training.objective import Surrogate
 
         return Surrogate(self.config)
-
-    @property
-    def _template(self) -> str:
-        from lab_llm.text.prompts import teacher_template
-
-        return teacher_template("", model=self.config.model.name)
 
 
 class AdvantageTrainer(GRPOTrainer):
@@ -114,9 +101,9 @@ class AdvantageTrainer(GRPOTrainer):
         super().__init__(config)
         self.advantages = advantages
 
-    def preflight(self, dataset: Dataset) -> dict[str, object]:
+    def plan(self, setup: Setup) -> Plan:
         self._function()
-        return super().preflight(dataset)
+        return super().plan(setup)
 
     def objective(self) -> "Objective":
         """GRPO's surrogate with the method's token advantages."""

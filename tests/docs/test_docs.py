@@ -209,7 +209,7 @@ def test_scores_are_documented():
 
 
 def test_warm_start_metrics_are_documented():
-    source = "core/lab_llm/training/warm_start.py"
+    source = "core/lab_llm/training/warm_start/trainer.py"
     logged = names_in(source, r'"(train/\w+)"')
     validated = {f"validation/{name}" for name in ("pass_rate", "epistemic_words")}
     assert logged | validated <= documented_metrics()

@@ -3,6 +3,7 @@
 import pytest
 from lab_llm.method import AdvantageTrainer, GRPOSettings, grpo_plugin, rollouts_of
 from labrun.errors import LabError
+from labrun.plan import Setup
 from labrun.plugins.discovery import resolve
 
 
@@ -17,7 +18,7 @@ def test_the_description_names_trainer_presets_and_baseline():
     assert info.groups == {"method": "twice", "scale": "tiny"}
     trainer = resolve(info.components[0].factory)(GRPOSettings())
     assert isinstance(trainer, AdvantageTrainer)
-    assert trainer.max_processes is None
+    assert trainer.plan(Setup()).max_processes is None
 
 
 def test_a_plugin_named_as_the_baseline_is_refused():

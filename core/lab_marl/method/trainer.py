@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from labrun import Dataset
+from labrun import Plan, Setup
 from labrun.plugins.building import function
 from labrun.plugins.discovery import resolve
 
@@ -37,9 +37,9 @@ class LossTrainer(OfflineTrainer):
         super().__init__(config, OfflineMethod("lab_marl.method.learner:LossLearner", check))
         self.loss = loss
 
-    def preflight(self, dataset: Dataset) -> dict[str, object]:
+    def plan(self, setup: Setup) -> Plan:
         function(self.loss, *ARGUMENTS)
-        return super().preflight(dataset)
+        return super().plan(setup)
 
     def learner(self, layouts: Sequence[Layout], device: "torch.device") -> "Learner":
         loss = function(self.loss, *ARGUMENTS)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labrun import Dataset, LabError, TrainResult
+from labrun import LabError, Plan, Setup, TrainResult
 from labrun.plugins.discovery import resolve
 
 from lab_marl.datasets.offline import OfflineDataset
@@ -54,9 +54,10 @@ class OfflineTrainer:
         self.config = config
         self.method = method
 
-    def preflight(self, dataset: Dataset) -> dict[str, object]:
-        """Facts of the run. Raises LabError where data, settings and machine do not fit."""
-        config = self.config
+    def plan(self, setup: Setup) -> Plan:
+        """Updates and batch of the run. Raises LabError where data, settings and machine do not
+        fit."""
+        config, dataset = self.config, setup.dataset
         if not isinstance(dataset, OfflineDataset):
             raise LabError(f"this trainer takes dataset=marl.offline, not {type(dataset).__name__}")
         _check_machine(config)
@@ -69,7 +70,7 @@ class OfflineTrainer:
         layouts = dataset.layouts()
         own = self.method.check(config, [layouts[name] for name in tasks], [*layouts.values()])
         updates = round(config.max_steps / len(tasks), 1)
-        return {"updates_per_task": updates, "batch_size": config.batch_size, **own}
+        return Plan({"updates_per_task": updates, "batch_size": config.batch_size, **own})
 
     def fit(self, ctx: "RunContext", data: "OfflineData") -> TrainResult:
         from lab_marl.training import loop

@@ -64,14 +64,14 @@ def run(
     from labrun.runs.run_dir import home
 
     experiments = _planned(overrides, multirun=multirun)
-    facts = session.preflight(experiments)
+    plans = session.preflight(experiments)
     if dry_run:
         from labrun.cli import reports as report
 
-        report.print_plan(experiments, facts, _console(), whole=everything)
-        report.print_missing(session.missing(facts), _console())
+        report.print_plan(experiments, plans, _console(), whole=everything)
+        report.print_missing(session.missing(plans), _console())
         return
-    session.refuse_missing(facts)
+    session.refuse_missing(plans)
     report_ahead = _import_ahead("labrun.cli.reports")
     gc.enable()
     with streams.unheld():

@@ -18,6 +18,7 @@ from labrun.config.words import command_line
 from labrun.errors import LabError
 from labrun.experiment import Experiment, RunConfig
 from labrun.plain import flat, to_plain
+from labrun.plan import Plan
 from labrun.plugins import discovery
 from labrun.plugins.building import config_class
 from labrun.results import compare as comparison
@@ -40,7 +41,7 @@ LOG_LINES = 12
 
 def print_plan(
     experiments: Sequence[Experiment],
-    facts: Sequence[Mapping[str, Mapping[str, object]]],
+    plans: Sequence[Mapping[str, Plan]],
     console: Console,
     *,
     whole: bool = False,
@@ -54,10 +55,8 @@ def print_plan(
     settings = list(_settings(first))
     changed = [row for row, is_default in settings if whole or not is_default]
     rows = [("section", "key", "value"), *_preset_rows(first), *changed]
-    for section, known in facts[0].items():
-        for name, value in known.items():
-            if name != "missing":
-                rows.append((f"{section} facts", name, str(value)))
+    for section, plan in plans[0].items():
+        rows += [(f"{section} facts", name, str(value)) for name, value in plan.facts.items()]
     _print_rows(rows, console)
     if left := len(settings) - len(changed):
         console.print(f"{left} more settings have their defaults; --all prints them")

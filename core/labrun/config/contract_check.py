@@ -213,7 +213,7 @@ def _plan(info: PluginInfo) -> list[str]:
     """Why the default run would be refused before it starts; nothing where it would not be."""
     try:
         experiment = compose([f"plugin={info.name}"])
-        build(experiment).preflight(experiment.run.resources)
+        build(experiment).plan(experiment.run.resources)
     except LabError as error:
         return [f"the default run is refused: {error}"]
     return []

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from labrun.launch import jobs
 from labrun.launch import local as executors
 from labrun.launch.display import Display
 from labrun.launch.guards import lasting
+from labrun.plan import Plan
 from labrun.results.store import LiveMirror, check_uri
 from labrun.runs import damage, resume_point, run_dir
 from labrun.runs.run_dir import RunDir
@@ -29,7 +30,8 @@ from labrun.runs.seals import DamagedError
 from labrun.system import processes
 from labrun.system.home import refuse_unwritable
 
-Facts = dict[str, Mapping[str, object]]
+Plans = dict[str, Plan]
+"""What each component of a run says of it, by section."""
 
 
 def plan(overrides: Sequence[str], *, sweep: bool) -> list[Experiment]:
@@ -45,44 +47,40 @@ def plan(overrides: Sequence[str], *, sweep: bool) -> list[Experiment]:
     return [replace(e, run=replace(e.run, group=e.run.group or group)) for e in experiments]
 
 
-def preflight(experiments: Sequence[Experiment]) -> list[Facts]:
-    """The facts of each experiment, after all its components and its launcher agreed to it."""
+def preflight(experiments: Sequence[Experiment]) -> list[Plans]:
+    """The plans of each experiment, after all its components and its launcher agreed to it."""
     for experiment in experiments:
         refuse_secrets(experiment)
         check_uri(experiment.run.tracking.uri)
-    known: dict[str, Facts] = {}
-    facts = []
+    known: dict[str, Plans] = {}
+    plans = []
     for experiment in experiments:
         key = key_without_seed(experiment)
         if key not in known:
-            parts = build(experiment).preflight(experiment.run.resources)
-            known[key] = parts | _launcher_facts(experiment)
-        facts.append(known[key])
-    return facts
+            parts = build(experiment).plan(experiment.run.resources)
+            known[key] = parts | _launcher_plan(experiment)
+        plans.append(known[key])
+    return plans
 
 
-def _launcher_facts(experiment: Experiment) -> Facts:
+def _launcher_plan(experiment: Experiment) -> Plans:
     """What the launcher lacks here: the plan may be for another machine."""
     try:
         executors.make(experiment.run.launcher).preflight(experiment.run)
     except LabError as error:
-        return {"launcher": {"missing": [str(error)]}}
+        return {"launcher": Plan(missing=[str(error)])}
     return {}
 
 
-def missing(facts: Sequence[Facts]) -> list[str]:
-    """What this machine lacks for these experiments: every sentence under `missing`, once."""
-    found: dict[str, None] = {}
-    for section in (section for known in facts for section in known.values()):
-        sentences = section.get("missing", ())
-        assert isinstance(sentences, list | tuple)
-        found |= dict.fromkeys(map(str, sentences))
-    return list(found)
+def missing(plans: Sequence[Plans]) -> list[str]:
+    """What this machine lacks for these experiments: every sentence of theirs, once."""
+    sentences = (line for of_run in plans for plan in of_run.values() for line in plan.missing)
+    return list(dict.fromkeys(sentences))
 
 
-def refuse_missing(facts: Sequence[Facts]) -> None:
+def refuse_missing(plans: Sequence[Plans]) -> None:
     """Raise LabError where a run lacks something here; a dry run only prints it."""
-    if sentences := missing(facts):
+    if sentences := missing(plans):
         raise LabError("; ".join(sentences))
 
 
@@ -146,7 +144,7 @@ def _check_resumable(run: RunDir, *, restart: bool) -> None:
     experiment = run.experiment()
     for fault in [] if restart else resume_point.find(run).damage:
         print(f"lab: {run.id}: checkpoint passed over: {fault}", file=sys.stderr)
-    refuse_missing([build(experiment).preflight(experiment.run.resources)])
+    refuse_missing([build(experiment).plan(experiment.run.resources)])
 
 
 def present(runs: Sequence[RunDir]) -> list[RunDir]:

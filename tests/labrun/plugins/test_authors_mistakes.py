@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from labrun import Score, TrainResult
+from labrun import Plan, Score, TrainResult
 from labrun.config.components import build, trained
 from labrun.config.contract_check import faults, summary
 from labrun.config.experiments import compose
@@ -20,7 +20,7 @@ PLUGIN, CONFIG, PARTS = "lab_mine/plugin.py", "lab_mine/config.py", "lab_mine/pa
 FAST, ENTRY = "lab_mine/conf/method/fast.yaml", "lab_mine-0.1.dist-info/entry_points.txt"
 TRAINER = 'kind="trainer",\n                name="walk",\n'
 WALK_INIT = "class Walk:\n    def __init__(self, config):\n"
-WALK_PLAN = "def preflight(self, dataset):\n        return {}"
+WALK_PLAN = "def plan(self, setup):\n        return Plan()"
 HOOK = "@hookimpl\ndef lab_plugin():"
 
 REFERENCES = {
@@ -90,32 +90,36 @@ REFERENCES = {
         "did you mean 'Length'?",
     ],
     "factory: its import fails": [
-        (PARTS, "from labrun import TrainResult", "import torhc\nfrom labrun import TrainResult"),
+        (
+            PARTS,
+            "from labrun import Plan, TrainResult",
+            "import torhc\nfrom labrun import Plan, TrainResult",
+        ),
         "factory of trainer 'walk': lab_mine.parts:Walk: ModuleNotFoundError: No module named "
         "'torhc'",
         "parts.py, line 1",
     ],
     "factory: a name that labrun does not have": [
-        (PARTS, "import TrainResult", "import TrainResutl"),
+        (PARTS, "Plan, TrainResult", "Plan, TrainResutl"),
         "ImportError: cannot import name 'TrainResutl' from 'labrun'",
         "did you mean 'TrainResult'?",
         "parts.py, line 1",
     ],
     "factory: a module that its package does not have": [
-        (PARTS, "from labrun import TrainResult", "from lab_mine import confg"),
+        (PARTS, "from labrun import Plan, TrainResult", "from lab_mine import confg"),
         "ImportError: cannot import name 'confg' from 'lab_mine'",
         "did you mean 'config'? it has conf, config, parts, plugin",
         "parts.py, line 1",
     ],
     "factory: its module exits": [
-        (PARTS, "from labrun import TrainResult", "import sys; sys.exit(3)"),
+        (PARTS, "from labrun import Plan, TrainResult", "import sys; sys.exit(3)"),
         "SystemExit: its code calls sys.exit(3)",
         "parts.py, line 1",
     ],
     "factory: its module is no Python": [
         (PARTS, "class Walk:", "class Walk"),
         "SyntaxError: expected ':'",
-        "parts.py, line 18",
+        "parts.py, line 15",
     ],
     "config: its import fails": [
         (CONFIG, "from annotated_types import Ge", "from annotated_types import Gee"),
@@ -135,7 +139,7 @@ COMPONENTS = {
         (PARTS, WALK_INIT, "class Walk:\n    def __init__(self):\n        config = None\n"),
         "factory of trainer 'walk': Walk takes no config: it is called as Walk(config): too many "
         "positional arguments",
-        "parts.py, line 18",
+        "parts.py, line 15",
     ],
     "factory with more than a config": [
         (PARTS, WALK_INIT, "class Walk:\n    def __init__(self, config, seed):\n"),
@@ -149,7 +153,7 @@ COMPONENTS = {
         (PARTS, WALK_INIT, f"{WALK_INIT}        config.gama\n"),
         "factory of trainer 'walk': Walk: AttributeError: 'WalkConfig' object has no attribute "
         "'gama'; did you mean 'gamma'?",
-        "parts.py, line 20",
+        "parts.py, line 17",
     ],
     "factory exits": [
         (PARTS, WALK_INIT, f"{WALK_INIT}        exit(4)\n"),
@@ -162,7 +166,7 @@ COMPONENTS = {
     "trainer without fit": [
         (PARTS, "def fit(", "def train("),
         "factory of trainer 'walk': Walk has no method fit(ctx, data)",
-        "parts.py, line 18",
+        "parts.py, line 15",
     ],
     "fit misspelt": [
         (PARTS, "def fit(", "def fitt("),
@@ -171,7 +175,7 @@ COMPONENTS = {
     "fit without data": [
         (PARTS, "def fit(self, ctx, data)", "def fit(self, ctx)"),
         "Walk.fit is called as fit(ctx, data): too many positional arguments",
-        "parts.py, line 25",
+        "parts.py, line 22",
     ],
     "fit is a value": [
         (PARTS, "def fit(self, ctx, data):\n        return TrainResult(None, 0)", "fit = 3"),
@@ -191,27 +195,58 @@ COMPONENTS = {
         "factory of evaluator 'length': Length has no method evaluate(ctx, model, data); it has "
         "'evalute', did you mean 'evaluate'?",
     ],
-    "no preflight": [
-        (PARTS, "def preflight(self, dataset):", "def prefligth(self, dataset):"),
-        "Walk has no method preflight(dataset); it has 'prefligth', did you mean 'preflight'?",
+    "plan misspelt": [
+        (PARTS, "def plan(self, setup):", "def plann(self, setup):"),
+        "Walk.plann(setup) is not called; did you mean 'plan'?",
+        "parts.py, line 19",
     ],
-    "preflight returns None": [
-        (PARTS, WALK_PLAN, "def preflight(self, dataset):\n        pass"),
-        "trainer: Walk.preflight() returns None; return facts by name, {} for none",
-        "parts.py, line 22",
+    "plan without setup": [
+        (PARTS, "def plan(self, setup):", "def plan(self):"),
+        "Walk.plan is called as plan(setup): too many positional arguments",
+        "parts.py, line 19",
     ],
-    "preflight returns a list": [
-        (PARTS, WALK_PLAN, "def preflight(self, dataset):\n        return []"),
-        "trainer: Walk.preflight() returns a list; return facts by name",
+    "plan returns None": [
+        (PARTS, WALK_PLAN, "def plan(self, setup):\n        pass"),
+        "trainer: Walk.plan() returns None; return labrun.Plan(facts)",
+        "parts.py, line 19",
     ],
-    "preflight fails": [
-        (PARTS, WALK_PLAN, "def preflight(self, dataset):\n        return {}['steps']"),
-        "trainer: Walk.preflight: KeyError: 'steps'",
-        "parts.py, line 23",
+    "plan returns facts": [
+        (PARTS, WALK_PLAN, "def plan(self, setup):\n        return {'steps': 3}"),
+        "trainer: Walk.plan() returns a dict; return labrun.Plan(facts)",
+    ],
+    "facts are a list": [
+        (PARTS, WALK_PLAN, "def plan(self, setup):\n        return Plan([])"),
+        "trainer: Walk.plan() returns a Plan whose facts are a list; give facts by name",
+    ],
+    "plan fails": [
+        (PARTS, WALK_PLAN, "def plan(self, setup):\n        return Plan({}['steps'])"),
+        "trainer: Walk.plan: KeyError: 'steps'",
+        "parts.py, line 20",
     ],
     "missing is a text": [
-        (PARTS, WALK_PLAN, "def preflight(self, dataset):\n        return {'missing': 'data'}"),
-        "its fact 'missing' is 'data', no list of texts",
+        (PARTS, WALK_PLAN, "def plan(self, setup):\n        return Plan(missing='data')"),
+        "returns a Plan whose missing is 'data', no list of texts",
+    ],
+    "missing is a fact": [
+        (PARTS, WALK_PLAN, "def plan(self, setup):\n        return Plan({'missing': ['data']})"),
+        "returns a Plan with a fact 'missing'; write Plan(facts, missing=[...])",
+    ],
+    "preflight of a trainer": [
+        (PARTS, WALK_PLAN, "def preflight(self, dataset):\n        return {}"),
+        "Walk.preflight is not called any more; write plan(setup) and return Plan(facts, missing) "
+        "in it",
+        "parts.py, line 19",
+    ],
+    "max_processes of a trainer": [
+        (PARTS, WALK_PLAN, "max_processes = None"),
+        "Walk.max_processes is not called any more; write plan(setup) and return "
+        "Plan(max_processes=...) in it",
+        "parts.py, line 15",
+    ],
+    "scores_like of an evaluator": [
+        (PARTS, "class Length:", "class Length:\n    scores_like = 'length'\n"),
+        "Length.scores_like is not called any more; write plan(setup) and look at "
+        "setup.evaluators in it",
     ],
     "config is no dataclass": [
         (CONFIG, "@schema\nclass WalkConfig", "class WalkConfig"),
@@ -682,7 +717,7 @@ def install(tmp_path, monkeypatch):
 
 def planned(*words: str):
     experiment = compose(["plugin=mine", *words])
-    return build(experiment).preflight(experiment.run.resources)
+    return build(experiment).plan(experiment.run.resources)
 
 
 def refusal(*words: str) -> str:
@@ -709,7 +744,7 @@ def test_a_mistake_is_one_line_that_names_distribution_place_and_nearest(install
 
 def test_the_sound_plugin_keeps_to_the_contract(install):
     install()
-    assert planned() == {"dataset": {}, "trainer": {}, "evaluator.length": {}}
+    assert planned() == dict.fromkeys(["dataset", "trainer", "evaluator.length"], Plan())
     assert faults("mine") == []
     assert summary("mine") == "mine: 3 components, 3 presets: all well"
 
