@@ -338,7 +338,7 @@ def test_the_plan_tells_the_statistics_of_data_that_are_there(home):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"suite": "gird"}, "no suite 'gird'; did you mean 'grid'? allowed: battle-marine-easy, "),
+        ({"suite": "gird"}, "no suite 'gird'; did you mean 'grid'? allowed: grid, "),
         ({"train_tasks": ("cn-1",)}, "no task 'cn-1'; "),
         (
             {"train_tasks": ("cn-2", "battle-3m")},
