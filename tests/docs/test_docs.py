@@ -107,7 +107,7 @@ def names_in(path: str, pattern: str) -> set[str]:
 def test_grpo_metrics_are_documented():
     from lab_llm.training.step_metrics import LOGGED, TOKEN_MEANS
 
-    modules = ("trainer", "rewards", "step_metrics")
+    modules = ("engines", "trainer", "rewards", "step_metrics")
     sources = [f"core/lab_llm/training/{name}.py" for name in modules]
 
     def named(pattern: str) -> set[str]:
