@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from labrun.experiment import Experiment
+    from labrun.runs.run_dir import RunDir
 
 
 app = typer.Typer(
@@ -33,6 +34,13 @@ RunNames = Annotated[
     list[str] | None, typer.Argument(help="Run ids, beginnings of ids, or `last`.")
 ]
 Group = Annotated[str | None, typer.Option(help="Every run of this group.")]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Follow runs that a cluster or another process runs.")
+]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="End now; a process of its own runs them here.")
+]
+Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on until all have ended.")]
 
 
 def main() -> None:
@@ -53,9 +61,11 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and print the plan.")
     ] = False,
+    wait: Wait = False,
+    detach: Detach = False,
 ) -> None:
     """Run an experiment: lab run plugin=rlrt method=grpo seed=1."""
-    from labrun.launch import session
+    from labrun.launch import session, submitting
     from labrun.runs.run_dir import home
 
     experiments = _planned(overrides, multirun=multirun)
@@ -64,9 +74,14 @@ def run(
         from labrun.cli import reports as report
 
         report.print_plan(experiments, facts, _console())
+        report.print_submission(experiments, _console())
         report.print_missing(session.missing(facts), _console())
         return
     session.refuse_missing(facts)
+    if submitting.outlives(experiments[0].run, detach=detach):
+        runs = session.launch(experiments, home(), _console(), detach=detach, wait=wait)
+        _after_submission(runs, waited=wait)
+        return
     report_ahead = _import_ahead("labrun.cli.reports")
     with streams.unheld():
         runs = session.launch(experiments, home(), _console())
@@ -84,10 +99,12 @@ def resume(
     restart: Annotated[
         bool, typer.Option(help="Begin again at step 0; its checkpoints are put aside.")
     ] = False,
+    wait: Wait = False,
+    detach: Detach = False,
 ) -> None:
     """Continue stopped runs from their last good checkpoint."""
     from labrun.cli import reports as report
-    from labrun.launch import session
+    from labrun.launch import session, submitting
     from labrun.runs.run_dir import home
     from labrun.runs.run_index import select
 
@@ -96,6 +113,10 @@ def resume(
     ]
     if not runs:
         raise LabError("every run of this group is done")
+    if submitting.outlives(runs[0].experiment().run, detach=detach):
+        session.resume(runs, home(), _console(), restart=restart, detach=detach, wait=wait)
+        _after_submission(runs, waited=wait)
+        return
     with streams.unheld():
         session.resume(runs, home(), _console(), restart=restart)
     report.finish(session.present(runs), home(), _console())
@@ -197,16 +218,44 @@ def runs_show(name: Annotated[str, typer.Argument(help="A run id, or `last`.")])
 
 
 @app.command()
-def status(group: Group = None) -> None:
+def status(group: Group = None, follow: Follow = False) -> None:
     """Show the runs that have not ended: where each stands and who runs it."""
     from labrun.cli import under_way
     from labrun.results.store import catch_up
+    from labrun.runs.run_dir import home
+
+    under_way.show(home(), group, _console(), follow=follow)
+    catch_up(home())
+
+
+@app.command()
+def logs(
+    name: Annotated[str, typer.Argument(help="A run id, or `last`.")] = "last",
+    follow: Follow = False,
+) -> None:
+    """Print what a run's processes have printed."""
+    from labrun.cli import logs as output
     from labrun.runs import run_index
     from labrun.runs.run_dir import home
 
-    found = run_index.entries(home())
-    under_way.print_status(run_index.in_group(group, found) if group else found, _console())
-    catch_up(home(), found)
+    output.show(run_index.find(name, home()), follow=follow)
+
+
+@app.command()
+def cancel(
+    names: RunNames = None,
+    group: Group = None,
+    now: Annotated[bool, typer.Option("--now", help="At once, without a checkpoint.")] = False,
+) -> None:
+    """Stop runs, wherever they run; each saves a checkpoint first."""
+    from labrun.launch import submitting
+    from labrun.runs.run_dir import home
+    from labrun.runs.run_index import select
+
+    if not names and group is None:
+        raise LabError("name the runs to cancel, `last`, or --group NAME")
+    for run_id, done in submitting.cancel(select(names or [], group, home()), now=now).items():
+        print(f"{run_id}: {done}")
 
 
 data_app = typer.Typer(
@@ -318,6 +367,20 @@ def _planned(overrides: list[str], *, multirun: bool) -> "list[Experiment]":
     if not multirun and experiments.is_sweep(overrides):
         raise LabError("a value with commas is a sweep: add -m (or quote it: key='a,b')")
     return session.plan(overrides, sweep=multirun)
+
+
+def _after_submission(runs: "list[RunDir]", *, waited: bool) -> None:
+    """The end of a command whose runs outlive it; of one that has followed them, the results."""
+    from labrun.cli import reports as report
+    from labrun.launch import session
+    from labrun.results.store import catch_up
+    from labrun.runs.run_dir import home
+
+    if waited:
+        report.finish(session.present(runs), home(), _console())
+        return
+    report.print_submitted(runs, _console())
+    catch_up(home())
 
 
 def _import_ahead(module: str) -> "Thread":

@@ -49,7 +49,14 @@ class Parts:
                 f"resources.num_gpus={resources.num_gpus} has one process per GPU; "
                 "leave num_processes out"
             )
+        if 0 < resources.time_limit * 60 <= resources.save_ahead_s:
+            raise LabError(
+                f"resources.time_limit={resources.time_limit:g}: a job of so many minutes ends "
+                f"before it has begun to save a checkpoint, {resources.save_ahead_s:g} s ahead; "
+                "raise the limit, or lower resources.save_ahead_s"
+            )
         key = "num_processes" if resources.num_processes else "num_gpus"
+        key = "num_nodes" if resources.num_nodes > 1 else key
         self.check_processes(resources.processes, key=f"resources.{key}")
 
     def _check_distinct(self) -> None:

@@ -12,7 +12,7 @@ that is silent (labrun/launch/following.py). The job's environment says where it
 
     LABRUN_JOB          the launcher, the job's id and its try: "slurm 123_4 0"; names one life
     LABRUN_NODE_RANK    which of the job's machines this is; 0 where it is not set
-    MASTER_ADDR, MASTER_PORT    where the machines of one job meet
+    LABRUN_MEET         host:port at which the machines of one job meet
     LABRUN_ENDS         seconds since the epoch at which the job is ended; not set: no limit
 """
 

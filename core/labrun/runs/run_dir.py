@@ -137,13 +137,20 @@ class RunDir:
         return fingerprint
 
     def progress(self) -> dict[str, Any]:
-        """Where the run last said that it stands: `stage`, `step`, `total` and whether it is
-        `stopping`, as far as known."""
+        """Where the run last said that it stands: `stage`, `step`, `total`, whether it is
+        `stopping`, and `since`, the step and time from which its speed counts, as far as known."""
         try:
             said = read_object(self.path / PROGRESS)
         except (FileNotFoundError, LabError):
             return {}
-        kinds = {"stage": str, "step": int, "total": int, "stopping": bool}
+        kinds = {
+            "stage": str,
+            "step": int,
+            "total": int,
+            "stopping": bool,
+            "since": list,
+            "time": float,
+        }
         return {key: said[key] for key, kind in kinds.items() if isinstance(said.get(key), kind)}
 
     def last_sign(self) -> float:

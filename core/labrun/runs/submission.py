@@ -15,6 +15,7 @@ from labrun.system.json_files import read_object, write_json
 
 FILE = "submitted.json"
 CANCELLED = ".cancelled"
+LOCAL = "local"
 BEAT_S = 20.0
 """Seconds between two signs of life of a job."""
 
@@ -32,6 +33,11 @@ class Submitted:
     """The machine on which it was submitted."""
     time: float = 0.0
     """When, seconds since the epoch."""
+
+    @property
+    def is_of_cluster(self) -> bool:
+        """Whether a scheduler has the job, whose word counts; else a process of `host`."""
+        return self.launcher != LOCAL
 
     def __str__(self) -> str:
         return f"{self.launcher} job {self.id}"

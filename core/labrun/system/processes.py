@@ -1,6 +1,8 @@
 """The identity of processes, which no jump of the clock changes, and who has a file open."""
 
 import os
+import signal
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +34,19 @@ def is_alive(process: str) -> bool:
     """Whether the process of this identity still runs."""
     pid = process.partition("@")[0]
     return pid.isdigit() and identity(int(pid)) == process
+
+
+def end_job(process: str, *, now: bool) -> None:
+    """Ask the worker of this identity to stop; or let its supervisor end it at once, with all that
+    it has started."""
+    if not is_alive(process):
+        return
+    pid = int(process.partition("@")[0])
+    with suppress(ProcessLookupError):
+        if now and SUPERVISOR in _words(parent := _parent(pid)):
+            os.kill(parent, signal.SIGUSR2)
+        else:
+            os.kill(pid, signal.SIGKILL if now else signal.SIGTERM)
 
 
 def holders(path: Path) -> list[str]:
@@ -67,6 +82,14 @@ def _has_open(pid: int, file: tuple[int, int]) -> bool:
     except OSError:
         return False
     return False
+
+
+def _parent(pid: int) -> int:
+    """The pid of the process's parent; 0 where it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _named(pid: int) -> str:

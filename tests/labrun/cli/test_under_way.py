@@ -55,7 +55,7 @@ def test_a_running_run_says_where_it_stands_and_who_runs_it(lines, make_run):
     run = begin(make_run(), stage="train", step=7, total=40)
     head, row, ended = lines()
     assert cells(head) == [
-        *("run", "state", "stage", "step", "since", "devices", "by", "last sign")
+        *("run", "state", "stage", "step", "since", "devices", "by", "last sign", "eta")
     ]
     assert cells(row)[:4] == [run.id, "running", "train", "7/40"]
     assert cells(row)[4] == time.strftime("%Y-%m-%d %H:%M", time.localtime(60))
@@ -85,7 +85,7 @@ def test_a_queued_run_names_the_command_that_will_start_it(lines, make_run):
     run.write_status(process=processes.me(), host=HERE)
     row = cells(lines()[1])
     assert row[:4] == [run.id, "queued", "-", "0"]
-    assert row[5:] == ["-", f"pid {os.getpid()} on {HERE}", "-"]
+    assert row[5:] == ["-", f"pid {os.getpid()} on {HERE}", "-", "-"]
 
 
 def test_a_run_whose_process_is_gone_is_killed_and_not_under_way(lines, make_run):
