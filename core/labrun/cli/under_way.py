@@ -77,10 +77,9 @@ def print_status(
         _print_wrong(entries, console)
     states = Counter(_state(entry, words) for entry in entries)
     before = "" if rows else "no run is under way; "
-    if rows and is_group:
-        before = f"under way: {_counts(states, UNDER_WAY)}; "
+    after = f"; under way: {_counts(states, UNDER_WAY)}" if rows and is_group else ""
     ended = [state for state in (*ORDER, *sorted(states)) if state not in UNDER_WAY]
-    console.print(f"{before}ended: {_counts(states, dict.fromkeys(ended))}", soft_wrap=True)
+    console.print(f"{before}ended: {_counts(states, dict.fromkeys(ended))}{after}", soft_wrap=True)
 
 
 def _counts(states: Mapping[str, int], names: Any) -> str:

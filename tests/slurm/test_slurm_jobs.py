@@ -1,0 +1,92 @@
+"""Runs on a real SLURM of two nodes: submitted, put back, cancelled, limited in time, refused."""
+
+import json
+import subprocess
+
+import pytest
+from labrun.runs import submission
+from labrun.runs.run_dir import RunDir
+
+SLOW = ["trainer.trouble.sleep_s=0.1", "save_every=1000", "evaluate_start=false"]
+
+
+def squeue(run: RunDir, form: str) -> str:
+    job = submission.read(run.path)
+    assert job is not None
+    words = ["squeue", "--noheader", "--states=all", f"--jobs={job.id}", f"--format={form}"]
+    return subprocess.run(words, capture_output=True, text=True).stdout.strip()
+
+
+def attempts(run: RunDir) -> list[int | None]:
+    """From which step each attempt went on."""
+    return [event["resumed_from"] for event in run.events() if event["kind"] == "attempt"]
+
+
+def steps(run: RunDir) -> list[int]:
+    return sorted(run.series().get("loss", {}))
+
+
+def test_a_sweep_is_an_array_whose_tasks_bear_their_runs_names(submit, state_is, lab_here):
+    runs = submit("-m", "seed=0,1,2", "group=g", "slurm.max_running=2")
+    jobs = [submission.read(run.path) for run in runs]
+    assert [job.id.partition("_")[2] for job in jobs] == ["0", "1", "2"]
+    assert len({job.id.partition("_")[0] for job in jobs}) == 1
+    for run in runs:
+        state_is(run, "done")
+        assert steps(run) == list(range(1, 11))
+        assert squeue(run, "%j|%k") == f"{run.id.rsplit('-', 3)[0]}|{run.id}"
+    said = lab_here("status", "--group", "g")
+    assert said.stdout.splitlines() == ["no run is under way; ended: 3 done"]
+
+
+def test_a_job_that_is_put_back_goes_on_from_its_checkpoint(submit, state_is, until):
+    (run,) = submit(*SLOW, "max_steps=60")
+    until(lambda: steps(run))
+    job = submission.read(run.path)
+    subprocess.run(["scontrol", "requeue", job.id], check=True)
+    state_is(run, "done")
+    first, second = attempts(run)
+    assert first is None
+    assert second is not None
+    assert second >= 1
+    assert steps(run) == list(range(1, 61))
+    assert submission.read(run.path) == job
+
+
+def test_a_cancelled_run_saves_a_checkpoint_and_can_be_resumed(submit, state_is, until, lab_here):
+    (run,) = submit(*SLOW, "max_steps=60")
+    until(lambda: steps(run))
+    said = lab_here("cancel", run.id)
+    assert said.stdout == f"{run.id}: asked to save a checkpoint and stop\n"
+    state_is(run, "preempted")
+    until(lambda: "COMPLETED" in squeue(run, "%T") or "FAILED" in squeue(run, "%T"))
+    assert run.recorded_status().state == "preempted"
+    assert lab_here("resume", run.id).returncode == 0
+    state_is(run, "done")
+    assert attempts(run)[1] is not None
+
+
+def test_a_job_saves_before_its_time_limit_and_goes_on(submit, state_is, until):
+    limit = ["resources.time_limit=0.3", "resources.save_ahead_s=10"]
+    (run,) = submit(*SLOW, *limit, "max_steps=100")
+    state_is(run, "done")
+    assert len(attempts(run)) >= 2
+    assert all(attempts(run)[1:])
+    assert steps(run) == list(range(1, 101))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["num_cpus=99"], "Requested node configuration is not available"),
+        (["slurm.partition=nowhere"], "Invalid partition name specified"),
+    ],
+)
+def test_what_slurm_can_never_give_is_refused_before_anything_is_made(
+    cluster, lab_here, home, words, said
+):
+    done = lab_here("run", "plugin=example", "launcher=slurm", *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not home.exists()
