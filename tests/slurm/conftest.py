@@ -34,6 +34,7 @@ def cluster(nodes, home, example, monkeypatch) -> Iterator[TwoNodes]:
     monkeypatch.setenv("SLURM_CONF", str(nodes.conf))
     yield nodes
     subprocess.run(["scancel", "--user=root"], check=False)
+    wait_until(lambda: not nodes.is_busy())
 
 
 @pytest.fixture

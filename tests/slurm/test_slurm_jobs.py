@@ -7,7 +7,8 @@ import pytest
 from labrun.runs import submission
 from labrun.runs.run_dir import RunDir
 
-SLOW = ["trainer.trouble.sleep_s=0.1", "save_every=1000", "evaluate_start=false"]
+SLOW = ["trainer.trouble.sleep_s=0.1", "evaluate_start=false"]
+NEVER = "save_every=1000"
 
 
 def squeue(run: RunDir, form: str) -> str:
@@ -40,7 +41,7 @@ def test_a_sweep_is_an_array_whose_tasks_bear_their_runs_names(submit, state_is,
 
 
 def test_a_job_that_is_put_back_goes_on_from_its_checkpoint(submit, state_is, until):
-    (run,) = submit(*SLOW, "max_steps=60")
+    (run,) = submit(*SLOW, NEVER, "max_steps=40")
     until(lambda: steps(run))
     job = submission.read(run.path)
     subprocess.run(["scontrol", "requeue", job.id], check=True)
@@ -49,12 +50,12 @@ def test_a_job_that_is_put_back_goes_on_from_its_checkpoint(submit, state_is, un
     assert first is None
     assert second is not None
     assert second >= 1
-    assert steps(run) == list(range(1, 61))
+    assert steps(run) == list(range(1, 41))
     assert submission.read(run.path) == job
 
 
 def test_a_cancelled_run_saves_a_checkpoint_and_can_be_resumed(submit, state_is, until, lab_here):
-    (run,) = submit(*SLOW, "max_steps=60")
+    (run,) = submit(*SLOW, NEVER, "max_steps=40")
     until(lambda: steps(run))
     said = lab_here("cancel", run.id)
     assert said.stdout == f"{run.id}: asked to save a checkpoint and stop\n"
@@ -67,8 +68,8 @@ def test_a_cancelled_run_saves_a_checkpoint_and_can_be_resumed(submit, state_is,
 
 
 def test_a_job_saves_before_its_time_limit_and_goes_on(submit, state_is, until):
-    limit = ["resources.time_limit=0.3", "resources.save_ahead_s=10"]
-    (run,) = submit(*SLOW, *limit, "max_steps=100")
+    limit = ["resources.time_limit=0.25", "resources.save_ahead_s=5"]
+    (run,) = submit(*SLOW, NEVER, *limit, "max_steps=100")
     state_is(run, "done")
     assert len(attempts(run)) >= 2
     assert all(attempts(run)[1:])
@@ -90,3 +91,41 @@ def test_what_slurm_can_never_give_is_refused_before_anything_is_made(
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not home.exists()
+
+
+def test_a_lost_node_ends_the_job_which_goes_on_on_another(cluster, submit, state_is, until):
+    (run,) = submit(*SLOW, "max_steps=60", "save_every=5")
+    until(lambda: len(steps(run)) > 10)
+    lost = squeue(run, "%N")
+    cluster.kill_node(lost)
+    try:
+        state_is(run, "done")
+        assert squeue(run, "%N") == {"n1": "n2", "n2": "n1"}[lost]
+    finally:
+        cluster.start_node(lost)
+    first, second = attempts(run)
+    assert first is None
+    assert second % 5 == 0
+    assert steps(run) == list(range(1, 61))
+
+
+def test_a_job_on_a_node_that_slurm_gave_up_ends_when_it_goes_on_elsewhere(
+    cluster, submit, state_is, until
+):
+    (run,) = submit(*SLOW, "max_steps=300", "save_every=5")
+    until(lambda: len(steps(run)) > 10)
+    lost = squeue(run, "%N")
+    cluster.kill_daemon(lost)  # what runs there runs on
+    try:
+        until(lambda: len(attempts(run)) == 2)
+        assert squeue(run, "%N") != lost
+        until(lambda: run.recorded_status().state == "running")
+        first, second = run.recorded_status().process, attempts(run)[1]
+        assert second >= 10
+        until(lambda: len(steps(run)) > second + 10)
+        assert run.recorded_status().process == first
+        events = list(run.events())
+        numbers = [event["step"] for event in events if event["kind"] == "metrics"]
+        assert numbers[-10:] == list(range(numbers[-10], numbers[-10] + 10))
+    finally:
+        cluster.start_node(lost)

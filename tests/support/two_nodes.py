@@ -78,7 +78,7 @@ class TwoNodes:
         self._start("slurmctld", "-D", "-i", "-f", str(self.conf))
         for node in ("n1", "n2"):
             self.start_node(node)
-        self._await(lambda: self.nodes("idle") == 2, "two idle nodes")
+        self._await(lambda: self.num_nodes("idle") == 2, "two idle nodes")
 
     def start_node(self, name: str) -> None:
         self._start("slurmd", "-D", "-N", name, "-f", str(self.conf), key=name)
@@ -94,14 +94,17 @@ class TwoNodes:
         self._daemons[name].kill()
         self._daemons[name].wait()
 
-    def nodes(self, state: str) -> int:
-        listed = subprocess.run(
-            ["sinfo", "--noheader", f"--states={state}", "--format=%D"],
-            env=os.environ | {"SLURM_CONF": str(self.conf)},
-            capture_output=True,
-            text=True,
-        )
-        return sum(map(int, listed.stdout.split())) if listed.returncode == 0 else 0
+    def num_nodes(self, state: str) -> int:
+        listed = self._asked("sinfo", "--noheader", f"--states={state}", "--format=%D")
+        return sum(map(int, listed.split()))
+
+    def is_busy(self) -> bool:
+        """Whether a job runs or waits, or has not ended altogether."""
+        return bool(self._asked("squeue", "--noheader", "--format=%i").strip())
+
+    def _asked(self, *words: str) -> str:
+        environment = os.environ | {"SLURM_CONF": str(self.conf)}
+        return subprocess.run(words, env=environment, capture_output=True, text=True).stdout
 
     def stop(self) -> None:
         for name in ("n1", "n2"):
@@ -132,23 +135,16 @@ class TwoNodes:
             time.sleep(0.1)
 
     def _steps(self, node: str) -> list[int]:
-        """The pids of the node's step daemons, which live on without its own."""
-        found = []
+        """The pids of the node's step daemons, which live on without its own: they have its log
+        open."""
+        log, found = str(self.folder / f"{node}.log"), []
         for name in filter(str.isdigit, os.listdir("/proc")):
             with suppress(OSError):
-                words = Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ")
-                if b"slurmstepd" in words.split(b" ")[0] and self._is_of(int(name), node):
+                words = Path(f"/proc/{name}/cmdline").read_bytes()
+                files = [os.readlink(link) for link in Path(f"/proc/{name}/fd").iterdir()]
+                if words.startswith(b"slurmstepd") and log in files:
                     found.append(int(name))
         return found
-
-    def _is_of(self, pid: int, node: str) -> bool:
-        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        ours = f"SLURM_CONF={self.conf}".encode() in variables
-        spool = any(
-            os.path.realpath(f"/proc/{pid}/fd/{fd}").startswith(f"{self.folder}/spool-{node}")
-            for fd in os.listdir(f"/proc/{pid}/fd")
-        )
-        return ours and (spool or _log_of(pid) == str(self.folder / f"{node}.log"))
 
     def _munge(self) -> list[str]:
         folder = self.folder / "munge"
@@ -171,14 +167,6 @@ class TwoNodes:
         places = {"folder": self.folder, "host": host, "controller": controller}
         self.conf.write_text(CONF.format(**places, n1=n1, n2=n2))
         (self.folder / "gres.conf").write_text(GRES.format(folder=self.folder))
-
-
-def _log_of(pid: int) -> str:
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        target = os.path.realpath(f"/proc/{pid}/fd/{fd}")
-        if target.endswith(".log"):
-            return target
-    return ""
 
 
 def _kill_tree(pid: int) -> None:
