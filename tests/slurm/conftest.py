@@ -39,11 +39,13 @@ def cluster(nodes, home, example, monkeypatch) -> Iterator[TwoNodes]:
 
 @pytest.fixture
 def submit(cluster, lab_here, home) -> Callable[..., list[RunDir]]:
-    """`submit(*words)`: the runs of this `lab run` on the cluster, oldest first."""
+    """`submit(*words)`: the runs of this `lab run` on the cluster, oldest first; of the example
+    plugin if none is named."""
 
     def run(*words: str) -> list[RunDir]:
         before = {entry.id for entry in run_index.entries(home)}
-        done = lab_here("run", "plugin=example", "launcher=slurm", "slurm.sees_home=true", *words)
+        plugin = [] if any(word.startswith("plugin=") for word in words) else ["plugin=example"]
+        done = lab_here("run", *plugin, "launcher=slurm", "slurm.sees_home=true", *words)
         assert done.returncode == 0, done.stderr
         return [entry.run for entry in run_index.entries(home) if entry.id not in before]
 

@@ -1,6 +1,5 @@
 """Runs on a real SLURM of two nodes: submitted, put back, cancelled, limited in time, refused."""
 
-import json
 import subprocess
 
 import pytest
