@@ -213,9 +213,11 @@ def refuse_removed(runs: Sequence[RunDir]) -> None:
 
 
 def _let_its_job_end(run: RunDir) -> None:
-    """Wait for what a command that was killed has left: its job ends within moments."""
-    give_up = time.monotonic() + jobs.KILL_S
-    while processes.is_only_supervised(run.path / ".lock") and time.monotonic() < give_up:
+    """Wait for what a command that was killed has left, and for the job of a run that has just
+    ended: it ends within moments."""
+    give_up, lock = time.monotonic() + jobs.KILL_S, run.path / ".lock"
+    has_ended = run.recorded_status().state in run_dir.ENDED
+    while processes.is_only_supervised(lock, detached=has_ended) and time.monotonic() < give_up:
         time.sleep(executors.POLL_S)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 LONGEST_COMMAND = 120
 SUPERVISOR = "labrun/launch/supervisor.py"
+DETACHED = "-m labrun.launch.job"
 
 
 def identity(pid: int) -> str:
@@ -54,11 +55,12 @@ def holders(path: Path) -> list[str]:
     return [_named(pid) for pid in _open_in(path)]
 
 
-def is_only_supervised(lock: Path) -> bool:
+def is_only_supervised(lock: Path, *, detached: bool = False) -> bool:
     """Whether the supervisors of jobs hold the lock, and no command does: it was killed, and they
-    end their jobs."""
+    end their jobs. `detached`: or the processes of `lab run --detach`."""
+    programs = (SUPERVISOR, DETACHED) if detached else (SUPERVISOR,)
     found = _open_in(lock)
-    return bool(found) and all(SUPERVISOR in _words(pid) for pid in found)
+    return bool(found) and all(any(name in _words(pid) for name in programs) for pid in found)
 
 
 def _open_in(path: Path) -> list[int]:
