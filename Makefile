@@ -10,7 +10,8 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+# No compiling of all that is installed: Python compiles what is imported, a tenth of it.
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --no-compile
 CONSTRAINTS := infra/constraints-cpu.txt
 TORCH := torch==2.13.0
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
@@ -47,13 +48,13 @@ $(BIN)/python:
 
 # torch first and alone: what follows then keeps the build that is there (CPU or CUDA).
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
-	$(PIP) install $(TORCH)
-	$(PIP) install -e . -c $(CONSTRAINTS)
+	$(PIP_INSTALL) $(TORCH)
+	$(PIP_INSTALL) -e . -c $(CONSTRAINTS)
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
-	$(PIP) install $(TORCH)
-	$(PIP) install -e '.[test,marl]' -c $(CONSTRAINTS)
+	$(PIP_INSTALL) $(TORCH)
+	$(PIP_INSTALL) -e '.[test,marl]' -c $(CONSTRAINTS)
 	@touch $@ $(VENV)/.installed
 
 clean:

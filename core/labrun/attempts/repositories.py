@@ -51,7 +51,7 @@ def repositories(experiment: Experiment) -> list[Repository]:
     """labrun's checkout first, if it is one, then each plugin's, each once."""
     known: dict[Path, Repository] = {}
     for distribution, code in _code_of(experiment).items():
-        for path in code:
+        for path in dict.fromkeys(code):
             root = _root(path)
             if root is None:
                 continue

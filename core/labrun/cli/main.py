@@ -1,5 +1,6 @@
 """The command `lab`. Heavy imports stand inside the commands that need them."""
 
+import gc
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +48,7 @@ def main() -> None:
     """Run `lab`; a LabError is one line on stderr and exit code 2. No trouble of the terminal, the
     pipe or the disk behind the output ends it."""
     streams.keep()
+    gc.disable()  # what starting makes stays: looking for garbage in it takes a quarter of the time
     try:
         app()
     except LabError as error:
@@ -78,6 +80,7 @@ def run(
         report.print_missing(session.missing(facts), _console())
         return
     session.refuse_missing(facts)
+    gc.enable()
     if submitting.outlives(experiments[0].run, detach=detach):
         runs = session.launch(experiments, home(), _console(), detach=detach, wait=wait)
         _after_submission(runs, waited=wait)
@@ -113,6 +116,7 @@ def resume(
     ]
     if not runs:
         raise LabError("every run of this group is done")
+    gc.enable()
     if submitting.outlives(runs[0].experiment().run, detach=detach):
         session.resume(runs, home(), _console(), restart=restart, detach=detach, wait=wait)
         _after_submission(runs, waited=wait)
@@ -224,6 +228,7 @@ def status(group: Group = None, follow: Follow = False) -> None:
     from labrun.results.store import catch_up
     from labrun.runs.run_dir import home
 
+    gc.enable()
     under_way.show(home(), group, _console(), follow=follow)
     catch_up(home())
 
@@ -309,11 +314,18 @@ def ui(
     """Serve the MLflow dashboards of the runs in LABRUN_HOME (or ./runs)."""
     import os
 
-    from labrun.results.store import catch_up, ensure_sqlite, say_damaged, sqlite_uri
+    from labrun.results.store import (
+        catch_up,
+        ensure_sqlite,
+        refuse_elsewhere,
+        say_damaged,
+        sqlite_uri,
+    )
     from labrun.runs.run_dir import home
     from labrun.system.home import refuse_unwritable
 
     refuse_unwritable(home())
+    refuse_elsewhere(home() / "mlflow.db")
     say_damaged(home())
     ensure_sqlite(home() / "mlflow.db")
     catch_up(home(), seconds=5.0)
@@ -341,7 +353,7 @@ def reindex(
 ) -> None:
     """Rebuild the results store from the run directories."""
     from labrun.config.credentials import masked, refuse_secret
-    from labrun.results.store import Mirror, check_uri, say_damaged
+    from labrun.results.store import Mirror, check_uri, say_damaged, take_over
     from labrun.results.store import reindex as stored
     from labrun.runs.run_dir import home
     from labrun.system.home import refuse_unwritable
@@ -350,6 +362,7 @@ def reindex(
     check_uri(uri)
     refuse_unwritable(home())
     if not uri:
+        take_over(home() / "mlflow.db")
         say_damaged(home())
     mirror = Mirror(home(), uri)
     done = stored.reindex(mirror)

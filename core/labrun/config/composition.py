@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra import compose as hydra_compose
-from hydra import initialize
+from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -212,7 +212,7 @@ def _hydra(info: PluginInfo, overrides: Sequence[str]) -> DictConfig:
     path = [f"hydra.searchpath=[{search}]"] if search else []
     GlobalHydra.instance().clear()
     try:
-        with initialize(config_path=None, version_base="1.3"):
+        with initialize_config_module("labrun.config", version_base="1.3"):  # it holds no preset
             return hydra_compose(ROOT, [*path, *overrides], return_hydra_config=True)
     except _NOT_COMPOSED as error:
         cause = f": {error.__cause__}" if error.__cause__ else ""

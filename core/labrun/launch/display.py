@@ -21,6 +21,8 @@ from labrun.runs.run_dir import ENDED, RunDir, Status, parse_event
 from labrun.runs.signs import Mark, mark_of
 
 TICK_S = 0.5
+MOST_LOOKS = 50
+"""Runs at rest, waiting or ended, that are looked at in one tick; the others have their turn."""
 MOST_ENDED = 20
 """Bars of ended runs that stay, the newest."""
 
@@ -28,21 +30,31 @@ MOST_ENDED = 20
 class Display:
     """Call `tick` often; it reads the run directories and shows stage, step, headline and eta.
 
-    A run that waits costs a look at one file. One that cannot be read is named once and left out.
+    A run that waits costs a look at one file now and then. One that cannot be read is named once
+    and left out.
     """
 
     def __init__(self, runs: Sequence[RunDir], console: Console, *, line_period_s: float = 10.0):
         self._shown = [_Shown(run) for run in runs]
         self._last = -TICK_S
+        self._turn = 0
         self._view = _Bars(console) if console.is_terminal else _Lines(console, line_period_s)
 
     def tick(self) -> None:
         if time.monotonic() - self._last >= TICK_S:
-            self.flush()
+            self._last = time.monotonic()
+            self._show(self._in_turn())
 
-    def flush(self) -> None:
-        self._last = time.monotonic()
-        for shown in list(self._shown):
+    def _in_turn(self) -> list["_Shown"]:
+        """The runs that go on, and of those at rest the next few."""
+        resting = [shown for shown in self._shown if shown.at_rest]
+        first = self._turn = self._turn % max(1, len(resting))
+        self._turn += MOST_LOOKS
+        going = [shown for shown in self._shown if not shown.at_rest]
+        return going + resting[first : first + MOST_LOOKS]
+
+    def _show(self, runs: Sequence["_Shown"]) -> None:
+        for shown in runs:
             try:
                 if (now := shown.look()) is not None:
                     self._view.show(now)
@@ -58,7 +70,7 @@ class Display:
 
     def close(self) -> None:
         try:
-            self.flush()
+            self._show(list(self._shown))
         finally:
             self._view.close()
 
@@ -80,16 +92,16 @@ class _Shown:
         self.run = run
         self._status_file = f"{run.path}/status.json"
         self._status_mark: Mark | None = None
-        self._at_rest = False
+        self.at_rest = False
         self._tail: _Tail | None = None
 
     def look(self) -> _Snapshot | None:
         """Where the run stands; None where nothing has begun, or nothing changed since its end."""
         mark = mark_of(self._status_file)
-        if self._at_rest and mark == self._status_mark:
+        if self.at_rest and mark == self._status_mark:
             return None
         status = self.run.status()
-        self._status_mark, self._at_rest = mark, status.state == "queued" or status.state in ENDED
+        self._status_mark, self.at_rest = mark, status.state == "queued" or status.state in ENDED
         if status.state == "queued" and self._tail is None:
             return None
         self._tail = self._tail or _Tail(self.run)

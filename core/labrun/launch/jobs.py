@@ -165,6 +165,7 @@ def start(run: RunDir, config: RunConfig, attempt: int, lease: Lease, claim: int
 def variables(config: RunConfig, attempt: int, lease: Lease) -> dict[str, str]:
     threads = str(config.resources.num_cpus)
     return {
+        "DISABLE_MLFLOW_INTEGRATION": "TRUE",  # transformers': it would import all of MLflow
         "HF_HUB_OFFLINE": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",

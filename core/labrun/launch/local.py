@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import socket
 import sys
 import time
@@ -27,7 +28,10 @@ from labrun.system import processes
 
 __all__ = ["Executor", "LocalExecutor", "StoppedError", "make"]
 
-POLL_S = 0.05
+POLL_S = 0.1
+"""Seconds between two looks at the jobs; one that ends is seen at once."""
+LEAVE_S = 0.002
+"""Seconds that a supervisor takes to leave, once it has told of its job's end."""
 LOOK_S = 1.0
 """Seconds between looks for devices that another command has freed."""
 PASSING = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -129,7 +133,15 @@ class LocalExecutor:
             self._write_late()
             tick()
             if self._jobs or self._queue:
-                time.sleep(POLL_S)
+                self._pause()
+
+    def _pause(self) -> None:
+        """Wait for the next look, or until a job tells of its end."""
+        reports = select.poll()
+        for job in self._jobs:
+            reports.register(job.report, select.POLLIN)
+        if reports.poll(1000 * POLL_S):
+            time.sleep(LEAVE_S)
 
     def _enqueue(self, waiting: _Waiting) -> None:
         self._queue.setdefault(waiting.config.resources, deque()).append(waiting)

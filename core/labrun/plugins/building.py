@@ -67,20 +67,20 @@ def _referred(owner: str, reference: str) -> Any:
 @functools.cache
 def _check_schema(cls: type[Any]) -> None:
     """Raises FlawError for what is no `@schema` dataclass with a plain default for each field."""
-    place, name = place_of_object(cls), cls.__qualname__
+    place, name = functools.partial(place_of_object, cls), cls.__qualname__
     if vars(cls).get("__pydantic_config__") != STRICT:
         kind = "a dataclass" if dataclasses.is_dataclass(cls) else "a class"
         text = f"{name} is {kind} without @labrun.schema; write it above the class"
-        raise FlawError(text, place)
+        raise FlawError(text, place())
     if without := [field.name for field in dataclasses.fields(cls) if not _has_default(field)]:
-        raise FlawError(f"{name} has no default for {', '.join(without)}; give it one", place)
+        raise FlawError(f"{name} has no default for {', '.join(without)}; give it one", place())
     if "component" in cls.__dataclass_fields__:
-        raise FlawError(f"{name} has a field 'component', a name that labrun takes", place)
+        raise FlawError(f"{name} has a field 'component', a name that labrun takes", place())
     try:
         get_type_hints(cls)
         config = cls()
     except Exception as fault:  # a type that is not there, or a check that fails
-        raise FlawError(f"{name}: {flaws.cause(fault, cls.__module__)}", place) from fault
+        raise FlawError(f"{name}: {flaws.cause(fault, cls.__module__)}", place()) from fault
     for key, value in vars(config).items():
         if dataclasses.is_dataclass(value):
             _check_schema(type(value))
@@ -89,7 +89,7 @@ def _check_schema(cls: type[Any]) -> None:
             text = (
                 f"{name}.{key}: its default is of type {kind}; write text, number, list or mapping"
             )
-            raise FlawError(text, place)
+            raise FlawError(text, place())
 
 
 def _is_plain(value: Any) -> bool:
@@ -107,15 +107,15 @@ def _has_default(field: dataclasses.Field[Any]) -> bool:
 
 def _made(factory: Any, config: Any, module: str) -> Any:
     name = getattr(factory, "__qualname__", repr(factory))
-    place = place_of_object(factory)
+    place = functools.partial(place_of_object, factory)
     if not callable(factory):
         text = f"{name} is of type {type(factory).__name__}, no class or function"
-        raise FlawError(text, place or flaws.place_of_module(module))
+        raise FlawError(text, place() or flaws.place_of_module(module))
     try:
         inspect.signature(factory).bind(config)
     except TypeError as fault:
         text = f"{name} takes no config: it is called as {name}(config): {fault}"
-        raise FlawError(text, place) from fault
+        raise FlawError(text, place()) from fault
     except ValueError:  # a callable of C, which tells no signature
         pass
     try:
@@ -125,7 +125,7 @@ def _made(factory: Any, config: Any, module: str) -> Any:
     except BaseException as fault:  # a factory may fail in any way, or exit
         raise FlawError(f"{name}: {flaws.cause(fault, module)}") from fault
     if made is None:
-        raise FlawError(f"{name} returns None; return the component", place)
+        raise FlawError(f"{name} returns None; return the component", place())
     return made
 
 
@@ -138,7 +138,7 @@ def methods(kind: Kind) -> Iterator[tuple[str, list[str]]]:
 
 def _check_methods(made: Any, kind: Kind) -> None:
     owner = type(made).__name__
-    place = place_of_object(type(made))
+    place = functools.partial(place_of_object, type(made))
     for name, arguments in methods(kind):
         call = f"{name}({', '.join(arguments)})"
         method = getattr(made, name, None)
@@ -146,15 +146,15 @@ def _check_methods(made: Any, kind: Kind) -> None:
             names = [n for n in dir(made) if not n.startswith("_")]
             near = nearest(name, {*names} - {other for other, _ in methods(kind)})
             hint = f"; it has {near!r}, did you mean {name!r}?" if near else ""
-            raise FlawError(f"{owner} has no method {call}{hint}", place)
+            raise FlawError(f"{owner} has no method {call}{hint}", place())
         if not callable(method):
             kind_of = type(method).__name__
-            raise FlawError(f"{owner}.{name} is of type {kind_of}, no method {call}", place)
+            raise FlawError(f"{owner}.{name} is of type {kind_of}, no method {call}", place())
         try:
             inspect.signature(method).bind(*arguments)
         except TypeError as fault:
             text = f"{owner}.{name} is called as {call}: {fault}"
-            raise FlawError(text, place_of_object(method) or place) from fault
+            raise FlawError(text, place_of_object(method) or place()) from fault
 
 
 def facts_of(section: str, plan: Callable[..., Any], *arguments: Any) -> Mapping[str, object]:

@@ -2,6 +2,8 @@
 
 import functools
 import importlib
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -28,6 +30,19 @@ class Installed:
 
 def installed() -> dict[str, list[Installed]]:
     """Plugin name -> the distributions that claim it (more than one is a conflict)."""
+    return dict(_installed(tuple((folder, _changed(folder)) for folder in sys.path)))
+
+
+def _changed(folder: str) -> int:
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return 0
+
+
+@functools.lru_cache(maxsize=1)
+def _installed(places: tuple[tuple[str, int], ...]) -> dict[str, list[Installed]]:
+    """As `installed`, read again where a folder of `places` has changed."""
     found: dict[str, list[Installed]] = {}
     for point in entry_points(group=GROUP):
         claim = _claim(point)

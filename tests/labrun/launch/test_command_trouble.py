@@ -158,7 +158,7 @@ def test_a_removed_run_directory_is_one_line_and_harms_no_other(create, executor
     def tick():
         if lost.path.exists() and last_step(lost.path) >= 1:
             shutil.rmtree(lost.path, ignore_errors=True)
-        display.flush()
+        display.tick()
 
     executor.drain([lost, kept], tick)
     display.close()

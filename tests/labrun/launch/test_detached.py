@@ -31,6 +31,11 @@ def has_begun(run: RunDir) -> bool:
     return state(run) == "running" and bool(run.series())
 
 
+def begun(run: RunDir) -> list[int | None]:
+    """From which step each attempt went on."""
+    return [event["resumed_from"] for event in run.events() if event["kind"] == "attempt"]
+
+
 @pytest.fixture
 def detached(lab_here, home, example):
     """`detached(*words)`: the runs of `lab run --detach`; what is left of them ends with the
@@ -88,10 +93,9 @@ def test_a_cancelled_run_goes_on_when_it_is_resumed(detached, lab_here):
     lab_here("cancel", "last")
     until(lambda: state(run) == "preempted")
     assert lab_here("resume", "last", "--detach").returncode == 0
-    until(lambda: has_begun(run))
-    begun = [event["resumed_from"] for event in run.events() if event["kind"] == "attempt"]
-    assert begun[0] is None
-    assert begun[1] >= 1
+    until(lambda: len(begun(run)) == 2)
+    assert begun(run)[0] is None
+    assert begun(run)[1] >= 1
 
 
 def test_a_run_of_another_machine_is_cancelled_there(make_run):
