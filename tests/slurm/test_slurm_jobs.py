@@ -1,9 +1,11 @@
 """Runs on a real SLURM of two nodes: submitted, put back, cancelled, limited in time, refused."""
 
+import signal
 import subprocess
+import sys
 
 import pytest
-from labrun.runs import submission
+from labrun.runs import run_index, submission
 from labrun.runs.run_dir import RunDir
 
 SLOW = ["trainer.trouble.sleep_s=0.1", "evaluate_start=false"]
@@ -128,3 +130,49 @@ def test_a_job_on_a_node_that_slurm_gave_up_ends_when_it_goes_on_elsewhere(
         assert numbers[-10:] == list(range(numbers[-10], numbers[-10] + 10))
     finally:
         cluster.start_node(lost)
+
+
+def test_a_folder_that_the_nodes_see_is_found_out_once(cluster, lab_here, home, state_is):
+    done = lab_here("run", "plugin=example", "launcher=slurm", "max_steps=1")
+    assert done.returncode == 0, done.stderr
+    assert "ClusterName = lab" in (home / ".seen-by-slurm").read_text()
+    assert [path.name for path in (home / ".slurm").glob("probe-*")] == []
+    (entry,) = run_index.entries(home)
+    state_is(entry.run, "done")
+
+
+def test_a_folder_that_no_node_sees_is_refused_before_anything_is_submitted(
+    cluster, lab_here, home, tmp_path
+):
+    script = tmp_path / "mine.sh"
+    script.write_text("#!/bin/bash\nexit 0  # as if the folder were not there\n{worker}\n")
+    done = lab_here("run", "plugin=example", "launcher=slurm", f"slurm.script={script}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"lab: the nodes do not see {home} of ")
+    assert len(done.stderr.splitlines()) == 1
+    assert run_index.entries(home) == []
+
+
+def test_a_script_of_the_users_own_runs_the_job(submit, state_is, tmp_path):
+    script = tmp_path / "mine.sh"
+    script.write_text(
+        "#!/bin/bash\n#SBATCH --time=5\nset -e\nexport GREETING=hello\n"
+        "srun --kill-on-bad-exit=1 env TRUE=1 {worker}\necho $GREETING\n"
+    )
+    (run,) = submit(f"slurm.script={script}", "max_steps=2", "seed=3")
+    state_is(run, "done")
+    assert squeue(run, "%l|%j|%k") == f"5:00|example-plain-s3|{run.id}"
+
+
+def test_ctrl_c_of_a_waiting_command_stops_its_jobs_by_a_checkpoint(cluster, home, until, state_is):
+    words = ["run", "plugin=example", "launcher=slurm", "slurm.sees_home=true", "--wait"]
+    command = [sys.executable, "-m", "labrun.cli", *words, *SLOW, NEVER, "max_steps=600"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as waiting:
+        until(lambda: any(steps(entry.run) for entry in run_index.entries(home)))
+        waiting.send_signal(signal.SIGINT)
+        said = waiting.communicate()[0].decode()
+    (entry,) = run_index.entries(home)
+    assert "lab: stopping the jobs" in said
+    assert waiting.returncode == 75, said
+    assert entry.run.recorded_status().state == "preempted"
+    assert any(event["kind"] == "checkpoint" for event in entry.run.events())

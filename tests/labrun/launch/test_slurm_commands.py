@@ -139,3 +139,17 @@ def test_a_running_job_is_asked_by_a_signal_and_a_waiting_one_ended(stand_in, tm
     calls.unlink()
     Slurm().cancel(jobs, now=True)
     assert calls.read_text() == "7 8\n"
+
+
+def test_where_there_is_no_slurm_a_plan_is_shown_and_a_run_is_refused(
+    stand_in, home, example, lab_here
+):
+    stand_in(sinfo="true")
+    planned = lab_here("run", "plugin=example", "launcher=slurm", "--dry-run", "seed=4")
+    assert planned.returncode == 0
+    assert "#SBATCH --job-name=example-plain-s4" in planned.stdout.splitlines()
+    assert "  - launcher=slurm: no sbatch on PATH; start `lab` where" in planned.stdout
+    done = lab_here("run", "plugin=example", "launcher=slurm")
+    assert done.returncode == 2
+    assert done.stderr.startswith("lab: launcher=slurm: no sbatch on PATH; ")
+    assert not home.exists()
