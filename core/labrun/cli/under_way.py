@@ -17,6 +17,8 @@ from labrun.runs.run_index import Entry
 from labrun.runs.signs import mark_of
 
 UNDER_WAY = ("queued", "running")
+MAYBE_UNDER_WAY = (*UNDER_WAY, "killed")
+"""A job may live on although its process seems gone: its scheduler knows."""
 NONE_YET = "no runs yet; `lab run plugin=...` makes one"
 HEAD = ("run", "state", "stage", "step", "since", "devices", "by", "last sign", "eta")
 ORDER = ("done", "failed", "diverged", "hung", "killed", "refused", "preempted")
@@ -29,26 +31,20 @@ LONG_PAUSE_S = 10.0
 """Where the output is no terminal."""
 
 
-def show(home: Path, group: str | None, console: Console, *, follow: bool) -> None:
-    """Print the runs under way; with `follow` again and again, until none is."""
+def show(home: Path, group: str | None, console: Console, *, follow: bool) -> list[Entry]:
+    """Print the runs under way; with `follow` again and again, until none is. Returns the entries
+    of all runs, as they were last."""
     while True:
-        is_open = _show_once(home, group, console, again=follow)
-        if not (follow and is_open):
-            return
+        entries = run_index.entries(home)
+        words = following.words([e.run for e in entries if e.state in MAYBE_UNDER_WAY])
+        entries = run_index.refreshed(entries, words)
+        chosen = run_index.in_group(group, entries) if group else entries
+        if follow:
+            console.clear()
+        print_status(chosen, console, words, is_group=group is not None)
+        if not follow or not any(_is_open(entry, words) for entry in chosen):
+            return entries
         time.sleep(PAUSE_S if console.is_terminal else LONG_PAUSE_S)
-
-
-def _show_once(home: Path, group: str | None, console: Console, *, again: bool) -> bool:
-    """Whether a run is under way."""
-    found = run_index.entries(home)
-    found = run_index.in_group(group, found) if group else found
-    runs = [entry.run for entry in found if entry.run.recorded_status().state in UNDER_WAY]
-    words = following.words(runs)
-    entries = run_index.refreshed(found, {run.id for run in runs})
-    if again:
-        console.clear()
-    print_status(entries, console, words, is_group=group is not None)
-    return any(_state(entry, words) in UNDER_WAY for entry in entries)
 
 
 def print_status(

@@ -158,7 +158,7 @@ def test_a_job_saves_before_its_time_limit_and_says_so(home, example, lab_here):
         (["launcher=ray"], "launcher=ray"),
         (
             ["-m", "launcher=local,slurm"],
-            "launcher=local,slurm: a command has one launcher; name one",
+            "launcher=local,slurm: a command has one launcher; name one, or its runs",
         ),
     ],
 )
