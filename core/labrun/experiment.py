@@ -39,7 +39,7 @@ class ResourcesConfig:
     """Machines that share the job; GPUs, CPU slots and processes above count on each of them. Only
     slurm and ray give more than one."""
     time_limit: Annotated[float, Ge(0)] = 0.0
-    """Minutes that a job may take, on slurm with its retries; 0: no limit, or the partition's. A job
+    """Minutes that a job may take, on slurm with its retries; 0: no limit, or the partition's. One
     that is not done by then has saved a checkpoint. On slurm and ray it goes on as the same job;
     else `lab resume` goes on."""
     save_ahead_s: Annotated[float, Ge(1)] = 120.0
