@@ -73,6 +73,8 @@ class SlurmConfig:
     """File with an sbatch script of your own, in which {worker} stands for the job's command: for
     modules, containers, further options. `lab run --dry-run` prints what is made of it. Empty: the
     one of labrun."""
+    python: str = ""
+    """Python with labrun on the nodes, such as python3 of a container; empty: the one of `lab`."""
     max_running: Annotated[int, Ge(0)] = 0
     """Runs of one sweep that run at once; 0: as many as the cluster lets."""
     max_requeues: Annotated[int, Ge(0)] = 5

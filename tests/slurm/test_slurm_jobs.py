@@ -69,7 +69,7 @@ def test_a_cancelled_run_saves_a_checkpoint_and_can_be_resumed(submit, state_is,
 
 
 def test_a_job_saves_before_its_time_limit_and_goes_on(submit, state_is, until):
-    limit = ["resources.time_limit=0.25", "resources.save_ahead_s=5"]
+    limit = ["resources.time_limit=0.25", "resources.save_ahead_s=5", "slurm.max_requeues=99"]
     (run,) = submit(*SLOW, NEVER, *limit, "max_steps=100")
     state_is(run, "done")
     assert len(attempts(run)) >= 2
