@@ -111,6 +111,7 @@ def _row(entry: Entry, word: Word | None) -> tuple[str, ...]:
         return (run.id, "queued", "-", str(entry.step), _at(since), "-", by, "-", "-")
     said = _said(run, status)
     step, total = said.get("step", entry.step), said.get("total")
+    left = run.seconds_left() if said else None
     return (
         run.id,
         "stopping" if said.get("stopping") else "running",
@@ -120,7 +121,7 @@ def _row(entry: Entry, word: Word | None) -> tuple[str, ...]:
         ", ".join(f"gpu{name}" if name.isdigit() else name for name in status.devices) or "cpu",
         _by(run, status, word),
         f"{_length(time.time() - run.last_sign())} ago",
-        _eta(said),
+        "-" if left is None else _length(left),
     )
 
 
@@ -128,20 +129,6 @@ def _said(run: RunDir, status: Status) -> dict[str, Any]:
     """What this attempt said of itself; nothing of what an earlier one did."""
     changed_s = mark_of(run.path / PROGRESS)[2] / 1e9
     return run.progress() if changed_s >= (status.started or 0.0) else {}
-
-
-def _eta(said: Mapping[str, Any]) -> str:
-    """The time that is left at the speed of this stage; `-` where nothing is known.
-
-    >>> _eta({"step": 4, "total": 10, "since": [2, 100.0], "time": 110.0})
-    '30 s'
-    """
-    match said:
-        case {"step": int(step), "total": int(total), "since": [int(first), float(began)]}:
-            if first < step < total:
-                spent = float(said.get("time") or time.time()) - began
-                return _length(spent * (total - step) / (step - first))
-    return "-"
 
 
 def _by(run: RunDir, status: Status, word: Word | None) -> str:
