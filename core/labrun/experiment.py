@@ -35,11 +35,54 @@ class ResourcesConfig:
     without GPUs."""
     wait: bool = False
     """Wait for GPUs that another job holds now, instead of refusing."""
+    num_nodes: Annotated[int, Ge(1)] = 1
+    """Machines that share the job; GPUs, CPU slots and processes above count on each of them. Only
+    slurm and ray give more than one."""
+    time_limit: Annotated[float, Ge(0)] = 0.0
+    """Minutes that a job may take, on slurm with its retries; 0: no limit, or the partition's. One
+    that is not done by then has saved a checkpoint. On slurm and ray it goes on as the same job;
+    else `lab resume` goes on."""
+    save_ahead_s: Annotated[float, Ge(1)] = 120.0
+    """Seconds before the time limit at which the job is asked to end its step and save a
+    checkpoint, whatever `save_every` says. Both must fit into this time."""
+
+    @property
+    def local_processes(self) -> int:
+        """Processes on each of the job's machines."""
+        return self.num_processes or max(1, self.num_gpus)
 
     @property
     def processes(self) -> int:
-        """Processes of the job."""
-        return self.num_processes or max(1, self.num_gpus)
+        """Processes of the job, on all its machines."""
+        return self.num_nodes * self.local_processes
+
+
+@schema
+class SlurmConfig:
+    """Of `launcher=slurm` alone."""
+
+    partition: str = ""
+    """Partition of the jobs; empty: the cluster's default."""
+    account: str = ""
+    """Account that the jobs are charged to; empty: your default."""
+    qos: str = ""
+    """Quality of service; empty: the partition's."""
+    gpu_type: str = ""
+    """Kind of GPU, such as a100, as `sinfo -o %G` names it; empty: any."""
+    script: str = ""
+    """File with an sbatch script of your own, in which {worker} stands for the job's command: for
+    modules, containers, further options. `lab run --dry-run` prints what is made of it. Empty: the
+    one of labrun."""
+    python: str = ""
+    """Python with labrun on the nodes, such as python3 of a container; empty: the one of `lab`."""
+    max_running: Annotated[int, Ge(0)] = 0
+    """Runs of one sweep that run at once; 0: as many as the cluster lets."""
+    max_requeues: Annotated[int, Ge(0)] = 5
+    """How often a job is put back into the queue in a row without having saved a further
+    checkpoint: after a preemption, a time limit or a lost node."""
+    sees_home: bool = False
+    """Whether you know that the nodes see LABRUN_HOME. Otherwise a job of a second finds out, where
+    the folder lies on no network file system."""
 
 
 @schema
@@ -61,8 +104,9 @@ class RunConfig:
     """Words such as `method=grpo,sdpo` over which `lab run` repeats the experiment, as if they
     stood on the command line with -m; a key that does stand there takes its place. Presets set
     it."""
-    launcher: Literal["local"] = "local"
-    """Where jobs run: local, a pool of processes on this machine."""
+    launcher: Literal["local", "slurm", "ray"] = "local"
+    """Where jobs run: local, a pool of processes on this machine; slurm, jobs of a SLURM cluster;
+    ray, jobs of a Ray cluster. `lab run` submits to a cluster and ends."""
     max_retries: Annotated[int, Ge(0)] = 2
     """Fresh starts from the last good checkpoint after a crash."""
     hang_timeout_s: Annotated[float, Ge(0)] = 1800.0
@@ -74,6 +118,8 @@ class RunConfig:
     """Newest checkpoints kept in the run directory."""
     resources: ResourcesConfig = ResourcesConfig()
     """What the scheduler gives the job."""
+    slurm: SlurmConfig = SlurmConfig()
+    """How jobs are submitted to SLURM."""
     tracking: TrackingConfig = TrackingConfig()
     """Where the results are mirrored."""
 

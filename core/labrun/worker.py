@@ -19,8 +19,9 @@ from types import FrameType, MappingProxyType
 
 import numpy as np
 
-from labrun.attempts import causes, environment, failures, leaving, provenance, ranks
+from labrun.attempts import causes, environment, failures, leaving, machines, provenance, ranks
 from labrun.attempts.loading import UnloadableError
+from labrun.attempts.machines import Machines
 from labrun.attempts.ranks import EXIT_FAILED, Ending, Place
 from labrun.config.components import build, trained
 from labrun.errors import (
@@ -58,6 +59,13 @@ def main(argv: list[str] | None = None) -> int:
     place = ranks.place()
     if place is not None and (place.rank > 0 or ranks.has_launcher()):
         return _rank(run, attempt, devices, place, passed_over)
+    try:
+        there = machines.here(run) if place is None else Machines()
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return _record(run, Ending("refused", EXIT_CONFIG, str(error)))
+    if there.rank > 0:
+        return _part(run, there, passed_over)
     run.write_status(
         state="running",
         attempt=attempt,
@@ -73,10 +81,10 @@ def main(argv: list[str] | None = None) -> int:
     num_processes = _num_processes(run) if place is None else 1
     ending = Ending(UNLOADABLE, EXIT_FAILED)
     while ending.state == UNLOADABLE:
-        if num_processes > 1:
-            words = [f"{name}={why}" for name, why in passed_over.items()]
-            command = [sys.executable, "-m", "labrun.worker", path, *words]
-            ending = ranks.launch(command, num_processes)
+        if num_processes > 1 or there.count > 1:
+            start = there.announce(attempt, passed_over) if there.count > 1 else None
+            command = _rank_command(path, passed_over)
+            ending = ranks.launch(command, num_processes, machines=there, start=start)
         else:
             ending = _attempt(run, attempt, devices, place or Place(), passed_over)
         if ending.state == UNLOADABLE and place is not None:
@@ -86,10 +94,23 @@ def main(argv: list[str] | None = None) -> int:
     return _record(run, ending)
 
 
+def _part(run: RunDir, there: Machines, passed_over: Mapping[str, str]) -> int:
+    """The ranks of a machine other than the first, whose worker records how they ended."""
+    start = there.start()
+    assert start is not None, "this worker is started for an announced start"
+    command = _rank_command(str(run.path), passed_over)
+    return ranks.launch(command, _num_processes(run), machines=there, start=start).code
+
+
+def _rank_command(path: str, passed_over: Mapping[str, str]) -> list[str]:
+    words = [f"{name}={why}" for name, why in passed_over.items()]
+    return [sys.executable, "-m", "labrun.worker", path, *words]
+
+
 def _num_processes(run: RunDir) -> int:
-    """Number of processes of the run; 1 if its spec is damaged, which that process reports."""
+    """Processes of the run on this machine; 1 if its spec is damaged, which they report."""
     try:
-        return run.experiment().run.resources.processes
+        return run.experiment().run.resources.local_processes
     except LabError:
         return 1
 

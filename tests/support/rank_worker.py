@@ -2,11 +2,15 @@
 
 However many ranks share a step, each of its rollouts is drawn with a seed of its own. OUT gets the
 weights that each rank's evaluations see. In the last rank, SIGTERM arrives at the end of STEP.
+
+A process that a launcher starts imports this module and calls `patch`; RANK_OUT is then OUT. At the
+end of the step RANK_HOLD_AT the last rank stands still, the first time.
 """
 
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +23,9 @@ from labrun.runs.context import RunContext
 RANK, WORLD_SIZE = (
     int(os.environ.get(name, one)) for name, one in (("RANK", 0), ("WORLD_SIZE", 1))
 )
-OUT = Path(sys.argv[2])
-STOP_AT = [int(step) for step in sys.argv[3:]]
+OUT = Path(os.environ.get("RANK_OUT") or sys.argv[2])
+STOP_AT = [] if "RANK_OUT" in os.environ else [int(step) for step in sys.argv[3:]]
+HOLD_AT = os.environ.get("RANK_HOLD_AT", "")
 original_sample, original_evaluate = decoding.sample, RunContext.evaluate
 original_step_end = run_trainer.RunCallback.on_step_end
 
@@ -45,10 +50,18 @@ def evaluate(self: RunContext, model: Any, data: Any, *, step: int) -> Any:
 def on_step_end(self: Any, args: Any, state: Any, control: Any, **rest: Any) -> Any:
     if state.global_step in STOP_AT and RANK == WORLD_SIZE - 1:
         signal.raise_signal(signal.SIGTERM)
+    held = OUT / "held"
+    if str(state.global_step) == HOLD_AT and RANK == WORLD_SIZE - 1 and not held.exists():
+        held.touch()
+        time.sleep(600)
     return original_step_end(self, args, state, control, **rest)
 
 
-if __name__ == "__main__":
+def patch() -> None:
     decoding.sample, RunContext.evaluate = sample, evaluate
     run_trainer.RunCallback.on_step_end = on_step_end
+
+
+if __name__ == "__main__":
+    patch()
     sys.exit(worker.main(sys.argv[1:2]))

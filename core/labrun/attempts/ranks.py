@@ -2,6 +2,8 @@
 
 The worker of such a job starts one copy of itself per rank and waits for all. Only rank 0 writes
 into the run directory; the launcher writes the status, from what the ranks say of their endings.
+Where the job has several machines (`labrun.attempts.machines`), each machine's worker starts its
+part of the ranks.
 """
 
 import ctypes
@@ -12,10 +14,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from labrun.attempts.machines import Machines, Start
 from labrun.errors import (
     EXIT_CONFIG,
     EXIT_DISK,
@@ -74,7 +78,14 @@ def leave(ending: Ending) -> None:
     write_json(Path(os.environ[FOLDER]) / f"{os.environ['RANK']}.json", asdict(ending))
 
 
-def launch(command: Sequence[str], num_processes: int, *, grace_s: float = GRACE_S) -> Ending:
+def launch(
+    command: Sequence[str],
+    num_processes: int,
+    *,
+    grace_s: float = GRACE_S,
+    machines: Machines = Machines(),  # noqa: B008
+    start: Start | None = None,
+) -> Ending:
     """Run one `command` per rank to its end, passing what asks it to stop on as SIGTERM; the ending
     of all of them.
 
@@ -82,9 +93,12 @@ def launch(command: Sequence[str], num_processes: int, *, grace_s: float = GRACE
     that explains the others: of a rank that was refused, diverged or stopped before one that a
     signal ended, that before one that crashed (as ranks do whose peer is gone); among alike the
     lowest rank's. Ends this process by SIGTERM where ranks were not ready for it.
+
+    `num_processes` is this machine's part; the first machine also waits for the endings of the
+    others' ranks at this `start`.
     """
-    with tempfile.TemporaryDirectory(prefix="labrun-ranks-") as folder:
-        group = _Group(command, num_processes, folder)
+    with _folder(machines, start) as folder:
+        group = _Group(command, num_processes, folder, machines)
         before = {number: signal.signal(number, group.stop) for number in STOPS}
         try:
             group.wait(grace_s)
@@ -93,40 +107,64 @@ def launch(command: Sequence[str], num_processes: int, *, grace_s: float = GRACE
             for number, handler in before.items():
                 signal.signal(number, handler)
         codes = group.codes()
-        if group.asked and -signal.SIGTERM in codes:
+        if group.asked and -signal.SIGTERM in codes.values():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
-        own = [rank for rank in range(num_processes) if rank not in group.killed]
-        return _ending(min(own, key=lambda rank: _precedence(codes[rank])), codes, folder)
+        own = {rank: codes[rank] for rank in codes if rank not in group.killed}
+        if machines.rank > 0:
+            group.leave_words(folder)
+        else:
+            own |= group.endings_elsewhere(grace_s)
+        return _ending(min(own, key=lambda rank: (_precedence(own[rank]), rank)), own, folder)
+
+
+@contextmanager
+def _folder(machines: Machines, start: Start | None) -> Iterator[str]:
+    """Where the ranks leave their endings: on the board of all machines, or in a scratch folder."""
+    if start is not None:
+        yield str(machines.endings(start))
+        return
+    with tempfile.TemporaryDirectory(prefix="labrun-ranks-") as folder:
+        yield folder
 
 
 class _Group:
-    """The processes of one job, in rank order."""
+    """The processes of one job on this machine, by rank."""
 
-    def __init__(self, command: Sequence[str], num_processes: int, folder: str) -> None:
-        port = _free_port()
+    def __init__(
+        self, command: Sequence[str], num_processes: int, folder: str, machines: Machines
+    ) -> None:
+        first = machines.rank * num_processes
+        world_size = machines.count * num_processes
+        meet = machines.host, machines.port or _free_port()
         self.killed: set[int] = set()
         self.asked = False
-        self.processes = [
-            subprocess.Popen(
+        self._folder = Path(folder)
+        self._elsewhere = set(range(world_size)) - set(range(first, first + num_processes))
+        self._looked = time.monotonic()
+        self.processes = {
+            first + local: subprocess.Popen(
                 command,
-                env=os.environ | _environment(rank, num_processes, port, folder),
+                env=os.environ
+                | _place(first + local, local, world_size, num_processes, meet)
+                | _share(num_processes)
+                | {FOLDER: folder},
                 preexec_fn=die_with_parent,
             )
-            for rank in range(num_processes)
-        ]
+            for local in range(num_processes)
+        }
 
     def stop(self, *_: object) -> None:
         """Pass SIGTERM on."""
         self.asked = True
-        for process in self.processes:
+        for process in self.processes.values():
             process.terminate()
 
     def wait(self, grace_s: float) -> None:
         """Wait until all have ended, or `grace_s` seconds have passed since the first failure."""
         failed: float | None = None
-        while None in (codes := [process.poll() for process in self.processes]):
-            if failed is None and any(codes):
+        while None in (codes := [process.poll() for process in self.processes.values()]):
+            if failed is None and (any(codes) or self._failed_elsewhere()):
                 failed = time.monotonic()
             if failed is not None and time.monotonic() - failed > grace_s:
                 return
@@ -134,34 +172,76 @@ class _Group:
 
     def kill(self) -> None:
         """End what still runs."""
-        for rank, process in enumerate(self.processes):
+        for rank, process in self.processes.items():
             if process.poll() is None:
                 self.killed.add(rank)
                 process.kill()
                 process.wait()
 
-    def codes(self) -> list[int]:
-        return [process.wait() for process in self.processes]
+    def codes(self) -> dict[int, int]:
+        return {rank: process.wait() for rank, process in self.processes.items()}
 
+    def leave_words(self, folder: str) -> None:
+        """Tell the first machine how the ranks ended that left no word themselves."""
+        codes = self.codes()
+        for rank in codes:
+            if _said(self._folder, rank) is None:
+                ending = _ending(rank, codes, folder)
+                code = EXIT_FAILED if rank in self.killed else codes[rank] or EXIT_FAILED
+                write_json(self._folder / f"{rank}.json", asdict(replace(ending, code=code)))
 
-def _environment(rank: int, num_processes: int, port: int, folder: str) -> dict[str, str]:
-    """A rank's variables; the job's threads are divided among its ranks."""
-    count = str(num_processes)
-    values = (str(rank), str(rank), count, count, "127.0.0.1", str(port))
-    threads = str(max(1, int(os.environ.get("OMP_NUM_THREADS", "1")) // num_processes))
-    place = dict(zip(PLACE, values, strict=True))
-    return place | {FOLDER: folder, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-
-
-def _ending(rank: int, codes: Sequence[int], folder: str) -> Ending:
-    """How the rank ended: what it recorded, or else what its exit code means."""
-    code, path = codes[rank], Path(folder) / f"{rank}.json"
-    if path.exists() and (said := Ending(**json.loads(path.read_text()))).code == code:
+    def endings_elsewhere(self, wait_s: float) -> dict[int, int]:
+        """Rank -> exit code, of the other machines' ranks; those without a word after `wait_s`
+        seconds are left out."""
+        give_up = time.monotonic() + wait_s
+        while len(said := self._said_elsewhere()) < len(self._elsewhere):
+            if time.monotonic() > give_up:
+                break
+            time.sleep(POLL_S)
         return said
+
+    def _failed_elsewhere(self) -> bool:
+        """Whether another machine's rank has failed; looked up once a second."""
+        if not self._elsewhere or time.monotonic() - self._looked < 1.0:
+            return False
+        self._looked = time.monotonic()
+        return any(self._said_elsewhere().values())
+
+    def _said_elsewhere(self) -> dict[int, int]:
+        endings = {rank: _said(self._folder, rank) for rank in self._elsewhere}
+        return {rank: ending.code for rank, ending in endings.items() if ending is not None}
+
+
+def _place(
+    rank: int, local_rank: int, world_size: int, local_world_size: int, meet: tuple[str, int]
+) -> dict[str, str]:
+    values = (rank, local_rank, world_size, local_world_size, *meet)
+    return dict(zip(PLACE, map(str, values), strict=True))
+
+
+def _share(num_processes: int) -> dict[str, str]:
+    """The job's threads on this machine, divided among its ranks."""
+    threads = str(max(1, int(os.environ.get("OMP_NUM_THREADS", "1")) // num_processes))
+    return {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+
+
+def _ending(rank: int, codes: Mapping[int, int], folder: str) -> Ending:
+    """How the rank ended: what it recorded, or else what its exit code means."""
+    code, said = codes[rank], _said(Path(folder), rank)
     if code < 0:
         return Ending("failed", EXIT_FAILED, f"rank {rank} was ended by signal {-code}")
+    if said is not None and said.code == code:
+        return said
     message = f"rank {rank} ended with exit code {code} and no word"
     return Ending("failed", EXIT_FAILED if code in RESERVED else code, message)
+
+
+def _said(folder: Path, rank: int) -> Ending | None:
+    """What the rank left of its ending."""
+    try:
+        return Ending(**json.loads((folder / f"{rank}.json").read_text()))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _precedence(code: int) -> int:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from labrun.experiment import Experiment
+    from labrun.runs.run_dir import RunDir
 
 
 app = typer.Typer(
@@ -34,6 +35,13 @@ RunNames = Annotated[
     list[str] | None, typer.Argument(help="Run ids, beginnings of ids, or `last`.")
 ]
 Group = Annotated[str | None, typer.Option(help="Every run of this group.")]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Follow runs that a cluster or another process runs.")
+]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="End now; a process of its own runs them here.")
+]
+Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on until all have ended.")]
 
 
 def main() -> None:
@@ -58,9 +66,11 @@ def run(
     everything: Annotated[
         bool, typer.Option("--all", help="With --dry-run: settings at their defaults, too.")
     ] = False,
+    wait: Wait = False,
+    detach: Detach = False,
 ) -> None:
     """Run an experiment: lab run plugin=rlrt method=grpo seed=1."""
-    from labrun.launch import session
+    from labrun.launch import session, submitting
     from labrun.runs.run_dir import home
 
     experiments = _planned(overrides, multirun=multirun)
@@ -69,11 +79,16 @@ def run(
         from labrun.cli import reports as report
 
         report.print_plan(experiments, plans, _console(), whole=everything)
+        report.print_submission(experiments, _console())
         report.print_missing(session.missing(plans), _console())
         return
     session.refuse_missing(plans)
-    report_ahead = _import_ahead("labrun.cli.reports")
     gc.enable()
+    if submitting.outlives(experiments[0].run, detach=detach):
+        runs = session.launch(experiments, home(), _console(), detach=detach, wait=wait)
+        _after_submission(runs, waited=wait)
+        return
+    report_ahead = _import_ahead("labrun.cli.reports")
     with streams.unheld():
         runs = session.launch(experiments, home(), _console())
     report_ahead.join()
@@ -90,10 +105,12 @@ def resume(
     restart: Annotated[
         bool, typer.Option(help="Begin again at step 0; its checkpoints are put aside.")
     ] = False,
+    wait: Wait = False,
+    detach: Detach = False,
 ) -> None:
     """Continue stopped runs from their last good checkpoint."""
     from labrun.cli import reports as report
-    from labrun.launch import session
+    from labrun.launch import session, submitting
     from labrun.runs.run_dir import home
     from labrun.runs.run_index import select
 
@@ -103,6 +120,10 @@ def resume(
     if not runs:
         raise LabError("every run of this group is done")
     gc.enable()
+    if submitting.outlives(runs[0].experiment().run, detach=detach):
+        session.resume(runs, home(), _console(), restart=restart, detach=detach, wait=wait)
+        _after_submission(runs, waited=wait)
+        return
     with streams.unheld():
         session.resume(runs, home(), _console(), restart=restart)
     report.finish(session.present(runs), home(), _console())
@@ -205,16 +226,45 @@ def runs_show(name: Annotated[str, typer.Argument(help="A run id, or `last`.")])
 
 
 @app.command()
-def status(group: Group = None) -> None:
+def status(group: Group = None, follow: Follow = False) -> None:
     """Show the runs that have not ended: where each stands and who runs it."""
     from labrun.cli import under_way
     from labrun.results.store import catch_up
+    from labrun.runs.run_dir import home
+
+    gc.enable()
+    found = under_way.show(home(), group, _console(), follow=follow)
+    catch_up(home(), found)
+
+
+@app.command()
+def logs(
+    name: Annotated[str, typer.Argument(help="A run id, or `last`.")] = "last",
+    follow: Follow = False,
+) -> None:
+    """Print what a run's processes have printed."""
+    from labrun.cli import logs as output
     from labrun.runs import run_index
     from labrun.runs.run_dir import home
 
-    found = run_index.entries(home())
-    under_way.print_status(run_index.in_group(group, found) if group else found, _console())
-    catch_up(home(), found)
+    output.show(run_index.find(name, home()), follow=follow)
+
+
+@app.command()
+def cancel(
+    names: RunNames = None,
+    group: Group = None,
+    now: Annotated[bool, typer.Option("--now", help="At once, without a checkpoint.")] = False,
+) -> None:
+    """Stop runs, wherever they run; each saves a checkpoint first."""
+    from labrun.launch import submitting
+    from labrun.runs.run_dir import home
+    from labrun.runs.run_index import select
+
+    if not names and group is None:
+        raise LabError("name the runs to cancel, `last`, or --group NAME")
+    for run_id, done in submitting.cancel(select(names or [], group, home()), now=now).items():
+        print(f"{run_id}: {done}")
 
 
 data_app = typer.Typer(
@@ -268,11 +318,18 @@ def ui(
     """Serve the MLflow dashboards of the runs in LABRUN_HOME (or ./runs)."""
     import os
 
-    from labrun.results.store import catch_up, ensure_sqlite, say_damaged, sqlite_uri
+    from labrun.results.store import (
+        catch_up,
+        ensure_sqlite,
+        refuse_elsewhere,
+        say_damaged,
+        sqlite_uri,
+    )
     from labrun.runs.run_dir import home
     from labrun.system.home import refuse_unwritable
 
     refuse_unwritable(home())
+    refuse_elsewhere(home() / "mlflow.db")
     say_damaged(home())
     ensure_sqlite(home() / "mlflow.db")
     catch_up(home(), seconds=5.0)
@@ -300,7 +357,7 @@ def reindex(
 ) -> None:
     """Rebuild the results store from the run directories."""
     from labrun.config.credentials import masked, refuse_secret
-    from labrun.results.store import Mirror, check_uri, say_damaged
+    from labrun.results.store import Mirror, check_uri, say_damaged, take_over
     from labrun.results.store import reindex as stored
     from labrun.runs.run_dir import home
     from labrun.system.home import refuse_unwritable
@@ -309,6 +366,7 @@ def reindex(
     check_uri(uri)
     refuse_unwritable(home())
     if not uri:
+        take_over(home() / "mlflow.db")
         say_damaged(home())
     mirror = Mirror(home(), uri)
     done = stored.reindex(mirror)
@@ -326,6 +384,20 @@ def _planned(overrides: list[str], *, multirun: bool) -> "list[Experiment]":
     if not multirun and experiments.is_sweep(overrides):
         raise LabError("a value with commas is a sweep: add -m (or quote it: key='a,b')")
     return session.plan(overrides, sweep=multirun)
+
+
+def _after_submission(runs: "list[RunDir]", *, waited: bool) -> None:
+    """The end of a command whose runs outlive it; of one that has followed them, the results."""
+    from labrun.cli import reports as report
+    from labrun.launch import session
+    from labrun.results.store import catch_up
+    from labrun.runs.run_dir import home
+
+    if waited:
+        report.finish(session.present(runs), home(), _console())
+        return
+    report.print_submitted(runs, _console())
+    catch_up(home())
 
 
 def _import_ahead(module: str) -> "Thread":

@@ -17,13 +17,14 @@ from labrun.config.credentials import masked
 from labrun.config.words import command_line
 from labrun.errors import LabError
 from labrun.experiment import Experiment, RunConfig
+from labrun.launch import launchers
 from labrun.plain import flat, to_plain
 from labrun.plan import Plan
 from labrun.plugins import discovery
 from labrun.plugins.building import config_class
 from labrun.results import compare as comparison
 from labrun.results.report import compare
-from labrun.runs import run_index
+from labrun.runs import run_index, submission
 from labrun.runs.run_dir import RunDir, config_hash, has_checkpoint
 
 __all__ = [
@@ -33,10 +34,13 @@ __all__ = [
     "print_plan",
     "print_run",
     "print_runs",
+    "print_submission",
+    "print_submitted",
     "print_warnings",
 ]
 
 LOG_LINES = 12
+MOST_SUBMITTED = 10
 
 
 def print_plan(
@@ -63,6 +67,27 @@ def print_plan(
     for experiment in experiments:
         words = command_line(experiment.overrides)
         console.print(f"  {config_hash(experiment)}  {words}", soft_wrap=True)
+
+
+def print_submission(experiments: Sequence[Experiment], console: Console) -> None:
+    """What a cluster's launcher would submit: its script."""
+    name = experiments[0].run.launcher
+    if name != submission.LOCAL:
+        text = launchers.of(name).plan(experiments)
+        console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def print_submitted(runs: Sequence[RunDir], console: Console) -> None:
+    """Which jobs have the runs, and how to follow them."""
+    jobs = {run.id: submission.read(run.path) for run in runs}
+    for run_id, job in list(jobs.items())[:MOST_SUBMITTED]:
+        where = "a process of its own" if job and not job.is_of_cluster else str(job)
+        console.print(f"{run_id}  {where}", soft_wrap=True)
+    if (more := len(jobs) - MOST_SUBMITTED) > 0:
+        console.print(f"and {more} more", soft_wrap=True)
+    group = shlex.quote(runs[0].experiment().run.group)
+    console.print(f"follow   {_lab()} status -f --group {group}", soft_wrap=True)
+    console.print(f"results  {_lab()} compare --group {group}", soft_wrap=True)
 
 
 Row = tuple[str, str, str]

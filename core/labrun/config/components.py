@@ -35,6 +35,7 @@ class Parts:
         """What each component says, by section; LabError where the experiment could not run."""
         _check_resources(resources)
         key = "num_processes" if resources.num_processes else "num_gpus"
+        key = "num_nodes" if resources.num_nodes > 1 else key
         return self.plan_for(self.setup(resources.processes), key=f"resources.{key}")
 
     def plan_for(self, setup: Setup, *, key: str) -> dict[str, Plan]:
@@ -61,6 +62,12 @@ def _check_resources(resources: ResourcesConfig) -> None:
             f"resources.num_processes={resources.num_processes}: a job with "
             f"resources.num_gpus={resources.num_gpus} has one process per GPU; "
             "leave num_processes out"
+        )
+    if 0 < resources.time_limit * 60 <= resources.save_ahead_s:
+        raise LabError(
+            f"resources.time_limit={resources.time_limit:g}: a job of so many minutes ends before "
+            f"it has begun to save a checkpoint, {resources.save_ahead_s:g} s ahead; raise the "
+            "limit, or lower resources.save_ahead_s"
         )
 
 

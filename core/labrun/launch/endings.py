@@ -24,9 +24,11 @@ def of_job(job: Job, code: int) -> Ending:
     if job.ended_for == "heedless":
         text = "it did not stop when it was asked to, and was killed"
         return Ending("killed", -signal.SIGKILL, f"{text}; {_goes_on(job.run)}")
-    if recorded.state in ENDED:
-        return _with(own, _memory_words(job)) if own.state == "failed" else own
-    return _wordless(job, code)
+    ending = own if recorded.state in ENDED else _wordless(job, code)
+    if ending.state == "preempted" and job.out_of_time:
+        limit = job.config.resources.time_limit
+        return _with(ending, f"its time limit of {limit:g} min was near" if limit else "")
+    return _with(ending, _memory_words(job)) if own.state == "failed" else ending
 
 
 def _wordless(job: Job, code: int) -> Ending:

@@ -1,5 +1,6 @@
 """One attempt as the command sees it: its process, its signs of life, how it is ended."""
 
+import math
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from labrun.attempts import environment, memory
 from labrun.attempts.leaving import Leaving
-from labrun.experiment import RunConfig
+from labrun.experiment import ResourcesConfig, RunConfig
 from labrun.launch import supervisor
 from labrun.launch.leases import Lease
 from labrun.runs.run_dir import ENDED, RunDir, Status
@@ -23,6 +24,8 @@ STARTING_S = 60.0
 LEAVING_S = 10.0
 """Seconds for which a process may do nothing, its run having ended, and not leave."""
 KILL_S = supervisor.KILL_S + 5.0
+ENDS = "LABRUN_ENDS"
+"""Variable with the time at which a scheduler ends the job, seconds since the epoch."""
 
 
 @dataclass
@@ -57,6 +60,8 @@ class Job:
     peak_bytes: int = 0
     ended_for: str = ""
     """Why the command ended it: `hung`, `heedless` or `lingering`; empty where it did not."""
+    out_of_time: bool = False
+    """Whether it was asked to stop because of its time limit."""
     held_up_by: str = ""
     """If it is `lingering`: what holds its process up after the run has ended."""
     _silence: Silence = field(init=False)
@@ -64,12 +69,18 @@ class Job:
     _recorded: Status = field(default_factory=Status)
     _leaving: Leaving | None = None
     _asked_at: float | None = None
+    _stop_at: float = field(init=False)
+    """When it is asked to stop because of its time limit, by the monotonic clock."""
 
     def __post_init__(self) -> None:
         self._silence = Silence(self.run)
+        self._stop_at = time.monotonic() + seconds_left(self.config.resources)
 
     def poll(self) -> int | None:
         """The exit code, None while the job runs; a job that is overdue is ended."""
+        if self._asked_at is None and time.monotonic() >= self._stop_at:
+            self.out_of_time = True
+            self.stop()
         if (code := self.process.poll()) is None and (why := self._overdue()):
             self.ended_for = why
             self.end()
@@ -128,13 +139,20 @@ class Job:
             self.report, self.peak_bytes = -1, int(text or b"0") * 1024
 
 
+def seconds_left(resources: ResourcesConfig) -> float:
+    """Seconds until a job that starts now must save its checkpoint; without a limit, for ever."""
+    if ENDS in os.environ:  # a scheduler's limit counts from the start of its job
+        return float(os.environ[ENDS]) - time.time() - resources.save_ahead_s
+    if not resources.time_limit:
+        return math.inf
+    return resources.time_limit * 60 - resources.save_ahead_s
+
+
 def start(run: RunDir, config: RunConfig, attempt: int, lease: Lease, claim: int) -> Job:
     """The attempt, begun. Its supervisor holds the lease and the claim from here on."""
     report, write_end = os.pipe()
     try:
-        process = _spawn(
-            run, _variables(config, attempt, lease), (*lease.handles, claim), write_end
-        )
+        process = _spawn(run, variables(config, attempt, lease), (*lease.handles, claim), write_end)
     except OSError:
         os.close(report)
         raise
@@ -144,7 +162,7 @@ def start(run: RunDir, config: RunConfig, attempt: int, lease: Lease, claim: int
     return Job(run, config, attempt, process, report, memory.oom_kills())
 
 
-def _variables(config: RunConfig, attempt: int, lease: Lease) -> dict[str, str]:
+def variables(config: RunConfig, attempt: int, lease: Lease) -> dict[str, str]:
     threads = str(config.resources.num_cpus)
     return {
         "DISABLE_MLFLOW_INTEGRATION": "TRUE",  # transformers': it would import all of MLflow

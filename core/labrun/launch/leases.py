@@ -39,6 +39,11 @@ class Pool:
 
     def refuse_infeasible(self, wanted: ResourcesConfig) -> None:
         """Raise LabError where the request can never be met, or not now without waiting."""
+        if wanted.num_nodes > 1:
+            raise LabError(
+                f"resources.num_nodes={wanted.num_nodes}: launcher=local uses this machine alone; "
+                "launcher=slurm or launcher=ray gives several"
+            )
         gpus = [d for d in self.devices if d.kind == "gpu"]
         fit = [d for d in gpus if _fits(d, wanted)]
         if len(fit) < wanted.num_gpus:

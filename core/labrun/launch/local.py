@@ -16,10 +16,12 @@ from labrun.attempts.ranks import Ending
 from labrun.errors import LabError
 from labrun.experiment import ResourcesConfig, RunConfig
 from labrun.launch import endings, jobs
+from labrun.launch.devices import Device
 from labrun.launch.guards import lasting
 from labrun.launch.jobs import Job
-from labrun.launch.leases import Lease, Pool, pool_here
+from labrun.launch.leases import Lease, pool_here
 from labrun.launch.stopping import StopOnSignal, StoppedError
+from labrun.runs import submission
 from labrun.runs.run_dir import RunDir, Status
 from labrun.runs.signs import last_step
 from labrun.system import processes
@@ -55,6 +57,19 @@ def make(launcher: str) -> Executor:
     return makers[launcher]()
 
 
+class DeviceSource(Protocol):
+    """Where an executor's jobs get their devices: this machine's pool, or what a scheduler gave."""
+
+    @property
+    def devices(self) -> Sequence[Device]: ...
+
+    def refuse_infeasible(self, wanted: ResourcesConfig) -> None: ...
+
+    def acquire(self, wanted: ResourcesConfig, *, holder: str) -> Lease | None: ...
+
+    def holder(self, device: Device) -> str | None: ...
+
+
 @dataclass
 class _Waiting:
     run: RunDir
@@ -71,8 +86,10 @@ class LocalExecutor:
     that came twice at the same step, is not. What goes wrong with one run ends no other.
     """
 
-    def __init__(self, pool: Pool | None = None) -> None:
+    def __init__(self, pool: DeviceSource | None = None, *, patient: bool = False) -> None:
+        """`patient`: a second signal does not end the jobs at once; a scheduler sends several."""
         self.pool = pool or pool_here()
+        self._patient = patient
         self._queue: dict[ResourcesConfig, deque[_Waiting]] = {}
         self._jobs: list[Job] = []
         self._claims: dict[str, int] = {}
@@ -96,7 +113,7 @@ class LocalExecutor:
         for one in waiting:
             self._enqueue(one)
             _await_start(one.run)
-        stopping = StopOnSignal()
+        stopping = StopOnSignal(patient=self._patient)
         with stopping:
             try:
                 self._loop(stopping, lasting("the display", tick))
@@ -141,6 +158,10 @@ class LocalExecutor:
     def _start_next(self, resources: ResourcesConfig, waiting: deque[_Waiting]) -> bool:
         """Start the first run that waits; false where there are no devices for it now."""
         one = waiting.popleft()
+        if submission.is_cancelled(one.run.path):
+            self._write(one.run, state="preempted", message="cancelled before it started")
+            self._free(one.run)
+            return True
         try:
             lease = self.pool.acquire(resources, holder=f"run {one.run.id}")
             if lease is None:
@@ -225,6 +246,8 @@ class LocalExecutor:
 
     def _is_retried(self, job: Job, ending: Ending) -> bool:
         if ending.state in NO_RETRY or job.ended_for == "heedless" or self._stopping:
+            return False
+        if submission.is_cancelled(job.run.path):
             return False
         tries = job.attempt - self._first[job.run.id]
         return tries < job.config.max_retries and not self._comes_again(job)

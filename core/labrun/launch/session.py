@@ -18,13 +18,13 @@ from labrun.config.experiments import expand, key_of, key_without_seed, studied
 from labrun.config.words import command_line
 from labrun.errors import LabError, listed
 from labrun.experiment import Experiment
-from labrun.launch import jobs
+from labrun.launch import following, jobs, submitting, waiting
 from labrun.launch import local as executors
 from labrun.launch.display import Display
 from labrun.launch.guards import lasting
 from labrun.plan import Plan
 from labrun.results.store import LiveMirror, check_uri
-from labrun.runs import damage, resume_point, run_dir
+from labrun.runs import damage, resume_point, run_dir, run_index, submission
 from labrun.runs.run_dir import RunDir
 from labrun.runs.seals import DamagedError
 from labrun.system import processes
@@ -57,19 +57,11 @@ def preflight(experiments: Sequence[Experiment]) -> list[Plans]:
     for experiment in experiments:
         key = key_without_seed(experiment)
         if key not in known:
-            parts = build(experiment).plan(experiment.run.resources)
-            known[key] = parts | _launcher_plan(experiment)
+            known[key] = build(experiment).plan(experiment.run.resources)
         plans.append(known[key])
-    return plans
-
-
-def _launcher_plan(experiment: Experiment) -> Plans:
-    """What the launcher lacks here: the plan may be for another machine."""
-    try:
-        executors.make(experiment.run.launcher).preflight(experiment.run)
-    except LabError as error:
-        return {"launcher": Plan(missing=[str(error)])}
-    return {}
+    lacks = submitting.lacks([experiment.run for experiment in experiments])
+    launcher: Plans = {"launcher": Plan(missing=lacks)} if lacks else {}
+    return [of_run | launcher for of_run in plans]
 
 
 def missing(plans: Sequence[Plans]) -> list[str]:
@@ -84,12 +76,60 @@ def refuse_missing(plans: Sequence[Plans]) -> None:
         raise LabError("; ".join(sentences))
 
 
-def launch(experiments: Sequence[Experiment], home: Path, console: Console) -> list[RunDir]:
-    """Create and run all; returns their directories, whatever became of them."""
+def launch(
+    experiments: Sequence[Experiment],
+    home: Path,
+    console: Console,
+    *,
+    detach: bool = False,
+    wait: bool = False,
+) -> list[RunDir]:
+    """Create and run all; returns their directories, whatever became of them.
+
+    Of a sweep in a group that is there already, the runs that it holds are not made again: those
+    that have ended and are not done go on, the others are left as they are. `detach`: a process of
+    its own runs them. `wait`: follow them to their end, where something else runs them.
+    """
     refuse_unwritable(home)
-    runs = _created(experiments, home)
-    drain(runs, home, console)
-    return runs
+    submitting.refuse_unseen([experiment.run for experiment in experiments], home)
+    held = _held(experiments, home) if len(experiments) > 1 else {}
+    for run in (again := [run for run in held.values() if _is_to_go_on(run)]):
+        _check_resumable(run, restart=False)
+    new = [experiment for experiment in experiments if key_of(experiment) not in held]
+    if held:
+        told = f"{len(held) - len(again)} of {len(experiments)} runs are done or under way"
+        print(f"lab: {told}; {len(again)} go on, {len(new)} begin", file=sys.stderr)
+    runs = _created(new, home)
+    _run([*again, *runs], home, console, detach=detach, wait=wait)
+    return [*held.values(), *runs]
+
+
+def _held(experiments: Sequence[Experiment], home: Path) -> dict[str, RunDir]:
+    """Those of the experiments that the group has runs of already, the newest of each."""
+    wanted = set(map(key_of, experiments))
+    groups = {experiment.run.group for experiment in experiments}
+    members = [run for group in groups for run in run_index.members(group, home)]
+    found = {key_of(run.experiment()): run for run in members}
+    return {key: run for key, run in found.items() if key in wanted}
+
+
+def _is_to_go_on(run: RunDir) -> bool:
+    following.words([run])
+    return run.status().state not in ("done", *following.OPEN)
+
+
+def _run(runs: Sequence[RunDir], home: Path, console: Console, *, detach: bool, wait: bool) -> None:
+    """Run all by their launcher: in this command, or in processes and jobs that outlive it."""
+    if not runs:
+        return
+    for run in runs:
+        submission.renew(run.path)
+    if not submitting.outlives(runs[0].experiment().run, detach=detach):
+        drain(runs, home, console)
+        return
+    submitting.submit(runs)
+    if wait:
+        waiting.follow(runs, home, console)
 
 
 def _created(experiments: Sequence[Experiment], home: Path) -> list[RunDir]:
@@ -108,13 +148,22 @@ def _created(experiments: Sequence[Experiment], home: Path) -> list[RunDir]:
     return runs
 
 
-def resume(runs: Sequence[RunDir], home: Path, console: Console, *, restart: bool = False) -> None:
+def resume(
+    runs: Sequence[RunDir],
+    home: Path,
+    console: Console,
+    *,
+    restart: bool = False,
+    detach: bool = False,
+    wait: bool = False,
+) -> None:
     """Continue stopped runs from their last good checkpoint, or from step 0 with `restart`.
 
     Raises LabError before any work, and before any checkpoint is put aside. Of several runs the
     damaged ones are named and left out.
     """
     refuse_unwritable(home)
+    following.words(runs, ask_all=True)
     ready = []
     for run in runs:
         try:
@@ -128,7 +177,8 @@ def resume(runs: Sequence[RunDir], home: Path, console: Console, *, restart: boo
         raise LabError("all of these runs are damaged; `lab doctor` names the damaged files")
     for run in ready if restart else ():
         resume_point.restart(run)
-    drain(ready, home, console)
+    submitting.refuse_unseen([run.experiment().run for run in ready], home)
+    _run(ready, home, console, detach=detach, wait=wait)
 
 
 def _check_resumable(run: RunDir, *, restart: bool) -> None:
@@ -162,9 +212,11 @@ def refuse_removed(runs: Sequence[RunDir]) -> None:
 
 
 def _let_its_job_end(run: RunDir) -> None:
-    """Wait for what a command that was killed has left: its job ends within moments."""
-    give_up = time.monotonic() + jobs.KILL_S
-    while processes.is_only_supervised(run.path / ".lock") and time.monotonic() < give_up:
+    """Wait for what a command that was killed has left, and for the job of a run that has just
+    ended: it ends within moments."""
+    give_up, lock = time.monotonic() + jobs.KILL_S, run.path / ".lock"
+    has_ended = run.recorded_status().state in run_dir.ENDED
+    while processes.is_only_supervised(lock, detached=has_ended) and time.monotonic() < give_up:
         time.sleep(executors.POLL_S)
 
 

@@ -16,10 +16,12 @@ its group, and both arrive here."""
 
 class StopOnSignal:
     """While entered, SIGINT, SIGTERM or SIGHUP is noted instead of ending this process; a second
-    SIGINT or SIGTERM raises KeyboardInterrupt. A SIGHUP that nohup ignores stays ignored."""
+    SIGINT or SIGTERM raises KeyboardInterrupt, unless a scheduler is `patient`: it asks several
+    times, and kills in the end. A SIGHUP that nohup ignores stays ignored."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
         self.asked = 0
+        self._patient = patient
         self._asked_at = 0.0
         self._before: dict[int, object] = {}
 
@@ -37,7 +39,7 @@ class StopOnSignal:
         if not self.asked:
             self.asked, self._asked_at = number, now
             print("lab: stopping; jobs write a checkpoint first (again: at once)", file=sys.stderr)
-        elif number != signal.SIGHUP and now - self._asked_at > AGAIN_S:
+        elif not self._patient and number != signal.SIGHUP and now - self._asked_at > AGAIN_S:
             raise KeyboardInterrupt
 
 

@@ -146,6 +146,17 @@ class RunDir:
         kinds = {"stage": str, "step": int, "total": int, "stopping": bool}
         return {key: said[key] for key, kind in kinds.items() if isinstance(said.get(key), kind)}
 
+    def seconds_left(self) -> float | None:
+        """The time to the end of the run's present stage, at its speed so far; None where that is
+        not known."""
+        try:
+            said = read_object(self.path / PROGRESS)
+            first, began = said["since"]
+            done, left = said["step"] - first, said["total"] - said["step"]
+            return (said["time"] - began) * left / done if done > 0 < left else None
+        except (OSError, LabError, KeyError, TypeError, ValueError):
+            return None
+
     def last_sign(self) -> float:
         """When the run last wrote an event or its progress, seconds since the epoch."""
         return run_status.last_sign(self.path)

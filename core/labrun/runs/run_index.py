@@ -7,7 +7,7 @@ while the files that it was read from are unchanged, and it may be deleted at an
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,6 +132,11 @@ def members(group: str, root: Path) -> list[RunDir]:
 def of(runs: Iterable[RunDir]) -> list[Entry]:
     """The entries of these runs, in their order."""
     return [_of(run) for run in runs]
+
+
+def refreshed(found: Iterable[Entry], ids: Container[str]) -> list[Entry]:
+    """The entries, with those of these runs read again."""
+    return [_of(entry.run) if entry.id in ids else entry for entry in found]
 
 
 def _of(run: RunDir) -> Entry:

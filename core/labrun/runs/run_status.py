@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labrun.errors import LabError, shown
+from labrun.runs import submission
 from labrun.runs.seals import Seal
 from labrun.runs.signs import EVENTS, PROGRESS
 from labrun.system import processes
@@ -90,7 +91,10 @@ def gone(run: Path, status: Status) -> str:
 
 
 def _is_awaited(run: Path, status: Status) -> bool:
-    """Whether a command still means to start this queued run; true where nothing is known."""
+    """Whether a command or a scheduler still means to start this queued run; true where nothing is
+    known."""
+    if (job := submission.read(run)) is not None and job.is_of_cluster:
+        return True
     if status.process:
         return status.host != socket.gethostname() or processes.is_alive(status.process)
     return not _is_free(run / ".lock")
@@ -121,8 +125,9 @@ def _is_alive(status: Status) -> bool:
 
 
 def last_sign(run: Path) -> float:
-    """When the run last wrote an event or its progress, seconds since the epoch."""
-    return max(changed(run / name) for name in ("spec.json", EVENTS, PROGRESS))
+    """When the run last wrote an event or its progress, or its job gave a sign of life, seconds
+    since the epoch."""
+    return max(changed(run / name) for name in ("spec.json", EVENTS, PROGRESS, submission.FILE))
 
 
 def changed(path: Path) -> float:

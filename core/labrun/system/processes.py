@@ -1,11 +1,14 @@
 """The identity of processes, which no jump of the clock changes, and who has a file open."""
 
 import os
+import signal
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 LONGEST_COMMAND = 120
 SUPERVISOR = "labrun/launch/supervisor.py"
+DETACHED = "-m labrun.launch.job"
 
 
 def identity(pid: int) -> str:
@@ -34,16 +37,30 @@ def is_alive(process: str) -> bool:
     return pid.isdigit() and identity(int(pid)) == process
 
 
+def end_job(process: str, *, now: bool) -> None:
+    """Ask the worker of this identity to stop; or let its supervisor end it at once, with all that
+    it has started."""
+    if not is_alive(process):
+        return
+    pid = int(process.partition("@")[0])
+    with suppress(ProcessLookupError):
+        if now and SUPERVISOR in _words(parent := _parent(pid)):
+            os.kill(parent, signal.SIGUSR2)
+        else:
+            os.kill(pid, signal.SIGKILL if now else signal.SIGTERM)
+
+
 def holders(path: Path) -> list[str]:
     """Each process that has the file open, by pid and command; other users' are not seen."""
     return [_named(pid) for pid in _open_in(path)]
 
 
-def is_only_supervised(lock: Path) -> bool:
+def is_only_supervised(lock: Path, *, detached: bool = False) -> bool:
     """Whether the supervisors of jobs hold the lock, and no command does: it was killed, and they
-    end their jobs."""
+    end their jobs. `detached`: or the processes of `lab run --detach`."""
+    programs = (SUPERVISOR, DETACHED) if detached else (SUPERVISOR,)
     found = _open_in(lock)
-    return bool(found) and all(SUPERVISOR in _words(pid) for pid in found)
+    return bool(found) and all(any(name in _words(pid) for name in programs) for pid in found)
 
 
 def _open_in(path: Path) -> list[int]:
@@ -67,6 +84,14 @@ def _has_open(pid: int, file: tuple[int, int]) -> bool:
     except OSError:
         return False
     return False
+
+
+def _parent(pid: int) -> int:
+    """The pid of the process's parent; 0 where it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _named(pid: int) -> str:

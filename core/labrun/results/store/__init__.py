@@ -17,6 +17,7 @@ from labrun.results.store.file import (
 )
 from labrun.results.store.marks import signs
 from labrun.results.store.mirror import Mirror
+from labrun.results.store.owner import refuse_elsewhere, take_over
 from labrun.results.store.pauses import Pauses
 from labrun.results.store.trouble import is_damage, is_down, reason_of
 from labrun.runs.run_dir import RunDir
@@ -32,9 +33,11 @@ __all__ = [
     "is_down",
     "is_sound",
     "reason_of",
+    "refuse_elsewhere",
     "say_damaged",
     "set_damaged_aside",
     "sqlite_uri",
+    "take_over",
 ]
 
 ANSWER_S = 60.0

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from labrun.config.credentials import masked
 from labrun.errors import LabError
+from labrun.results.store.owner import elsewhere
 from labrun.results.store.trouble import is_damage
 
 SCHEMES = ("http://", "https://", "sqlite:///")
@@ -82,7 +83,7 @@ def put_aside(path: Path, *, which: tuple[int, int] | None = None) -> Path | Non
 def set_damaged_aside(home: Path) -> Path | None:
     """Move a store that sqlite cannot read out of the way; returns where it now lies."""
     path = home / "mlflow.db"
-    return None if is_sound(path) else put_aside(path)
+    return None if elsewhere(path) or is_sound(path) else put_aside(path)
 
 
 def say_damaged(home: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from labrun.config.credentials import masked
 from labrun.results.store.file import ensure_sqlite, identity, path_of, put_aside, sqlite_uri
+from labrun.results.store.owner import refuse_elsewhere
 from labrun.results.store.rows import BUSY_S, Rows
 from labrun.results.store.server import Server
 from labrun.results.store.trouble import is_damage
@@ -104,6 +105,7 @@ class Mirror:
         return Server(self.home, self.where, self.client(), folder=path.parent)
 
     def _rows(self, path: Path) -> Rows:
+        refuse_elsewhere(path)
         ensure_sqlite(path, wait_s=self.making_s)
         self._which = identity(path)
         return Rows(path, busy_s=self.busy_s)

@@ -1,0 +1,1 @@
+"""`launcher=slurm`: sbatch scripts, and what SLURM says of their jobs."""
