@@ -1,8 +1,10 @@
 """Runs on a real SLURM of two nodes: submitted, put back, cancelled, limited in time, refused."""
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from labrun.runs import run_index, submission
@@ -165,3 +167,21 @@ def test_ctrl_c_of_a_waiting_command_stops_its_jobs_by_a_checkpoint(cluster, hom
     assert waiting.returncode == 75, said
     assert entry.run.recorded_status().state == "preempted"
     assert any(event["kind"] == "checkpoint" for event in entry.run.events())
+
+
+def test_the_script_of_infra_runs_the_job_in_what_apptainer_starts(
+    submit, state_is, tmp_path, monkeypatch
+):
+    stand_in = tmp_path / "bin" / "apptainer"
+    stand_in.parent.mkdir()
+    told = tmp_path / "told"
+    stand_in.write_text(
+        f'#!/bin/bash\necho "$@" > {told}\nwhile [ "$1" != x.sif ]; do shift; done\nshift\n"$@"\n'
+    )
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stand_in.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("LAB_IMAGE", "x.sif")
+    script = Path(__file__).parents[2] / "infra" / "slurm" / "apptainer.sh"
+    (run,) = submit(f"slurm.script={script}", "max_steps=2")
+    state_is(run, "done")
+    assert told.read_text().startswith(f"exec --bind {run.path.parent}:{run.path.parent} --env ")

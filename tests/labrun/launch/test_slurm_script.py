@@ -11,6 +11,7 @@ from labrun.experiment import ResourcesConfig, RunConfig, SlurmConfig
 from labrun.launch.slurm.script import Batch, text
 
 RUN = Path("/home/x/runs/rlrt-grpo-s3-20260101-000000-abcd")
+SCRIPTS = Path(__file__).parents[3] / "infra" / "slurm"
 
 
 def options(script: str) -> list[str]:
@@ -137,6 +138,28 @@ def test_a_job_that_slurm_is_ending_is_left_to_it(as_slurm, run_folder):
     (run_folder / ".again").touch()
     script = text(Batch(RunConfig(), [run_folder]))
     assert as_slurm(script, SAYS="COMPLETING") == [f"srun slurm 12 0 {run_folder}"]
+
+
+@pytest.mark.parametrize("name", ["apptainer.sh", "modules.sh"])
+def test_the_scripts_of_infra_start_the_job_as_they_are(as_slurm, run_folder, tmp_path, name):
+    srun = tmp_path / "bin" / "srun"
+    srun.write_text('#!/bin/sh\necho "$@"; exit 75\n')
+    config = RunConfig(slurm=SlurmConfig(script=str(SCRIPTS / name), python="python3"))
+    variables = {"LABRUN_HOME": str(tmp_path), "LAB_IMAGE": "x.sif", "CUDA_VISIBLE_DEVICES": "0"}
+    said = as_slurm(text(Batch(config, [run_folder])), **variables)
+    home = f"--bind {tmp_path}:{tmp_path} --env LABRUN_HOME={tmp_path}"
+    container = {"apptainer.sh": f" apptainer exec {home} --nv x.sif", "modules.sh": ""}[name]
+    job = f"python3 -m labrun.launch.job {run_folder}"
+    assert said == [f"--kill-on-bad-exit=1{container} {job}"]
+
+
+@pytest.mark.parametrize("name", ["apptainer.sh", "modules.sh"])
+def test_a_probe_passes_through_the_scripts_of_infra(as_slurm, tmp_path, name):
+    srun = tmp_path / "bin" / "srun"
+    srun.write_text('#!/bin/sh\necho "$@"; exit 75\n')
+    batch = Batch(RunConfig(slurm=SlurmConfig(script=str(SCRIPTS / name))), [RUN])
+    (said,) = as_slurm(text(batch, worker="sh -c true"), LABRUN_HOME=str(tmp_path))
+    assert said.endswith(" sh -c true")
 
 
 def test_the_time_limit_and_the_meeting_place_are_told_to_the_job(as_slurm, run_folder, tmp_path):
