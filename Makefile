@@ -3,6 +3,7 @@
 # make lint   the checks that run no test
 # make faults N=100         kill and resume 100 runs at random moments, and compare their ends
 # make faults SEED=17 N=1   one of these trials alone
+# make faults LAUNCHER=slurm   the same on a SLURM of two nodes that it starts (Debian, as root)
 #
 # Each makes .venv on first use and install again only where pyproject.toml or the
 # constraints changed. PYTHON=... chooses another interpreter (3.11 or newer).
@@ -38,9 +39,11 @@ lint: $(VENV)/.installed-test
 
 N ?= 12
 SEED ?= 0
+LAUNCHER ?= local
 faults: $(VENV)/.installed-test
 	PYTHONPATH="$(CURDIR)/tests/support$${PYTHONPATH:+:$$PYTHONPATH}" \
-		$(BIN)/python -m campaign --trials $(N) --seed $(SEED) $(if $(JOBS),--jobs $(JOBS))
+		$(BIN)/python -m campaign --launcher $(LAUNCHER) --trials $(N) --seed $(SEED) \
+		$(if $(JOBS),--jobs $(JOBS))
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; PYTHON=... names one" >&2; exit 2; }

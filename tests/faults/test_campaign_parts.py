@@ -10,10 +10,13 @@ import sys
 import time
 from collections import Counter
 
+import pytest
 from campaign import record, remains, store
 from campaign.commands import MARK, Command, processes_of, strike
 from campaign.findings import Findings
 from campaign.kills import MOMENTS, SIGNALS, TARGETS, Kill, Watch, kills_of
+from campaign.on_slurm import OnSlurm
+from campaign.places import Here
 from campaign.subjects import ROUND, SUBJECTS, subject_of
 from campaign.trial import Trial, Whole
 
@@ -192,9 +195,49 @@ def test_the_same_seed_gives_the_same_kills_and_all_kinds_come():
     assert Counter(map(len, plans)).keys() == {1, 2, 3}
 
 
-def test_every_subject_has_its_turn_in_twelve_seeds():
-    assert {subject_of(seed).name for seed in range(12)} == set(SUBJECTS)
-    assert len(ROUND) == 12
+def test_every_subject_has_its_turn_in_twelve_seeds_or_in_ten_on_slurm():
+    here = {subject_of(seed).name for seed in range(12)}
+    slurm = {subject_of(seed, OnSlurm.turns).name for seed in range(10)}
+    assert here | slurm == set(SUBJECTS)
+    assert here & slurm == {"stairs", "rlrt"}
+    assert (len(ROUND), len(OnSlurm.turns)) == (12, 10)
+
+
+def test_on_slurm_all_kinds_of_kills_come_and_a_node_is_not_lost_by_a_signal():
+    plans = [
+        kills_of(subject_of(seed, OnSlurm.turns), seed=seed, targets=OnSlurm.targets)
+        for seed in range(120)
+    ]
+    assert {one.target for plan in plans for one in plan} == set(OnSlurm.targets)
+    said = Kill("clock", 0.5, "train", 0.0, "node", SIGNALS[0])
+    assert str(said) == "node at clock 0.50 + 0.00 s"
+
+
+class AfterKills(Here):
+    """A place whose runs go on by themselves after some kills, and not after others."""
+
+    def __init__(self, *, may_end):
+        self.may_end = may_end
+
+    def may_end_with(self, kill, *, home):
+        return self.may_end
+
+    def strike(self, kill, *, command):
+        return True
+
+
+@pytest.mark.parametrize(("may_end", "states"), [(True, 0), (False, 1)])
+def test_a_run_that_should_go_on_by_itself_and_does_not_is_a_wrong_state(tmp_path, may_end, states):
+    write_run(tmp_path / "home", WHOLE, state="killed")
+    end = Whole(record.Record({}, {}, {}, {}), seconds=1.0, num_events=5)
+    place = AfterKills(may_end=may_end)
+    trial = Trial(SUBJECTS["example"], [], end, tmp_path, [], place)
+    command = Command(("--help",), tmp_path, [])
+    assert command.wait(60.0) == 0
+    trial._strike_in_time([kill("clock")], Watch(trial.home, seconds=0.0, num_events=1), command)
+    trial._look_around(struck=True)
+    assert trial.found.counts["kills"] == 1
+    assert trial.found.counts["states"] == states
 
 
 def test_the_line_says_what_was_done_and_every_fault():

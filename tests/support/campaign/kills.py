@@ -3,6 +3,7 @@
 import random
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
@@ -13,6 +14,7 @@ from campaign.subjects import Subject
 MOMENTS = ("clock", "event", "event", "stage", "stage", "draft", "store", "ending")
 TARGETS = ("command", "command", "worker", "worker", "group", "everything", "other")
 """`other` is a process of the command that is no worker: what watches over it, or writes."""
+BY_SIGNAL = (*TARGETS, "job", "rank 0", "rank 1")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 WRITES = 6
 """The writes into the store among which a kill's is."""
@@ -38,24 +40,25 @@ class Kill:
 
     def __str__(self) -> str:
         moment = f"{self.moment} {self.stage if self.moment == 'stage' else format(self.at, '.2f')}"
-        return f"{self.signal.name} to {self.target} at {moment} + {self.pause_s:.2f} s"
+        how = f"{self.signal.name} to {self.target}" if self.target in BY_SIGNAL else self.target
+        return f"{how} at {moment} + {self.pause_s:.2f} s"
 
 
-def kills_of(subject: Subject, *, seed: int) -> list[Kill]:
+def kills_of(subject: Subject, *, seed: int, targets: Sequence[str] = TARGETS) -> list[Kill]:
     """The kills of this seed, one to three."""
     rng = random.Random(seed)
     count = rng.choices((1, 2, 3), weights=(6, 3, 1))[0]
-    return [_kill(rng, subject) for _ in range(count)]
+    return [_kill(rng, subject, targets) for _ in range(count)]
 
 
-def _kill(rng: random.Random, subject: Subject) -> Kill:
-    targets = TARGETS if subject.ranks == 1 else (*TARGETS, "rank 0", "rank 1", "rank 1")
+def _kill(rng: random.Random, subject: Subject, targets: Sequence[str]) -> Kill:
+    ranks = ("rank 0", "rank 1", "rank 1") if subject.ranks > 1 else ()
     return Kill(
         moment=rng.choice(MOMENTS),
         at=rng.random(),
         stage=rng.choice(subject.stages),
         pause_s=rng.choice((0.0, PAUSE_S * rng.random())),
-        target=rng.choice(targets),
+        target=rng.choice((*targets, *ranks)),
         signal=rng.choice(SIGNALS),
     )
 

@@ -1,6 +1,6 @@
 """What is killed: tiny runs of every plugin, of two ranks, and of the NumPy example."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,13 +36,16 @@ SIZES = ("network.width=8", "batch_size=4", "rollout.episodes=2")
 ACCURACY = ("max_problems=4", "accuracy.num_samples=1", "accuracy.max_new_tokens=24")
 VERBALIZATION = tuple(word.replace("accuracy", "verbalization") for word in ACCURACY)
 
+
+def _line(name: str, *words: str) -> Subject:
+    stages = ("load", "train", "evaluate", "checkpoint")
+    weights = ("checkpoints/00000008/state.json",)
+    return Subject(name, (*LINE, "save_every=2", *words), weights, stages)
+
+
 ALL = (
-    Subject(
-        "example",
-        (*LINE, "save_every=2", "sleep_s=0.05"),
-        weights=("checkpoints/00000008/state.json",),
-        stages=("load", "train", "evaluate", "checkpoint"),
-    ),
+    _line("example", "sleep_s=0.05"),
+    _line("slow example", "sleep_s=0.5"),
     Subject(
         "stairs",
         (*AGENTS, *TASKS, *SIZES, "save_every=2", "evaluate_every=4"),
@@ -59,8 +62,8 @@ ROUND += ("example", "epistemic", "example", "stairs", "example", "ranks")
 """Which subject a seed kills. Those that import torch are few: a start costs seconds of CPU."""
 
 
-def subject_of(seed: int) -> Subject:
-    return SUBJECTS[ROUND[seed % len(ROUND)]]
+def subject_of(seed: int, turns: Sequence[str] = ROUND) -> Subject:
+    return SUBJECTS[turns[seed % len(turns)]]
 
 
 def install_example(folder: Path) -> list[Path]:

@@ -10,9 +10,10 @@ from labrun.errors import EXIT_DONE, EXIT_PREEMPTED
 from labrun.runs.run_dir import RunDir
 
 from campaign import record, remains, store
-from campaign.commands import Command, processes_of, strike
+from campaign.commands import Command, processes_of
 from campaign.findings import Findings
 from campaign.kills import Kill, Watch
+from campaign.places import Here, Place
 from campaign.record import Record
 from campaign.subjects import Subject
 
@@ -23,6 +24,12 @@ CATCH_UP_S = 20.0
 PATIENCE_S = 5.0
 """Time that the kernel has to end a killed process."""
 POLL_S = 0.003
+AGAIN_S = 0.2
+"""Time after which a kill whose target is not there yet is tried again."""
+LOOK_S = 1.0
+"""Time between two questions whether a run goes on without its command."""
+STATUS_S = 15.0
+"""Time between two `lab status` meanwhile."""
 NOT_AN_END = ("queued", "running", "unreadable", "refused", "diverged", "hung")
 
 
@@ -35,9 +42,9 @@ class Whole:
     num_events: int
 
 
-def whole(subject: Subject, *, folder: Path, search: Sequence[Path]) -> Whole:
+def whole(subject: Subject, *, folder: Path, search: Sequence[Path], place: Place) -> Whole:
     """Run the subject to its end without a kill. Raises SystemExit where it does not end well."""
-    command = Command(("run", *subject.words), folder, search)
+    command = Command(("run", *subject.words, *place.words), folder, search)
     code = command.wait(COMMAND_S)
     run = record.run_of(folder / "home")
     if code != 0 or run is None:
@@ -59,9 +66,12 @@ class Trial:
     whole: Whole
     folder: Path
     search: Sequence[Path]
+    place: Place = field(default_factory=Here)
     catch_up_s: float = CATCH_UP_S
     found: Findings = field(default_factory=Findings)
     pids: set[int] = field(default_factory=set)
+    may_need_resume: bool = False
+    """Whether a kill since the last command began may have ended the run."""
 
     @property
     def home(self) -> Path:
@@ -101,29 +111,60 @@ class Trial:
     def _command(self, waiting: list[Kill]) -> int | None:
         """Start or resume the run, and kill at each moment that comes; the exit code."""
         run = record.run_of(self.home)
-        words = ("resume", run.name) if run else ("run", *self.subject.words)
+        first = ("run", *self.subject.words, *self.place.words)
+        words = ("resume", run.name, *self.place.again) if run else first
         command = Command(words, self.folder, self.search)
         if run:
             self.found.count("resumes")
         self.pids.add(command.process.pid)
+        self.may_need_resume = False
         watch = self._watch()
         while waiting and not command.ended() and command.seconds() < COMMAND_S:
-            if watch.reached(waiting[0]):
-                self._strike(waiting.pop(0), command)
-                watch = self._watch()
-            time.sleep(POLL_S)
-        return command.wait(COMMAND_S)
+            watch = self._strike_in_time(waiting, watch, command)
+        code = command.wait(COMMAND_S)
+        self._without_command(waiting, watch, command)
+        return code
+
+    def _without_command(self, waiting: list[Kill], watch: Watch, command: Command) -> None:
+        """Kill on while the run goes on by itself, and look at it as a user would."""
+        began = asked = looked = time.monotonic()
+        goes_on = self.place.has(self.home)
+        while goes_on and time.monotonic() - began < COMMAND_S:
+            watch = self._strike_in_time(waiting, watch, command)
+            if time.monotonic() - looked > STATUS_S:
+                Command(("status",), self.folder, self.search).wait(COMMAND_S)
+                looked = time.monotonic()
+            if time.monotonic() - asked > LOOK_S:
+                goes_on, asked = self.place.has(self.home), time.monotonic()
+        if goes_on:
+            self.found.fault("states", f"its job has not ended in {COMMAND_S:g} s")
 
     def _watch(self) -> Watch:
         return Watch(self.home, seconds=self.whole.seconds, num_events=self.whole.num_events)
 
-    def _strike(self, kill: Kill, command: Command) -> None:
+    def _strike_in_time(self, waiting: list[Kill], watch: Watch, command: Command) -> Watch:
+        """Kill if the moment of the next kill has come; the watch for the one after it."""
+        time.sleep(POLL_S)
+        if not waiting or not watch.reached(waiting[0]):
+            return watch
+        kill = waiting.pop(0)
         time.sleep(kill.pause_s)
-        if command.ended():
-            return
+        while not self._strike(kill, command):
+            lives = kill.target != "command" and self.place.has(self.home)
+            if command.ended() and not lives:
+                break
+            time.sleep(AGAIN_S)
+        return self._watch()
+
+    def _strike(self, kill: Kill, command: Command) -> bool:
+        """Whether there was something to kill."""
+        may_end = self.place.may_end_with(kill, home=self.home)
         self.pids |= {process.pid for process in processes_of(self.folder)}
-        strike(kill.target, kill.signal, command=command)
+        if not self.place.strike(kill, command=command):
+            return False
         self.found.count("kills")
+        self.may_need_resume |= may_end
+        return True
 
     def _look_around(self, *, struck: bool) -> None:
         """What a command left behind: its run's state, processes, locks."""
@@ -134,8 +175,13 @@ class Trial:
         state = self._settled_state()
         failed = state == "failed" and not any("rank" in kill.target for kill in self.kills)
         if state in NOT_AN_END or (failed and struck):
-            message = RunDir(self._run()).status().message
-            self.found.fault("states", f"after its command it reads {state!r}: {message}")
+            self.found.fault("states", f"after its command it reads {state!r}: {self._message()}")
+        elif struck and state != "done" and not self.may_need_resume:
+            self.found.fault("states", f"it did not go on by itself: {state!r}: {self._message()}")
+
+    def _message(self) -> str:
+        run = record.run_of(self.home)
+        return RunDir(run).status().message if run else ""
 
     def _check_code(self, code: int | None) -> None:
         """A command that says done or stopped by its code says what its run says."""
