@@ -27,7 +27,7 @@ from labrun.experiment import Experiment, RunConfig
 from labrun.runs.run_dir import RunDir
 from labrun.runs.submission import Submitted
 
-LAUNCHERS = {"slurm": "labrun.launch.slurm.launcher:Slurm", "ray": "labrun.launch.ray:Ray"}
+LAUNCHERS = {"slurm": "labrun.launch.slurm.launcher:Slurm", "ray": "labrun.launch.ray.launcher:Ray"}
 
 
 @dataclass(frozen=True)
