@@ -39,7 +39,7 @@ class ResourcesConfig:
     """Machines that share the job; GPUs, CPU slots and processes above count on each of them. Only
     slurm gives more than one."""
     time_limit: Annotated[float, Ge(0)] = 0.0
-    """Minutes that a job may take, all its retries included; 0: no limit, or the partition's. A job
+    """Minutes that a job may take, on slurm with its retries; 0: no limit, or the partition's. One
     that is not done by then has saved a checkpoint. On slurm and ray it goes on as the same job;
     else `lab resume` goes on."""
     save_ahead_s: Annotated[float, Ge(1)] = 120.0
@@ -73,6 +73,8 @@ class SlurmConfig:
     """File with an sbatch script of your own, in which {worker} stands for the job's command: for
     modules, containers, further options. `lab run --dry-run` prints what is made of it. Empty: the
     one of labrun."""
+    python: str = ""
+    """Python with labrun on the nodes, such as python3 of a container; empty: the one of `lab`."""
     max_running: Annotated[int, Ge(0)] = 0
     """Runs of one sweep that run at once; 0: as many as the cluster lets."""
     max_requeues: Annotated[int, Ge(0)] = 5

@@ -45,7 +45,7 @@ def test_runs_of_a_sweep_share_no_gpu_and_go_on_when_their_command_has_ended(
         state_is(run, "done")
         assert steps(run) == list(range(1, 11))
     held = {run.id: tuple(run.recorded_status().devices) for run in runs}
-    assert set(held.values()) <= {("gpu0",), ("gpu1",)}
+    assert set(held.values()) <= {("0",), ("1",)}
     from ray.job_submission import JobSubmissionClient
 
     client = JobSubmissionClient(cluster.address)
@@ -61,11 +61,8 @@ def test_runs_of_a_sweep_share_no_gpu_and_go_on_when_their_command_has_ended(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["num_gpus=3"], "no node of the Ray cluster has 1 CPU, 3 GPU; its nodes have "),
-        (["num_gpus=1", "ray.gpu_type=H100"], "has 1 CPU, 1 GPU of H100; its nodes have "),
-        (["resources.num_nodes=2"], "launcher=ray gives a run one node"),
-        (["ray.address=http://127.0.0.1:9"], "Failed to connect to Ray"),
-        (["ray.address=127.0.0.1:8265"], "begins with http:// or https://"),
+        (["num_cpus=3"], "has 3 CPU, 0 GPU; its nodes have 1 x (2 CPU, 2 GPU), 1 x (2 CPU, 2 GPU T4)"),
+        (["num_gpus=1", "ray.gpu_type=H100"], "no node of the Ray cluster has 1 CPU, 1 GPU of H100"),
     ],
 )
 def test_what_the_cluster_can_never_give_is_refused_before_anything_is_made(
@@ -79,11 +76,28 @@ def test_what_the_cluster_can_never_give_is_refused_before_anything_is_made(
     assert not home.exists()
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://127.0.0.1:9", "Ray at http://127.0.0.1:9: Failed to connect to Ray"),
+        ("127.0.0.1:8265", "the address of Ray's dashboard begins with http:// or https://"),
+    ],
+)
+def test_an_address_without_a_cluster_is_refused_before_anything_is_made(
+    example, lab_here, home, address, said
+):
+    done = lab_here("run", "plugin=example", "launcher=ray", f"ray.address={address}")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not home.exists()
+
+
 def test_a_node_without_labrun_is_named_before_a_run_is_made(cluster, lab_here, home):
     where = ["launcher=ray", f"ray.address={cluster.address}", "ray.python=/nowhere/python"]
     done = lab_here("run", "plugin=example", *where)
     assert done.returncode == 2
-    assert "node:127.0.0.1 of the Ray cluster cannot run from " in done.stderr
+    assert f" of the Ray cluster cannot run from {home} of " in done.stderr
     assert "/nowhere/python: not found" in done.stderr
     assert [path.name for path in home.iterdir()] == [".ray"]
 

@@ -69,7 +69,7 @@ def test_a_cancelled_run_saves_a_checkpoint_and_can_be_resumed(submit, state_is,
 
 
 def test_a_job_saves_before_its_time_limit_and_goes_on(submit, state_is, until):
-    limit = ["resources.time_limit=0.25", "resources.save_ahead_s=5"]
+    limit = ["resources.time_limit=0.25", "resources.save_ahead_s=5", "slurm.max_requeues=99"]
     (run,) = submit(*SLOW, NEVER, *limit, "max_steps=100")
     state_is(run, "done")
     assert len(attempts(run)) >= 2
@@ -94,40 +94,29 @@ def test_what_slurm_can_never_give_is_refused_before_anything_is_made(
     assert not home.exists()
 
 
-def test_a_lost_node_ends_the_job_which_goes_on_on_another(cluster, submit, state_is, until):
-    (run,) = submit(*SLOW, "max_steps=60", "save_every=5")
-    until(lambda: len(steps(run)) > 10)
-    lost = squeue(run, "%N")
-    cluster.kill_node(lost)
-    try:
-        state_is(run, "done")
-        assert squeue(run, "%N") == {"n1": "n2", "n2": "n1"}[lost]
-    finally:
-        cluster.start_node(lost)
-    first, second = attempts(run)
-    assert first is None
-    assert second % 5 == 0
-    assert steps(run) == list(range(1, 61))
-
-
-def test_a_job_on_a_node_that_slurm_gave_up_ends_when_it_goes_on_elsewhere(
+def test_jobs_of_a_lost_node_go_on_elsewhere_and_one_that_still_runs_there_ends(
     cluster, submit, state_is, until
 ):
-    (run,) = submit(*SLOW, "max_steps=300", "save_every=5")
-    until(lambda: len(steps(run)) > 10)
-    lost = squeue(run, "%N")
-    cluster.kill_daemon(lost)  # what runs there runs on
+    slow = [*SLOW, "save_every=5", "max_steps=300"]
+    gone, cut_off = submit("-m", "seed=0,1", *slow)
+    until(lambda: len(steps(gone)) > 10 and len(steps(cut_off)) > 10)
+    lost = squeue(gone, "%N")
+    assert squeue(cut_off, "%N") == lost
+    cluster.kill_daemon(lost)
+    cluster.kill_steps(lost, of=gone.path)  # the other's run on
     try:
-        until(lambda: len(attempts(run)) == 2)
-        assert squeue(run, "%N") != lost
-        until(lambda: run.recorded_status().state == "running")
-        first, second = run.recorded_status().process, attempts(run)[1]
-        assert second >= 10
-        until(lambda: len(steps(run)) > second + 10)
-        assert run.recorded_status().process == first
-        events = list(run.events())
-        numbers = [event["step"] for event in events if event["kind"] == "metrics"]
-        assert numbers[-10:] == list(range(numbers[-10], numbers[-10] + 10))
+        for run in (gone, cut_off):
+            until(lambda run=run: len(attempts(run)) == 2)
+            assert squeue(run, "%N") == {"n1": "n2", "n2": "n1"}[lost]
+            first, second = attempts(run)
+            assert first is None
+            assert second >= 10
+            assert second % 5 == 0
+            until(lambda run=run, second=second: len(steps(run)) > second + 10)
+            events = list(run.events())
+            begun = max(i for i, event in enumerate(events) if event["kind"] == "attempt")
+            later = [event["step"] for event in events[begun:] if event["kind"] == "metrics"]
+            assert later == list(range(second + 1, second + 1 + len(later)))
     finally:
         cluster.start_node(lost)
 

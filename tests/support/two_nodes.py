@@ -14,6 +14,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from labrun.launch.supervisor import descendants
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 START_S = 60.0
 CONF = """\
@@ -94,13 +96,15 @@ class TwoNodes:
         self._daemons[name].kill()
         self._daemons[name].wait()
 
+    def kill_steps(self, name: str, *, of: Path) -> None:
+        """What the node runs of the job with this word in its commands is gone."""
+        for pid in self._steps(name):
+            if any(str(of) in _command(one) for one in descendants(pid)):
+                _kill_tree(pid)
+
     def num_nodes(self, state: str) -> int:
         listed = self._asked("sinfo", "--noheader", f"--states={state}", "--format=%D")
         return sum(map(int, listed.split()))
-
-    def is_busy(self) -> bool:
-        """Whether a job runs or waits, or has not ended altogether."""
-        return bool(self._asked("squeue", "--noheader", "--format=%i").strip())
 
     def _asked(self, *words: str) -> str:
         environment = os.environ | {"SLURM_CONF": str(self.conf)}
@@ -169,10 +173,14 @@ class TwoNodes:
         (self.folder / "gres.conf").write_text(GRES.format(folder=self.folder))
 
 
+def _command(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    return ""
+
+
 def _kill_tree(pid: int) -> None:
     """Kill the process and all below it."""
-    from labrun.launch.supervisor import descendants
-
     for one in [pid, *descendants(pid)]:
         with suppress(ProcessLookupError):
             os.kill(one, signal.SIGKILL)

@@ -229,8 +229,8 @@ def status(group: Group = None, follow: Follow = False) -> None:
     from labrun.runs.run_dir import home
 
     gc.enable()
-    under_way.show(home(), group, _console(), follow=follow)
-    catch_up(home())
+    found = under_way.show(home(), group, _console(), follow=follow)
+    catch_up(home(), found)
 
 
 @app.command()

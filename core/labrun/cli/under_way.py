@@ -17,6 +17,8 @@ from labrun.runs.run_index import Entry
 from labrun.runs.signs import mark_of
 
 UNDER_WAY = ("queued", "running")
+MAYBE_UNDER_WAY = (*UNDER_WAY, "killed")
+"""A job may live on although its process seems gone: its scheduler knows."""
 NONE_YET = "no runs yet; `lab run plugin=...` makes one"
 HEAD = ("run", "state", "stage", "step", "since", "devices", "by", "last sign", "eta")
 ORDER = ("done", "failed", "diverged", "hung", "killed", "refused", "preempted")
@@ -29,26 +31,20 @@ LONG_PAUSE_S = 10.0
 """Where the output is no terminal."""
 
 
-def show(home: Path, group: str | None, console: Console, *, follow: bool) -> None:
-    """Print the runs under way; with `follow` again and again, until none is."""
+def show(home: Path, group: str | None, console: Console, *, follow: bool) -> list[Entry]:
+    """Print the runs under way; with `follow` again and again, until none is. Returns the entries
+    of all runs, as they were last."""
     while True:
-        is_open = _show_once(home, group, console, again=follow)
-        if not (follow and is_open):
-            return
+        entries = run_index.entries(home)
+        words = following.words([e.run for e in entries if e.state in MAYBE_UNDER_WAY])
+        entries = run_index.refreshed(entries, words)
+        chosen = run_index.in_group(group, entries) if group else entries
+        if follow:
+            console.clear()
+        print_status(chosen, console, words, is_group=group is not None)
+        if not follow or not any(_is_open(entry, words) for entry in chosen):
+            return entries
         time.sleep(PAUSE_S if console.is_terminal else LONG_PAUSE_S)
-
-
-def _show_once(home: Path, group: str | None, console: Console, *, again: bool) -> bool:
-    """Whether a run is under way."""
-    found = run_index.entries(home)
-    found = run_index.in_group(group, found) if group else found
-    runs = [entry.run for entry in found if entry.run.recorded_status().state in UNDER_WAY]
-    words = following.words(runs)
-    entries = run_index.refreshed(found, {run.id for run in runs})
-    if again:
-        console.clear()
-    print_status(entries, console, words, is_group=group is not None)
-    return any(_state(entry, words) in UNDER_WAY for entry in entries)
 
 
 def print_status(
@@ -115,6 +111,7 @@ def _row(entry: Entry, word: Word | None) -> tuple[str, ...]:
         return (run.id, "queued", "-", str(entry.step), _at(since), "-", by, "-", "-")
     said = _said(run, status)
     step, total = said.get("step", entry.step), said.get("total")
+    left = run.seconds_left() if said else None
     return (
         run.id,
         "stopping" if said.get("stopping") else "running",
@@ -124,7 +121,7 @@ def _row(entry: Entry, word: Word | None) -> tuple[str, ...]:
         ", ".join(f"gpu{name}" if name.isdigit() else name for name in status.devices) or "cpu",
         _by(run, status, word),
         f"{_length(time.time() - run.last_sign())} ago",
-        _eta(said),
+        "-" if left is None else _length(left),
     )
 
 
@@ -132,20 +129,6 @@ def _said(run: RunDir, status: Status) -> dict[str, Any]:
     """What this attempt said of itself; nothing of what an earlier one did."""
     changed_s = mark_of(run.path / PROGRESS)[2] / 1e9
     return run.progress() if changed_s >= (status.started or 0.0) else {}
-
-
-def _eta(said: Mapping[str, Any]) -> str:
-    """The time that is left at the speed of this stage; `-` where nothing is known.
-
-    >>> _eta({"step": 4, "total": 10, "since": [2, 100.0], "time": 110.0})
-    '30 s'
-    """
-    match said:
-        case {"step": int(step), "total": int(total), "since": [int(first), float(began)]}:
-            if first < step < total:
-                spent = float(said.get("time") or time.time()) - began
-                return _length(spent * (total - step) / (step - first))
-    return "-"
 
 
 def _by(run: RunDir, status: Status, word: Word | None) -> str:

@@ -66,6 +66,10 @@ def _in_scheduler(run: RunDir, name: str) -> int:
         return 0
     try:
         _take_over(run, name)
+    except LabError as error:  # whoever has the run writes its status
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    try:
         requeues.begin(run, life=int(life))
         _drain(LocalExecutor(allocation_here(), patient=True), [run], [_fence(run, name)])
     except LabError as error:

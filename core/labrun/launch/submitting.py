@@ -28,9 +28,7 @@ def lacks(runs: Sequence[RunConfig]) -> list[str]:
 
     Raises LabError where they name several launchers.
     """
-    names = {run.launcher for run in runs}
-    if len(names) > 1:
-        raise LabError(f"launcher={','.join(sorted(names))}: a command has one launcher; name one")
+    _refuse_several(runs)
     try:
         if runs[0].launcher == LOCAL:
             executor = LocalExecutor()
@@ -43,8 +41,16 @@ def lacks(runs: Sequence[RunConfig]) -> list[str]:
     return []
 
 
+def _refuse_several(runs: Sequence[RunConfig]) -> None:
+    names = {run.launcher for run in runs}
+    if len(names) > 1:
+        said = ",".join(sorted(names))
+        raise LabError(f"launcher={said}: a command has one launcher; name one, or its runs")
+
+
 def refuse_unseen(runs: Sequence[RunConfig], home: Path) -> None:
     """Raise LabError where the launcher's machines could not run them from this folder."""
+    _refuse_several(runs)
     if runs[0].launcher != LOCAL:
         launchers.of(runs[0].launcher).check(runs, home=home)
 

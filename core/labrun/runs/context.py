@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BEAT_S = 0.2
+PACED = ("stage", "total")
+"""What a speed holds for: steps of an evaluation take another time than those of training."""
 
 
 class Scorer(Protocol):
@@ -201,9 +203,10 @@ class RunContext:
         """Say where the run stands; also its sign of life. Cheap: at most five writes a second."""
         now = time.monotonic()  # a clock that is set back must not keep a run silent
         news = {"step": step, "total": total, "stage": stage, "stopping": self.should_stop or None}
-        if stage is not None or total is not None:  # what is left counts from here
-            self._progress.pop("since", None)
-        self._progress |= {key: value for key, value in news.items() if value is not None}
+        known = {key: value for key, value in news.items() if value is not None}
+        if any(known.get(key, old) != old for key, old in self._progress.items() if key in PACED):
+            self._progress.pop("since", None)  # what is left counts from here
+        self._progress |= known
         if "step" in self._progress:
             self._progress.setdefault("since", [self._progress["step"], time.time()])
         if self.rank > 0 or (stage is None and now - self._last_beat < BEAT_S):

@@ -137,21 +137,25 @@ class RunDir:
         return fingerprint
 
     def progress(self) -> dict[str, Any]:
-        """Where the run last said that it stands: `stage`, `step`, `total`, whether it is
-        `stopping`, and `since`, the step and time from which its speed counts, as far as known."""
+        """Where the run last said that it stands: `stage`, `step`, `total` and whether it is
+        `stopping`, as far as known."""
         try:
             said = read_object(self.path / PROGRESS)
         except (FileNotFoundError, LabError):
             return {}
-        kinds = {
-            "stage": str,
-            "step": int,
-            "total": int,
-            "stopping": bool,
-            "since": list,
-            "time": float,
-        }
+        kinds = {"stage": str, "step": int, "total": int, "stopping": bool}
         return {key: said[key] for key, kind in kinds.items() if isinstance(said.get(key), kind)}
+
+    def seconds_left(self) -> float | None:
+        """The time to the end of the run's present stage, at its speed so far; None where that is
+        not known."""
+        try:
+            said = read_object(self.path / PROGRESS)
+            first, began = said["since"]
+            done, left = said["step"] - first, said["total"] - said["step"]
+            return (said["time"] - began) * left / done if done > 0 < left else None
+        except (OSError, LabError, KeyError, TypeError, ValueError):
+            return None
 
     def last_sign(self) -> float:
         """When the run last wrote an event or its progress, seconds since the epoch."""

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from labrun.attempts import ranks
+from labrun.attempts.machines import Machines
 from labrun.attempts.ranks import Ending
 from labrun.config.components import build
 from labrun.config.experiments import compose
@@ -179,3 +180,67 @@ def test_a_rank_of_another_launcher_is_refused_like_a_job(example, tmp_path):
     assert subprocess.run(worker, env=os.environ | place, stderr=subprocess.PIPE).returncode == 2
     assert run.status().message == "WORLD_SIZE=2: this trainer uses at most 1"
     assert run.status().state == "refused"
+
+
+ELSEWHERE = """
+import sys
+from pathlib import Path
+from labrun.attempts import ranks
+from labrun.attempts.machines import Machines, Start
+there = Machines(2, 1, "127.0.0.1", int(sys.argv[1]), Path(sys.argv[2]))
+sys.exit(ranks.launch(sys.argv[3:], 1, machines=there, start=Start(0, 0), grace_s=1.0).code)
+"""
+
+
+def on_two_machines(command, board, port="1"):
+    """The ending that the first machine makes of its rank's and the other machine's."""
+    first = Machines(2, 0, "127.0.0.1", int(port), board)
+    start = first.announce(0, {})
+    words = [sys.executable, "-c", ELSEWHERE, port, str(board), *command]
+    with subprocess.Popen(words) as second:
+        ending = ranks.launch(command, 1, machines=first, start=start, grace_s=5.0)
+    return ending, second.returncode
+
+
+def test_ranks_of_two_machines_meet_at_the_first(script, tmp_path):
+    names = ["RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"]
+    command = script(f"""
+        with open("{tmp_path}/" + str(rank), "w") as out:
+            out.write(" ".join(os.environ[name] for name in {names}))
+        leave(Ending("done", 0))
+    """)
+    assert on_two_machines(command, tmp_path / "board", "77") == (Ending("done", 0), 0)
+    assert (tmp_path / "0").read_text() == "0 0 2 1 127.0.0.1 77"
+    assert (tmp_path / "1").read_text() == "1 0 2 1 127.0.0.1 77"
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        ("leave(Ending('diverged', 70, 'nan')); sys.exit(70)", Ending("diverged", 70, "nan")),
+        (
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            Ending("failed", 1, "rank 1 was ended by signal 9"),
+        ),
+    ],
+)
+def test_the_other_machines_rank_explains_the_ending(script, tmp_path, second, expected):
+    command = script(f"""
+        if rank == 1:
+            {second}
+        time.sleep(0.3)
+        leave(Ending("failed", 1, "peer is gone"))
+        sys.exit(1)
+    """)
+    ending, _ = on_two_machines(command, tmp_path / "board")
+    assert ending == expected
+
+
+def test_a_rank_that_waits_for_a_dead_peer_elsewhere_is_ended(script, tmp_path):
+    command = script("""
+        if rank == 1:
+            leave(Ending("refused", 2, "no"))
+            sys.exit(2)
+        time.sleep(600)
+    """)
+    assert on_two_machines(command, tmp_path / "board")[0] == Ending("refused", 2, "no")

@@ -8,7 +8,8 @@ import time
 
 import pytest
 from labrun.cli.under_way import print_status
-from labrun.runs import run_index
+from labrun.launch.launchers import Word
+from labrun.runs import run_index, submission
 from labrun.system import processes
 from rich.console import Console
 
@@ -62,6 +63,39 @@ def test_a_running_run_says_where_it_stands_and_who_runs_it(lines, make_run):
     assert cells(row)[5:7] == ["gpu0", f"pid {os.getpid()} on {HERE}"]
     assert re.fullmatch(r"\d+ s ago", cells(row)[7])
     assert ended == "ended: none"
+
+
+def test_the_time_left_is_that_of_the_stage_at_its_speed_so_far(lines, make_run):
+    run = begin(make_run(), stage="train", step=7, total=40, since=[2, 100.0])
+    (run.path / "progress.json").write_text(
+        (run.path / "progress.json").read_text().replace('"time": 1.0', '"time": 150.0')
+    )
+    assert cells(lines()[1])[8] == "5 min"
+
+
+def test_a_run_of_a_cluster_names_its_job_and_why_it_waits(make_run, tmp_path, capsys):
+    running, waiting = begin(make_run(seed=1), stage="train"), make_run(seed=2, state="queued")
+    for number, run in enumerate((running, waiting)):
+        submission.write(run.path, submission.Submitted("slurm", f"7_{number}"))
+    words = {waiting.id: Word("waiting", reason="Priority")}
+    found = run_index.entries(tmp_path / "home")
+    print_status(found, Console(highlight=False, markup=False), words, is_group=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert cells(lines[1])[6] == f"slurm job 7_0 on {HERE}"
+    assert cells(lines[2])[6] == "slurm job 7_1 (Priority)"
+    assert lines[3] == "ended: none; under way: 1 queued, 1 running"
+
+
+def test_a_group_says_what_went_wrong(make_run, tmp_path, capsys):
+    make_run(seed=1)
+    run = make_run(seed=2, state="failed")
+    run.write_status(message="its node is gone")
+    found = run_index.entries(tmp_path / "home")
+    print_status(found, Console(highlight=False, markup=False), is_group=True)
+    assert capsys.readouterr().out.splitlines() == [
+        f"failed: {run.id}: its node is gone",
+        "no run is under way; ended: 1 done, 1 failed",
+    ]
 
 
 def test_a_run_without_a_known_end_says_its_step_alone(lines, make_run):

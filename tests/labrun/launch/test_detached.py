@@ -119,6 +119,15 @@ def test_logs_follow_what_a_run_prints(detached, lab_here, tmp_path):
     assert "hello from step 2" in lab_here("logs", "-f", "last").stdout
 
 
+def test_a_detached_run_sends_its_results_to_a_server_itself(detached, home):
+    (run,) = detached("tracking.uri=http://127.0.0.1:9", "max_steps=2")
+    until(lambda: state(run) == "done")
+    log = home / ".detached" / f"{run.id}.log"
+    until(lambda: "results store not updated" in log.read_text())
+    assert "127.0.0.1" in log.read_text()
+    assert not (home / "mlflow.db").exists()
+
+
 def test_a_sweep_whose_command_died_is_finished_by_the_same_command(home, example, lab_here):
     words = ["run", "-m", "plugin=example", "seed=0,1,2", "group=g", "num_cpus=2"]
     words += ["trainer.trouble.sleep_s=0.05", "max_steps=20"]
@@ -155,10 +164,10 @@ def test_a_job_saves_before_its_time_limit_and_says_so(home, example, lab_here):
             ["resources.time_limit=1"],
             "resources.time_limit=1: a job of so many minutes ends before it has begun to save",
         ),
-        (["launcher=ray"], "launcher=ray"),
+        (["launcher=ray"], "launcher=ray: it is not there yet; use local, slurm"),
         (
             ["-m", "launcher=local,slurm"],
-            "launcher=local,slurm: a command has one launcher; name one",
+            "launcher=local,slurm: a command has one launcher; name one, or its runs",
         ),
     ],
 )

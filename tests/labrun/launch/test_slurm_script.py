@@ -53,12 +53,12 @@ def test_the_settings_stand_behind_the_options_of_the_users_script(tmp_path):
         "#!/bin/bash\n#SBATCH --mem=8G --nodes=7\n# {worker} is not here\n\nmodule load x\n"
         "srun apptainer exec x.sif {worker}\n"
     )
-    script = text(Batch(RunConfig(slurm=SlurmConfig(script=str(own))), [RUN]))
+    config = RunConfig(slurm=SlurmConfig(script=str(own), python="python3"))
+    script = text(Batch(config, [RUN]))
     assert options(script)[0] == "--mem=8G --nodes=7"
     assert "--nodes=1" in options(script)[1:]
-    last = script.splitlines()[-1]
-    assert last.startswith("srun apptainer exec x.sif /")
-    assert last.endswith('-m labrun.launch.job "$LABRUN_RUN"')
+    command = 'srun apptainer exec x.sif python3 -m labrun.launch.job "$LABRUN_RUN"'
+    assert script.splitlines()[-1] == command
     assert script.index("trap lab_end EXIT") < script.index("module load x")
 
 

@@ -110,6 +110,24 @@ def test_progress_says_that_the_run_is_stopping_once_it_was_asked_to(context):
     assert ctx.run.progress() == {"step": 4, "stage": "train", "stopping": True}
 
 
+def test_the_speed_of_a_stage_counts_from_its_first_step(context):
+    ctx = context()
+    path = ctx.run.path / "progress.json"
+
+    def first():
+        return json.loads(path.read_text())["since"][0]
+
+    ctx.progress(step=2, total=10, stage="train")
+    ctx.progress(step=4, total=10, stage="train")
+    assert first() == 2
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps(said | {"time": said["since"][1] + 6.0}))
+    assert ctx.run.seconds_left() == pytest.approx(18.0)
+    ctx.progress(stage="evaluate")
+    assert first() == 4
+    assert ctx.run.seconds_left() is None
+
+
 def test_progress_without_a_stage_writes_at_most_five_times_a_second(context):
     ctx = context()
     ctx.progress(step=0, total=9, stage="train")

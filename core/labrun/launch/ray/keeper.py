@@ -32,8 +32,14 @@ RELEASE_S = 120.0
 
 
 class Keeper:
-    def __init__(self, home: Path, cluster: Cluster) -> None:
-        self._home, self._cluster = home, cluster
+    def __init__(
+        self,
+        home: Path,
+        cluster: Cluster,
+        release: Callable[[Sequence[RayJob]], None],
+    ) -> None:
+        """`release`: ends the supervisors of jobs."""
+        self._home, self._cluster, self._release = home, cluster, release
         self._closed: set[str] = set()
         self._signs: dict[str, tuple[object, float]] = {}
 
@@ -49,7 +55,7 @@ class Keeper:
         lost = [one for one in still if one.has_ended and _is_open(one)]
         hung = [one for one in still if one.state == "RUNNING" and self._is_hung(one)]
         unwanted = [one for one in still if one.state == "PENDING" and not _is_open(one)]
-        _release([*hung, *unwanted, *(one for one in lost if one.exit_code is None)])
+        self._release([*hung, *unwanted, *(one for one in lost if one.exit_code is None)])
         for one in lost:
             self._settle(one, known)
         return bool(still)
@@ -106,7 +112,7 @@ def _is_closed(one: RayJob) -> bool:
     return one.has_ended and not _is_open(one)
 
 
-def _release(jobs: Sequence[RayJob]) -> None:
+def release(jobs: Sequence[RayJob]) -> None:
     """End the jobs' supervisors, where they live."""
     if jobs:
         command = [sys.executable, "-m", "labrun.launch.ray.release", *(one.id for one in jobs)]
@@ -135,4 +141,4 @@ def keep(look: Callable[[], bool]) -> int:
 
 if __name__ == "__main__":
     streams.keep()
-    sys.exit(keep(Keeper(Path(sys.argv[1]), Cluster(None)).look))
+    sys.exit(keep(Keeper(Path(sys.argv[1]), Cluster(None), release).look))

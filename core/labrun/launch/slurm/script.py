@@ -101,7 +101,8 @@ def text(batch: Batch, *, worker: str = "") -> str:
     """The whole script. `worker` takes the place of the job's command, for a probe."""
     lines = template(batch.config).splitlines(keepends=True)
     first = next(i for i, line in enumerate(lines) if line.strip() and not line.startswith("#"))
-    command = worker or f'{shlex.quote(sys.executable)} -m labrun.launch.job "$LABRUN_RUN"'
+    python = shlex.quote(batch.config.slurm.python or sys.executable)
+    command = worker or f'{python} -m labrun.launch.job "$LABRUN_RUN"'
     own = _options(batch, is_probe=bool(worker))
     head = "" if worker else _head(batch)
     body = "".join(lines[first:]).replace(WORKER, command)

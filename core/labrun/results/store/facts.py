@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labrun.config.credentials import holds_secret, masked
+from labrun.experiment import RunConfig
 from labrun.plain import flat, to_plain
 from labrun.results.store.names import LONGEST, name_tags, stored_name, stored_value
 from labrun.runs.run_dir import RunDir
@@ -37,7 +38,7 @@ def facts_of(run: RunDir) -> Facts:
         "group": experiment.run.group,
         **experiment.choices,
     }
-    params = facts | dict(flat(experiment.settings)) | dict(flat(to_plain(experiment.run)))
+    params = facts | dict(flat(experiment.settings)) | _own_settings(experiment.run)
     tags = {stored_name(k): stored_value(v) for k, v in facts.items()}
     return Facts(
         name=stored_value(run.id, longest=LONGEST),
@@ -46,6 +47,14 @@ def facts_of(run: RunDir) -> Facts:
         params={stored_name(k): _param(v) for k, v in params.items()},
         tags=tags | name_tags([*params, *facts]) | place_of(run),
     )
+
+
+def _own_settings(run: RunConfig) -> dict[str, object]:
+    """The settings of the run itself, without those of another launcher than its own."""
+    plain = to_plain(run)
+    if run.launcher != "slurm":
+        del plain["slurm"]
+    return dict(flat(plain))
 
 
 def _param(value: object) -> str:
