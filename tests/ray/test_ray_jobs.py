@@ -61,8 +61,14 @@ def test_runs_of_a_sweep_share_no_gpu_and_go_on_when_their_command_has_ended(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["num_cpus=3"], "has 3 CPU, 0 GPU; its nodes have 1 x (2 CPU, 2 GPU), 1 x (2 CPU, 2 GPU T4)"),
-        (["num_gpus=1", "ray.gpu_type=H100"], "no node of the Ray cluster has 1 CPU, 1 GPU of H100"),
+        (
+            ["num_cpus=3"],
+            "has 3 CPU, 0 GPU; its nodes have 1 x (2 CPU, 2 GPU), 1 x (2 CPU, 2 GPU T4)",
+        ),
+        (
+            ["num_gpus=1", "ray.gpu_type=H100"],
+            "no node of the Ray cluster has 1 CPU, 1 GPU of H100",
+        ),
     ],
 )
 def test_what_the_cluster_can_never_give_is_refused_before_anything_is_made(

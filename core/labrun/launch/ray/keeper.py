@@ -29,6 +29,8 @@ HUNG_S = 300.0
 SILENT_CLUSTER_S = 900.0
 """Seconds without an answer of the cluster after which the keeper leaves."""
 RELEASE_S = 120.0
+AGAIN_S = 60.0
+"""Seconds between two attempts to free what one job holds."""
 
 
 class Keeper:
@@ -42,6 +44,7 @@ class Keeper:
         self._home, self._cluster, self._release = home, cluster, release
         self._closed: set[str] = set()
         self._signs: dict[str, tuple[object, float]] = {}
+        self._released: dict[str, float] = {}
 
     def look(self) -> bool:
         """Whether a run is open, once those that are lost have been handed in again.
@@ -55,9 +58,12 @@ class Keeper:
         lost = [one for one in still if one.has_ended and _is_open(one)]
         hung = [one for one in still if one.state == "RUNNING" and self._is_hung(one)]
         unwanted = [one for one in still if one.state == "PENDING" and not _is_open(one)]
-        self._release([*hung, *unwanted, *(one for one in lost if one.exit_code is None)])
+        self._free([*hung, *unwanted, *(one for one in lost if one.exit_code is None)])
         for one in lost:
-            self._settle(one, known)
+            try:
+                self._settle(one, known)
+            except LabError as error:
+                print(f"lab: {one.id}: {error}", flush=True)
         return bool(still)
 
     def _is_own(self, one: RayJob) -> bool:
@@ -71,6 +77,14 @@ class Keeper:
             self._signs[one.id] = (sign, time.monotonic())
             return False
         return time.monotonic() - since > HUNG_S
+
+    def _free(self, jobs: Sequence[RayJob]) -> None:
+        """Free what the jobs hold; what has just been freed, Ray may not know yet."""
+        now = time.monotonic()
+        due = [one for one in jobs if now - self._released.get(one.id, -AGAIN_S) >= AGAIN_S]
+        if due:
+            self._released |= {one.id: now for one in due}
+            self._release(due)
 
     def _settle(self, one: RayJob, known: dict[str, RayJob]) -> None:
         """Hand in the lost job's run again, or record how it ended."""
@@ -114,12 +128,11 @@ def _is_closed(one: RayJob) -> bool:
 
 def release(jobs: Sequence[RayJob]) -> None:
     """End the jobs' supervisors, where they live."""
-    if jobs:
-        command = [sys.executable, "-m", "labrun.launch.ray.release", *(one.id for one in jobs)]
-        try:
-            subprocess.run(command, stdin=subprocess.DEVNULL, timeout=RELEASE_S)
-        except subprocess.TimeoutExpired:
-            print(f"lab: Ray did not end {', '.join(command[3:])} in {RELEASE_S:g} s", flush=True)
+    command = [sys.executable, "-m", "labrun.launch.ray.release", *(one.id for one in jobs)]
+    try:
+        subprocess.run(command, stdin=subprocess.DEVNULL, timeout=RELEASE_S)
+    except subprocess.TimeoutExpired:
+        print(f"lab: Ray did not end {', '.join(command[3:])} in {RELEASE_S:g} s", flush=True)
 
 
 def keep(look: Callable[[], bool]) -> int:
