@@ -7,6 +7,7 @@ from itertools import combinations
 import pytest
 from labrun.runs import submission
 from labrun.runs.run_dir import RunDir
+from labrun.system import processes
 from two_raylets import SECOND_KIND
 
 SLOW = ["trainer.trouble.sleep_s=0.1", "evaluate_start=false"]
@@ -119,6 +120,26 @@ def test_a_cancelled_run_saves_a_checkpoint_and_can_be_resumed(submit, state_is,
     state_is(run, "done")
     assert attempts(run)[1] >= 1
     assert steps(run) == list(range(1, 61))
+
+
+def test_a_run_that_waits_or_is_ended_at_once_frees_its_place(cluster, submit, until, lab_here):
+    words = [*SLOW, "max_steps=3000", "num_cpus=2", f"ray.gpu_type={SECOND_KIND}"]
+    first, second = submit("-m", "seed=0,1", *words)
+    until(lambda: steps(first) or steps(second))
+    runs, waits = (first, second) if steps(first) else (second, first)
+    said = lab_here("cancel", waits.id)
+    assert said.stdout == f"{waits.id}: cancelled before it started\n"
+    assert lab_here("cancel", "--now", runs.id).stdout == f"{runs.id}: ended at once\n"
+    until(lambda: not processes.is_alive(runs.recorded_status().process))
+    until(lambda: all(job.has_ended for job in jobs_of(cluster, first, second)))
+    assert not steps(waits)
+
+
+def jobs_of(cluster, *runs: RunDir):
+    from labrun.launch.ray.cluster import Cluster
+
+    known = Cluster(cluster.address).jobs()
+    return [job for job in known.values() if job.run in [run.path for run in runs]]
 
 
 def test_a_run_goes_on_when_its_worker_and_then_its_whole_job_are_killed(submit, state_is, until):

@@ -196,6 +196,19 @@ def test_a_supervisor_that_no_longer_sees_its_dead_job_is_ended(kept, monkeypatc
     assert one.released == [one.id]
 
 
+def test_a_job_that_its_cluster_does_not_know_is_gone_unless_it_was_just_submitted(
+    kept, monkeypatch
+):
+    one = kept()
+    monkeypatch.setattr(launcher, "Cluster", lambda place: one.cluster)
+    job = submission.read(one.run.path)
+    old, new = replace(job, time=time.time() - 60), replace(job, time=time.time())
+    assert Ray().look([old, new]) == {
+        old: Word("gone", reason="its cluster knows it no more"),
+        new: Word("unknown", reason="just submitted"),
+    }
+
+
 def test_a_lost_job_waits_while_a_keeper_lives_and_is_gone_without_one(kept, monkeypatch):
     one = kept()
     one.ray_says("FAILED", DIED, message="The node died.")

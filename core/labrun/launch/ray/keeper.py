@@ -121,7 +121,9 @@ def _is_open(one: RayJob) -> bool:
 def _is_closed(one: RayJob) -> bool:
     """Whether nothing is left to do: the run has ended with this job, or goes on in a later one."""
     recorded = submission.read(_run(one).path)
-    if recorded is None or recorded.launcher != "ray" or recorded.number > one.number:
+    if recorded is None:
+        return not _run(one).path.exists()
+    if recorded.launcher != "ray" or recorded.number > one.number:
         return True
     return one.has_ended and not _is_open(one)
 

@@ -1,6 +1,8 @@
 """`launcher=ray`: one Ray Job a run, and a keeper for those of one LABRUN_HOME."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from labrun.errors import LabError
@@ -14,6 +16,9 @@ from labrun.runs import submission
 from labrun.runs.run_dir import RunDir
 from labrun.runs.submission import Submitted
 
+FRESH_S = 30.0
+"""Seconds for which a job may be recorded and not yet submitted."""
+
 
 class Ray:
     """Ray clusters, by the addresses of their dashboards."""
@@ -21,7 +26,7 @@ class Ray:
     def check(self, runs: Sequence[RunConfig], *, home: Path | None) -> None:
         cluster = Cluster(_address(runs))
         nodes = cluster.nodes()
-        for config in {run.resources: run for run in runs}.values():
+        for config in {(run.resources, run.ray): run for run in runs}.values():
             request.refuse_infeasible(config, nodes)
         if home is not None:
             refuse_unseen(home, runs[0], cluster)
@@ -30,14 +35,12 @@ class Ray:
         configs = {run.path: run.experiment().run for run in runs}
         first = configs[runs[0].path]
         cluster = Cluster(first.ray.address)
-        for run in runs:
-            number = request.next_number(submission.read(run.path))
-            asked = request.of(run.path, configs[run.path], number=number)
-            job = request.submitted(asked.id, configs[run.path], number=number)
-            requeues.begin(run, life=number, anew=True)
-            submission.write(run.path, job)  # first, so that no id is used twice
-            cluster.submit(asked)
-            yield run, job
+        try:
+            yield from _handed_in(configs, cluster)
+        except LabError:
+            with suppress(LabError):  # those before are submitted
+                keeping.ensure(cluster, runs[0].path.parent, first.ray)
+            raise
         keeping.ensure(cluster, runs[0].path.parent, first.ray)
 
     def look(self, jobs: Sequence[Submitted]) -> Mapping[Submitted, Word]:
@@ -49,7 +52,7 @@ class Ray:
             except LabError as error:
                 words |= {job: Word("unknown", reason=str(error)) for job in own}
                 continue
-            words |= {job: _word(known.get(job.id), known) for job in own}
+            words |= {job: _word(job, known) for job in own}
         return words
 
     def cancel(self, jobs: Sequence[Submitted], *, now: bool) -> None:
@@ -57,13 +60,14 @@ class Ray:
             cluster = Cluster(place)
             known = cluster.jobs()
             ids = [job.id for job in jobs if job.place == place and job.id in known]
-            live = [one for one in ids if not known[one].has_ended]
-            waiting = [one for one in live if known[one].state == "PENDING"]
-            ended = live if now else waiting  # Ray would start what waits, and stop it then
-            for one in live if not now else ():
-                cluster.stop(one)
+            live = [known[one] for one in ids if not known[one].has_ended]
+            # Ray would start what waits, and stop it then.
+            ended = [job for job in live if now or job.state == "PENDING"]
+            for job in live:
+                if job not in ended:
+                    cluster.stop(job.id)
             if ended:
-                keeping.end_at_once(cluster, [known[one] for one in ended])
+                keeping.end_at_once(cluster, ended)
 
     def plan(self, experiments: Sequence[Experiment]) -> str:
         lines = []
@@ -77,6 +81,20 @@ class Ray:
         return "\n".join([f"Ray Jobs of {_address([one.run for one in experiments])}", *lines])
 
 
+def _handed_in(
+    configs: Mapping[Path, RunConfig], cluster: Cluster
+) -> Iterator[tuple[RunDir, Submitted]]:
+    for path, config in configs.items():
+        run = RunDir(path)
+        number = request.next_number(submission.read(path))
+        asked = request.of(path, config, number=number)
+        job = request.submitted(asked.id, config, number=number)
+        requeues.begin(run, life=number, anew=True)
+        submission.write(path, job)  # first, so that no id is used twice
+        cluster.submit(asked)
+        yield run, job
+
+
 def _address(runs: Sequence[RunConfig]) -> str:
     addresses = sorted({run.ray.address for run in runs})
     if len(addresses) > 1:
@@ -84,7 +102,10 @@ def _address(runs: Sequence[RunConfig]) -> str:
     return addresses[0]
 
 
-def _word(job: RayJob | None, known: Mapping[str, RayJob]) -> Word:
+def _word(submitted: Submitted, known: Mapping[str, RayJob]) -> Word:
+    job = known.get(submitted.id)
+    if job is None and time.time() - submitted.time < FRESH_S:
+        return Word("unknown", reason="just submitted")
     if job is None:
         return Word("gone", reason="its cluster knows it no more")
     if job.state == "PENDING":
