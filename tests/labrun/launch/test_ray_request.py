@@ -81,8 +81,8 @@ def test_what_one_node_has_is_let_through(config):
     [
         (
             RunConfig(resources=ResourcesConfig(num_gpus=4, num_cpus=9)),
-            "no node of the Ray cluster has 9 CPU, 4 GPU; its nodes have 2 x (8 CPU, 4 GPU A100), "
-            "1 x (64 CPU, 0 GPU); ask for less",
+            "no node of the Ray cluster has 9 CPU, 4 GPU; its nodes have 1 x (64 CPU, 0 GPU), "
+            "2 x (8 CPU, 4 GPU A100); ask for less",
         ),
         (
             RunConfig(resources=ResourcesConfig(num_gpus=1), ray=RayConfig(gpu_type="H100")),

@@ -24,7 +24,7 @@ from labrun.system import streams
 LOOK_S = 5.0
 IDLE_S = 30.0
 """Seconds without an open run after which the keeper leaves."""
-HUNG_S = 300.0
+HUNG_S = 1800.0
 """Seconds without a sign of life after which a job that Ray calls running is given up."""
 SILENT_CLUSTER_S = 900.0
 """Seconds without an answer of the cluster after which the keeper leaves."""

@@ -99,7 +99,7 @@ def _kind(config: RayConfig) -> dict[str, float]:
 
 def _listed(nodes: Sequence[Mapping[str, float]]) -> str:
     """The nodes' sizes, each once: `2 x (8 CPU, 4 GPU A100)`."""
-    sizes = [_size(node) for node in nodes]
+    sizes = sorted(_size(node) for node in nodes)
     return ", ".join(f"{sizes.count(one)} x ({one})" for one in dict.fromkeys(sizes)) or "nothing"
 
 
