@@ -2,17 +2,18 @@
 
 import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from labrun import Component, Dataset, LabError, PluginInfo, TrainResult
-from labrun.plugins.discovery import resolve
+from labrun import Component, LabError, Plan, PluginInfo, Setup, TrainResult
+from labrun.plugins.building import function
 
 from lab_llm.problems import ProblemSets
 from lab_llm.training.config import GRPOSettings
 
 if TYPE_CHECKING:
     from labrun.runs.context import RunContext
+    from torch import Tensor
 
     from lab_llm.training.objective import Objective
     from lab_llm.training.rollouts import Rollouts
@@ -39,8 +40,8 @@ def grpo_plugin(
     the trainer's settings that differ from their defaults. The plugin has `method=NAME`, its own,
     `method=grpo`, `scale`, `model` and the toolkit's datasets without naming them.
     """
-    if name == "grpo":
-        raise LabError("a plugin named 'grpo' would hide the baseline method=grpo; rename it")
+    if "grpo" in {name, *(presets or {})}:
+        raise LabError("a method named 'grpo' would hide the baseline method=grpo; rename it")
     methods = {"grpo": GRPO, name: {}}
     methods |= {method: {"trainer": values} for method, values in (presets or {}).items()}
     trainer = Component(
@@ -73,37 +74,24 @@ def _factory(name: str, advantages: str) -> str:
 class GRPOTrainer:
     """Trains one policy by GRPO, in as many processes as the run has."""
 
-    max_processes = None
-
     def __init__(self, config: GRPOSettings) -> None:
         self.config = config
 
-    def preflight(self, dataset: Dataset) -> dict[str, object]:
+    def plan(self, setup: Setup) -> Plan:
         from lab_llm.planning import teacher
 
-        return teacher.preflight(self.config, dataset, template=self._template, context=None)
-
-    def check_processes(self, num_processes: int) -> None:
-        from lab_llm.training.microbatches import check_rollouts
-
-        check_rollouts(self.config, num_processes)
+        return teacher.plan(setup, self.config)
 
     def fit(self, ctx: "RunContext", data: ProblemSets) -> TrainResult:
         from lab_llm.training import run
 
-        return run.train(ctx, data, self.config, self.objective(), template=self._template)
+        return run.train(ctx, data, self.config, self.objective())
 
     def objective(self) -> "Objective":
         """GRPO's surrogate, every token with its rollout's advantage."""
         from lab_llm.training.objective import Surrogate
 
         return Surrogate(self.config)
-
-    @property
-    def _template(self) -> str:
-        from lab_llm.text.prompts import teacher_template
-
-        return teacher_template("", model=self.config.model.name)
 
 
 class AdvantageTrainer(GRPOTrainer):
@@ -113,16 +101,19 @@ class AdvantageTrainer(GRPOTrainer):
         super().__init__(config)
         self.advantages = advantages
 
-    def preflight(self, dataset: Dataset) -> dict[str, object]:
-        resolve(self.advantages)
-        return super().preflight(dataset)
+    def plan(self, setup: Setup) -> Plan:
+        self._function()
+        return super().plan(setup)
 
     def objective(self) -> "Objective":
         """GRPO's surrogate with the method's token advantages."""
         from lab_llm.training.objective import Surrogate
 
-        token_advantages = functools.partial(resolve(self.advantages), config=self.config)
+        token_advantages = functools.partial(self._function(), config=self.config)
         return Surrogate(self.config, token_advantages=token_advantages)
+
+    def _function(self) -> Callable[..., "Tensor"]:
+        return function(self.advantages, "rollouts", config="config")
 
 
 def rollouts_of(*, advantages: Sequence[float], mask: Sequence[Sequence[float]]) -> "Rollouts":

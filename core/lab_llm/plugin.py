@@ -12,8 +12,8 @@ def lab_plugin() -> PluginInfo:
             Component(
                 kind="trainer",
                 name="warmstart",
-                config="lab_llm.training.warm_start_config:WarmStartConfig",
-                factory="lab_llm.training.warm_start:WarmStartTrainer",
+                config="lab_llm.training.warm_start.config:WarmStartConfig",
+                factory="lab_llm.training.warm_start.trainer:WarmStartTrainer",
                 summary="supervised training of the tiny model from nothing",
             ),
             Component(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from labrun.contract import Dataset
 from labrun.errors import LabError
+from labrun.plan import Setup
 
 Message = Mapping[str, str]
 
@@ -87,13 +88,24 @@ class ProblemSets:
     forms: Forms = MARKED
 
 
-def check_problems(dataset: Dataset, *, key: str) -> None:
-    """LabError, naming `key`, where the dataset's `load` says that it returns something else than
-    ProblemSets."""
-    given = inspect.signature(dataset.load).return_annotation
-    name = given if isinstance(given, str) else getattr(given, "__name__", str(given))
+def problem_sets(setup: Setup, *, key: str) -> ProblemSets | None:
+    """The problems of the run's dataset; None: they are not known yet.
+
+    Raises LabError, naming `key`, where the dataset's data are something else: what it offers, or
+    what its `load` says that it returns.
+    """
+    if isinstance(setup.data, ProblemSets) or setup.dataset is None:
+        return setup.data
+    name = type(setup.data).__name__ if setup.data is not None else _loaded(setup.dataset)
     if name not in (ProblemSets.__name__, "_empty", "Any"):
         raise LabError(
             f"{key} works on problems with verifiable answers (ProblemSets), and "
-            f"{type(dataset).__name__} loads {name}; take components of one kind"
+            f"{type(setup.dataset).__name__} loads {name}; take components of one kind"
         )
+    return None
+
+
+def _loaded(dataset: Dataset) -> str:
+    """The name of what `load` says that it returns."""
+    returned = inspect.signature(dataset.load).return_annotation
+    return returned if isinstance(returned, str) else getattr(returned, "__name__", str(returned))

@@ -11,6 +11,7 @@ from labrun.contract import (
     hookimpl,
 )
 from labrun.errors import DivergedError, LabError, PreemptedError, unknown
+from labrun.plan import Plan, Setup
 from labrun.schema import schema
 from labrun.score import Score
 
@@ -22,9 +23,11 @@ __all__ = [
     "DivergedError",
     "Evaluator",
     "LabError",
+    "Plan",
     "PluginInfo",
     "PreemptedError",
     "Score",
+    "Setup",
     "TrainResult",
     "Trainer",
     "hookimpl",

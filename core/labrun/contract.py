@@ -1,4 +1,8 @@
-"""What a plugin provides: `lab_plugin()` and three kinds of components."""
+"""What a plugin provides: `lab_plugin()` and three kinds of components.
+
+A component of any kind may also have `plan(setup) -> Plan` (`labrun.plan`): what it says of a run
+before that starts. One without it has nothing to say.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -89,15 +93,6 @@ class TrainResult:
 class Dataset(Protocol):
     """Data by configuration: `load` gives what the plugin's trainer takes."""
 
-    def preflight(self) -> Mapping[str, object]:
-        """Facts for the dry-run plan. Raises LabError for a missing file, column, ...: cheap.
-
-        A fact `missing`, a list of sentences, says what is right and only not on this machine (a
-        download, a package): a dry run prints them, and a run is refused with them. Trainers and
-        evaluators may give it too.
-        """
-        ...
-
     def load(self, ctx: "RunContext") -> Any: ...
 
     def fingerprint(self) -> str:
@@ -107,7 +102,7 @@ class Dataset(Protocol):
 
 @runtime_checkable
 class Makeable(Dataset, Protocol):
-    """A dataset may also have this method: `lab data make` calls it, after `preflight`."""
+    """A dataset may also have this method: `lab data make` calls it, after `plan`."""
 
     def make(self, progress: Callable[[str, int, int], None]) -> Mapping[str, object]:
         """Make what is not there yet; returns facts by name: where it lies, its statistics.
@@ -122,14 +117,9 @@ class Makeable(Dataset, Protocol):
 class Trainer(Protocol):
     """Trains one model. Its config has a field `max_steps` (optimizer steps; 0 only evaluates).
 
-    It runs in one process, on one GPU at most, unless it has an attribute `max_processes`: the
-    largest number that can share its work, or None for any. `fit` then runs in every process, with
-    `ctx.rank` and `ctx.world_size`, and sets `ctx.barrier`.
+    It runs in one process, on one GPU at most, unless its plan says `max_processes`. `fit` then
+    runs in every process, with `ctx.rank` and `ctx.world_size`, and sets `ctx.barrier`.
     """
-
-    def preflight(self, dataset: Dataset) -> Mapping[str, object]:
-        """Facts for the dry-run plan. Raises LabError where the settings cannot work together."""
-        ...
 
     def fit(self, ctx: "RunContext", data: Any) -> TrainResult:
         """Train from `ctx.resume_from` or from the start; honours `ctx.should_stop`.
@@ -140,32 +130,7 @@ class Trainer(Protocol):
 
 
 @runtime_checkable
-class ChecksProcesses(Protocol):
-    """A trainer whose settings must suit the number of processes."""
-
-    def check_processes(self, num_processes: int) -> None:
-        """Raises LabError where its work cannot be shared by so many (2 or more)."""
-        ...
-
-
-@runtime_checkable
 class Evaluator(Protocol):
-    """Scores a model; reads no global random state, so that it never changes training.
-
-    One that depends on the data's kind may have a method `check(dataset)`, which raises LabError
-    before anything starts; see `ChecksDataset`. Where scores of several evaluators have the same
-    names, these share a value of an attribute `scores_like`, and a run takes one of them.
-    """
-
-    def preflight(self) -> Mapping[str, object]: ...
+    """Scores a model; reads no global random state, so that it never changes training."""
 
     def evaluate(self, ctx: "RunContext", model: Any, data: Any) -> list[Score]: ...
-
-
-@runtime_checkable
-class ChecksDataset(Protocol):
-    """An evaluator that cannot score on every dataset."""
-
-    def check(self, dataset: Dataset) -> None:
-        """Raises LabError where it cannot score models on this dataset."""
-        ...

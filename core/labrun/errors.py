@@ -41,8 +41,10 @@ def shown(text: str, limit: int = 200) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def unknown(what: str, got: str, allowed: Iterable[str]) -> LabError:
-    """The error for a name outside a closed set, with its nearest neighbour.
+def unknown(what: str, got: str, allowed: Iterable[str], *, of: str = "") -> LabError:
+    """The error for a name outside a closed set: its nearest neighbour, then at most ten names.
+
+    `of` says whose names they are: `plugin 'rlrt'`.
 
     >>> str(unknown("plugin", "rlr", ["rlrt", "stairs"]))
     "no plugin 'rlr'; did you mean 'rlrt'? installed: rlrt, stairs"
@@ -51,7 +53,8 @@ def unknown(what: str, got: str, allowed: Iterable[str]) -> LabError:
     near = nearest(got, names)
     hint = f"did you mean {near!r}? " if near else ""
     label = "installed" if what == "plugin" else "allowed"
-    return LabError(f"no {what} '{shown(got)}'; {hint}{label}: {', '.join(names) or 'none'}")
+    whose = f" of {of}" if of else ""
+    return LabError(f"no {what} '{shown(got)}'{whose}; {hint}{label}: {listed(names, near=got)}")
 
 
 def nearest(got: str, names: Iterable[str], *, cutoff: float = 0.6) -> str:

@@ -16,8 +16,8 @@ def _label(text: str) -> str:
     """The text, which can be a folder's name and a word in a shell. Raises ValueError."""
     if _NO_LABEL.search(text) or len(text.encode()) > MAX_LABEL_BYTES:
         raise ValueError(
-            f"a label has at most {MAX_LABEL_BYTES} bytes, none of / \\ : * ? | $ % @, and begins "
-            "with no dot or space"
+            f"a group label has at most {MAX_LABEL_BYTES} bytes, none of / \\ : * ? | $ % @, and "
+            "begins with no dot or space"
         )
     return text
 

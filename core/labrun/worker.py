@@ -205,7 +205,9 @@ def fit(
     _on_stop(lambda number, _: asked.append(number))
     experiment = run.experiment()
     parts = build(experiment)
-    parts.check_processes(place.world_size, key="WORLD_SIZE")
+    setup = parts.setup(place.world_size)
+    if place.world_size != experiment.run.resources.processes:  # another launcher's number
+        parts.plan_for(setup, key="WORLD_SIZE")
     resumed = resume_point.find(run, passed_over)
     context = RunContext(
         run=run,
@@ -216,6 +218,7 @@ def fit(
         sealed=resumed.events,
         keep_checkpoints=experiment.run.keep_checkpoints,
         evaluators=tuple(parts.evaluators.values()),
+        setup=setup,
         rank=place.rank,
         world_size=place.world_size,
     )

@@ -84,7 +84,7 @@ def test_fixed_keys_and_groups_are_printed_for_rlrt(lab):
     for key in FIXED_KEYS:
         assert f"  {key} = " in printed
     for group in FIXED_GROUPS:
-        assert f"{group}= " in printed
+        assert f"presets of {group}\n  {group}=" in printed
 
 
 def test_every_key_has_a_meaning():
@@ -107,7 +107,7 @@ def names_in(path: str, pattern: str) -> set[str]:
 def test_grpo_metrics_are_documented():
     from lab_llm.training.step_metrics import LOGGED, TOKEN_MEANS
 
-    modules = ("trainer", "rewards", "step_metrics")
+    modules = ("engines", "trainer", "rewards", "step_metrics")
     sources = [f"core/lab_llm/training/{name}.py" for name in modules]
 
     def named(pattern: str) -> set[str]:
@@ -209,7 +209,7 @@ def test_scores_are_documented():
 
 
 def test_warm_start_metrics_are_documented():
-    source = "core/lab_llm/training/warm_start.py"
+    source = "core/lab_llm/training/warm_start/trainer.py"
     logged = names_in(source, r'"(train/\w+)"')
     validated = {f"validation/{name}" for name in ("pass_rate", "epistemic_words")}
     assert logged | validated <= documented_metrics()
@@ -237,14 +237,27 @@ def example_files(heading: str) -> dict[str, str]:
     return dict(shown)
 
 
-SHORT, LONG, PLAIN = "The short form", "The long form", "Without the language-model toolkit"
-INSTALLED = {SHORT: "decay", LONG: "decay", PLAIN: "descent"}
+GRPO, OFFLINE = "The short form, GRPO", "The short form, offline multi-agent"
+LONG, PLAIN = "The long form", "Without a toolkit"
+INSTALLED = {GRPO: "decay", OFFLINE: "weighted", LONG: "decay", PLAIN: "descent"}
 FEW_STEPS = {
-    SHORT: ("max_steps=1", "prompts_per_step=4", "micro_batch_size=16", "eval_size=4"),
+    GRPO: ("max_steps=1", "prompts_per_step=4", "micro_batch_size=16", "eval_size=4"),
+    OFFLINE: (
+        "method=sharp",
+        "max_steps=2",
+        "num_episodes=8",
+        "batch_size=4",
+        "rollout.episodes=2",
+    ),
     LONG: ("max_steps=1", "prompts_per_step=4", "micro_batch_size=16", "eval_size=4"),
     PLAIN: ("method=slow",),
 }
-SCORED = {SHORT: "in_domain  accuracy", LONG: "in_domain  accuracy", PLAIN: "line  mse"}
+SCORED = {
+    GRPO: "in_domain  accuracy",
+    OFFLINE: "unseen  win_rate",
+    LONG: "in_domain  accuracy",
+    PLAIN: "line  mse",
+}
 
 
 @pytest.fixture(scope="module", params=INSTALLED)
@@ -275,13 +288,16 @@ def test_the_page_shows_the_files_of_the_long_form():
     }
 
 
-def test_the_short_form_is_three_files_of_45_lines_together():
-    files = example_files(SHORT)
+@pytest.mark.parametrize("heading", [GRPO, OFFLINE])
+def test_the_short_form_is_three_files_of_45_lines_together(heading):
+    files = example_files(heading)
     assert len(files) == 3
     assert sum(len(text.splitlines()) for text in files.values()) <= 45
 
 
-@pytest.mark.parametrize(("heading", "kind"), [(SHORT, "grpo"), (PLAIN, "plain")])
+@pytest.mark.parametrize(
+    ("heading", "kind"), [(GRPO, "grpo"), (OFFLINE, "offline"), (PLAIN, "plain")]
+)
 def test_lab_new_writes_what_the_page_shows(heading, kind):
     assert example_files(heading) == templates(kind)
 
@@ -299,15 +315,39 @@ def test_the_plugin_of_the_page_trains(form, lab, monkeypatch):
         assert tested.returncode == 0, tested.stdout
 
 
-@pytest.mark.parametrize("form", [SHORT], indirect=True)
+BESIDE = {
+    GRPO: (
+        "method=grpo,decay",
+        [
+            "  method=decay (default)  trainer.gamma=0.98",
+            "  method=grpo             trainer=llm.grpo",
+            "  scale=laptop            A real language model",
+            "gamma = 1.0",
+        ],
+    ),
+    OFFLINE: (
+        "method=bc_t,weighted",
+        [
+            "  method=bc_t                    BC-t: behaviour cloning",
+            "  method=sharp                   trainer.temperature=0.1",
+            "  method=weighted (default)      the defaults",
+            "  dataset=grid                   Cooperative navigation",
+            "temperature = 0.5",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("form", BESIDE, indirect=True)
 def test_the_short_form_stands_beside_the_baseline(form, lab, monkeypatch):
-    _, _, target = form
+    heading, _, target = form
     search = os.pathsep.join([str(target), *filter(None, [os.environ.get("PYTHONPATH")])])
     monkeypatch.setenv("PYTHONPATH", search)
-    printed = lab("plugins", "decay").stdout
-    assert "method= decay, grpo   (default: decay)" in printed
-    assert "scale= laptop, paper, tiny   (default: tiny)" in printed
-    assert "model= smollm2, tiny" in printed
-    assert "gamma = 1.0" in printed
-    planned = lab("run", "-m", "plugin=decay", "method=grpo,decay", "seed=0,1", "--dry-run")
-    assert planned.stdout.startswith("plan: 4 run(s) of plugin decay"), planned.stderr
+    name, (methods, lines) = INSTALLED[heading], BESIDE[heading]
+    printed = lab("plugins", name).stdout
+    assert [line for line in lines if line not in printed] == []
+    planned = lab("run", "-m", f"plugin={name}", methods, "seed=0,1", "--dry-run")
+    assert planned.stdout.startswith(f"plan: 4 run(s) of plugin {name}"), planned.stderr
+    checked = lab("plugins", name, "--check")
+    assert checked.stdout.startswith(f"{name}: 1 component, "), checked.stderr
+    assert checked.stdout.endswith(": all well\n")

@@ -67,10 +67,10 @@ def settings_of(*words):
 @pytest.mark.parametrize("model", list(PARAMETERS))
 def test_every_published_model_is_planned(model):
     experiment = compose(["plugin=epistemic", "scale=paper", f"model={model}"])
-    facts = build(experiment).preflight(experiment.run.resources)
-    assert facts["trainer"]["parameters"] == PARAMETERS[model]
-    assert any("hf download" in str(line) for line in facts["trainer"]["missing"])
-    assert "copies" in str(facts["trainer"]["gpu_memory_gib, 8 processes"])  # the frozen teacher
+    plan = build(experiment).plan(experiment.run.resources)["trainer"]
+    assert plan.facts["parameters"] == PARAMETERS[model]
+    assert any("hf download" in str(line) for line in plan.missing)
+    assert "copies" in str(plan.facts["gpu_memory_gib, 8 processes"])  # the frozen teacher
 
 
 def test_each_objective_has_its_published_rate():

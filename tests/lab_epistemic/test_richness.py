@@ -5,7 +5,6 @@ import dataclasses
 import json
 from collections import defaultdict
 from contextlib import contextmanager
-from functools import partial
 
 import pytest
 from lab_epistemic.richness import evaluator as richness
@@ -20,14 +19,14 @@ from lab_llm.policy.policy import load_policy
 from lab_llm.problems import MARKED, Problem, ProblemSets
 from lab_llm.text.chat_template import THINKING
 from lab_llm.text.prompts import COUNTDOWN_TEMPLATE
-from labrun import LabError
+from labrun import LabError, Plan, Setup
 from labrun.config.experiments import compose
-from labrun.contract import ChecksDataset
 from labrun.errors import PreemptedError
 from labrun.results.intervals import t_interval
 from labrun.runs import run_dir
 from labrun.runs.context import RunContext
 from labrun.runs.run_dir import RunDir
+from setups import setup_of
 
 SMALL = RichnessConfig(
     pool_size=12, num_probes=4, max_passes=3, num_problems=5, num_samples=4, only_last=False
@@ -60,7 +59,7 @@ def done(tmp_path_factory, policy, dataset):
     """One evaluation: its folder and its scores by (level, metric); read it only."""
     path = tmp_path_factory.mktemp("richness")
     policy.model.train()
-    found = RichnessEvaluator(SMALL).evaluate(context(path), policy, dataset.load())
+    found = RichnessEvaluator(SMALL).evaluate(context(path), policy, dataset.sets)
     assert policy.model.training
     policy.model.eval()
     return path, {(score.task, score.metric): score for score in found}
@@ -68,7 +67,7 @@ def done(tmp_path_factory, policy, dataset):
 
 def test_kept_problems_are_the_first_in_the_window_with_a_correct_probe_as_solution(done, dataset):
     path, _ = done
-    sets = dataset.load()
+    sets = dataset.sets
     problems = {problem.id: problem for problem in sets.train}
     right = defaultdict(list)
     for line in lines(path, "probe"):
@@ -83,8 +82,8 @@ def test_kept_problems_are_the_first_in_the_window_with_a_correct_probe_as_solut
 
 def test_each_level_cuts_the_same_solution_down(done, dataset):
     path, _ = done
-    forms = dataset.load().forms
-    problems = {problem.id: problem for problem in dataset.load().train}
+    forms = dataset.sets.forms
+    problems = {problem.id: problem for problem in dataset.sets.train}
     full = {line["id"]: line["context"] for line in lines(path, "solution")}
     for level in ("answer", "without_thinking"):
         for line in lines(path, level):
@@ -111,7 +110,7 @@ def test_rounds_are_chained(done):
 
 
 def test_a_problem_without_a_correct_response_keeps_its_last_context(tmp_path, policy, dataset):
-    sets, calls = dataset.load(), []
+    sets, calls = dataset.sets, []
 
     def only_probes(problem, text):
         calls.append(text)
@@ -166,7 +165,7 @@ def test_stages_sample_as_configured_each_with_a_seed_of_its_own(
     monkeypatch.setattr(richness, "open_engine", recording)
     settings = {"temperature": 0.9, "top_p": 0.95, "top_k": 20}
     config = dataclasses.replace(SMALL, levels=("none", "solution"), num_samples=3, **settings)
-    RichnessEvaluator(config).evaluate(context(tmp_path), policy, dataset.load())
+    RichnessEvaluator(config).evaluate(context(tmp_path), policy, dataset.sets)
     end = policy.tokenizer.eos_token_id
     shared = {**settings, "max_new_tokens": 128, "batch_size": 256, "end_token_ids": (end,)}
     expected = [Sampling(num_samples=n, **shared) for n in (4, 3, 3)]
@@ -178,7 +177,7 @@ def test_a_solution_without_marks_leaves_its_problem_out_of_the_level(
     tmp_path, policy, dataset, done
 ):
     first = lines(done[0], "none")[0]["id"]
-    sets = dataset.load()
+    sets = dataset.sets
     forms = dataclasses.replace(
         sets.forms, without_thinking=lambda p, _: None if p.id == first else p.answer
     )
@@ -208,7 +207,7 @@ def test_a_solution_without_marks_leaves_its_problem_out_of_the_level(
 
 def test_a_context_that_is_cut_in_a_round_counts_as_truncated(tmp_path, policy, dataset):
     """The dataset's long solution guides the first round, its own short response the level."""
-    sets = dataset.load()
+    sets = dataset.sets
     long = [dataclasses.replace(p, solution="5+2=7 " * 30 + p.answer) for p in sets.train[:2]]
     config = RichnessConfig(
         pool_size=2,
@@ -234,9 +233,9 @@ def test_only_the_last_evaluation_works_unless_told_otherwise(tmp_path, policy, 
     ctx = dataclasses.replace(context(tmp_path), run=run)
     ctx.step = 4
     config = dataclasses.replace(SMALL, only_last=True, levels=("none",))
-    assert RichnessEvaluator(config).evaluate(ctx, policy, dataset.load()) == []
+    assert RichnessEvaluator(config).evaluate(ctx, policy, dataset.sets) == []
     ctx.step = 5
-    assert RichnessEvaluator(config).evaluate(ctx, policy, dataset.load())
+    assert RichnessEvaluator(config).evaluate(ctx, policy, dataset.sets)
 
 
 def test_a_later_attempt_reads_what_an_earlier_one_sampled(done, policy, dataset, monkeypatch):
@@ -246,23 +245,23 @@ def test_a_later_attempt_reads_what_an_earlier_one_sampled(done, policy, dataset
         raise AssertionError("sampled again")
 
     monkeypatch.setattr(richness_responses.Interview, "_sample", sample)
-    again = RichnessEvaluator(SMALL).evaluate(context(path), policy, dataset.load())
+    again = RichnessEvaluator(SMALL).evaluate(context(path), policy, dataset.sets)
     assert {(score.task, score.metric): score for score in again} == scores
     later = context(path)
     later.step = 1
     with pytest.raises(AssertionError, match="sampled again"):
-        RichnessEvaluator(SMALL).evaluate(later, policy, dataset.load())
+        RichnessEvaluator(SMALL).evaluate(later, policy, dataset.sets)
 
 
 def test_a_stop_comes_before_a_stage(tmp_path, policy, dataset):
     ctx = context(tmp_path)
     ctx.should_stop = True
     with pytest.raises(PreemptedError, match="'probe'"):
-        RichnessEvaluator(SMALL).evaluate(ctx, policy, dataset.load())
+        RichnessEvaluator(SMALL).evaluate(ctx, policy, dataset.sets)
 
 
 def test_a_window_without_problems_names_what_was_found_and_keeps_the_probes(tmp_path, policy):
-    sets = dataclasses.replace(CountdownDataset(CountdownConfig()).load(), verify=lambda *_: 1.0)
+    sets = dataclasses.replace(CountdownDataset(CountdownConfig()).sets, verify=lambda *_: 1.0)
     config = dataclasses.replace(SMALL, pool_size=3, num_probes=2, max_passes=1)
     with pytest.raises(LabError, match=r"problems by pass count: 3 with 2; set .*min_passes"):
         RichnessEvaluator(config).evaluate(context(tmp_path), policy, sets)
@@ -271,7 +270,7 @@ def test_a_window_without_problems_names_what_was_found_and_keeps_the_probes(tmp
 
 def test_contexts_are_cut_where_the_model_has_no_room(tmp_path, policy, dataset):
     """The model takes 1,024 tokens; 960 are the response's, so that 64 are left for the prompt."""
-    sets = dataset.load()
+    sets = dataset.sets
     long = [dataclasses.replace(p, solution="5+2=7 " * 30 + p.answer) for p in sets.train[:2]]
     config = RichnessConfig(
         pool_size=2,
@@ -311,9 +310,9 @@ def test_the_room_is_what_the_study_can_need(policy):
 
 def refusal(config, sets=None):
     evaluator = RichnessEvaluator(config)
-    ask = evaluator.preflight if sets is None else partial(evaluator.check, Given(sets))
+    setup = Setup() if sets is None else setup_of(Given(sets))
     with pytest.raises(LabError) as caught:
-        ask()
+        evaluator.plan(setup)
     return str(caught.value)
 
 
@@ -323,8 +322,8 @@ class Given:
 
     sets: ProblemSets
 
-    def preflight(self):
-        return {}
+    def plan(self, setup):
+        return Plan(offers=self.sets)
 
     def load(self, ctx):
         return self.sets
@@ -339,14 +338,13 @@ def test_settings_that_cannot_work_are_refused_before_any_work():
     assert "solution_source=dataset" in refusal(RichnessConfig(min_passes=0))
     assert "name each once" in refusal(RichnessConfig(levels=("none", "none")))
     assert "evaluator.richness.template" in refusal(RichnessConfig(template="{prompt}"))
-    facts = RichnessEvaluator(RichnessConfig()).preflight()
+    facts = RichnessEvaluator(RichnessConfig()).plan(Setup()).facts
     assert facts == {"probes": 1600, "responses_at_most": 5600}
 
 
 def test_data_that_lack_something_are_refused_before_any_work(dataset):
-    assert isinstance(RichnessEvaluator(RichnessConfig()), ChecksDataset)
-    sets = dataset.load()
-    RichnessEvaluator(RichnessConfig(pool="ood_four")).check(Given(sets))
+    sets = dataset.sets
+    RichnessEvaluator(RichnessConfig(pool="ood_four")).plan(setup_of(Given(sets)))
     assert "did you mean 'ood_four'" in refusal(RichnessConfig(pool="ood_for"), sets)
     bare = [dataclasses.replace(problem, solution=None) for problem in sets.train]
     source = RichnessConfig(solution_source="dataset")
@@ -356,32 +354,33 @@ def test_data_that_lack_something_are_refused_before_any_work(dataset):
 
 
 def test_a_model_that_cannot_be_asked_is_refused_before_the_first_step(policy, dataset):
-    sets = dataset.load()
-    RichnessEvaluator(SMALL).check_policy(policy, sets)
+    sets = dataset.sets
+    RichnessEvaluator(SMALL).plan(Setup(model=policy, data=sets))
     long = RichnessEvaluator(dataclasses.replace(SMALL, max_new_tokens=1020))
     with pytest.raises(LabError, match=r"evaluator\.richness\.max_new_tokens=1020: with"):
-        long.check_policy(policy, sets)
+        long.plan(Setup(model=policy, data=sets))
+    marked = dataclasses.replace(sets, forms=MARKED)
     with pytest.raises(LabError, match="hold no <think>"):
-        RichnessEvaluator(SMALL).check_policy(policy, dataclasses.replace(sets, forms=MARKED))
+        RichnessEvaluator(SMALL).plan(Setup(model=policy, data=marked))
 
 
 @pytest.mark.parametrize("thinking", [True, False])
 def test_a_model_that_is_told_not_to_think_marks_no_thinking(thinking, policy, dataset):
-    sets = dataclasses.replace(dataset.load(), forms=MARKED)
+    sets = dataclasses.replace(dataset.sets, forms=MARKED)
     tokenizer = copy.deepcopy(policy.tokenizer)
     thinks = "{% if enable_thinking %}<think>{% endif %}" + str(tokenizer.chat_template)
     tokenizer.chat_template = THINKING[thinking] + thinks
     evaluator = RichnessEvaluator(SMALL)
     told = dataclasses.replace(policy, tokenizer=tokenizer)
     if thinking:
-        evaluator.check_policy(told, sets)
+        evaluator.plan(Setup(model=told, data=sets))
         return
     with pytest.raises(LabError, match=r"or model\.thinking=false"):
-        evaluator.check_policy(told, sets)
+        evaluator.plan(Setup(model=told, data=sets))
 
 
 def test_a_line_separator_in_a_response_is_read_again(tmp_path, dataset):
-    (problem, *_) = dataset.load().train
+    (problem, *_) = dataset.sets.train
     one = richness_responses.Response("x\u2028y\x85z", 3, 1.0)
     asked = [richness_responses.Asked(problem, None, False, [one])]
     path = tmp_path / "none.jsonl"
@@ -390,7 +389,7 @@ def test_a_line_separator_in_a_response_is_read_again(tmp_path, dataset):
 
 
 def test_a_model_that_knows_no_thinking_is_refused_before_it_is_asked(tmp_path, policy, dataset):
-    sets = dataclasses.replace(dataset.load(), forms=MARKED)
+    sets = dataclasses.replace(dataset.sets, forms=MARKED)
     with pytest.raises(LabError, match="hold no <think>"):
         RichnessEvaluator(SMALL).evaluate(context(tmp_path), policy, sets)
     assert not (tmp_path / "artifacts").exists()

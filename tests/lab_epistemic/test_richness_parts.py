@@ -15,7 +15,7 @@ from lab_epistemic.richness.responses import Asked, Response
 from lab_epistemic.richness.scores import LevelResult, problem_metrics, scores, summary
 from lab_epistemic.richness.selection import pass_counts, select, solutions
 from lab_llm.policy.config import PolicyConfig
-from lab_llm.policy.policy import load_tokenizer
+from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import MARKED, Problem
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS
 from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, encode

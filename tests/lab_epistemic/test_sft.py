@@ -10,8 +10,9 @@ from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.problems import Problem, ProblemSets
-from labrun import LabError
+from labrun import LabError, Plan
 from labrun.config.experiments import compose, studied
+from setups import setup_of
 
 COUNTDOWN = CountdownDataset(CountdownConfig(train_size=8))
 
@@ -22,8 +23,8 @@ class Given:
     def __init__(self, *problems):
         self.problems = problems
 
-    def preflight(self):
-        return {}
+    def plan(self, setup):
+        return Plan(offers=self.load(None))
 
     def fingerprint(self):
         return ""
@@ -36,21 +37,22 @@ def problem(question="q", solution=None) -> Problem:
     return Problem("p", ({"role": "user", "content": question},), "6", solution)
 
 
-def preflight(dataset=COUNTDOWN, **settings):
-    return SelfSFTTrainer(SelfSFTConfig(**settings)).preflight(dataset)
+def planned(dataset=COUNTDOWN, **settings):
+    return SelfSFTTrainer(SelfSFTConfig(**settings)).plan(setup_of(dataset))
 
 
 def test_the_plan_says_what_is_sampled_and_trained():
-    facts = preflight(num_probes=4)
+    plan = planned(num_probes=4)
+    facts = plan.facts
     assert facts["responses_sampled"] == "at most 64"
     assert facts["optimizer_steps"] == 100
     assert facts["model"] == "tiny"
-    assert "missing" not in facts
+    assert not plan.missing
 
 
 @pytest.mark.parametrize(("bound", "taken"), [(1, 1), (5, 4), (32, 32), (100, 32)])
 def test_a_micro_batch_is_the_largest_divisor_of_a_batch_up_to_its_bound(bound, taken):
-    assert preflight(micro_batch_size=bound, batch_size=32)["micro_batch_size"] == taken
+    assert planned(micro_batch_size=bound, batch_size=32).facts["micro_batch_size"] == taken
 
 
 @pytest.mark.parametrize(
@@ -64,40 +66,38 @@ def test_a_micro_batch_is_the_largest_divisor_of_a_batch_up_to_its_bound(bound, 
 )
 def test_settings_that_cannot_work_are_refused(settings, message):
     with pytest.raises(LabError, match=message):
-        preflight(**settings)
+        planned(**settings)
 
 
 def test_a_response_that_guides_needs_room_twice():
     with pytest.raises(LabError, match=r"the model only 1024 for it and .*, twice; lower that"):
-        preflight(max_completion_length=550)
-    assert preflight(max_completion_length=550, solution_source="dataset")
+        planned(max_completion_length=550)
+    assert planned(max_completion_length=550, solution_source="dataset")
 
 
 @pytest.mark.skipif(bool(importlib.util.find_spec("vllm")), reason="vllm is installed")
 def test_a_sampler_that_is_not_here_is_missing_and_no_error():
-    (missing,) = preflight(sampler="vllm")["missing"]
+    (missing,) = planned(sampler="vllm").missing
     assert missing.startswith("trainer.sampler=vllm, but vllm is not installed")
 
 
 def test_a_training_problem_without_the_solution_that_guides_is_refused():
     dataset = Given(problem(solution="5+1=6"), problem())
-    assert preflight(dataset)
+    assert planned(dataset)
     with pytest.raises(LabError, match=r"solution_source=dataset, but 1 of 2 training problems"):
-        preflight(dataset, solution_source="dataset")
+        planned(dataset, solution_source="dataset")
 
 
 def test_a_solution_that_is_too_long_for_the_model_is_refused():
-    limit = preflight()["context_length"]
+    limit = planned().facts["context_length"]
     fits, too_long = ("1+" * ((limit - 128) // 2 - n) for n in (40, 0))
-    assert preflight(Given(problem(solution=fits)), solution_source="dataset")
+    assert planned(Given(problem(solution=fits)), solution_source="dataset")
     with pytest.raises(LabError, match=r"the guided prompt of p has [0-9]+ tokens, and the model"):
-        preflight(Given(problem(solution=too_long)), solution_source="dataset")
+        planned(Given(problem(solution=too_long)), solution_source="dataset")
 
 
 def test_a_model_that_is_not_here_is_missing_and_no_error():
-    facts = preflight(model=PolicyConfig(name="org/none"), sampler="vllm")
-    missing = facts["missing"]
-    assert isinstance(missing, list)
+    missing = planned(model=PolicyConfig(name="org/none"), sampler="vllm").missing
     assert any("org/none" in text for text in missing)
 
 
@@ -105,7 +105,7 @@ def test_a_malformed_file_of_pairs_is_refused(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"id": "p"}\n')
     with pytest.raises(LabError, match=r"pairs.jsonl, line 1: kind: Field required"):
-        preflight(pairs=str(path))
+        planned(pairs=str(path))
 
 
 def test_pairs_of_other_problems_are_refused(tmp_path):
@@ -115,7 +115,7 @@ def test_pairs_of_other_problems_are_refused(tmp_path):
     kinds = ("unguided", "guided")
     path.write_text("".join(json.dumps(line | {"kind": kind}) + "\n" for kind in kinds))
     with pytest.raises(LabError, match=r"line 1: no training problem 'p'"):
-        preflight(pairs=str(path))
+        planned(pairs=str(path))
 
 
 def test_a_decoder_that_does_not_know_the_model_is_refused(tmp_path):
@@ -129,8 +129,8 @@ def test_a_decoder_that_does_not_know_the_model_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     model = PolicyConfig(name=str(tmp_path))
     with pytest.raises(LabError, match=r"trainer.sampler=cpu, .*config.json"):
-        preflight(model=model)
-    assert preflight(model=model, sampler="transformers")
+        planned(model=model)
+    assert planned(model=model, sampler="transformers")
 
 
 def test_the_method_brings_its_trainer():

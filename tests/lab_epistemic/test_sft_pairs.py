@@ -31,7 +31,7 @@ def policy():
 
 @pytest.fixture(scope="module")
 def sets():
-    return CountdownDataset(CountdownConfig(train_size=16)).load()
+    return CountdownDataset(CountdownConfig(train_size=16)).sets
 
 
 def context(root, seed=1) -> RunContext:

@@ -15,7 +15,7 @@ from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import load_policy
 from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, TEMPLATE_FILE, encode
-from labrun import DivergedError, LabError, PreemptedError
+from labrun import DivergedError, LabError, Plan, PreemptedError
 from labrun.config.experiments import compose
 from labrun.runs import run_dir
 from labrun.runs.context import RunContext
@@ -37,8 +37,8 @@ class Evaluator:
     def __init__(self):
         self.calls = []
 
-    def preflight(self):
-        return {}
+    def plan(self, setup):
+        return Plan()
 
     def evaluate(self, ctx, model, data):
         weight = model.model.get_input_embeddings().weight
@@ -61,7 +61,7 @@ def context(root, resume_from=None, evaluators=()) -> RunContext:
 
 @pytest.fixture(scope="module")
 def sets():
-    return CountdownDataset(CountdownConfig(train_size=16)).load()
+    return CountdownDataset(CountdownConfig(train_size=16)).sets
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +238,8 @@ def test_an_evaluator_that_cannot_score_the_model_ends_the_run_before_any_work(
     tmp_path, sets, pairs
 ):
     class Refusing(Evaluator):
-        def check_policy(self, policy, data):
+        def plan(self, setup):
+            assert setup.data is sets
             raise LabError("no room")
 
     ctx = context(tmp_path, evaluators=(Refusing(),))

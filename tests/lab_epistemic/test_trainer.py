@@ -10,11 +10,12 @@ from lab_llm.training.distillation_config import DistillationConfig
 from lab_llm.training.objective import Surrogate
 from lab_llm.training.self_distillation import SelfDistillation
 from lab_llm.training.teacher import Teacher
-from labrun import LabError
+from labrun import LabError, Plan
 from labrun.config.components import build
 from labrun.config.experiments import compose, studied
 from labrun.runs import run_dir
 from labrun.runs.context import RunContext
+from setups import setup_of
 
 SDPO = DistillationConfig()
 
@@ -126,7 +127,7 @@ def test_a_run_counts_its_own_words_while_it_trains(tmp_path, method):
     ctx = RunContext(run=run, seed=0, attempt=0, devices=(), resume_from=None, keep_checkpoints=1)
     parts = build(experiment)
     texts: list[str] = []
-    sets = parts.dataset.load(None)
+    sets = parts.dataset.sets
 
     def verify(problem, text):
         texts.append(text)
@@ -144,12 +145,12 @@ def test_a_run_counts_its_own_words_while_it_trains(tmp_path, method):
 def test_problems_without_solutions_are_refused_where_the_teacher_needs_them():
     class Unsolved:
         def __init__(self) -> None:
-            whole = build(compose(["plugin=epistemic"])).dataset.load(None)
+            whole = build(compose(["plugin=epistemic"])).dataset.sets
             train = [dataclasses.replace(p, solution=None) for p in whole.train]
             self.sets = dataclasses.replace(whole, train=train)
 
-        def preflight(self):
-            return {}
+        def plan(self, setup):
+            return Plan(offers=self.sets)
 
         def load(self, ctx):
             return self.sets
@@ -161,6 +162,6 @@ def test_problems_without_solutions_are_refused_where_the_teacher_needs_them():
     with pytest.raises(
         LabError, match=r"trainer\.teacher_context=reference_solution, but 215 of 215"
     ):
-        EpistemicTrainer(EpistemicConfig(**how)).preflight(Unsolved())
-    EpistemicTrainer(EpistemicConfig(**how, objective="grpo")).preflight(Unsolved())
-    EpistemicTrainer(EpistemicConfig()).preflight(Unsolved())
+        EpistemicTrainer(EpistemicConfig(**how)).plan(setup_of(Unsolved()))
+    EpistemicTrainer(EpistemicConfig(**how, objective="grpo")).plan(setup_of(Unsolved()))
+    EpistemicTrainer(EpistemicConfig()).plan(setup_of(Unsolved()))

@@ -16,10 +16,9 @@ from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import load_policy
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.text.epistemic_words import epistemic_count
-from labrun import LabError
+from labrun import LabError, Setup
 from labrun.config.components import build
 from labrun.config.experiments import compose
-from labrun.contract import ChecksDataset
 from labrun.experiment import ResourcesConfig
 from labrun.runs.context import RunContext
 from labrun.runs.run_dir import RunDir
@@ -32,7 +31,7 @@ def policy():
 
 @pytest.fixture(scope="module")
 def sets():
-    return build(compose(["plugin=rlrt", "dataset.eval_size=3"])).dataset.load(None)
+    return build(compose(["plugin=rlrt", "dataset.eval_size=3"])).dataset.sets
 
 
 @pytest.fixture
@@ -57,7 +56,7 @@ LINES = (
 
 def scores_of(ctx, policy, sets, **config):
     evaluator = VerbalizationEvaluator(VerbalizationConfig(**config))
-    evaluator.preflight()
+    evaluator.plan(Setup())
     return {(s.task, s.metric): s for s in evaluator.evaluate(ctx, policy, sets)}
 
 
@@ -129,7 +128,7 @@ def test_pass_at_k_of_stored_completions_is_of_as_many_as_each_problem_has(
     assert found["mine", "pass@2"].items == pytest.approx([2 / 3, 1])  # 1 - C(2, 2) / C(3, 2)
     evaluator = VerbalizationEvaluator(VerbalizationConfig(completions=path, pass_k=(3,)))
     with pytest.raises(LabError, match=r"pass_k=\[3\] needs 3 .*mine.jsonl has 2 of 'b'"):
-        evaluator.preflight()
+        evaluator.plan(Setup())
 
 
 def test_text_of_another_origin_is_kept_to_its_line_and_written(ctx, policy, sets, tmp_path):
@@ -146,12 +145,12 @@ def test_stored_completions_need_no_engine_and_no_room_in_the_model(policy, sets
         completions=path, max_new_tokens=10**6, temperature=0.0, num_samples=2
     )
     evaluator = VerbalizationEvaluator(config)
-    assert evaluator.preflight() == {"completions": {"mine": 3}}
-    evaluator.check_policy(policy, sets)
+    assert evaluator.plan(Setup()).facts == {"completions": {"mine": 3}}
+    evaluator.plan(Setup(model=policy, data=sets))
     sampled = VerbalizationEvaluator(VerbalizationConfig(max_new_tokens=10**6))
     with pytest.raises(LabError, match=r"evaluator\.verbalization\.max_new_tokens=1000000"):
-        sampled.check_policy(policy, sets)
-    assert sampled.preflight()["metric"] == "avg@1"
+        sampled.plan(Setup(model=policy, data=sets))
+    assert sampled.plan(Setup()).facts["metric"] == "avg@1"
 
 
 def test_a_glob_and_a_directory_name_their_files(tmp_path):
@@ -161,7 +160,7 @@ def test_a_glob_and_a_directory_name_their_files(tmp_path):
 
     def named(*what):
         evaluator = VerbalizationEvaluator(VerbalizationConfig(completions=what))
-        return evaluator.preflight()["completions"]
+        return evaluator.plan(Setup()).facts["completions"]
 
     assert named(str(tmp_path)) == {"mine": 3, "other": 1}
     assert named(str(tmp_path / "[mo]*.jsonl"), str(tmp_path / "mine.jsonl")) == {
@@ -200,7 +199,7 @@ def test_bad_files_are_refused_by_name_and_line(tmp_path, text, message):
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
     evaluator = VerbalizationEvaluator(VerbalizationConfig(completions=str(path)))
     with pytest.raises(LabError, match=r"verbalization\.completions") as error:
-        evaluator.preflight()
+        evaluator.plan(Setup())
     assert message in str(error.value)
 
 
@@ -208,7 +207,7 @@ def test_two_files_of_one_name_are_refused(tmp_path):
     (tmp_path / "other").mkdir()
     both = (stored(tmp_path, *LINES), stored(tmp_path / "other", *LINES))
     with pytest.raises(LabError, match="more than one file is called"):
-        VerbalizationEvaluator(VerbalizationConfig(completions=both)).preflight()
+        VerbalizationEvaluator(VerbalizationConfig(completions=both)).plan(Setup())
 
 
 def test_it_scores_what_accuracy_scores_on_any_run_and_leaves_its_files_alone(ctx, policy, sets):
@@ -271,7 +270,7 @@ def test_words_that_cannot_be_counted_are_refused(choice, words, message):
 def test_accuracy_beside_verbalization_would_hide_its_scores():
     parts = build(compose(["plugin=rlrt", "evaluator=[accuracy,epistemic.verbalization]"]))
     with pytest.raises(LabError, match="evaluators accuracy and verbalization give scores of the"):
-        parts.preflight(ResourcesConfig())
+        parts.plan(ResourcesConfig())
 
 
 @pytest.mark.parametrize(
@@ -288,9 +287,8 @@ def test_accuracy_beside_verbalization_would_hide_its_scores():
 def test_episodes_are_no_problems_that_could_be_scored(name):
     parts = build(compose(["plugin=stairs", f"evaluator={name}"]))
     (evaluator,) = parts.evaluators.values()
-    assert isinstance(evaluator, ChecksDataset)
     with pytest.raises(LabError, match="and OfflineDataset loads OfflineData"):
-        evaluator.check(parts.dataset)
+        evaluator.plan(Setup(dataset=parts.dataset))
 
 
 def test_lines_without_an_id_are_problems_of_their_own(tmp_path):
@@ -407,4 +405,4 @@ def test_a_language_models_trainer_takes_no_episodes(words):
     with pytest.raises(
         LabError, match=r"trainer works on problems .* OfflineDataset loads OfflineData"
     ):
-        parts.trainer.preflight(parts.dataset)
+        parts.trainer.plan(Setup(dataset=parts.dataset))

@@ -5,18 +5,19 @@ import shutil
 import time
 
 import pytest
-from lab_llm.datasets.countdown import CountdownDataset
-from lab_llm.datasets.countdown_config import CountdownConfig
-from lab_llm.planning import teacher as teacher_preflight
+from lab_llm.planning import teacher as teacher_plan
 from lab_llm.planning.prompts import check_prompts
 from lab_llm.policy.config import PolicyConfig
-from lab_llm.policy.policy import load_policy, load_tokenizer, preflight_policy
+from lab_llm.policy.facts import policy_facts
+from lab_llm.policy.policy import PolicyFiles, load_policy
 from lab_llm.policy.tiny_model import shipped_path
+from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.text import chat_template
 from lab_llm.text.chat_template import RenderError, plain_template, prepared_template, render
 from lab_llm.text.prompts import SOLUTION_TEMPLATE, encode
 from lab_llm.training.config import GRPOSettings
+from labrun import Setup
 from labrun.errors import LabError
 
 HEADER = "{% if add_generation_prompt %}A:{% endif %}"
@@ -54,7 +55,7 @@ def model(tmp_path):
 
 def refusal(path, **settings):
     with pytest.raises(LabError) as caught:
-        preflight_policy(PolicyConfig(name=str(path), **settings))
+        policy_facts(PolicyConfig(name=str(path), **settings))
     message = str(caught.value)
     assert "\n" not in message
     assert str(path) in message
@@ -98,7 +99,7 @@ def test_a_template_that_opens_no_turn_of_the_assistant_is_refused(model, templa
 def test_a_header_by_add_generation_prompt_or_at_the_end_of_the_question_is_accepted(
     model, template
 ):
-    preflight_policy(PolicyConfig(name=str(model(template))))
+    policy_facts(PolicyConfig(name=str(model(template))))
 
 
 @pytest.mark.parametrize("draw", ["{{ [1, 2, 3, 4]|random }}", "{{ lipsum(1, false, 2, 9) }}"])
@@ -138,7 +139,9 @@ def sets(*chats):
 
 
 def check(path, *chats, template=None, **settings):
-    check_prompts(PolicyConfig(name=str(path), **settings), sets(*chats), template=template)
+    check_prompts(
+        PolicyFiles(PolicyConfig(name=str(path), **settings)), sets(*chats), template=template
+    )
 
 
 def test_a_template_that_wants_a_system_message_is_accepted_where_the_prompts_have_one(model):
@@ -185,16 +188,11 @@ def test_roles_that_must_alternate_are_checked_in_the_teachers_prompt_too(model)
         check(path, (USER,), template=SOLUTION_TEMPLATE)
 
 
-def test_a_run_with_such_prompts_is_refused_by_its_preflight(model):
-    class Asked(CountdownDataset):
-        def load(self, ctx=None) -> ProblemSets:
-            return sets((SYSTEM, USER), (SYSTEM, TWO))
-
+def test_a_run_with_such_prompts_is_refused_by_its_plan(model):
+    setup = Setup(data=sets((SYSTEM, USER), (SYSTEM, TWO)))
     settings = GRPOSettings(model=PolicyConfig(name=str(model(NO_SYSTEM))))
     with pytest.raises(LabError, match=r"set dataset\.system_prompt=null"):
-        teacher_preflight.preflight(
-            settings, Asked(CountdownConfig()), template=SOLUTION_TEMPLATE, context=None
-        )
+        teacher_plan.plan(setup, settings)
 
 
 # Where a template stands
@@ -256,15 +254,15 @@ def test_the_date_in_a_prompt_is_the_settings_whatever_the_clock_says(model):
         tokenizer.apply_chat_template([USER], add_generation_prompt=True, tokenize=False)
         == expected
     )
-    assert preflight_policy(config)["date"] == "the chat template is told 2024-07-26 (model.date)"
+    assert policy_facts(config)["date"] == "the chat template is told 2024-07-26 (model.date)"
     tokenizer.save_pretrained(path)
     assert text_of(path) == dated
-    assert "date" not in preflight_policy(PolicyConfig())
+    assert "date" not in policy_facts(PolicyConfig())
 
 
 def test_a_date_that_is_none_is_refused_by_name():
     with pytest.raises(LabError, match=r"^model\.date='today'; allowed: a date such as 2026-01-01"):
-        preflight_policy(PolicyConfig(date="today"))
+        policy_facts(PolicyConfig(date="today"))
 
 
 def test_what_is_put_before_a_template_is_taken_off_again():

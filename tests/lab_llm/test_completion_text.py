@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 from lab_llm.policy.config import PolicyConfig
-from lab_llm.policy.policy import load_tokenizer
 from lab_llm.policy.tiny_model import CHAT_TEMPLATE, shipped_path
+from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.text.completion_text import completion_text
 
 TEXT = "<think>wait 5</think>ans 5"

@@ -10,6 +10,7 @@ from lab_llm.datasets.countdown import CountdownDataset, grade
 from lab_llm.datasets.countdown_config import CountdownConfig
 from labrun.contract import Dataset
 from labrun.errors import LabError
+from labrun.plan import Setup
 
 EVERY_FAMILY_AND_SPLIT = list(itertools.product(task.FAMILIES, task.SPLITS))
 
@@ -153,7 +154,7 @@ def test_a_reference_of_any_richness_carries_the_solution():
 
 
 def test_the_data_set_trains_on_nothing_that_it_evaluates():
-    data = CountdownDataset(CountdownConfig(train_size=215, eval_size=200)).load()
+    data = CountdownDataset(CountdownConfig(train_size=215, eval_size=200)).sets
     trained = {task.identity_of(problem) for problem in data.train}
     assert set(data.evaluation) == {"in_domain", "ood_large", "ood_four"}
     for problems in data.evaluation.values():
@@ -166,7 +167,7 @@ def test_the_data_set_trains_on_nothing_that_it_evaluates():
 def test_the_data_set_keeps_the_contract_and_its_fingerprint_follows_the_config():
     data = CountdownDataset(CountdownConfig())
     assert isinstance(data, Dataset)
-    assert data.preflight() == {
+    assert data.plan(Setup()).facts == {
         "train": 215,
         "train_distinct": 215,
         "evaluation": {"in_domain": 200, "ood_large": 200, "ood_four": 200},
@@ -177,7 +178,7 @@ def test_the_data_set_keeps_the_contract_and_its_fingerprint_follows_the_config(
 
 def test_an_evaluation_set_that_cannot_be_filled_is_refused():
     with pytest.raises(LabError, match="eval_size=205: the evaluation set in_domain holds 204"):
-        CountdownDataset(CountdownConfig(eval_size=205)).preflight()
+        CountdownDataset(CountdownConfig(eval_size=205)).plan(Setup())
 
 
 def test_a_completion_without_its_search_is_its_answer_worked_out():
@@ -197,9 +198,9 @@ def test_the_answer_to_a_completion_without_one_is_a_right_expression():
 @pytest.mark.parametrize(("size", "seen"), [(3, 3), (215, 40), (500, 40)])
 def test_training_problems_are_scored_where_asked_each_once(size, seen):
     config = CountdownConfig(train_size=size, eval_size=40, score_seen=True)
-    sets = CountdownDataset(config).load()
+    sets = CountdownDataset(config).sets
     assert list(sets.evaluation) == ["seen", "in_domain", "ood_large", "ood_four"]
     assert sets.evaluation["seen"] == sets.train[:seen]
-    every = CountdownDataset(dataclasses.replace(config, eval_size=None)).load()
+    every = CountdownDataset(dataclasses.replace(config, eval_size=None)).sets
     assert len({task.identity_of(p) for p in every.evaluation["seen"]}) == min(size, 215)
     assert len(every.evaluation["seen"]) == min(size, 215)

@@ -16,6 +16,7 @@ from lab_llm.sampling.batch_engines import DecoderEngine, TransformersEngine
 from lab_llm.sampling.opening import open_engine
 from lab_llm.sampling.vllm_engine import VLLMEngine, _model_length, prompt_seed
 from labrun.errors import LabError
+from labrun.plan import Setup
 
 PROMPTS = [[5, 6, 7], [8, 9], [10, 11, 12, 13], [14], [15, 16]]
 
@@ -113,7 +114,7 @@ def test_vllm_that_is_not_installed_is_refused_before_anything_starts(monkeypatc
         LabError,
         match=r"^evaluator\.accuracy\.engine=vllm, but vllm is not installed; `pip install",
     ):
-        AccuracyEvaluator(AccuracyConfig(engine="vllm")).preflight()
+        AccuracyEvaluator(AccuracyConfig(engine="vllm")).plan(Setup())
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 from lab_llm.planning import estimates
 from lab_llm.planning.estimates import GIB, ModelShape
 from lab_llm.policy.config import PolicyConfig
-from lab_llm.policy.policy import preflight_policy, read_settings
+from lab_llm.policy.config_files import read_settings
+from lab_llm.policy.facts import policy_facts
 from lab_llm.policy.tiny_model import shipped_path
 
 SMALL = ModelShape(
@@ -56,7 +57,7 @@ def test_the_kind_of_model_says_what_its_attention_has(model_type, qk_norm, qkv_
 def test_parameters_of_the_shipped_model_are_those_of_its_weights():
     shape = estimates.shape_of(read_settings(shipped_path(), "tiny"))
     assert shape is not None
-    assert estimates.num_parameters(shape) == preflight_policy(PolicyConfig())["parameters"]
+    assert estimates.num_parameters(shape) == policy_facts(PolicyConfig())["parameters"]
     assert shape.context_length == 1024
 
 

@@ -13,8 +13,12 @@ from lab_llm.policy.policy import Policy
 from lab_llm.policy.tiny_model import TinyModelConfig, build_model, train_tokenizer
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.text.prompts import encode
+from labrun.config.components import build
+from labrun.config.experiments import compose
 from labrun.contract import Evaluator
 from labrun.errors import LabError, PreemptedError
+from labrun.experiment import ResourcesConfig
+from labrun.plan import Setup
 from labrun.runs.context import RunContext
 from labrun.runs.run_dir import RunDir
 from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -198,7 +202,7 @@ def test_limits_and_batches(tmp_path, policy):
 )
 def test_contradictions_are_refused(settings, message):
     with pytest.raises(LabError) as caught:
-        AccuracyEvaluator(AccuracyConfig(**settings)).preflight()
+        AccuracyEvaluator(AccuracyConfig(**settings)).plan(Setup())
     assert message in str(caught.value)
 
 
@@ -213,9 +217,15 @@ def test_a_prompt_without_room_for_its_completion_is_refused_by_key_and_name(tmp
         run(tmp_path, policy, max_new_tokens=129 - longest)
     evaluator = AccuracyEvaluator(AccuracyConfig(max_new_tokens=129 - longest))
     with pytest.raises(LabError, match=message):
-        evaluator.check_policy(policy, DATA)
+        evaluator.plan(Setup(model=policy, data=DATA))
     only_first = AccuracyConfig(max_new_tokens=129 - longest, max_problems=1)
-    AccuracyEvaluator(only_first).check_policy(policy, DATA)
+    AccuracyEvaluator(only_first).plan(Setup(model=policy, data=DATA))
+
+
+def test_a_run_whose_completions_have_no_room_is_refused_before_it_starts():
+    parts = build(compose(["plugin=rlrt", "accuracy.max_new_tokens=1020"]))
+    with pytest.raises(LabError, match=r"^evaluator\.accuracy\.max_new_tokens=1020: with the prom"):
+        parts.plan(ResourcesConfig())
 
 
 def test_messages_name_the_keys_of_the_evaluators_own_section():
@@ -226,7 +236,7 @@ def test_messages_name_the_keys_of_the_evaluators_own_section():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("importlib.util.find_spec", lambda name: None)
             with pytest.raises(LabError, match=rf"^evaluator\.other\.{key}="):
-                Other(AccuracyConfig(**settings)).preflight()
+                Other(AccuracyConfig(**settings)).plan(Setup())
 
 
 def test_it_is_an_evaluator_by_contract():
@@ -324,7 +334,7 @@ def test_a_batch_is_graded_at_once_and_timeouts_are_noted(tmp_path, policy):
 
 def test_data_without_evaluation_sets_have_no_scores_and_no_files(tmp_path, policy):
     nothing = ProblemSets(train=[problem(1)], evaluation={}, verify=even_first_letter)
-    AccuracyEvaluator(AccuracyConfig()).check_policy(policy, nothing)
+    AccuracyEvaluator(AccuracyConfig()).plan(Setup(model=policy, data=nothing))
     assert run(tmp_path, policy, nothing, pass_k=(2,)) == {}
     assert not (tmp_path / "artifacts").exists()
 
@@ -377,7 +387,7 @@ def test_a_stop_before_an_evaluation_samples_nothing(tmp_path, policy):
 def test_a_set_whose_name_leaves_the_folder_is_refused_before_training(policy, name):
     data = dataclasses.replace(DATA, evaluation={name: [problem(1)]})
     with pytest.raises(LabError, match=r"^evaluation sets of the data: the set's name .*; "):
-        AccuracyEvaluator(AccuracyConfig()).check_policy(policy, data)
+        AccuracyEvaluator(AccuracyConfig()).plan(Setup(model=policy, data=data))
 
 
 def test_marks_of_thinking_that_are_special_tokens_stay(tmp_path, monkeypatch):

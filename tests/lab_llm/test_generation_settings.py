@@ -8,9 +8,11 @@ import pytest
 import torch
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.engine import Sampling, Share
+from lab_llm.policy.facts import policy_facts
 from lab_llm.policy.generation_settings import ignored
-from lab_llm.policy.policy import load_policy, load_tokenizer, preflight_policy, save_policy
+from lab_llm.policy.policy import load_policy, save_policy
 from lab_llm.policy.tiny_model import shipped_path
+from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.sampling.batch_engines import DecoderEngine, TransformersEngine, end_tokens
 from lab_llm.text.prompts import SOLUTION_TEMPLATE
 from labrun.errors import LabError
@@ -107,7 +109,7 @@ def test_settings_in_config_json_as_older_models_have_them_do_not_act(model, exp
     edit(model / "config.json", repetition_penalty=1.3, max_length=4, no_repeat_ngram_size=2)
     policy = load_policy(PolicyConfig(name=str(model)))
     assert (completions(policy), completions(policy, **GREEDY)) == expected
-    assert preflight_policy(PolicyConfig(name=str(model)))["ignored"] == (
+    assert policy_facts(PolicyConfig(name=str(model)))["ignored"] == (
         "config.json: repetition_penalty=1.3, max_length=4, no_repeat_ngram_size=2"
     )
 
@@ -118,9 +120,9 @@ def test_greedy_completions_are_the_decoders(expected):
 
 
 def test_what_is_left_aside_is_a_fact(model):
-    assert "ignored" not in preflight_policy(PolicyConfig(name=str(model)))
+    assert "ignored" not in policy_facts(PolicyConfig(name=str(model)))
     edit(model / "generation_config.json", repetition_penalty=1.3, do_sample=True, top_p=1.0)
-    facts = preflight_policy(PolicyConfig(name=str(model)))
+    facts = policy_facts(PolicyConfig(name=str(model)))
     assert facts["ignored"] == "generation_config.json: repetition_penalty=1.3, do_sample=True"
     assert ignored(shipped_path()) == ""
 
@@ -139,7 +141,7 @@ def test_a_saved_policy_has_its_end_tokens_and_no_other_setting(model, tmp_path)
 def test_damaged_settings_are_named(model):
     (model / "generation_config.json").write_text("{")
     with pytest.raises(LabError, match=r"generation_config\.json is damaged"):
-        preflight_policy(PolicyConfig(name=str(model)))
+        policy_facts(PolicyConfig(name=str(model)))
 
 
 # End tokens
@@ -177,7 +179,7 @@ def test_where_no_token_ends_a_completion_the_model_is_refused(model, pad):
         edit(model / "tokenizer_config.json", pad_token=None)
     config = without_end(model, tokenizer=True, generation=True, config=True)
     with pytest.raises(LabError, match=r"no token ends a completion: .*write it there") as caught:
-        preflight_policy(config)
+        policy_facts(config)
     assert "\n" not in str(caught.value)
     with pytest.raises(LabError, match="no token ends a completion"):
         load_policy(config)
@@ -189,7 +191,7 @@ def test_end_tokens_that_are_none_are_refused(model, ends):
     edit(model / "config.json", eos_token_id=None)
     edit(model / "generation_config.json", eos_token_id=ends)
     with pytest.raises(LabError, match=r"no token ends|allowed: a token id, or a list of these"):
-        preflight_policy(PolicyConfig(name=str(model)))
+        policy_facts(PolicyConfig(name=str(model)))
 
 
 def test_an_end_token_that_the_model_cannot_make_is_refused(model):
@@ -197,7 +199,7 @@ def test_an_end_token_that_the_model_cannot_make_is_refused(model):
     edit(model / "generation_config.json", eos_token_id=900)
     edit(model / "config.json", eos_token_id=900)
     with pytest.raises(LabError, match=r"its end tokens \[\d+, 900\] are not among its 296 tokens"):
-        preflight_policy(PolicyConfig(name=str(model)))
+        policy_facts(PolicyConfig(name=str(model)))
 
 
 def test_a_pad_token_beyond_the_models_rows_is_refused(model):
@@ -205,7 +207,7 @@ def test_a_pad_token_beyond_the_models_rows_is_refused(model):
     with pytest.raises(
         LabError, match=r"pad token '<\|padding\|>' is token \d+, the model has 296"
     ):
-        preflight_policy(PolicyConfig(name=str(model)))
+        policy_facts(PolicyConfig(name=str(model)))
 
 
 # Heads
@@ -220,14 +222,14 @@ def weights(model):
 def test_untied_weights_without_a_head_are_refused_before_work(model):
     from safetensors.torch import save_file
 
-    preflight_policy(PolicyConfig(name=str(model)))
+    policy_facts(PolicyConfig(name=str(model)))
     edit(model / "config.json", tie_word_embeddings=False)
     with pytest.raises(LabError, match=r"tie_word_embeddings=false, .* no output layer") as caught:
-        preflight_policy(PolicyConfig(name=str(model)))
+        policy_facts(PolicyConfig(name=str(model)))
     assert "\n" not in str(caught.value)
     head = weights(model) | {"lm_head.weight": torch.zeros(296, 64)}
     save_file(head, model / "model.safetensors", metadata={"format": "pt"})
-    preflight_policy(PolicyConfig(name=str(model)))
+    policy_facts(PolicyConfig(name=str(model)))
 
 
 def test_shards_without_a_head_are_refused_whatever_their_index_says(model):
@@ -235,4 +237,4 @@ def test_shards_without_a_head_are_refused_whatever_their_index_says(model):
     (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
     edit(model / "config.json", tie_word_embeddings=False)
     with pytest.raises(LabError, match=r"no output layer \(lm_head\.weight\)"):
-        preflight_policy(PolicyConfig(name=str(model)))
+        policy_facts(PolicyConfig(name=str(model)))

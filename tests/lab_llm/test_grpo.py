@@ -15,7 +15,6 @@ from lab_llm.training.step_metrics import LOGGED, TOKEN_MEANS
 from lab_llm.training.teacher import Group
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.methods import make_objective
-from lab_rlrt.teachers import template_of
 from labrun import DivergedError, LabError, PreemptedError
 from labrun.config.components import build
 from labrun.config.experiments import compose
@@ -40,7 +39,7 @@ def ctx(tmp_path) -> RunContext:
 
 @pytest.fixture(scope="module")
 def sets():
-    return build(compose(["plugin=rlrt"])).dataset.load(None)
+    return build(compose(["plugin=rlrt"])).dataset.sets
 
 
 def trainer_of(ctx, sets, **settings):
@@ -49,7 +48,7 @@ def trainer_of(ctx, sets, **settings):
 
 
 def trained(ctx, sets, config):
-    return train(ctx, sets, config, make_objective(config), template=template_of(config))
+    return train(ctx, sets, config, make_objective(config))
 
 
 def first_batch(trainer):
@@ -73,13 +72,13 @@ def completions(rollouts):
 def test_the_teacher_scores_only_what_the_methods_weight_uses(ctx, sets, method):
     trainer = trainer_of(ctx, sets, credit=method)
     scored = []
-    original = trainer.scoring.score
+    original = trainer.engine.score
 
     def counting(prompts, completions, width):
         scored.extend(completions)
         return original(prompts, completions, width)
 
-    trainer.scoring.score = counting
+    trainer.engine.score = counting
     first_batch(trainer)
     rewards = torch.tensor(trainer.group.rewards).view(-1, 4)
     mixed = (rewards.mean(1) > 0) & (rewards.mean(1) < 1)
@@ -147,7 +146,7 @@ def test_log_p_s_is_the_trainers_own_pass_where_log_p_t_is(ctx, sets):
     inputs, rollouts = first_batch(trainer)
     # as vLLM returns, after its own rounding
     rollouts = dataclasses.replace(rollouts, sampled_logprobs=torch.zeros_like(rollouts.advantages))
-    got = trainer.scoring.student_logprobs(rollouts)
+    got = trainer.engine.student_logprobs(rollouts)
     for row in (0, 23):
         ids = completions(rollouts)[row]
         plain = logprobs(trainer, sets.train[inputs[row]["index"]].prompt, ids)
@@ -200,7 +199,7 @@ def test_every_step_samples_the_same_prompts_anew(ctx, sets):
 
     def rollouts(step):
         trainer.state.global_step = step
-        return trainer.sampled(prompts, trainer)["completion_ids"]
+        return trainer.engine.sample(prompts, trainer)["completion_ids"]
 
     assert rollouts(0) == rollouts(0)
     assert rollouts(0) != rollouts(1)

@@ -3,6 +3,7 @@
 import pytest
 from lab_llm.method import AdvantageTrainer, GRPOSettings, grpo_plugin, rollouts_of
 from labrun.errors import LabError
+from labrun.plan import Setup
 from labrun.plugins.discovery import resolve
 
 
@@ -17,12 +18,14 @@ def test_the_description_names_trainer_presets_and_baseline():
     assert info.groups == {"method": "twice", "scale": "tiny"}
     trainer = resolve(info.components[0].factory)(GRPOSettings())
     assert isinstance(trainer, AdvantageTrainer)
-    assert trainer.max_processes is None
+    assert trainer.plan(Setup()).max_processes is None
 
 
 def test_a_plugin_named_as_the_baseline_is_refused():
     with pytest.raises(LabError, match="would hide the baseline"):
         grpo_plugin("grpo", summary="x", advantages="x:y")
+    with pytest.raises(LabError, match="would hide the baseline"):
+        grpo_plugin("mine", summary="x", advantages="x:y", presets={"grpo": {"beta": 0.1}})
 
 
 def test_rollouts_for_a_test_have_the_advantage_where_the_mask_is_one():

@@ -106,7 +106,10 @@ def test_a_fixture_in_the_papers_formats_is_planned_and_trains_one_step(
 ):
     cached_data(cache)
     words = ("plugin=rlrt", "scale=paper", f"model.name={model}")
-    planned = lab_here("run", *words, "trainer.max_completion_length=256", "--dry-run")
+    too_long = lab_here("run", *words, "trainer.max_completion_length=256", "--dry-run")
+    assert "evaluator.accuracy.max_new_tokens=16384: with the prompt of" in too_long.stderr
+    short = ("trainer.max_completion_length=256", "accuracy.max_new_tokens=256")
+    planned = lab_here("run", *words, *short, "--dry-run")
     assert planned.returncode == 0, planned.stderr
     assert "3 problems from" in planned.stdout  # of 5 rows
     assert "hf download" not in planned.stdout

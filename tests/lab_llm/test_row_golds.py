@@ -12,6 +12,7 @@ from lab_llm.datasets.components import RowsDataset
 from lab_llm.datasets.config import RowsConfig, RowSet
 from lab_llm.grading.verifiers import RULES
 from labrun.errors import LabError
+from labrun.plan import Setup
 from labrun.runs.context import RunContext
 from labrun.runs.run_dir import RunDir
 
@@ -29,12 +30,12 @@ def column(path: Path, values: pa.Array) -> str:
 
 
 def golds(path: str, **settings) -> list[str]:
-    return [p.answer for p in RowsDataset(RowsConfig(path=path, **settings)).load().train]
+    return [p.answer for p in RowsDataset(RowsConfig(path=path, **settings)).sets.train]
 
 
 def refusal(path: str, **settings) -> str:
     with pytest.raises(LabError) as caught:
-        RowsDataset(RowsConfig(path=path, **settings)).preflight()
+        RowsDataset(RowsConfig(path=path, **settings)).plan(Setup())
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -54,7 +55,7 @@ def test_numbers_are_golds_as_mathematics_in_both_formats(written, gold, complet
     as_json = lines(tmp_path / "a.jsonl", f'{{"prompt": "?", "answer": {written}}}')
     as_parquet = column(tmp_path / "a.parquet", pa.array([float(written)]))
     for path in (as_json, as_parquet):
-        sets = RowsDataset(RowsConfig(path=path)).load()
+        sets = RowsDataset(RowsConfig(path=path)).sets
         assert sets.train[0].answer == gold
         assert sets.verify(sets.train[0], completion) == 1.0
 
@@ -154,7 +155,7 @@ def test_deep_json_is_refused_in_one_line(tmp_path):
 @pytest.mark.parametrize("prompt", [DEEP, "[" * 5000, "[[1, 2], [3, 4]] is what?", "[NaN]"])
 def test_a_prompt_that_begins_with_brackets_is_text(prompt, tmp_path):
     path = lines(tmp_path / "a.jsonl", json.dumps({"prompt": prompt, "answer": "1"}))
-    (problem,) = RowsDataset(RowsConfig(path=path)).load().train
+    (problem,) = RowsDataset(RowsConfig(path=path)).sets.train
     assert problem.prompt == ({"role": "user", "content": prompt},)
 
 
@@ -185,7 +186,7 @@ def test_a_line_that_is_no_row_is_named(line, message, tmp_path):
 
 def test_byte_order_marks_and_windows_line_ends_are_read(tmp_path):
     path = lines(tmp_path / "a.jsonl", b"\xef\xbb\xbf" + GOOD.encode() + b"\r", b"\r", GOOD + "\r")
-    assert [p.id for p in RowsDataset(RowsConfig(path=path)).load().train] == ["a/1", "a/3"]
+    assert [p.id for p in RowsDataset(RowsConfig(path=path)).sets.train] == ["a/1", "a/3"]
 
 
 def test_half_a_character_in_a_text_that_holds_a_chat_is_refused(tmp_path):
@@ -204,10 +205,10 @@ def test_only_the_ninth_line_lacks_the_column(tmp_path):
 
 def test_rows_count_from_1_in_ids_and_errors(tmp_path):
     path = lines(tmp_path / "a.jsonl", "", GOOD, GOOD.replace('"1"', "null"))
-    assert RowsDataset(RowsConfig(path=path, limit=1)).load().train[0].id == "a/2"
+    assert RowsDataset(RowsConfig(path=path, limit=1)).sets.train[0].id == "a/2"
     assert refusal(path).startswith(f"{path} line 3: ")
     path = column(tmp_path / "a.parquet", pa.array(["1"] * 256 + [None]))
-    assert RowsDataset(RowsConfig(path=path, limit=1)).load().train[0].id == "a/1"
+    assert RowsDataset(RowsConfig(path=path, limit=1)).sets.train[0].id == "a/1"
     assert refusal(path).startswith(f"{path} row 257: ")
 
 
@@ -241,8 +242,8 @@ def test_a_run_without_an_evaluation_set_is_told_so(tmp_path):
     path = lines(tmp_path / "a.jsonl", GOOD)
     facts = {"train": f"1 problems from {path}"}
     none = {"evaluation": "none; nothing is scored"}
-    assert RowsDataset(RowsConfig(path=path)).preflight() == facts | none
-    assert RowsDataset(RowsConfig(path=path, score_seen=True)).preflight() == facts
+    assert RowsDataset(RowsConfig(path=path)).plan(Setup()).facts == facts | none
+    assert RowsDataset(RowsConfig(path=path, score_seen=True)).plan(Setup()).facts == facts
 
 
 def warnings(dataset: RowsDataset, folder: Path) -> list[str]:
@@ -271,7 +272,7 @@ def test_training_rows_that_come_again_are_counted_and_warned_of(tmp_path):
         "1 of 5 training rows are also in the evaluation set 'other', first t/5 (as e/2); "
         "its scores are of problems that are trained on",
     ]
-    assert dataset.preflight()["repeats"] == "; ".join(expected)
+    assert dataset.plan(Setup()).facts["repeats"] == "; ".join(expected)
     assert warnings(dataset, tmp_path / "run") == expected
 
 
@@ -280,12 +281,12 @@ def test_rows_that_do_not_come_again_are_passed_over(tmp_path):
     test = lines(tmp_path / "e.jsonl", GOOD.replace("?", "other"))
     config = RowsConfig(path=train, evaluation={"e": test}, unique=True, score_seen=True)
     dataset = RowsDataset(config)
-    assert "repeats" not in dataset.preflight()
+    assert "repeats" not in dataset.plan(Setup()).facts
     assert warnings(dataset, tmp_path / "run") == []
 
 
 def test_the_reward_names_the_grading_rule(tmp_path):
     path = lines(tmp_path / "a.jsonl", GOOD)
-    assert RowsDataset(RowsConfig(path=path)).load().verify is RULES["math_verify"]
-    published = RowsDataset(RowsConfig(path=path, reward="published")).load()
+    assert RowsDataset(RowsConfig(path=path)).sets.verify is RULES["math_verify"]
+    published = RowsDataset(RowsConfig(path=path, reward="published")).sets
     assert published.verify is RULES["published"]

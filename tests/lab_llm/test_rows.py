@@ -9,6 +9,7 @@ import pytest
 from lab_llm.datasets.components import RowsDataset, chat
 from lab_llm.datasets.config import RowsConfig, RowSet
 from labrun.errors import LabError
+from labrun.plan import Setup
 
 MATH = Path(__file__).parents[2] / "../shared/data/math"
 USER = [{"role": "user", "content": "1+1?"}]
@@ -27,7 +28,7 @@ def parquet(path, *rows):
 
 def refusal(**settings):
     with pytest.raises(LabError) as caught:
-        RowsDataset(RowsConfig(**settings)).preflight()
+        RowsDataset(RowsConfig(**settings)).plan(Setup())
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -48,11 +49,11 @@ def test_plain_rows_become_problems(tmp_path):
         limit=2,
     )
     dataset = RowsDataset(config)
-    assert dataset.preflight() == {
+    assert dataset.plan(Setup()).facts == {
         "train": f"2 problems from {train}",
         "b": f"1 problems from {test}",
     }
-    sets = dataset.load()
+    sets = dataset.sets
     assert [p.id for p in sets.train] == ["a/1", "a/2"]
     assert [p.answer for p in sets.train] == ["2", "3"]
     assert [p.solution for p in sets.train] == ["one and one", "count"]
@@ -74,19 +75,19 @@ def test_structs_and_strings_that_hold_json_read_alike(tmp_path):
     ]
     sets = RowsDataset(
         RowsConfig(path=tuple(paths), answer_column="reward_model.ground_truth")
-    ).load()
+    ).sets
     assert [(list(p.prompt), p.answer) for p in sets.train] == [(USER, "2")] * 4
 
 
 def test_a_column_whose_own_name_has_a_dot_comes_first(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", {"prompt": "?", "a.b": "1", "a": {"b": "2"}})
-    assert RowsDataset(RowsConfig(path=path, answer_column="a.b")).load().train[0].answer == "1"
+    assert RowsDataset(RowsConfig(path=path, answer_column="a.b")).sets.train[0].answer == "1"
 
 
 def test_globs_are_read_in_order_of_name(tmp_path):
     for name in ("b", "a"):
         jsonl(tmp_path / f"{name}.jsonl", {"prompt": name, "answer": "1"})
-    sets = RowsDataset(RowsConfig(path=str(tmp_path / "*.jsonl"))).load()
+    sets = RowsDataset(RowsConfig(path=str(tmp_path / "*.jsonl"))).sets
     assert [p.id for p in sets.train] == ["a/1", "b/1"]
 
 
@@ -140,7 +141,7 @@ def test_a_missing_answer_names_its_row(tmp_path):
     with pytest.raises(
         LabError, match=r"a\.jsonl line 2: column 'answer' holds no text or number but None"
     ):
-        RowsDataset(RowsConfig(path=path)).load()
+        RowsDataset(RowsConfig(path=path)).fingerprint()
 
 
 def test_empty_and_damaged_files_are_refused_before_a_run(tmp_path):
@@ -163,7 +164,7 @@ def test_a_damaged_line_in_the_middle_is_named_at_load(tmp_path):
     row = '{"prompt": "?", "answer": "1"}\n'
     (tmp_path / "a.jsonl").write_text(row + "{nonsense\n" + row)
     with pytest.raises(LabError, match=r"a\.jsonl line 2 is damaged"):
-        RowsDataset(RowsConfig(path=str(tmp_path / "a.jsonl"))).load()
+        RowsDataset(RowsConfig(path=str(tmp_path / "a.jsonl"))).fingerprint()
 
 
 def test_equal_data_have_equal_fingerprints(tmp_path):
@@ -186,8 +187,8 @@ def test_the_competition_files_are_read_as_they_are():
             answer_column="reward_model.ground_truth",
         )
     )
-    dataset.preflight()
-    sets = dataset.load()
+    dataset.plan(Setup())
+    sets = dataset.sets
     assert len(sets.train) == 512
     assert [len(sets.evaluation[name]) for name in names] == [40, 500, 30, 30]
     assert sets.evaluation["amc23"][0].answer == "27"
@@ -206,11 +207,11 @@ def test_a_column_that_a_later_row_lacks_is_refused_before_a_run(tmp_path):
 def test_a_question_seen_before_is_dropped_and_the_limit_counts_problems(tmp_path):
     rows = [{"prompt": p, "answer": a} for p, a in (("x", 1), ("x", 2), ("y", 3), ("x", 4))]
     path = jsonl(tmp_path / "a.jsonl", *rows, {"prompt": "z", "answer": 5})
-    ids = [p.id for p in RowsDataset(RowsConfig(path=path, unique=True)).load().train]
+    ids = [p.id for p in RowsDataset(RowsConfig(path=path, unique=True)).sets.train]
     assert ids == ["a/1", "a/3", "a/5"]
-    two = RowsDataset(RowsConfig(path=path, unique=True, limit=2)).load().train
+    two = RowsDataset(RowsConfig(path=path, unique=True, limit=2)).sets.train
     assert [p.answer for p in two] == ["1", "3"]
-    assert len(RowsDataset(RowsConfig(path=path)).load().train) == 5
+    assert len(RowsDataset(RowsConfig(path=path)).sets.train) == 5
 
 
 def test_an_instruction_takes_the_place_of_the_sets_own(tmp_path):
@@ -218,7 +219,7 @@ def test_an_instruction_takes_the_place_of_the_sets_own(tmp_path):
     config = RowsConfig(
         path=path, drop_prefix="Solve: ", drop_suffix=" Thanks.", instruction="Box it."
     )
-    assert RowsDataset(config).load().train[0].prompt[-1]["content"] == "1+1?\nBox it."
+    assert RowsDataset(config).sets.train[0].prompt[-1]["content"] == "1+1?\nBox it."
 
 
 def test_half_of_a_surrogate_pair_is_refused_by_file_and_line(tmp_path):
@@ -228,7 +229,7 @@ def test_half_of_a_surrogate_pair_is_refused_by_file_and_line(tmp_path):
     )
     message = f"{path} line 2 holds \\ud800, half of a character; mend or drop the row"
     assert refusal(path=str(path)) == message
-    first = RowsDataset(RowsConfig(path=str(path), limit=1)).load().train[0]
+    first = RowsDataset(RowsConfig(path=str(path), limit=1)).sets.train[0]
     assert first.prompt[0]["content"] == "smile \U0001f600"
     path.write_bytes(b'{"prompt": "x \xed\xa0\x80 y", "answer": 1}\n')  # the same, not escaped
     assert refusal(path=str(path)).startswith(f"{path} line 1 is damaged: 'utf-8' codec")
@@ -257,7 +258,7 @@ def test_an_evaluation_set_may_have_columns_and_wording_of_its_own(tmp_path):
     silent = RowSet(path=train, instruction="")
     sets = RowsDataset(
         RowsConfig(path=train, instruction="Box it.", evaluation={"b": other, "c": silent})
-    ).load()
+    ).sets
     (found,) = sets.evaluation["b"]
     assert found.prompt[0]["content"] == "2?\nBox it."
     assert sets.verify(found, "\\boxed{2}") == 1.0
@@ -279,7 +280,7 @@ def cached(tmp_path, monkeypatch):
 
 def test_a_cached_hub_data_set_is_read_without_a_download(cached):
     for path in ("hub:lab/sums", "hub:lab/sums@main", "hub:lab/sums@main:data/train-*"):
-        assert [p.answer for p in RowsDataset(RowsConfig(path=path)).load().train] == ["1"]
+        assert [p.answer for p in RowsDataset(RowsConfig(path=path)).sets.train] == ["1"]
     assert "it holds data/train-00000-of-00001.parquet" in refusal(path="hub:lab/sums:other/*")
     assert "a hub data set is written hub:org/name" in refusal(path="hub:sums")
 
@@ -287,13 +288,13 @@ def test_a_cached_hub_data_set_is_read_without_a_download(cached):
 def test_jsonl_is_read_where_a_hub_data_set_has_no_parquet(cached):
     (cached / "data/train-00000-of-00001.parquet").unlink()
     jsonl(cached / "test.jsonl", {"prompt": "2?", "answer": "2"})
-    assert [p.answer for p in RowsDataset(RowsConfig(path="hub:lab/sums")).load().train] == ["2"]
+    assert [p.answer for p in RowsDataset(RowsConfig(path="hub:lab/sums")).sets.train] == ["2"]
 
 
 def test_several_splits_of_a_hub_data_set_are_not_read_as_one(cached):
     parquet(cached / "data/test-00000-of-00001.parquet", {"prompt": "2?", "answer": "2"})
     assert "has several splits" in refusal(path="hub:lab/sums")
-    train = RowsDataset(RowsConfig(path="hub:lab/sums:data/train-*")).load().train
+    train = RowsDataset(RowsConfig(path="hub:lab/sums:data/train-*")).sets.train
     assert [p.answer for p in train] == ["1"]
 
 
@@ -301,13 +302,13 @@ def test_hub_data_sets_that_are_not_here_are_listed_with_their_commands(cached):
     dataset = RowsDataset(
         RowsConfig(path="hub:lab/more@v2", evaluation={"e": "hub:lab/sums", "f": "hub:lab/else"})
     )
-    facts = dataset.preflight()
-    assert facts["e"].startswith("1 problems from")
-    first, second = facts["missing"]
+    plan = dataset.plan(Setup())
+    assert str(plan.facts["e"]).startswith("1 problems from")
+    first, second = plan.missing
     assert first.endswith("hf download --repo-type dataset lab/more --revision v2")
     assert second.endswith("hf download --repo-type dataset lab/else")
     with pytest.raises(LabError, match="lab/more"):
-        dataset.load()
+        dataset.fingerprint()
 
 
 def test_the_training_problems_are_scored_once_each_where_asked(tmp_path):
@@ -315,11 +316,11 @@ def test_the_training_problems_are_scored_once_each_where_asked(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     how = {"path": str(path), "evaluation": {"ood": str(path)}, "limit": 3}
-    sets = RowsDataset(RowsConfig(**how, score_seen=True)).load()
+    sets = RowsDataset(RowsConfig(**how, score_seen=True)).sets
     assert list(sets.evaluation) == ["seen", "ood"]
     asked = [problem.prompt[-1]["content"] for problem in sets.evaluation["seen"]]
     assert asked == ["a", "b"]
-    assert list(RowsDataset(RowsConfig(**how)).load().evaluation) == ["ood"]
+    assert list(RowsDataset(RowsConfig(**how)).sets.evaluation) == ["ood"]
     taken = RowsConfig(path=str(path), evaluation={"seen": str(path)}, score_seen=True)
     with pytest.raises(LabError, match="makes a set `seen`; rename"):
-        RowsDataset(taken).preflight()
+        RowsDataset(taken).plan(Setup())

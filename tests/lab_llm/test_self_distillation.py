@@ -13,7 +13,6 @@ from lab_llm.training.run import build_trainer, train
 from lab_llm.training.self_distillation import average, remainders_of
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.methods import make_objective
-from lab_rlrt.teachers import template_of
 from labrun import PreemptedError
 from labrun.config.components import build
 from labrun.config.experiments import compose
@@ -43,7 +42,7 @@ def ctx(tmp_path) -> RunContext:
 
 @pytest.fixture(scope="module")
 def sets():
-    return build(compose(["plugin=rlrt"])).dataset.load(None)
+    return build(compose(["plugin=rlrt"])).dataset.sets
 
 
 def config_of(distillation=None, **settings) -> RLRTConfig:
@@ -57,7 +56,7 @@ def trainer_of(ctx, sets, distillation=None, **settings):
 
 
 def trained(ctx, sets, config):
-    return train(ctx, sets, config, make_objective(config), template=template_of(config))
+    return train(ctx, sets, config, make_objective(config))
 
 
 def step_gradient(trainer):
@@ -112,7 +111,7 @@ def distribution(model, trainer, prompt, completion):
 
 def remember_completions(trainer):
     """Keep each rollout's tokens, in the order in which they were sampled."""
-    original = trainer.sampled
+    original = trainer.engine.sample
 
     def rollouts(*args):
         found = original(*args)

@@ -2,7 +2,7 @@
 
 import numpy as np
 from lab_llm.policy.config import PolicyConfig
-from lab_llm.policy.policy import load_tokenizer
+from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import MARKED, Problem
 from lab_llm.text.prompts import encode, with_solution
 from lab_llm.training import teacher

@@ -15,7 +15,7 @@ from lab_llm.policy.tiny_model import (
     train_tokenizer,
 )
 from lab_llm.text.prompts import encode
-from lab_llm.training.warm_start import Measured, measure, validation
+from lab_llm.training.warm_start.validation import Measured, measure, validation
 
 TEXTS = ["user\nnums 15 27 1 make 6\nassistant\n15+27=42 no maybe ans 15+27-1"] * 3
 CHAT = [{"role": "user", "content": "nums 12 3 make 9"}]

@@ -12,19 +12,17 @@ from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import load_policy
 from lab_llm.policy.tiny_model import TinyModelConfig, shipped_path
-from lab_llm.training.warm_start import (
-    IGNORED,
-    Batch,
-    Batches,
+from lab_llm.training.warm_start.batches import IGNORED, Batch, Batches
+from lab_llm.training.warm_start.config import WarmStartConfig
+from lab_llm.training.warm_start.examples import draw_example, new_policy
+from lab_llm.training.warm_start.trainer import (
     WarmStartTrainer,
-    draw_example,
     imitation_loss,
     learning_rate,
-    new_policy,
 )
-from lab_llm.training.warm_start_config import WarmStartConfig
 from labrun.contract import Trainer
 from labrun.errors import DivergedError, LabError, PreemptedError
+from labrun.plan import Setup
 from labrun.runs import checkpoints
 from labrun.runs.context import RunContext
 from labrun.runs.run_dir import RunDir
@@ -186,20 +184,20 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
         WarmStartTrainer(config, SIZES).fit(context(tmp_path / "run"))
 
 
-def test_preflight_wants_countdown_and_an_example_to_draw():
+def test_the_plan_wants_countdown_and_an_example_to_draw():
     trainer = WarmStartTrainer(WarmStartConfig())
     assert isinstance(trainer, Trainer)
-    facts = trainer.preflight(CountdownDataset(CountdownConfig()))
+    facts = trainer.plan(Setup(dataset=CountdownDataset(CountdownConfig()))).facts
     assert facts["warmstart_problems"] == {"in_domain": 106, "ood_large": 685, "ood_four": 281}
 
     class Other:
         """A data set of another task."""
 
     with pytest.raises(LabError, match="teaches countdown, got Other; choose dataset=countdown"):
-        trainer.preflight(Other())
+        trainer.plan(Setup(dataset=Other()))
     none = WarmStartConfig(in_domain_share=0, ood_large_share=0, ood_four_share=0)
     with pytest.raises(LabError, match="are all 0"):
-        WarmStartTrainer(none).preflight(CountdownDataset(CountdownConfig()))
+        WarmStartTrainer(none).plan(Setup(dataset=CountdownDataset(CountdownConfig())))
 
 
 def test_the_shipped_tokenizer_is_the_one_that_the_defaults_give():

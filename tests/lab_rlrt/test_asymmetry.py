@@ -20,7 +20,7 @@ from lab_rlrt.analysis.asymmetry import page as html
 from lab_rlrt.analysis.config import AsymmetryConfig
 from lab_rlrt.analysis.rollouts import Rollout
 from lab_rlrt.analysis.traces import Trace, trace
-from labrun import LabError
+from labrun import LabError, Setup
 from labrun.config.components import build
 from labrun.config.experiments import compose
 from labrun.experiment import ResourcesConfig
@@ -37,7 +37,7 @@ def policy():
 
 @pytest.fixture(scope="module")
 def data():
-    return CountdownDataset(CountdownConfig(train_size=1, eval_size=6)).load()
+    return CountdownDataset(CountdownConfig(train_size=1, eval_size=6)).sets
 
 
 def context(path):
@@ -229,23 +229,23 @@ def test_positions_are_binned_by_the_share_of_the_rollout():
 
 def test_settings_that_leave_no_teacher_are_refused():
     with pytest.raises(LabError, match=r"evaluator\.asymmetry\.num_samples=1"):
-        asymmetry.AsymmetryEvaluator(AsymmetryConfig(num_samples=1)).preflight()
+        asymmetry.AsymmetryEvaluator(AsymmetryConfig(num_samples=1)).plan(Setup())
     config = AsymmetryConfig(teacher_template="{prompt}")
     with pytest.raises(LabError, match=r"evaluator\.asymmetry\.teacher_template: .*{solution}"):
-        asymmetry.AsymmetryEvaluator(config).preflight()
+        asymmetry.AsymmetryEvaluator(config).plan(Setup())
 
 
 @pytest.mark.parametrize("name", ["asymmetry", "reflection", "promotion"])
 def test_an_unknown_set_is_refused_before_the_run(name):
     words = ["plugin=rlrt", f"evaluator=[accuracy,{name}]"]
-    build(compose(words)).preflight(ResourcesConfig())
+    build(compose(words)).plan(ResourcesConfig())
     parts = build(compose([*words, f"{name}.evaluation_set=ood_larg"]))
     message = (
         rf"no evaluation set for evaluator\.{name}\.evaluation_set 'ood_larg'; "
         "did you mean 'ood_large'"
     )
     with pytest.raises(LabError, match=message):
-        parts.preflight(ResourcesConfig())
+        parts.plan(ResourcesConfig())
 
 
 @pytest.mark.parametrize("name", ["asymmetry", "reflection", "promotion"])
@@ -255,7 +255,7 @@ def test_rollouts_beyond_the_models_context_are_refused(tmp_path, policy, data, 
     ).evaluators[name]
     message = rf"^evaluator\.{name}\.max_new_tokens=1024: with the prompt of .* the model's 1024;"
     with pytest.raises(LabError, match=message):
-        evaluator.check_policy(policy, data)
+        evaluator.plan(Setup(model=policy, data=data))
     with pytest.raises(LabError, match=message):
         evaluator.evaluate(context(tmp_path), policy, data)
 

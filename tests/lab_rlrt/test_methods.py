@@ -11,15 +11,14 @@ from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, SOLUTION_TEMPLATE
 from lab_llm.training.rollouts import Rollouts
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.methods import make_objective
-from lab_rlrt.teachers import template_of
 from lab_rlrt.trainer import RLRTTrainer
-from labrun import LabError
+from labrun import LabError, Setup
 from labrun.config.components import build
 from labrun.config.experiments import compose
 
 
 def template(**settings):
-    return template_of(RLRTConfig(**settings))
+    return RLRTConfig(**settings).template
 
 
 def test_the_countdown_template_is_the_tiny_models_alone():
@@ -31,14 +30,14 @@ def test_the_countdown_template_is_the_tiny_models_alone():
 def test_a_template_without_its_placeholders_is_refused_by_key():
     dataset = RowsDataset(RowsConfig())
     with pytest.raises(LabError, match=r"trainer\.teacher_template: .* must hold {solution} once"):
-        RLRTTrainer(RLRTConfig(teacher_template="{prompt}")).preflight(dataset)
+        RLRTTrainer(RLRTConfig(teacher_template="{prompt}")).plan(Setup(dataset=dataset))
 
 
 @pytest.mark.parametrize(("teacher", "holds_a_copy"), [("frozen", True), ("live", False)])
 def test_the_estimate_of_memory_counts_sdpos_own_teacher(teacher, holds_a_copy):
     experiment = compose(["plugin=rlrt", "method=sdpo", f"distillation.teacher={teacher}"])
     parts = build(experiment)
-    facts = parts.trainer.preflight(parts.dataset)
+    facts = parts.trainer.plan(Setup(dataset=parts.dataset)).facts
     assert ("copies" in str(facts["gpu_memory_gib, 1 process"])) == holds_a_copy
 
 

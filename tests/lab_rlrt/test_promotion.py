@@ -16,7 +16,7 @@ from lab_rlrt.analysis.config import PromotionConfig
 from lab_rlrt.analysis.promotion import evaluator as promotion
 from lab_rlrt.analysis.promotion.places import Places, reduce_at, scores, token_table
 from lab_rlrt.analysis.rollouts import Rollout
-from labrun import LabError
+from labrun import LabError, Setup
 from labrun.runs.context import RunContext
 from labrun.runs.run_dir import RunDir
 
@@ -105,7 +105,7 @@ def test_tokens_are_listed_by_how_often_they_are_promoted():
 
 
 def run(path, policy, **settings):
-    data = CountdownDataset(CountdownConfig(train_size=1, eval_size=6)).load()
+    data = CountdownDataset(CountdownConfig(train_size=1, eval_size=6)).sets
     config = PromotionConfig(**{**SMALL, **settings})
     found = promotion.PromotionEvaluator(config).evaluate(context(path), policy, data)
     return {s.metric: s for s in found}
@@ -154,4 +154,4 @@ def test_a_base_model_of_another_vocabulary_is_refused(policy):
 def test_a_base_model_that_is_not_there_is_refused_before_the_run():
     config = PromotionConfig(base=PolicyConfig(name="./nowhere"))
     with pytest.raises(LabError, match=r"evaluator\.promotion\.base: .*no such directory"):
-        promotion.PromotionEvaluator(config).preflight()
+        promotion.PromotionEvaluator(config).plan(Setup())

@@ -16,7 +16,7 @@ from lab_rlrt.analysis.reflection import flips
 from lab_rlrt.analysis.reflection.flips import ARMS, Outcomes
 from lab_rlrt.analysis.rollouts import Rollout
 from lab_rlrt.analysis.traces import Trace
-from labrun import LabError
+from labrun import LabError, Setup
 from labrun.runs.context import RunContext
 from labrun.runs.run_dir import RunDir
 from scipy import stats
@@ -177,7 +177,7 @@ def test_a_continuation_is_correct_with_the_whole_reward_and_a_reward_beyond_it_
 
 
 def test_rollouts_of_one_problem_are_a_note_and_no_score(tmp_path, policy):
-    data = CountdownDataset(CountdownConfig(train_size=1, eval_size=6)).load()
+    data = CountdownDataset(CountdownConfig(train_size=1, eval_size=6)).sets
     settings = {"max_problems": 4, "num_samples": 4, "max_new_tokens": 40, "max_rollouts": 3}
     evaluator = reflection.ReflectionEvaluator(ReflectionConfig(**settings, only_last=False))
     ctx = context(tmp_path)
@@ -187,7 +187,7 @@ def test_rollouts_of_one_problem_are_a_note_and_no_score(tmp_path, policy):
 
 
 def test_a_run_on_the_tiny_model_agrees_with_its_files(tmp_path, policy):
-    data = CountdownDataset(CountdownConfig(train_size=1, eval_size=6)).load()
+    data = CountdownDataset(CountdownConfig(train_size=1, eval_size=6)).sets
     settings = {"max_problems": 4, "num_samples": 4, "max_new_tokens": 40, "max_rollouts": 6}
     evaluator = reflection.ReflectionEvaluator(ReflectionConfig(**settings, only_last=False))
     scores = {s.metric: s for s in evaluator.evaluate(context(tmp_path), policy, data)}
@@ -217,4 +217,4 @@ def test_a_phrase_is_a_tokens_own_and_must_have_some(policy):
 
 def test_one_rollout_a_group_is_refused():
     with pytest.raises(LabError, match=r"evaluator\.reflection\.num_samples=1"):
-        reflection.ReflectionEvaluator(ReflectionConfig(num_samples=1)).preflight()
+        reflection.ReflectionEvaluator(ReflectionConfig(num_samples=1)).plan(Setup())

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lab_llm.sampling import decoder
+from lab_llm.training import engines
 from lab_llm.training import trainer as grpo
 from labrun import worker
 from labrun.runs import checkpoints
@@ -29,14 +30,14 @@ def dying(function: Callable[..., Any], *, call: int) -> Callable[..., Any]:
 def arm(moment: str) -> None:
     if moment == "sampling":
         # the rollouts of step 4, after some of their tokens
-        original = grpo.PolicyTrainer.sampled
+        original = engines.DecoderRollouts.sample
 
-        def rollouts(self: Any, *args: Any) -> Any:
-            if self.state.global_step == 3:
+        def sample(self: Any, prompts: Any, trainer: Any) -> Any:
+            if trainer.state.global_step == 3:
                 decoder.Decoder.decode = dying(decoder.Decoder.decode, call=5)
-            return original(self, *args)
+            return original(self, prompts, trainer)
 
-        grpo.PolicyTrainer.sampled = rollouts
+        engines.DecoderRollouts.sample = sample
     elif moment == "update":
         # two micro-batches a step: the second of step 4, with the first one's gradient in place
         grpo.PolicyTrainer.compute_loss = dying(grpo.PolicyTrainer.compute_loss, call=8)

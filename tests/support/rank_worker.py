@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lab_llm.sampling.sampler import Rollouts
+from lab_llm.sampling.sampler import Samples
 from lab_llm.training import decoding, run_trainer
 from labrun import worker
 from labrun.runs.context import RunContext
@@ -32,7 +32,7 @@ original_step_end = run_trainer.RunCallback.on_step_end
 
 def sample(model: Any, prompts: Any, *, num_samples: int, generator: Any, **settings: Any) -> Any:
     rows = [prompt for prompt in prompts for _ in range(num_samples)]
-    found = Rollouts([], [], [])
+    found = Samples([], [], [])
     for row, prompt in enumerate(rows, start=RANK * len(rows)):
         generator.manual_seed(row)
         one = original_sample(model, [prompt], num_samples=1, generator=generator, **settings)

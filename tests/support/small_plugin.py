@@ -67,15 +67,12 @@ class LengthConfig:
     \"\"\"Unit of length.\"\"\"
 """
 PARTS = """
-from labrun import TrainResult
+from labrun import Plan, TrainResult
 
 
 class Steps:
     def __init__(self, config):
         self.config = config
-
-    def preflight(self):
-        return {}
 
     def load(self, ctx):
         return [1.0]
@@ -88,8 +85,8 @@ class Walk:
     def __init__(self, config):
         self.config = config
 
-    def preflight(self, dataset):
-        return {}
+    def plan(self, setup):
+        return Plan()
 
     def fit(self, ctx, data):
         return TrainResult(None, 0)
@@ -98,9 +95,6 @@ class Walk:
 class Length:
     def __init__(self, config):
         self.config = config
-
-    def preflight(self):
-        return {}
 
     def evaluate(self, ctx, model, data):
         return []

@@ -43,7 +43,6 @@ def main(folder: str, num_steps: str) -> None:
     from lab_llm.training.run import train
     from lab_rlrt.config import RLRTConfig
     from lab_rlrt.methods import make_objective
-    from lab_rlrt.teachers import template_of
     from labrun.runs.context import RunContext
     from labrun.runs.run_dir import RunDir
 
@@ -66,7 +65,7 @@ def main(folder: str, num_steps: str) -> None:
     )
     data = CountdownDataset(CountdownConfig()).load(ctx)
     objective = make_objective(settings)
-    result = train(ctx, data, settings, objective, template=template_of(settings))
+    result = train(ctx, data, settings, objective)
     ctx.evaluate(result.model, data, step=result.step)
     with (Path(folder) / "artifacts/completions/in_domain.jsonl").open() as completions:
         print(json.dumps({"engine": json.loads(next(completions))["engine"]}))

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from labrun.errors import LabError
+from labrun.plan import Plan, Setup
 
 from lab_llm.datasets import reasoning_gym as tasks
 from lab_llm.datasets import rows
@@ -35,12 +36,13 @@ class RowsDataset:
     def __init__(self, config: RowsConfig):
         self.config = config
 
-    def preflight(self) -> dict[str, object]:
+    def plan(self, setup: Setup) -> Plan:
         """Files and number of problems of each set; reads every row that the run will use.
 
-        `missing` lists the hub data sets that are not in the cache; `repeats` says which training
-        questions come again, there or in an evaluation set.
+        Missing are the hub data sets that are not in the cache; the fact `repeats` says which
+        training questions come again, there or in an evaluation set.
         """
+        del setup
         facts: dict[str, object] = {}
         missing: list[str] = []
         for name, source in self._sources.items():
@@ -54,23 +56,23 @@ class RowsDataset:
         if len(self._sources) == 1 and not self.config.score_seen:
             facts["evaluation"] = "none; nothing is scored"
         if missing:
-            return facts | {"missing": missing}
-        repeats = "; ".join(self._repeats())
-        return facts | ({"repeats": repeats} if repeats else {})
+            return Plan(facts, missing)
+        if repeats := "; ".join(self._repeats()):
+            facts["repeats"] = repeats
+        return Plan(facts, offers=self.sets)
 
-    def load(self, ctx: "RunContext | None" = None) -> ProblemSets:
+    def load(self, ctx: "RunContext") -> ProblemSets:
         """The problems of every set. The run is warned of training questions that come again."""
-        sets = self._sets
-        if ctx is not None:
-            for sentence in self._repeats():
-                ctx.warn(sentence)
-        return sets
+        for sentence in self._repeats():
+            ctx.warn(sentence)
+        return self.sets
 
     def fingerprint(self) -> str:
-        return fingerprint(self._sets)
+        return fingerprint(self.sets)
 
     @cached_property
-    def _sets(self) -> ProblemSets:
+    def sets(self) -> ProblemSets:
+        """The problems of every set."""
         return ProblemSets(
             train=self._problems("train"),
             evaluation=self._seen | {n: self._problems(n) for n in self.config.evaluation},
@@ -142,18 +144,24 @@ class ReasoningGymDataset:
     def __init__(self, config: ReasoningGymConfig):
         self.config = config
 
-    def preflight(self) -> dict[str, object]:
+    def plan(self, setup: Setup) -> Plan:
         """Tasks and settings of each set, checked by reasoning-gym itself."""
+        del setup
+        self._check_tasks()
+        sizes = {"train_size": self.config.train_size, "eval_size": self.config.eval_size}
+        facts = {**sizes, **{name: task for name, (task, _) in self._evaluation.items()}}
+        return Plan(facts, offers=self.sets)
+
+    def load(self, ctx: "RunContext") -> ProblemSets:
+        del ctx
+        return self.sets
+
+    def _check_tasks(self) -> None:
         for task, params in self._evaluation.values():
             tasks.check_task(task, params)
-        sizes = {"train_size": self.config.train_size, "eval_size": self.config.eval_size}
-        return {**sizes, **{name: task for name, (task, _) in self._evaluation.items()}}
-
-    def load(self, ctx: "RunContext | None" = None) -> ProblemSets:
-        return self._sets
 
     def fingerprint(self) -> str:
-        return fingerprint(self._sets)
+        return fingerprint(self.sets)
 
     @cached_property
     def _evaluation(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
@@ -177,9 +185,10 @@ class ReasoningGymDataset:
         return sets
 
     @cached_property
-    def _sets(self) -> ProblemSets:
-        """Evaluation comes first, so that it stays the same for every `train_size`."""
-        self.preflight()
+    def sets(self) -> ProblemSets:
+        """The problems of every set; evaluation comes first, so that it is the same for every
+        `train_size`."""
+        self._check_tasks()
         config = self.config
         evaluation = {
             name: tasks.draw(

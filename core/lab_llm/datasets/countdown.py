@@ -12,10 +12,11 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Literal, cast
 
 from labrun.errors import LabError, unknown
+from labrun.plan import Plan, Setup
 
 from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.problems import Forms, Problem, ProblemSets
@@ -259,8 +260,12 @@ class CountdownDataset:
     def __init__(self, config: CountdownConfig):
         self.config = config
 
-    def preflight(self) -> dict[str, object]:
-        """Sizes of the sets. Raises LabError where an evaluation set cannot fill `eval_size`."""
+    def plan(self, setup: Setup) -> Plan:
+        """Sizes of the sets, and the sets themselves.
+
+        Raises LabError where an evaluation set cannot fill `eval_size`.
+        """
+        del setup
         split, size = self.config.eval_split, self.config.eval_size
         held = {family: len(identities(family, split)) for family in FAMILIES}
         held_for_training = identities(self.config.train_family, "train")
@@ -270,14 +275,21 @@ class CountdownDataset:
                 f"dataset.eval_size={size}: the {split} set {smallest} holds {held[smallest]} "
                 "distinct problems; set eval_size to at most that, or null for all"
             )
-        return {
+        facts = {
             "train": self.config.train_size,
             "train_distinct": min(self.config.train_size, len(held_for_training)),
             split: held if size is None else dict.fromkeys(FAMILIES, size),
         }
+        return Plan(facts, offers=self.sets)
 
-    def load(self, ctx: "RunContext | None" = None) -> ProblemSets:
+    def load(self, ctx: "RunContext") -> ProblemSets:
         """The problems; they depend on the config alone, not on the run."""
+        del ctx
+        return self.sets
+
+    @cached_property
+    def sets(self) -> ProblemSets:
+        """The problems of every set."""
         c = self.config
         train = problems(c.train_family, "train", c.train_size, c.seed)
         distinct = min(c.train_size, len(identities(c.train_family, "train")))
@@ -296,7 +308,6 @@ class CountdownDataset:
 
     def fingerprint(self) -> str:
         """SHA-256 over every problem of every set."""
-        data = self.load()
-        content = {"train": data.train, **data.evaluation}
+        content = {"train": self.sets.train, **self.sets.evaluation}
         text = json.dumps({k: [asdict(p) for p in v] for k, v in content.items()}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

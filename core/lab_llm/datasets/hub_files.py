@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from labrun.errors import LabError
+from labrun.errors import LabError, listed
 
 PREFIX = "hub:"
 SYNTAX = "hub:org/name, hub:org/name@revision or hub:org/name:glob, say hub:org/name@main:data/*"
@@ -36,7 +36,7 @@ def find_hub_files(name: str) -> list[Path]:
         _refuse_splits(name, [file.relative_to(folder) for file in found])
     if not found:
         held = sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
-        raise LabError(f"{name}: no matching file in {folder}; it holds {', '.join(held[:10])}")
+        raise LabError(f"{name}: no matching file in {folder}; it holds {listed(held)}")
     return found
 
 
@@ -67,8 +67,8 @@ def _refuse_splits(name: str, files: Sequence[Path]) -> None:
     """Training and test rows together would be a mistake; the name must choose."""
     splits = {split for file in files for split in _SPLITS if _is_of(file, split)}
     if len(splits) > 1:
-        listed = ", ".join(map(str, files[:6]))
-        raise LabError(f"{name} has several splits ({listed}); name the files: {name}:GLOB")
+        some = ", ".join(map(str, files[:6]))
+        raise LabError(f"{name} has several splits ({some}); name the files: {name}:GLOB")
 
 
 def _is_of(file: Path, split: str) -> bool:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from labrun.errors import LabError
+from labrun.errors import LabError, listed
 
 from lab_llm.datasets.hub_files import PREFIX, find_hub_files
 from lab_llm.datasets.json_text import UnfitJSONError, parse_json
@@ -83,10 +83,10 @@ def find_files(patterns: str | Sequence[str]) -> list[Path]:
 
     Raises LabError where there is none, or where a file is of another kind.
     """
-    listed = [patterns] if isinstance(patterns, str) else patterns
-    if not listed or not all(listed):
+    given = [patterns] if isinstance(patterns, str) else patterns
+    if not given or not all(given):
         raise LabError("dataset.path is not set; give a file, a glob or a list of these")
-    found = [file for pattern in listed for file in _matches(pattern)]
+    found = [file for pattern in given for file in _matches(pattern)]
     for file in found:
         if file.suffix not in SUFFIXES:
             raise LabError(f"{file}: no file of rows; allowed: {', '.join(SUFFIXES)}")
@@ -126,7 +126,7 @@ def _nearest_path(path: Path) -> str:
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {folder / near[0]}?"
-    return f"; {folder} holds {', '.join(names[:10]) or 'nothing'}"
+    return f"; {folder} holds {listed(names, near=path.name) if names else 'nothing'}"
 
 
 def read_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
@@ -202,5 +202,4 @@ def no_column(column: str, names: Sequence[str], where: str) -> LabError:
     """The error for a missing column, with the columns that exist and the nearest of them."""
     near = difflib.get_close_matches(column, list(names), n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    listed = ", ".join(names) or "none"
-    return LabError(f"{where} has no column {column!r}; {hint}it has: {listed}")
+    return LabError(f"{where} has no column {column!r}; {hint}it has: {listed(names, near=column)}")

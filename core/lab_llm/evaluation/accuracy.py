@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from labrun.contract import Dataset
 from labrun.errors import LabError
+from labrun.plan import Plan, Setup
 from labrun.score import Score
 
 from lab_llm.datasets.set_names import check_set_names
@@ -18,13 +18,14 @@ from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.evaluation.pass_at_k import avg_at_k, pass_at_k
 from lab_llm.grading.grades import grade_all
 from lab_llm.policy.engine import Engine, Sampling, Share
-from lab_llm.policy.policy import Policy
-from lab_llm.problems import Problem, ProblemSets, Verify, check_problems
+from lab_llm.policy.policy import KnownPolicy, Policy, known_policy
+from lab_llm.problems import Problem, ProblemSets, Verify, problem_sets
 from lab_llm.sampling.batch_engines import end_tokens
-from lab_llm.sampling.opening import check_engine, open_engine
+from lab_llm.sampling.engines import check_engine
+from lab_llm.sampling.opening import open_engine
 from lab_llm.text.completion_text import completion_text
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS, epistemic_count, epistemic_words
-from lab_llm.text.prompts import encode
+from lab_llm.text.prompts import encode, most_tokens
 
 if TYPE_CHECKING:
     from labrun.runs.context import RunContext
@@ -55,8 +56,6 @@ class AccuracyEvaluator:
     `epistemic_words` and `epistemic_count` (a completion, mean over the samples).
     """
 
-    scores_like = "accuracy"
-    """Evaluators of one such name give scores of the same names: a run has one of them."""
     folder = ""
     """Where its files lie among the run's artifacts."""
     words: Sequence[str] = EPISTEMIC_WORDS
@@ -66,7 +65,25 @@ class AccuracyEvaluator:
     def __init__(self, config: AccuracyConfig):
         self.config = config
 
-    def preflight(self) -> dict[str, object]:
+    def plan(self, setup: Setup) -> Plan:
+        self._check_alone(setup)
+        facts = self._facts()
+        sets, policy = problem_sets(setup, key=f"evaluator.{self.section}"), known_policy(setup)
+        if sets is not None and policy is not None:
+            self._check_policy(policy, sets)
+        return Plan(facts)
+
+    def _check_alone(self, setup: Setup) -> None:
+        """LabError where an evaluator before it records scores under the same names."""
+        alike = [n for n, e in setup.evaluators.items() if isinstance(e, AccuracyEvaluator)]
+        if len(alike) > 1:
+            raise LabError(
+                f"evaluators {alike[0]} and {alike[1]} give scores of the same names, of which one "
+                "would hide the other; name one of them"
+            )
+
+    def _facts(self) -> dict[str, object]:
+        """Facts of the settings. Raises LabError where they contradict each other."""
         config = self.config
         largest = max(config.pass_k, default=0)
         if largest > config.num_samples:
@@ -94,7 +111,7 @@ class AccuracyEvaluator:
         own, from the run's seed and the set's name: an evaluation leaves all other random states
         alone, and a later one draws the same numbers. Data without evaluation sets have no scores.
         """
-        self.preflight()
+        self._facts()
         if not data.evaluation:
             return []
         chosen, prompts = self._asked(model, data)
@@ -111,18 +128,20 @@ class AccuracyEvaluator:
         self._write_curves(ctx, graded)
         return [score for name, found in graded.items() for score in self._scores(name, found)]
 
-    def check(self, dataset: Dataset) -> None:
-        """LabError where the data are no problems with verifiable answers."""
-        check_problems(dataset, key=f"evaluator.{self.section}")
-
-    def check_policy(self, policy: Policy, data: ProblemSets) -> None:
+    def _check_policy(self, policy: KnownPolicy, data: ProblemSets) -> None:
         """LabError where the longest prompt and max_new_tokens are more than the model takes."""
-        self._most_tokens(policy, *self._asked(policy, data))
+        problems = [problem for found in self._chosen(data).values() for problem in found]
+        key = f"evaluator.{self.section}.max_new_tokens"
+        check_prompts_fit(policy, problems, self.config.max_new_tokens, key=key)
+
+    def _chosen(self, data: ProblemSets) -> Chosen:
+        """The problems of each set that are evaluated."""
+        check_set_names(data.evaluation, key="evaluation sets of the data")
+        return {name: self._choose(name, found) for name, found in data.evaluation.items()}
 
     def _asked(self, policy: Policy, data: ProblemSets) -> tuple[Chosen, Prompts]:
         """The problems of each set that are evaluated, and their prompts' token ids."""
-        check_set_names(data.evaluation, key="evaluation sets of the data")
-        chosen = {name: self._choose(name, found) for name, found in data.evaluation.items()}
+        chosen = self._chosen(data)
         return chosen, {
             name: [encode(policy.tokenizer, problem.prompt) for problem in problems]
             for name, problems in chosen.items()
@@ -311,10 +330,24 @@ def _note_timeouts(ctx: "RunContext", name: str, timed_out: Sequence[bool]) -> N
         )
 
 
-def check_room(policy: Policy, longest: int, name: str, asked: int, *, key: str) -> None:
+def check_prompts_fit(
+    policy: KnownPolicy, problems: Sequence[Problem], asked: int, *, key: str
+) -> None:
+    """LabError, naming `key`, where a prompt and `asked` new tokens are more than the model takes.
+
+    Only prompts are tokenised whose bytes would not fit.
+    """
+    limit = getattr(policy.config, "max_position_embeddings", None)
+    suspects = [p for p in problems if limit and most_tokens(p.prompt) + asked > limit]
+    lengths = ((len(encode(policy.tokenizer, p.prompt)), p.id) for p in suspects)
+    longest, name = max(lengths, default=(0, ""))
+    check_room(policy, longest, name, asked, key=key)
+
+
+def check_room(policy: KnownPolicy, longest: int, name: str, asked: int, *, key: str) -> None:
     """LabError, naming `key`, where the longest prompt (tokens, of problem `name`) and `asked` new
     tokens are more than the model takes."""
-    limit = getattr(policy.model.config, "max_position_embeddings", None)
+    limit = getattr(policy.config, "max_position_embeddings", None)
     if limit is None or longest + asked <= limit:
         return
     left = limit - longest

@@ -4,27 +4,25 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 
 from labrun.errors import LabError
+from labrun.plan import Plan
 
-from lab_llm.planning.sizes import model_shape, plan
-from lab_llm.policy.policy import (
-    NotHereError,
-    load_tokenizer,
-    locate,
-    preflight_policy,
-    read_config,
-)
+from lab_llm.planning.sizes import model_shape, sizes
+from lab_llm.policy.config_files import read_config
+from lab_llm.policy.facts import policy_facts
+from lab_llm.policy.location import NotHereError, locate
+from lab_llm.policy.policy import known_by_files
+from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import Message, Problem
-from lab_llm.text.prompts import encode, with_solution
-from lab_llm.training.config import GRPOSettings
-from lab_llm.training.teacher import Context
+from lab_llm.text.prompts import encode, most_tokens, with_solution
+from lab_llm.training.config import Context, GRPOSettings
+from lab_llm.training.engines import ENGINES
 from lab_llm.training.zero import zero_stage
 
-TEMPLATE_TOKENS = 512
-"""More than the chat templates of models put around a prompt (tokens)."""
 
+def plan(settings: GRPOSettings, *, num_teachers: int = 0) -> Plan:
+    """What is known of the run; it offers the policy, where the files tell it at once.
 
-def preflight(settings: GRPOSettings, *, num_teachers: int = 0) -> dict[str, object]:
-    """Facts of the run; LabError where its settings, model and machine cannot work together.
+    Raises LabError where its settings, model and machine cannot work together.
 
     `num_teachers`: copies of the model besides the policy that the method keeps.
     """
@@ -36,15 +34,17 @@ def preflight(settings: GRPOSettings, *, num_teachers: int = 0) -> dict[str, obj
             f"trainer.epsilon_high={settings.epsilon_high} is below trainer.epsilon="
             f"{settings.epsilon}; raise it, or lower trainer.epsilon"
         )
-    _check_vllm_length(settings)
+    ENGINES[settings.sampler].check_settings(settings)
     missing = _missing_packages(settings)
     try:
-        facts = preflight_policy(settings.model)
+        facts = policy_facts(settings.model)
     except NotHereError as error:
         missing.append(str(error))
         facts = {"model": settings.model.name, "dtype": settings.model.dtype, "path": "not here"}
+        policy = None
     else:
         _check_model(settings)
+        policy = known_by_files(settings.model)
     shape = model_shape(settings)
     limit = facts.get("context_length", shape.context_length if shape else None)
     if isinstance(limit, int) and settings.max_completion_length >= limit:
@@ -53,8 +53,8 @@ def preflight(settings: GRPOSettings, *, num_teachers: int = 0) -> dict[str, obj
             f"prompt in the model's {limit} tokens"
         )
     facts |= {"context_length": limit} if limit else {}
-    facts = plan(settings, shape, num_teachers) | facts
-    return facts | ({"missing": missing} if missing else {})
+    facts = sizes(settings, shape, num_teachers) | facts
+    return Plan(facts, missing, max_processes=None, offers=policy)
 
 
 def _check_schedule(settings: GRPOSettings) -> None:
@@ -70,18 +70,6 @@ def _check_schedule(settings: GRPOSettings) -> None:
             f"trainer.warmup_steps={warmup} leaves none of trainer.max_steps={steps} for "
             f"lr_schedule={kind}; lower it, or use trainer.lr_schedule=constant_with_warmup"
         )
-
-
-def _check_vllm_length(settings: GRPOSettings) -> None:
-    """LabError where vLLM would have no room for a prompt before a whole completion."""
-    limit = settings.vllm_max_model_length
-    if settings.sampler != "vllm" or limit is None or limit > settings.max_completion_length:
-        return
-    raise LabError(
-        f"trainer.vllm_max_model_length={limit} leaves no room for a prompt beside "
-        f"max_completion_length={settings.max_completion_length}; raise it, or lower "
-        "trainer.max_completion_length"
-    )
 
 
 def _check_batches(settings: GRPOSettings, rollouts: int) -> None:
@@ -101,12 +89,7 @@ def _check_batches(settings: GRPOSettings, rollouts: int) -> None:
 
 def _missing_packages(settings: GRPOSettings) -> list[str]:
     """What the sampler, DeepSpeed and the precision need and this machine lacks."""
-    missing: list[str] = []
-    if settings.sampler == "vllm" and not importlib.util.find_spec("vllm"):
-        missing.append(
-            "trainer.sampler=vllm, but vllm is not installed; `pip install 'labrun[gpu]'`, "
-            "or trainer.sampler=cpu"
-        )
+    missing = ENGINES[settings.sampler].missing()
     if zero_stage(settings) and not importlib.util.find_spec("deepspeed"):
         missing.append(
             f"trainer.deepspeed={settings.deepspeed}, but deepspeed is not installed; "
@@ -128,32 +111,15 @@ def _gpu_without_bfloat16() -> bool:
 
 
 def _check_model(settings: GRPOSettings) -> None:
-    """LabError where the decoder cannot run the model, or TRL cannot load it a second time."""
+    """LabError where TRL cannot load the model a second time, or the sampler cannot run it."""
     path = locate(settings.model)
-    if path.suffix == ".gguf":
-        if settings.beta > 0:
-            raise LabError(
-                f"trainer.beta={settings.beta} loads the model a second time as its reference, "
-                f"which a GGUF file ({path.name}) does not allow; use trainer.beta=0, or a "
-                "directory that the model was saved to"
-            )
-        if settings.sampler == "vllm":
-            raise LabError(
-                "trainer.sampler=vllm loads the model by its name, which a GGUF file "
-                f"({path.name}) does not allow; use trainer.sampler=cpu, or a directory that the "
-                "model was saved to"
-            )
-        return
-    if settings.sampler == "cpu":
-        from lab_llm.sampling.decoder import check_architecture
-
-        try:
-            check_architecture(read_config(path, settings.model))
-        except LabError as error:
-            raise LabError(
-                f"trainer.sampler=cpu, {path / 'config.json'}: {error}; "
-                "use trainer.sampler=transformers or vllm"
-            ) from error
+    if path.suffix == ".gguf" and settings.beta > 0:
+        raise LabError(
+            f"trainer.beta={settings.beta} loads the model a second time as its reference, "
+            f"which a GGUF file ({path.name}) does not allow; use trainer.beta=0, or a "
+            "directory that the model was saved to"
+        )
+    ENGINES[settings.sampler].check_model(settings)
 
 
 def check_distillation(settings: GRPOSettings) -> None:
@@ -273,7 +239,7 @@ def _longest(
 ) -> tuple[int, str]:
     """Tokens and problem of the longest chat of more than `room`; 0 where there is none, or no
     tokenizer here to tell."""
-    suspects = [(p, chat) for p, chat in chats if _most_tokens(chat) > room]
+    suspects = [(p, chat) for p, chat in chats if most_tokens(chat) > room]
     if not suspects:
         return 0, ""
     try:
@@ -282,8 +248,3 @@ def _longest(
         return 0, ""
     longest, name = max((len(encode(tokenizer, chat)), p.id) for p, chat in suspects)
     return (longest, name) if longest > room else (0, "")
-
-
-def _most_tokens(chat: Sequence[Message]) -> int:
-    """An upper bound: the bytes of the text, and what a chat template may put around it."""
-    return TEMPLATE_TOKENS + sum(len(message["content"].encode()) for message in chat)

@@ -3,27 +3,25 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from lab_llm.policy.config import PolicyConfig
-from lab_llm.policy.policy import load_tokenizer, locate, template_place
+from lab_llm.policy.policy import PolicyFiles
+from lab_llm.policy.tokenizer_files import template_place
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.text import template_checks
 from lab_llm.text.prompts import with_solution
 
 
-def check_prompts(model: PolicyConfig, sets: ProblemSets, *, template: str | None) -> None:
+def check_prompts(policy: PolicyFiles, sets: ProblemSets, *, template: str | None) -> None:
     """LabError where the model's chat template cannot tell the prompts of the run apart.
 
-    `template`: the form in which a teacher meets a solution; None: there is no teacher. The
-    template of a GGUF file is not read: that takes as long as its weights.
+    `template`: the form in which a teacher meets a solution; None: there is no teacher.
     """
-    if locate(model).suffix == ".gguf":
-        return
+    model = policy.settings
     named: dict[str, Sequence[Problem]] = {"training set": sets.train}
     named |= {f"evaluation set {name!r}": found for name, found in sets.evaluation.items()}
     if template is not None:
         named["teacher's prompts"] = [_told(problem, template) for problem in sets.train[:2]]
     template_checks.check_prompts(
-        load_tokenizer(model), _sets(named), thinking=model.thinking, where=template_place(model)
+        policy.tokenizer, _sets(named), thinking=model.thinking, where=template_place(model)
     )
 
 

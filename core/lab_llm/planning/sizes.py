@@ -1,8 +1,10 @@
 """Work, memory and disk of a GRPO run, from its settings and the model's sizes."""
 
 from lab_llm.planning import estimates
-from lab_llm.policy.policy import NotHereError, locate, read_settings
+from lab_llm.policy.config_files import read_settings
+from lab_llm.policy.location import NotHereError, locate
 from lab_llm.training.config import GRPOSettings
+from lab_llm.training.engines import ENGINES
 from lab_llm.training.zero import zero_stage
 
 PLANNED_PROCESSES = (1, 4, 8)
@@ -20,7 +22,7 @@ def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
     return estimates.shape_of(read_settings(path, settings.model.name))
 
 
-def plan(
+def sizes(
     settings: GRPOSettings, shape: estimates.ModelShape | None, num_teachers: int
 ) -> dict[str, object]:
     """Work, memory and disk of the run, in GiB (2**30 bytes), for the dry run."""
@@ -88,8 +90,7 @@ def _memory(
         shape, tokens=tokens, dtype=dtype, checkpointing=settings.gradient_checkpointing
     )
     logits = estimates.logits_bytes(shape, tokens=tokens, dtype=dtype)
-    here = settings.sampler == "vllm" and settings.vllm_mode == "colocate"
-    vllm_share = settings.vllm_gpu_memory_utilization if here else 0.0
+    vllm_share = ENGINES[settings.sampler].gpu_share(settings)
     total = estimates.gpu_bytes(state.total + activations + logits, vllm_share=vllm_share)
     parts = {
         "weights": state.weights,

@@ -3,62 +3,74 @@
 from collections.abc import Sequence
 from typing import Any
 
-from labrun import Dataset
 from labrun.errors import LabError
+from labrun.plan import Plan, Setup
 
-from lab_llm.planning import grpo as grpo_preflight
-from lab_llm.planning import prompts as prompts_preflight
-from lab_llm.policy.policy import load_tokenizer
+from lab_llm.planning import grpo as grpo_plan
+from lab_llm.planning import prompts as prompts_plan
+from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import (
     MARKED,
     THINK_START,
     Problem,
     ProblemSets,
-    check_problems,
+    problem_sets,
     without_thinking,
 )
 from lab_llm.text.prompts import check_template
-from lab_llm.training.config import GRPOSettings
+from lab_llm.training.config import Context, GRPOSettings
 from lab_llm.training.distillation_config import DistillationConfig
-from lab_llm.training.teacher import Context
+from lab_llm.training.microbatches import check_rollouts
 
 
-def preflight(
+def plan(
+    setup: Setup,
     settings: GRPOSettings,
-    dataset: Dataset,
     *,
-    template: str,
-    context: Context | None,
+    context: Context | None = None,
     distillation: DistillationConfig | None = None,
-) -> dict[str, object]:
-    """Facts of the run; LabError where settings, model, data and machine cannot work together.
+) -> Plan:
+    """What is known of the run; it offers the policy, where that is known.
 
-    `context`: what the teacher is shown besides the prompt, in `template`; None: there is no
-    teacher. `distillation`: SDPO's settings, where that is the objective.
+    `context`: what the teacher is shown besides the prompt, in `settings.template`; None: there is
+    no teacher. `distillation`: SDPO's settings, where that is the objective. Raises LabError where
+    settings, model, data and machine cannot work together.
     """
-    check_problems(dataset, key="trainer")
-    _check_template(template)
+    if setup.num_processes > 1:
+        check_rollouts(settings, setup.num_processes)
+    sets = problem_sets(setup, key="trainer")
+    _check_template(settings.template)
     if distillation is not None:
-        grpo_preflight.check_distillation(settings)
-    facts = grpo_preflight.preflight(settings, num_teachers=_num_copies(settings, distillation))
-    model_here = "missing" not in facts
+        grpo_plan.check_distillation(settings)
+    plan = grpo_plan.plan(settings, num_teachers=_num_copies(settings, distillation))
+    model_here = not plan.missing
     if distillation is not None and model_here:
-        grpo_preflight.check_head(settings)
-    if "missing" in dataset.preflight():
-        return facts
-    sets: Any = dataset.load(None)  # pyright: ignore[reportArgumentType]
+        grpo_plan.check_head(settings)
+    if sets is not None:
+        _check_data(settings, sets, plan, context, distillation)
+    return plan
+
+
+def _check_data(
+    settings: GRPOSettings,
+    sets: ProblemSets,
+    plan: Plan,
+    context: Context | None,
+    distillation: DistillationConfig | None,
+) -> None:
+    """Raises LabError where the problems do not suit the model, or the teacher."""
+    template, model_here = settings.template, not plan.missing
     longest = distillation.max_context_length if distillation is not None else None
-    grpo_preflight.check_lengths(
+    grpo_plan.check_lengths(
         settings, sets.train, context=context, template=template, longest_solution=longest
     )
-    grpo_preflight.check_evaluation(settings, sets.evaluation)
-    if model_here:
-        prompts_preflight.check_prompts(
-            settings.model, sets, template=None if context is None else template
+    grpo_plan.check_evaluation(settings, sets.evaluation)
+    if model_here and plan.offers is not None:
+        prompts_plan.check_prompts(
+            plan.offers, sets, template=None if context is None else template
         )
     if distillation is not None and distillation.richness == "without_thinking":
         _check_thinking(settings, sets, context, model_here=model_here)
-    return facts
 
 
 def _num_copies(settings: GRPOSettings, distillation: DistillationConfig | None) -> int:

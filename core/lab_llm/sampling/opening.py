@@ -1,31 +1,23 @@
 """The engine that a configuration asks for: the toolkit's decoder, transformers', or vLLM."""
 
 import importlib.util
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from labrun.errors import LabError
 
+from lab_llm.policy.engine import Engine
 from lab_llm.policy.policy import Policy
+from lab_llm.sampling.batch_engines import DecoderEngine, TransformersEngine
+from lab_llm.sampling.config import SamplingConfig
+from lab_llm.sampling.engines import DECODER, TRANSFORMERS, VLLM, check_engine
 
 if TYPE_CHECKING:
     from labrun.runs.context import RunContext
 
-
-from lab_llm.policy.engine import Engine
-from lab_llm.sampling.batch_engines import DecoderEngine, TransformersEngine
-from lab_llm.sampling.config import SamplingConfig
-
-
-def check_engine(name: str, *, section: str) -> None:
-    """Raises LabError, with the keys of `section`, where this engine is not installed."""
-    if name == "vllm" and not importlib.util.find_spec("vllm"):
-        raise LabError(
-            f"{section}.engine=vllm, but vllm is not installed; `pip install 'labrun[gpu]'`, or "
-            f"{section}.engine=auto"
-        )
+AUTO = "auto"
 
 
 @contextmanager
@@ -44,37 +36,59 @@ def open_engine(
     """
     check_engine(config.engine, section=section)
     shared = policy.engine
-    kind = _resolve(config.engine)
-    if shared is not None and config.engine in ("auto", shared.name):
+    if shared is not None and config.engine in (AUTO, shared.name):
         yield shared
-    elif kind == "vllm":
-        from lab_llm.sampling.vllm_engine import open_vllm
-
-        with open_vllm(ctx, policy, config, num_tokens=num_tokens, section=section) as engine:
-            ctx.note(f"evaluation samples with {engine.name}")
-            yield engine
-    else:
-        may_substitute = config.engine == "auto"
-        yield _own_engine(ctx, policy, kind, may_substitute=may_substitute, section=section)
+        return
+    name = _best_here() if config.engine == AUTO else config.engine
+    with OPENERS[name](ctx, policy, config, num_tokens, section) as engine:
+        yield engine
 
 
-def _resolve(name: str) -> Literal["cpu", "transformers", "vllm"]:
-    if name == "auto":
-        fast = torch.cuda.is_available() and importlib.util.find_spec("vllm")
-        return "vllm" if fast else "cpu"
-    assert name in ("cpu", "transformers", "vllm")
-    return name
+def _best_here() -> str:
+    """The name of the fastest engine on this machine."""
+    fast = torch.cuda.is_available() and importlib.util.find_spec(VLLM.package)
+    return VLLM.name if fast else DECODER.name
 
 
-def _own_engine(
-    ctx: "RunContext", policy: Policy, kind: str, *, may_substitute: bool, section: str
-) -> Engine:
-    if kind == "transformers":
-        return TransformersEngine(policy)
+@contextmanager
+def _decoder(
+    ctx: "RunContext", policy: Policy, config: SamplingConfig, num_tokens: int, section: str
+) -> Iterator[Engine]:
+    """The toolkit's decoder; where nobody asked for it and it does not know the architecture,
+    transformers."""
+    del num_tokens
     try:
-        return DecoderEngine(policy)
+        engine: Engine = DecoderEngine(policy)
     except LabError as refusal:
-        if not may_substitute:
+        if config.engine != AUTO:
             raise LabError(f"{section}.engine=cpu: {refusal}; use transformers or vllm") from None
         ctx.note(f"evaluation samples with transformers' generate: {refusal}")
-        return TransformersEngine(policy)
+        engine = TransformersEngine(policy)
+    yield engine
+
+
+@contextmanager
+def _transformers(
+    ctx: "RunContext", policy: Policy, config: SamplingConfig, num_tokens: int, section: str
+) -> Iterator[Engine]:
+    del ctx, config, num_tokens, section
+    yield TransformersEngine(policy)
+
+
+@contextmanager
+def _vllm(
+    ctx: "RunContext", policy: Policy, config: SamplingConfig, num_tokens: int, section: str
+) -> Iterator[Engine]:
+    from lab_llm.sampling.vllm_engine import open_vllm
+
+    with open_vllm(ctx, policy, config, num_tokens=num_tokens, section=section) as engine:
+        ctx.note(f"evaluation samples with {engine.name}")
+        yield engine
+
+
+Opener = Callable[["RunContext", Policy, SamplingConfig, int, str], AbstractContextManager[Engine]]
+OPENERS: Mapping[str, Opener] = {
+    DECODER.name: _decoder,
+    TRANSFORMERS.name: _transformers,
+    VLLM.name: _vllm,
+}

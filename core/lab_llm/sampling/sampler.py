@@ -23,8 +23,8 @@ LARGEST_UNIFORM = 1 - 2**-22
 
 
 @dataclass(frozen=True)
-class Rollouts:
-    """Completions, row `i * num_samples + j` being sample j of prompt i.
+class Samples:
+    """Sampled completions, row `i * num_samples + j` being sample j of prompt i.
 
     `completion_ids` end with the end token where `finished`, else at max_new_tokens. `logprobs`
     (nats) belong to those tokens: log-softmax of logits / temperature over the whole vocabulary,
@@ -54,7 +54,7 @@ def sample(
     eos_token_ids: Sequence[int],
     pad_token_id: int,
     generator: torch.Generator | None = None,
-) -> Rollouts:
+) -> Samples:
     """`num_samples` completions of every prompt (token ids), in the order of the prompts.
 
     `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 keep the whole vocabulary. Randomness comes
@@ -124,9 +124,9 @@ def _check_finite(values: Tensor) -> None:
         raise DivergedError("the model's logits are not finite")
 
 
-def _as_lists(tokens: Tensor, logprobs: Tensor, lengths: Tensor, finished: Tensor) -> Rollouts:
+def _as_lists(tokens: Tensor, logprobs: Tensor, lengths: Tensor, finished: Tensor) -> Samples:
     cuts = lengths.tolist()
-    return Rollouts(
+    return Samples(
         completion_ids=[row[:n] for row, n in zip(tokens.tolist(), cuts, strict=True)],
         logprobs=[row[:n] for row, n in zip(logprobs.tolist(), cuts, strict=True)],
         finished=finished.tolist(),

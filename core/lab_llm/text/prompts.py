@@ -16,6 +16,8 @@ COUNTDOWN_TEMPLATE = "{prompt}\nref: {solution}"
 SOLUTION_TEMPLATE = (
     "{prompt}\n\nCorrect solution:\n\n{solution}\n\nCorrectly solve the original question."
 )
+TEMPLATE_TOKENS = 512
+"""More than the chat templates of models put around a prompt (tokens)."""
 TEMPLATE_FILE = "teacher_template.txt"
 """File beside a model's weights: the teacher template that the model was trained with."""
 
@@ -66,6 +68,14 @@ def strip_thinking(text: str) -> str:
     """The text without its thinking; the text itself if it marks none."""
     found = without_thinking(text)
     return text if found is None else found
+
+
+def most_tokens(chat: Sequence[Message]) -> int:
+    """An upper bound of a chat's tokens, since a token holds a byte at least.
+
+    These are the bytes of the text, and what a chat template may put around it.
+    """
+    return TEMPLATE_TOKENS + sum(len(message["content"].encode()) for message in chat)
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", prompt: Sequence[Message]) -> list[int]:

@@ -6,6 +6,11 @@ from annotated_types import Ge, Gt, Le, Lt
 from labrun.schema import schema
 
 from lab_llm.policy.config import PolicyConfig
+from lab_llm.text.config import TeacherPrompt
+from lab_llm.training.distillation_config import DistillationConfig
+
+Context = Literal["sibling", "reference_solution", "answer"]
+"""The solution that a teacher is shown."""
 
 
 @schema
@@ -93,3 +98,24 @@ class GRPOSettings:
     """Steps between evaluations during training; 0: only before and after it."""
     evaluate_start: bool = True
     """Score the model before the first step."""
+
+    @property
+    def template(self) -> str:
+        """How a solution enters the policy's prompt; it is kept beside the trained model."""
+        return TeacherPrompt().template_for(self.model.name)
+
+
+@schema
+class TeacherSettings(TeacherPrompt, GRPOSettings):
+    """GRPO's settings, and those of a teacher that is shown a solution."""
+
+    teacher_context: Context = "sibling"
+    """What the teacher is given: a correct rollout of the same group (another one where there is
+    one), the dataset's solution (its answer where it has none), or the answer."""
+    distillation: DistillationConfig = DistillationConfig()
+    """The loss and the teacher of sdpo; no other method reads it."""
+
+    @property
+    def template(self) -> str:
+        """How a solution enters the teacher's prompt."""
+        return self.template_for(self.model.name)

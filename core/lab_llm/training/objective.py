@@ -159,9 +159,7 @@ class Surrogate(Objective):
         loss = self._reduced(losses, batch, forward)
         if not self.settings.entropy_coef:
             return loss
-        num_tokens = forward.share(batch.num_tokens)
-        bonus = surrogate.mean_over_tokens(entropies, batch.loss_mask, num_tokens=num_tokens)
-        return loss - self.settings.entropy_coef * bonus
+        return loss - self._bonus(entropies, batch, forward)
 
     def _reduced(self, losses: Tensor, batch: Rollouts, forward: Forward) -> Tensor:
         """The token losses' mean by `loss_type`: this micro-batch's share of the step's."""
@@ -174,6 +172,17 @@ class Surrogate(Objective):
         longest = self.settings.max_completion_length
         mean = surrogate.mean_over_length(losses, mask, length=longest)
         return mean / forward.num_micro_batches
+
+    def _bonus(self, entropies: Tensor, batch: Rollouts, forward: Forward) -> Tensor:
+        """entropy_coef times the mean entropy over the step's tokens: this micro-batch's share.
+
+        It is the mean over its own tokens, weighed by how many they are: TRL adds up in this order.
+        """
+        own, parts = batch.loss_mask.sum(), forward.num_micro_batches
+        weight = (own / (forward.share(batch.num_tokens) / parts)).item()
+        num_tokens = own.clamp(min=1.0)
+        mean = surrogate.mean_over_tokens(entropies, batch.loss_mask, num_tokens=num_tokens)
+        return self.settings.entropy_coef * weight * (mean / parts)
 
     @property
     def _clip(self) -> dict[str, float]:

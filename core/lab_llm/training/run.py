@@ -5,7 +5,7 @@ import os
 import socket
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from labrun.contract import TrainResult
@@ -17,6 +17,7 @@ from lab_llm.problems import ProblemSets
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.dead_runs import warn_of_dead_run
+from lab_llm.training.engines import ENGINES
 from lab_llm.training.microbatches import micro_batch_size
 from lab_llm.training.objective import Objective
 from lab_llm.training.zero import deepspeed_path
@@ -25,23 +26,14 @@ if TYPE_CHECKING:
     from labrun.runs.context import RunContext
 
 
-@runtime_checkable
-class ChecksPolicy(Protocol):
-    """An evaluator that cannot score every model on every problem."""
-
-    def check_policy(self, policy: Policy, data: ProblemSets) -> None:
-        """Raises LabError where it cannot score this model; cheap."""
-        ...
-
-
 def check_evaluators(ctx: "RunContext", policy: Policy, sets: ProblemSets) -> None:
-    """LabError where one of the run's evaluators cannot score this model; before any step, since
-    some evaluate at the end only. Warns of data that have no evaluation set."""
+    """Raises LabError where one of the run's evaluators cannot score this policy.
+
+    Warns of data that have no evaluation set.
+    """
     if ctx.evaluators and not sets.evaluation:
         ctx.warn("the data have no evaluation set: nothing is scored")
-    for evaluator in ctx.evaluators:
-        if isinstance(evaluator, ChecksPolicy):
-            evaluator.check_policy(policy, sets)
+    ctx.check_evaluators(policy, sets)
 
 
 def train(
@@ -50,12 +42,10 @@ def train(
     settings: GRPOSettings,
     objective: Objective,
     *,
-    template: str,
     words: Sequence[str] = EPISTEMIC_WORDS,
 ) -> TrainResult:
     """Train from `ctx.resume_from` or from the start; the model is left in `artifacts/model`.
 
-    `template`, with {prompt} and {solution}, is kept beside the model, for a teacher made of it.
     `words` are what the metrics epistemic_words and epistemic_count count.
     """
     import torch
@@ -79,17 +69,17 @@ def train(
     if step < settings.max_steps:
         raise PreemptedError(f"stopped at step {step} of {settings.max_steps}")
     warn_of_dead_run(ctx, distils=objective.learns_from_equal_rewards)
-    return TrainResult(_keep(ctx, trainer, policy, template), step)
+    return TrainResult(_keep(ctx, trainer, policy), step)
 
 
-def _keep(ctx: "RunContext", trainer: Any, policy: Policy, template: str) -> Policy:
+def _keep(ctx: "RunContext", trainer: Any, policy: Policy) -> Policy:
     """The trained policy, whole on every rank, left in `artifacts/model` by the first."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     trained = trainer.with_engine(Policy(model, policy.tokenizer))
     target = ctx.run.artifacts / "model"
     with ranks.whole_weights(trained.model, trainer.optimizer):
         if ctx.rank == 0:
-            save_policy(trained, target, template=template)
+            save_policy(trained, target, template=trainer.settings.template)
     ranks.barrier()
     if not trainer.is_deepspeed_enabled:
         return trained
@@ -181,7 +171,6 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
     size = micro_batch_size(settings, num_processes())
     parts = rollouts // size
     cuda = torch.cuda.is_available()
-    vllm = settings.sampler == "vllm"
     correction = settings.vllm_importance_sampling
     return GRPOConfig(
         output_dir=str(ctx.run_dir / "checkpoints"),
@@ -205,7 +194,7 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
         entropy_coef=settings.entropy_coef,
         scale_rewards=settings.scale_rewards,
         loss_type=settings.loss_type,
-        use_vllm=vllm,
+        use_vllm=ENGINES[settings.sampler].uses_vllm(),
         vllm_mode=settings.vllm_mode,
         vllm_server_base_url=settings.vllm_server or None,
         vllm_max_model_length=settings.vllm_max_model_length,

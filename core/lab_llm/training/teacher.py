@@ -8,13 +8,12 @@ import numpy as np
 
 from lab_llm.problems import Forms, Problem
 from lab_llm.text.prompts import encode, with_solution
-from lab_llm.training.distillation_config import DistillationConfig
+from lab_llm.training.config import Context, TeacherSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Scored = Literal["correct", "mixed", "every"]
-Context = Literal["sibling", "reference_solution", "answer"]
 Richness = Literal["solution", "without_thinking", "answer"]
 
 
@@ -43,11 +42,12 @@ class Teacher:
     """Longest solution (tokens); None: as long as it is."""
 
 
-def distilling_teacher(config: DistillationConfig, *, context: Context, template: str) -> Teacher:
+def distilling_teacher(settings: TeacherSettings) -> Teacher:
     """SDPO's teacher: it reads every rollout, and the loss runs it."""
+    config = settings.distillation
     return Teacher(
-        context=context,
-        template=template,
+        context=settings.teacher_context,
+        template=settings.template,
         scored="every",
         gives="sequences",
         allow_itself=not config.dont_reprompt_on_self_success,

@@ -17,7 +17,7 @@ from lab_llm.policy.policy import Policy
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.training.advantages import in_uniform_group, rows_to_score
 from lab_llm.training.config import GRPOSettings
-from lab_llm.training.decoding import decoded_rollouts
+from lab_llm.training.engines import ENGINES
 from lab_llm.training.forward import ModelForward
 from lab_llm.training.microbatches import minibatches
 from lab_llm.training.objective import Objective
@@ -51,14 +51,15 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         self.settings, self.objective = settings, objective
         self.metrics = StepMetrics()
         self.rewards = Rewards(policy, sets, words=words, metrics=self.metrics)
-        self.scoring = TeacherScoring(self, settings)
+        self.engine = ENGINES[settings.sampler](self, settings)
+        self.scoring = TeacherScoring(self, settings, self.engine)
         self.group = Group((), (), settings.num_generations)
         objective.begin(policy.model)
         super().__init__(
             model=policy.model,
             processing_class=policy.tokenizer,
             reward_funcs=self.rewards.grade,
-            rollout_func=self.sampled if settings.sampler == "cpu" else None,  # pyright: ignore[reportArgumentType]
+            rollout_func=self.engine.rollout_function,  # pyright: ignore[reportArgumentType]
             **trl,
         )
         objective.to(self.accelerator.device)
@@ -89,31 +90,10 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             yield self._plain_model
 
     def with_engine(self, policy: Policy) -> Policy:
-        """The policy with the vLLM that TRL holds in this process, which then has its weights."""
-        if self.settings.sampler != "vllm" or self.settings.vllm_mode != "colocate":
-            return policy
-        from lab_llm.sampling.vllm_engine import VLLMEngine
-
-        self.vllm_generation.sync_weights()
-        self._last_loaded_step = self.state.global_step
-        return replace(policy, engine=VLLMEngine(self.vllm_generation.llm))
+        """The policy, with the engine of its rollouts where that can sample evaluations too."""
+        return self.engine.holding(policy)
 
     # Rollouts -----------------------------------------------------------------------------------
-
-    def sampled(self, prompts: list[Any], _: GRPOTrainer) -> dict[str, Any]:
-        """A completion of each prompt, by the toolkit's decoder; TRL's rollout function."""
-        pad = self._tokenizer.pad_token_id
-        assert isinstance(pad, int)
-        rank = self.accelerator.process_index
-        with self.metrics.timed("sample"), self.whole_model() as model:
-            return decoded_rollouts(
-                replace(self.policy, model=model),
-                prompts,
-                self.settings,
-                seed=self.ctx.derive_seed("rollout", self.state.global_step, rank),
-                eos_token_ids=self.eos_token_ids,
-                pad_token_id=pad,
-            )
 
     def _calculate_rewards(self, *inputs: Any) -> Tensor:
         rewards = super()._calculate_rewards(*inputs)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from labrun.errors import LabError, PreemptedError
+from labrun.plan import Plan, Setup
 
 from lab_marl import environments
 from lab_marl.behaviours.tiers import Progress
@@ -40,12 +41,13 @@ class OfflineDataset:
         names = dict.fromkeys((*self.tasks.train, *self.tasks.test))
         return {task: environments.layout_of(task) for task in names}
 
-    def preflight(self) -> dict[str, object]:
+    def plan(self, setup: Setup) -> Plan:
         """Tasks, and where each training task's episodes lie; reads shapes, no episode.
 
         Raises LabError for unknown suites and tasks, tasks that no one network can serve, a
         simulator that is not installed, and files that are missing or don't fit their task.
         """
+        del setup
         layouts, tasks = self.layouts(), self.tasks
         _check_distinct("train_tasks", tasks.train)
         _check_distinct("test_tasks", tasks.test)
@@ -58,7 +60,7 @@ class OfflineDataset:
             "test": ", ".join(tasks.test),
             "unseen": ", ".join(unseen) or "none",
         }
-        return facts | sources
+        return Plan(facts | sources)
 
     def load(self, ctx: "RunContext | None" = None) -> OfflineData:
         """Every training task's episodes; generates those that are not there yet.

@@ -16,7 +16,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from labrun.errors import LabError
+from labrun.errors import LabError, listed
 
 from lab_marl.episodes.layouts import Layout
 
@@ -46,8 +46,8 @@ def find_parts(folder: Path) -> list[Path]:
     found = [file for file in folder.glob("*/part_*.h5") if file.is_file()]
     if not found:
         there, names = _nearest(folder)
-        listed = ", ".join(names[:12]) or "nothing"
-        raise LabError(f"no {folder}/<run>/part_*.h5; {there} holds {listed}")
+        held = listed(names) if names else "nothing"
+        raise LabError(f"no {folder}/<run>/part_*.h5; {there} holds {held}")
     return sorted(found, key=lambda file: (file.parent.name, _number(file), file.name))
 
 
@@ -131,7 +131,7 @@ def opened(file: Path) -> Iterator[h5py.File]:
 def _values(stored: h5py.File, key: str, file: Path) -> h5py.Dataset:
     found = stored.get(key)
     if not isinstance(found, h5py.Dataset):
-        raise LabError(f"{file} has no key {key!r}; it has: {', '.join(stored) or 'none'}")
+        raise LabError(f"{file} has no key {key!r}; it has: {listed(stored, near=key)}")
     return found
 
 

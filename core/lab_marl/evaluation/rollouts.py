@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from labrun import Dataset, LabError, PreemptedError, Score
+from labrun import LabError, Plan, PreemptedError, Score, Setup
 
 from lab_marl import environments
 from lab_marl.datasets.offline import OfflineDataset
@@ -29,11 +29,9 @@ class RolloutEvaluator:
     def __init__(self, config: RolloutConfig) -> None:
         self.config = config
 
-    def preflight(self) -> dict[str, object]:
-        return {"episodes_per_task": self.config.episodes}
-
-    def check(self, dataset: Dataset) -> None:
+    def plan(self, setup: Setup) -> Plan:
         """Raises LabError for data of another kind, or where a test task cannot be played."""
+        dataset = setup.dataset
         if not isinstance(dataset, OfflineDataset):
             raise LabError(
                 f"evaluator=marl.rollout takes dataset=marl.offline, not {type(dataset).__name__}"
@@ -41,6 +39,7 @@ class RolloutEvaluator:
         if self.config.episodes:
             layouts = dataset.layouts()
             environments.start_one_of_each_family([layouts[task] for task in dataset.tasks.test])
+        return Plan({"episodes_per_task": self.config.episodes})
 
     def evaluate(self, ctx: "RunContext", model: Policy, data: OfflineData) -> list[Score]:
         """Every task has a seed of its own, the same at each evaluation of a run."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labrun import Dataset, LabError, TrainResult
+from labrun import LabError, Plan, Setup, TrainResult
 from labrun.plugins.discovery import resolve
 
 from lab_marl.datasets.offline import OfflineDataset
@@ -13,9 +13,11 @@ from lab_marl.episodes.layouts import Layout
 from lab_marl.training.config import OfflineSettings
 
 if TYPE_CHECKING:
+    import torch
     from labrun.runs.context import RunContext
 
     from lab_marl.episodes.offline_data import OfflineData
+    from lab_marl.training.learner import Learner
 
 Check = Callable[[Any, Sequence[Layout], Sequence[Layout]], Mapping[str, object]]
 """(config, layouts of the training tasks, of all tasks) -> facts for the plan.
@@ -38,7 +40,7 @@ class OfflineMethod:
     learner: str
     """`module:class` of a `Learner`, called as (layouts of the training tasks, config, device=).
 
-    Imported when training begins, so that a plan needs no torch."""
+    Imported when a run is planned, so that `lab plugins` needs no torch."""
     check: Check = serves_any_task
 
     def __call__(self, config: OfflineSettings) -> "OfflineTrainer":
@@ -52,12 +54,14 @@ class OfflineTrainer:
         self.config = config
         self.method = method
 
-    def preflight(self, dataset: Dataset) -> dict[str, object]:
-        """Facts of the run. Raises LabError where data, settings and machine do not fit."""
-        config = self.config
+    def plan(self, setup: Setup) -> Plan:
+        """Updates and batch of the run. Raises LabError where data, settings and machine do not
+        fit."""
+        config, dataset = self.config, setup.dataset
         if not isinstance(dataset, OfflineDataset):
             raise LabError(f"this trainer takes dataset=marl.offline, not {type(dataset).__name__}")
         _check_machine(config)
+        resolve(self.method.learner)
         held, tasks = dataset.config.num_episodes, dataset.tasks.train
         if 0 < held < config.batch_size:
             raise LabError(
@@ -66,18 +70,16 @@ class OfflineTrainer:
         layouts = dataset.layouts()
         own = self.method.check(config, [layouts[name] for name in tasks], [*layouts.values()])
         updates = round(config.max_steps / len(tasks), 1)
-        return {"updates_per_task": updates, "batch_size": config.batch_size, **own}
+        return Plan({"updates_per_task": updates, "batch_size": config.batch_size, **own})
 
     def fit(self, ctx: "RunContext", data: "OfflineData") -> TrainResult:
         from lab_marl.training import loop
 
-        learner = resolve(self.method.learner)
-        return loop.train(
-            ctx,
-            data,
-            self.config,
-            lambda layouts, device: learner(layouts, self.config, device=device),
-        )
+        return loop.train(ctx, data, self.config, self.learner)
+
+    def learner(self, layouts: Sequence[Layout], device: "torch.device") -> "Learner":
+        """A fresh learner for the training tasks of these layouts."""
+        return resolve(self.method.learner)(layouts, self.config, device=device)
 
 
 def _check_machine(config: OfflineSettings) -> None:

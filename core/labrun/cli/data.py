@@ -20,7 +20,8 @@ from labrun.config.words import command_line
 from labrun.contract import Makeable
 from labrun.errors import LabError
 from labrun.experiment import Experiment
-from labrun.plugins.building import built, config_class
+from labrun.plan import Setup
+from labrun.plugins.building import built, config_class, planned
 
 
 def make(experiments: Sequence[Experiment], console: Console) -> None:
@@ -31,7 +32,7 @@ def make(experiments: Sequence[Experiment], console: Console) -> None:
     distinct = {_key(experiment): experiment for experiment in experiments}
     datasets = [(experiment, _dataset(experiment)) for experiment in distinct.values()]
     for _, dataset in datasets:
-        dataset.preflight()
+        planned("dataset", dataset, Setup(dataset=dataset))
     for experiment, dataset in datasets:
         console.print(command_line(experiment.overrides), soft_wrap=True)
         with _progress(console) as bars:

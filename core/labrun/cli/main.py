@@ -63,6 +63,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and print the plan.")
     ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="With --dry-run: settings at their defaults, too.")
+    ] = False,
     wait: Wait = False,
     detach: Detach = False,
 ) -> None:
@@ -71,15 +74,15 @@ def run(
     from labrun.runs.run_dir import home
 
     experiments = _planned(overrides, multirun=multirun)
-    facts = session.preflight(experiments)
+    plans = session.preflight(experiments)
     if dry_run:
         from labrun.cli import reports as report
 
-        report.print_plan(experiments, facts, _console())
+        report.print_plan(experiments, plans, _console(), whole=everything)
         report.print_submission(experiments, _console())
-        report.print_missing(session.missing(facts), _console())
+        report.print_missing(session.missing(plans), _console())
         return
-    session.refuse_missing(facts)
+    session.refuse_missing(plans)
     gc.enable()
     if submitting.outlives(experiments[0].run, detach=detach):
         runs = session.launch(experiments, home(), _console(), detach=detach, wait=wait)
@@ -130,10 +133,11 @@ def resume(
 @app.command()
 def plugins(
     name: Annotated[str | None, typer.Argument(help="Show this plugin's methods and keys.")] = None,
+    key: Annotated[str, typer.Argument(help="Show only the keys that hold this text.")] = "",
     check: Annotated[
         bool, typer.Option("--check", help="Check it against the contract; exit code 2 at a fault.")
     ] = False,
-    grep: Annotated[str, typer.Option(help="Show only the keys that hold this text.")] = "",
+    grep: Annotated[str, typer.Option(help="The same as KEY.")] = "",
 ) -> None:
     """List the installed plugins, or show one with all its keys."""
     from labrun.plugins.discovery import installed
@@ -144,7 +148,7 @@ def plugins(
     if name:
         from labrun.cli.describe import print_plugin
 
-        print_plugin(name, _console(), only=grep)
+        print_plugin(name, _console(), only=key or grep)
         return
     for plugin, claims in installed().items():
         owners = " and ".join(f"{c.distribution} {c.version}" for c in claims)
@@ -169,7 +173,7 @@ def _check_plugins(names: list[str]) -> None:
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="The plugin's name, such as my_method.")],
-    kind: Annotated[str, typer.Option(help="What it builds on: grpo or plain.")] = "grpo",
+    kind: Annotated[str, typer.Option(help="What it builds on: grpo, offline or plain.")] = "grpo",
     parent: Annotated[str, typer.Option("--dir", help="Where its folder is made.")] = ".",
 ) -> None:
     """Write a package with a method of your own: lab new my_method --kind grpo."""

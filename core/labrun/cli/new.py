@@ -10,8 +10,12 @@ from typing import Literal, get_args
 from labrun.errors import LabError, shown, unknown
 from labrun.plugins import discovery as plugins
 
-PluginKind = Literal["grpo", "plain"]
-EXAMPLES: Mapping[PluginKind, str] = {"grpo": "decay", "plain": "descent"}
+PluginKind = Literal["grpo", "offline", "plain"]
+EXAMPLES: Mapping[PluginKind, str] = {
+    "grpo": "decay",
+    "offline": "weighted",
+    "plain": "descent",
+}
 """Kind -> the plugin's name in its templates."""
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 TEMPLATE = ".txt"

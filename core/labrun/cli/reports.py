@@ -4,21 +4,24 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table as RichTable
 
 from labrun.attempts import failures
 from labrun.cli.listing import print_run, print_runs, print_warnings
 from labrun.config.credentials import masked
 from labrun.config.words import command_line
 from labrun.errors import LabError
-from labrun.experiment import Experiment
+from labrun.experiment import Experiment, RunConfig
 from labrun.launch import launchers
 from labrun.plain import flat, to_plain
+from labrun.plan import Plan
+from labrun.plugins import discovery
+from labrun.plugins.building import config_class
 from labrun.results import compare as comparison
 from labrun.results.report import compare
 from labrun.runs import run_index, submission
@@ -42,26 +45,25 @@ MOST_SUBMITTED = 10
 
 def print_plan(
     experiments: Sequence[Experiment],
-    facts: Sequence[Mapping[str, Mapping[str, object]]],
+    plans: Sequence[Mapping[str, Plan]],
     console: Console,
+    *,
+    whole: bool = False,
 ) -> None:
-    """What `lab run` would do: every setting of the first run, and what differs in the others."""
+    """What `lab run` would do: the first run's settings and facts, and the words of each run.
+
+    Of the settings those that are not at their default; all of them with `whole`.
+    """
     first = experiments[0]
     console.print(f"plan: {len(experiments)} run(s) of plugin {first.plugin}; nothing was started")
-    table = RichTable("section", "key", "value", box=None, pad_edge=False)
-    for name, value in sorted(first.choices.items()):
-        table.add_row("preset", name, value)
-    for name, value in flat(to_plain(first.run)):
-        table.add_row("run", name, str(value))
-    for section, values in first.settings.items():
-        table.add_row(section, "component", first.components[section])
-        for name, value in flat(values):
-            table.add_row(section, name, str(value))
-    for section, known in facts[0].items():
-        for name, value in known.items():
-            if name != "missing":
-                table.add_row(f"{section} facts", name, str(value))
-    console.print(table)
+    settings = list(_settings(first))
+    changed = [row for row, is_default in settings if whole or not is_default]
+    rows = [("section", "key", "value"), *_preset_rows(first), *changed]
+    for section, plan in plans[0].items():
+        rows += [(f"{section} facts", name, str(value)) for name, value in plan.facts.items()]
+    _print_rows(rows, console)
+    if left := len(settings) - len(changed):
+        console.print(f"{left} more settings have their defaults; --all prints them")
     for experiment in experiments:
         words = command_line(experiment.overrides)
         console.print(f"  {config_hash(experiment)}  {words}", soft_wrap=True)
@@ -86,6 +88,47 @@ def print_submitted(runs: Sequence[RunDir], console: Console) -> None:
     group = shlex.quote(runs[0].experiment().run.group)
     console.print(f"follow   {_lab()} status -f --group {group}", soft_wrap=True)
     console.print(f"results  {_lab()} compare --group {group}", soft_wrap=True)
+
+
+Row = tuple[str, str, str]
+"""Section, key, value."""
+
+
+def _preset_rows(experiment: Experiment) -> list[Row]:
+    chosen = sorted(experiment.choices.items())
+    components = experiment.components.items()
+    return [
+        *(("preset", name, value) for name, value in chosen),
+        *((section, "component", name) for section, name in components),
+    ]
+
+
+def _settings(experiment: Experiment) -> Iterator[tuple[Row, bool]]:
+    """Every setting, and whether it has its default."""
+    yield from _rows("run", to_plain(experiment.run), to_plain(RunConfig()))
+    for section, values in experiment.settings.items():
+        yield from _rows(section, values, _defaults(section, experiment.components[section]))
+
+
+def _rows(
+    section: str, values: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> Iterator[tuple[Row, bool]]:
+    known = dict(flat(defaults))
+    for key, value in flat(values):
+        yield (section, key, str(value)), key in known and known[key] == value
+
+
+def _defaults(section: str, component: str) -> Mapping[str, Any]:
+    kind, owner = section.partition(".")[0], component.partition(".")[0]
+    _, found = discovery.find(kind, component, discovery.load(owner))  # pyright: ignore[reportArgumentType]
+    return to_plain(config_class(owner, found)())
+
+
+def _print_rows(rows: Sequence[Row], console: Console) -> None:
+    """The rows in columns, no value cut off: a pipe has no width."""
+    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for section, key, value in rows:
+        console.print(f"{section:<{first}}  {key:<{second}}  {value}", soft_wrap=True)
 
 
 def print_missing(sentences: Sequence[str], console: Console) -> None:

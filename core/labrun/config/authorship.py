@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from labrun.config.keys import known_keys
-from labrun.config.presets import Preset, flaws_of, lines, preset_groups, presets
+from labrun.config.presets import Preset, flaws_of, hidden, preset_groups, presets
 from labrun.contract import KINDS, Component, Kind, PluginInfo
 from labrun.errors import LabError, listed, nearest
 from labrun.plugins import discovery
@@ -34,10 +34,10 @@ def _choices(info: PluginInfo, kind: Kind) -> list[str]:
     owners = {n.partition(".")[0] for n in info.defaults.values() if "." in n}
     usable = [info, *(discovery.load(o) for o in sorted(owners) if o in discovery.installed())]
     return [
-        part.name if plugin is info else f"{plugin.name}.{part.name}"
+        component.name if plugin is info else f"{plugin.name}.{component.name}"
         for plugin in usable
-        for part in plugin.components
-        if part.kind == kind
+        for component in plugin.components
+        if component.kind == kind
     ]
 
 
@@ -61,8 +61,9 @@ def _written(info: PluginInfo, *texts: str) -> str:
 
 
 def refuse_missing_choices(info: PluginInfo) -> None:
-    """Raises LabError where `PluginInfo.groups` names a preset that no preset package holds."""
-    for flaw in missing_choices(info):
+    """Raises LabError where `PluginInfo.groups` names a preset that is not there, or where a file
+    hides a declared preset."""
+    for flaw in (*hidden(info), *missing_choices(info)):
         raise discovery.broken_by(info.name, flaw)
 
 
@@ -96,9 +97,9 @@ def blamed(info: PluginInfo, choices: Mapping[str, str], error: LabError) -> Lab
 def set_at(info: PluginInfo, choices: Mapping[str, str], key: str) -> str:
     """`FILE, line N` of the chosen preset that sets the key last; empty where none does."""
     places = [
-        preset.place(line.number)
+        line.place
         for preset in _chosen(info, choices)
-        for line in lines(preset)
+        for line in preset.lines()
         if line.key == key or key.startswith(f"{line.key}.")
     ]
     return places[-1] if places else ""

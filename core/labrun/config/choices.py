@@ -13,7 +13,7 @@ from labrun.config.presets import preset_groups
 from labrun.config.values import read
 from labrun.config.words import Word, in_shell
 from labrun.contract import KINDS, Component, Kind, PluginInfo
-from labrun.errors import LabError, shown, unknown
+from labrun.errors import LabError, listed, shown, unknown
 from labrun.experiment import RunConfig
 from labrun.plain import to_plain
 from labrun.plugins import discovery as plugins
@@ -33,23 +33,24 @@ def register(info: PluginInfo, picks: Mapping[str, Word]) -> Components:
     homes = {info.name: info} | {owner: plugins.load(owner) for owner in owners}
     offered: Components = {}
     for owner in homes.values():
-        for part in owner.components:
-            offered.setdefault((part.kind, part.name), (f"{owner.name}.{part.name}", part))
-            offered[part.kind, f"{owner.name}.{part.name}"] = (f"{owner.name}.{part.name}", part)
+        for component in owner.components:
+            entry = f"{owner.name}.{component.name}", component
+            offered.setdefault((component.kind, component.name), entry)
+            offered[component.kind, entry[0]] = entry
     offered |= defaults
     for kind in KINDS:
         for name in _names(picks[kind]) if kind in picks else []:
             if (kind, name) not in offered and name not in preset_groups(info).get(kind, []):
                 if _is_path(name):
                     raise _no_choice(info, kind, name, plugins.component_names(kind, info))
-                qualified, part = plugins.find(kind, name, info)
-                offered[kind, name] = offered[kind, qualified] = (qualified, part)
+                qualified, component = plugins.find(kind, name, info)
+                offered[kind, name] = offered[kind, qualified] = (qualified, component)
     store = ConfigStore.instance()
     for group in {*KINDS, *info.presets_in_python}:
         store.repo.pop(group, None)
-    for (kind, name), (qualified, part) in offered.items():
-        package = f"evaluator.{part.name}" if kind == "evaluator" else kind
-        store.store(group=kind, name=name, node=_node(qualified, part), package=package)
+    for (kind, name), (qualified, component) in offered.items():
+        package = f"evaluator.{component.name}" if kind == "evaluator" else kind
+        store.store(group=kind, name=name, node=_node(qualified, component), package=package)
     for group, presets in info.presets_in_python.items():
         for name, values in presets.items():
             store.store(group=group, name=name, node=to_plain(values), package="_global_")
@@ -70,8 +71,8 @@ def _no_choice(info: PluginInfo, what: str, name: str, allowed: Iterable[str]) -
         choose = f"{component} " if what in KINDS else ""
         path = in_shell(f"{full}={name}")
         return LabError(f"no {what} '{shown(name)}'; for a path write {choose}{shown(path)}")
-    label = what if what in KINDS and _is_path(name) else f"{what} of plugin {info.name!r}"
-    return unknown(label, name, allowed)
+    is_anyones = what in KINDS and _is_path(name)
+    return unknown(what, name, allowed, of="" if is_anyones else f"plugin {info.name!r}")
 
 
 def _node(qualified: str, component: Component) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def choice(
         allowed = groups[name]
     if not names:
         short = sorted(n for n in allowed if "." not in n)
-        raise LabError(f"{name}=[]: name at least one of {', '.join(short)}")
+        raise LabError(f"{name}=[]: name at least one of {listed(short)}")
     sections = Counter(n.rsplit(".", 1)[-1] for n in names)  # llm.accuracy is accuracy
     if twice := [section for section, count in sections.items() if count > 1]:
         raise LabError(f"{word}: name {', '.join(twice)} once")

@@ -1,14 +1,12 @@
 """The live components of an experiment, built from its frozen settings."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from labrun.config.typed_values import typed
 from labrun.contract import (
     KINDS,
-    ChecksDataset,
-    ChecksProcesses,
     Component,
     Dataset,
     Evaluator,
@@ -18,8 +16,9 @@ from labrun.contract import (
 )
 from labrun.errors import LabError
 from labrun.experiment import Experiment, ResourcesConfig
+from labrun.plan import Plan, Setup
 from labrun.plugins import discovery as plugins
-from labrun.plugins.building import built, config_class, facts_of
+from labrun.plugins.building import built, config_class, planned
 
 
 @dataclass(frozen=True)
@@ -28,56 +27,48 @@ class Parts:
     dataset: Dataset
     evaluators: Mapping[str, Evaluator]
 
-    def preflight(self, resources: ResourcesConfig) -> dict[str, Mapping[str, object]]:
-        """Facts by section; LabError where the experiment could not run."""
-        self._check_resources(resources)
-        self._check_distinct()
-        facts = {
-            "dataset": facts_of("dataset", self.dataset.preflight),
-            "trainer": facts_of("trainer", self.trainer.preflight, self.dataset),
-        }
-        for evaluator in self.evaluators.values():
-            if isinstance(evaluator, ChecksDataset):
-                evaluator.check(self.dataset)
-        sections = {f"evaluator.{name}": part for name, part in self.evaluators.items()}
-        return facts | {name: facts_of(name, part.preflight) for name, part in sections.items()}
+    def setup(self, num_processes: int) -> Setup:
+        """What is known of the run before any component is planned."""
+        return Setup(dataset=self.dataset, evaluators=self.evaluators, num_processes=num_processes)
 
-    def _check_resources(self, resources: ResourcesConfig) -> None:
-        if resources.num_gpus and resources.num_processes not in (0, resources.num_gpus):
-            raise LabError(
-                f"resources.num_processes={resources.num_processes}: a job with "
-                f"resources.num_gpus={resources.num_gpus} has one process per GPU; "
-                "leave num_processes out"
-            )
-        if 0 < resources.time_limit * 60 <= resources.save_ahead_s:
-            raise LabError(
-                f"resources.time_limit={resources.time_limit:g}: a job of so many minutes ends "
-                f"before it has begun to save a checkpoint, {resources.save_ahead_s:g} s ahead; "
-                "raise the limit, or lower resources.save_ahead_s"
-            )
+    def plan(self, resources: ResourcesConfig) -> dict[str, Plan]:
+        """What each component says, by section; LabError where the experiment could not run."""
+        _check_resources(resources)
         key = "num_processes" if resources.num_processes else "num_gpus"
         key = "num_nodes" if resources.num_nodes > 1 else key
-        self.check_processes(resources.processes, key=f"resources.{key}")
+        return self.plan_for(self.setup(resources.processes), key=f"resources.{key}")
 
-    def _check_distinct(self) -> None:
-        """LabError where two evaluators would record scores under the same names."""
-        found: dict[str, str] = {}
-        for name, evaluator in self.evaluators.items():
-            alike = getattr(evaluator, "scores_like", name)
-            if alike in found:
-                raise LabError(
-                    f"evaluators {found[alike]} and {name} give scores of the same names, of which "
-                    "one would hide the other; name one of them"
-                )
-            found[alike] = name
+    def plan_for(self, setup: Setup, *, key: str) -> dict[str, Plan]:
+        """The plans of all components; `key` is what says how many processes there are."""
+        data = planned("dataset", self.dataset, setup)
+        setup = replace(setup, data=data.offers)
+        work = planned("trainer", self.trainer, setup)
+        if work.max_processes is not None and setup.num_processes > work.max_processes:
+            most = work.max_processes
+            raise LabError(f"{key}={setup.num_processes}: this trainer uses at most {most}")
+        setup = replace(setup, model=work.offers)
+        scored = {
+            section: planned(section, evaluator, setup)
+            for name, evaluator in self.evaluators.items()
+            for section in [f"evaluator.{name}"]
+        }
+        plans = {"dataset": data, "trainer": work, **scored}
+        return {section: replace(plan, offers=None) for section, plan in plans.items()}
 
-    def check_processes(self, num_processes: int, *, key: str) -> None:
-        """LabError where the trainer cannot share its work among so many processes."""
-        most = getattr(self.trainer, "max_processes", 1)
-        if most is not None and num_processes > most:
-            raise LabError(f"{key}={num_processes}: this trainer uses at most {most}")
-        if num_processes > 1 and isinstance(self.trainer, ChecksProcesses):
-            self.trainer.check_processes(num_processes)
+
+def _check_resources(resources: ResourcesConfig) -> None:
+    if resources.num_gpus and resources.num_processes not in (0, resources.num_gpus):
+        raise LabError(
+            f"resources.num_processes={resources.num_processes}: a job with "
+            f"resources.num_gpus={resources.num_gpus} has one process per GPU; "
+            "leave num_processes out"
+        )
+    if 0 < resources.time_limit * 60 <= resources.save_ahead_s:
+        raise LabError(
+            f"resources.time_limit={resources.time_limit:g}: a job of so many minutes ends before "
+            f"it has begun to save a checkpoint, {resources.save_ahead_s:g} s ahead; raise the "
+            "limit, or lower resources.save_ahead_s"
+        )
 
 
 def build(experiment: Experiment) -> Parts:

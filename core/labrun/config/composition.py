@@ -83,8 +83,8 @@ class Composition:
 
     def schema(self, section: str, component: str) -> type[Any]:
         """The config class of the component that stands in the section."""
-        qualified, part = self.components[_kind(section), component]
-        return config_class(qualified.split(".", 1)[0], part)
+        qualified, chosen = self.components[_kind(section), component]
+        return config_class(qualified.split(".", 1)[0], chosen)
 
     def presets(self) -> str:
         """What to do where a preset and a component do not fit each other."""
@@ -225,7 +225,7 @@ def sections_of(plain: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     sections = {kind: plain[kind] for kind in KINDS if kind != "evaluator"}
     sections |= {f"evaluator.{name}": values for name, values in plain["evaluator"].items()}
     for name, values in sections.items():
-        if not isinstance(values, Mapping):
+        if not isinstance(values, Mapping) or "component" not in values:
             raise LabError(f"{name}={json.dumps(values)}: it holds keys and cannot be set whole")
     return sections
 

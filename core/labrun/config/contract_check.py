@@ -12,7 +12,7 @@ from labrun.config.authorship import default_of, missing_choices, preset_flaws
 from labrun.config.components import build
 from labrun.config.experiments import compose
 from labrun.config.meanings import field_meanings
-from labrun.config.presets import Preset, package_folder, presets, unread
+from labrun.config.presets import Preset, hidden, package_folder, presets, unread
 from labrun.config.typed_values import typed
 from labrun.contract import KINDS, Component, PluginInfo
 from labrun.errors import LabError
@@ -43,8 +43,12 @@ def faults(name: str) -> list[str]:
 def summary(name: str) -> str:
     """`NAME: 2 components, 3 presets: all well`, of a plugin without a fault."""
     info = discovery.load(name)
-    components, known = len(info.components), len(presets(info))
-    return f"{name}: {components} components, {known} presets: all well"
+    components = _counted(len(info.components), "component")
+    return f"{name}: {components}, {_counted(len(presets(info)), 'preset')}: all well"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("s" if number != 1 else "")
 
 
 def _heavy(module: str, before: set[str]) -> Iterator[str]:
@@ -164,11 +168,11 @@ def _line_of(cls: type[Any], name: str) -> str:
 
 
 def _presets(info: PluginInfo) -> Iterator[str]:
-    """Faults of the preset files, each by itself; none where a package is not there."""
+    """Faults of the presets, each by itself; none where a package is not there."""
     try:
         known = presets(info)
         strays = [flaw for package in info.presets for flaw in unread(info, package)]
-        strays += missing_choices(info)
+        strays += [*hidden(info), *missing_choices(info)]
     except LabError:
         return
     for flaw in strays:
@@ -209,7 +213,7 @@ def _plan(info: PluginInfo) -> list[str]:
     """Why the default run would be refused before it starts; nothing where it would not be."""
     try:
         experiment = compose([f"plugin={info.name}"])
-        build(experiment).preflight(experiment.run.resources)
+        build(experiment).plan(experiment.run.resources)
     except LabError as error:
         return [f"the default run is refused: {error}"]
     return []

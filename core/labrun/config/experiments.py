@@ -71,7 +71,7 @@ def _plugin(words: Sequence[Word]) -> PluginInfo:
     for word in words:
         if word.key == "plugin":
             return plugins.load(plain_text(word.text, key="plugin"))
-    names = ", ".join(plugins.installed())
+    names = listed(plugins.installed())
     near = next((w.key for w in words if difflib.get_close_matches(w.key, ["plugin"])), "")
     hint = f"'{near}' is no key, did you mean plugin? " if near else ""
     raise LabError(f"no plugin named; {hint}write plugin=NAME, installed: {names}")

@@ -144,10 +144,10 @@ def owners(key: str, info: PluginInfo) -> list[tuple[str, str]]:
     and of its defaults, or where none of them has it, those of every plugin."""
     for group in (_near(info), plugins.usable()):
         homes = [
-            (f"{part.kind}={_name(part, owner, info)}", full)
+            (f"{component.kind}={_name(component, owner, info)}", full)
             for owner in group
-            for part in owner.components
-            for full in _component_keys(owner, part)
+            for component in owner.components
+            for full in _component_keys(owner, component)
             if f".{full}".endswith(f".{key}") or (full.endswith(".*") and key.startswith(full[:-1]))
         ]
         if homes:
@@ -168,8 +168,8 @@ def known_keys(info: PluginInfo, *, everywhere: bool) -> dict[str, None]:
     """Every key that a preset may set, in order: those of every run, then those of the components
     of the plugin and its defaults, or of every plugin; `NAME.*` stands for an open mapping."""
     group = [*plugins.usable()] if everywhere else _near(info)
-    parts = [(owner, part) for owner in group for part in owner.components]
-    own = [key for owner, part in parts for key in _component_keys(owner, part)]
+    components = [(owner, component) for owner in group for component in owner.components]
+    own = [key for owner, component in components for key in _component_keys(owner, component)]
     return dict.fromkeys([*_keys_of(RunConfig, ""), *own])
 
 

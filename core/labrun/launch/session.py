@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +16,13 @@ from labrun.config.components import build
 from labrun.config.credentials import refuse_secrets
 from labrun.config.experiments import expand, key_of, key_without_seed, studied
 from labrun.config.words import command_line
-from labrun.errors import LabError
+from labrun.errors import LabError, listed
 from labrun.experiment import Experiment
 from labrun.launch import following, jobs, submitting, waiting
 from labrun.launch import local as executors
 from labrun.launch.display import Display
 from labrun.launch.guards import lasting
+from labrun.plan import Plan
 from labrun.results.store import LiveMirror, check_uri
 from labrun.runs import damage, resume_point, run_dir, run_index, submission
 from labrun.runs.run_dir import RunDir
@@ -29,7 +30,8 @@ from labrun.runs.seals import DamagedError
 from labrun.system import processes
 from labrun.system.home import refuse_unwritable
 
-Facts = dict[str, Mapping[str, object]]
+Plans = dict[str, Plan]
+"""What each component of a run says of it, by section."""
 
 
 def plan(overrides: Sequence[str], *, sweep: bool) -> list[Experiment]:
@@ -45,35 +47,32 @@ def plan(overrides: Sequence[str], *, sweep: bool) -> list[Experiment]:
     return [replace(e, run=replace(e.run, group=e.run.group or group)) for e in experiments]
 
 
-def preflight(experiments: Sequence[Experiment]) -> list[Facts]:
-    """The facts of each experiment, after all its components and its launcher agreed to it."""
+def preflight(experiments: Sequence[Experiment]) -> list[Plans]:
+    """The plans of each experiment, after all its components and its launcher agreed to it."""
     for experiment in experiments:
         refuse_secrets(experiment)
         check_uri(experiment.run.tracking.uri)
-    known: dict[str, Facts] = {}
-    facts = []
+    known: dict[str, Plans] = {}
+    plans = []
     for experiment in experiments:
         key = key_without_seed(experiment)
         if key not in known:
-            known[key] = build(experiment).preflight(experiment.run.resources)
-        facts.append(known[key])
+            known[key] = build(experiment).plan(experiment.run.resources)
+        plans.append(known[key])
     lacks = submitting.lacks([experiment.run for experiment in experiments])
-    return [known | {"launcher": {"missing": lacks}} if lacks else known for known in facts]
+    launcher: Plans = {"launcher": Plan(missing=lacks)} if lacks else {}
+    return [of_run | launcher for of_run in plans]
 
 
-def missing(facts: Sequence[Facts]) -> list[str]:
-    """What this machine lacks for these experiments: every sentence under `missing`, once."""
-    found: dict[str, None] = {}
-    for section in (section for known in facts for section in known.values()):
-        sentences = section.get("missing", ())
-        assert isinstance(sentences, list | tuple)
-        found |= dict.fromkeys(map(str, sentences))
-    return list(found)
+def missing(plans: Sequence[Plans]) -> list[str]:
+    """What this machine lacks for these experiments: every sentence of theirs, once."""
+    sentences = (line for of_run in plans for plan in of_run.values() for line in plan.missing)
+    return list(dict.fromkeys(sentences))
 
 
-def refuse_missing(facts: Sequence[Facts]) -> None:
+def refuse_missing(plans: Sequence[Plans]) -> None:
     """Raise LabError where a run lacks something here; a dry run only prints it."""
-    if sentences := missing(facts):
+    if sentences := missing(plans):
         raise LabError("; ".join(sentences))
 
 
@@ -195,7 +194,7 @@ def _check_resumable(run: RunDir, *, restart: bool) -> None:
     experiment = run.experiment()
     for fault in [] if restart else resume_point.find(run).damage:
         print(f"lab: {run.id}: checkpoint passed over: {fault}", file=sys.stderr)
-    refuse_missing([build(experiment).preflight(experiment.run.resources)])
+    refuse_missing([build(experiment).plan(experiment.run.resources)])
 
 
 def present(runs: Sequence[RunDir]) -> list[RunDir]:
@@ -209,7 +208,7 @@ def present(runs: Sequence[RunDir]) -> list[RunDir]:
 def refuse_removed(runs: Sequence[RunDir]) -> None:
     """Raise LabError where a run's directory was removed while the command ran it."""
     if gone := [run.id for run in runs if not run.path.exists()]:
-        raise LabError(f"the directories of these runs were removed: {', '.join(gone)}")
+        raise LabError(f"the directories of these runs were removed: {listed(gone)}")
 
 
 def _let_its_job_end(run: RunDir) -> None:

@@ -8,7 +8,8 @@ from typing import Any, get_type_hints
 
 from labrun.contract import Component, Dataset, Evaluator, Kind, Trainer
 from labrun.errors import LabError, nearest
-from labrun.plain import to_plain
+from labrun.plain import is_plain, to_plain
+from labrun.plan import Plan, Plans, Setup
 from labrun.plugins import discovery, flaws
 from labrun.plugins.flaws import FlawError, place_of_object, place_of_text
 from labrun.plugins.references import found
@@ -19,6 +20,21 @@ PROTOCOLS: dict[Kind, type[Any]] = {
     "dataset": Dataset,
     "evaluator": Evaluator,
 }
+BEFORE_PLAN: dict[Kind, Mapping[str, str]] = {
+    "trainer": {
+        "preflight": "return Plan(facts, missing)",
+        "check_processes": "compare with setup.num_processes",
+        "max_processes": "return Plan(max_processes=...)",
+    },
+    "dataset": {"preflight": "return Plan(facts, missing)"},
+    "evaluator": {
+        "preflight": "return Plan(facts, missing)",
+        "check": "look at setup.dataset and setup.data",
+        "check_policy": "look at setup.model and setup.data",
+        "scores_like": "look at setup.evaluators",
+    },
+}
+"""What nothing calls any more, and what `plan(setup)` does in its place."""
 
 
 def config_class(owner: str, component: Component) -> type[Any]:
@@ -84,7 +100,7 @@ def _check_schema(cls: type[Any]) -> None:
     for key, value in vars(config).items():
         if dataclasses.is_dataclass(value):
             _check_schema(type(value))
-        elif not _is_plain(to_plain(value)):
+        elif not is_plain(to_plain(value)):
             kind = type(value).__name__
             text = (
                 f"{name}.{key}: its default is of type {kind}; write text, number, list or mapping"
@@ -92,17 +108,31 @@ def _check_schema(cls: type[Any]) -> None:
             raise FlawError(text, place())
 
 
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(map(_is_plain, value.values()))
-    return value is None or isinstance(value, bool | int | float | str)
-
-
 def _has_default(field: dataclasses.Field[Any]) -> bool:
     missing = dataclasses.MISSING
     return field.default is not missing or field.default_factory is not missing
+
+
+def function(reference: str, *arguments: str, **named: str) -> Callable[..., Any]:
+    """The function `module:function` that a plugin names; it is called with these arguments.
+
+    Raises LabError, in one line, where it is not there, or takes other arguments.
+    """
+    module, _, name = reference.partition(":")
+    call = f"{name}({', '.join([*arguments, *named])})"
+    try:
+        called = found(reference, root=module.partition(".")[0])
+        if not callable(called):
+            text = f"it is of type {type(called).__name__}; write a function {call}"
+            raise FlawError(text, flaws.place_of_module(module))
+        try:
+            inspect.signature(called).bind(*arguments, **named)
+        except TypeError as fault:
+            text = f"it is called as {call}: {fault}"
+            raise FlawError(text, place_of_object(called)) from fault
+    except FlawError as flaw:
+        raise _broken(module, f"{reference}: {flaw}") from flaw
+    return called
 
 
 def _made(factory: Any, config: Any, module: str) -> Any:
@@ -138,46 +168,83 @@ def methods(kind: Kind) -> Iterator[tuple[str, list[str]]]:
 
 def _check_methods(made: Any, kind: Kind) -> None:
     owner = type(made).__name__
-    place = functools.partial(place_of_object, type(made))
     for name, arguments in methods(kind):
         call = f"{name}({', '.join(arguments)})"
-        method = getattr(made, name, None)
-        if method is None:
+        if getattr(made, name, None) is None:
             names = [n for n in dir(made) if not n.startswith("_")]
             near = nearest(name, {*names} - {other for other, _ in methods(kind)})
             hint = f"; it has {near!r}, did you mean {name!r}?" if near else ""
-            raise FlawError(f"{owner} has no method {call}{hint}", place())
-        if not callable(method):
-            kind_of = type(method).__name__
-            raise FlawError(f"{owner}.{name} is of type {kind_of}, no method {call}", place())
-        try:
-            inspect.signature(method).bind(*arguments)
-        except TypeError as fault:
-            text = f"{owner}.{name} is called as {call}: {fault}"
-            raise FlawError(text, place_of_object(method) or place()) from fault
+            raise FlawError(f"{owner} has no method {call}{hint}", place_of_object(type(made)))
+        _check_call(made, name, arguments)
+    _check_plan(made, kind)
 
 
-def facts_of(section: str, plan: Callable[..., Any], *arguments: Any) -> Mapping[str, object]:
-    """What a component says of a run before it starts: facts by name.
+def _check_call(made: Any, name: str, arguments: list[str]) -> None:
+    """Raises FlawError where the component's attribute is no method that takes these arguments."""
+    owner, method = type(made).__name__, getattr(made, name)
+    call = f"{name}({', '.join(arguments)})"
+    if not callable(method):
+        text = f"{owner}.{name} is of type {type(method).__name__}, no method {call}"
+        raise FlawError(text, place_of_object(type(made)))
+    try:
+        inspect.signature(method).bind(*arguments)
+    except TypeError as fault:
+        text = f"{owner}.{name} is called as {call}: {fault}"
+        raise FlawError(text, place_of_object(method) or place_of_object(type(made))) from fault
+
+
+def _check_plan(made: Any, kind: Kind) -> None:
+    """Raises FlawError for a `plan` that is misspelt or cannot be called, and for what was once in
+    its place."""
+    owner = type(made).__name__
+    for name, instead in BEFORE_PLAN[kind].items():
+        if hasattr(made, name):
+            place = place_of_object(getattr(made, name)) or place_of_object(type(made))
+            text = f"{owner}.{name} is not called any more; write plan(setup) and {instead} in it"
+            raise FlawError(text, place)
+    if hasattr(made, "plan"):
+        _check_call(made, "plan", ["setup"])
+        return
+    for name in (n for n in dir(made) if not n.startswith("_") and nearest("plan", [n])):
+        method = getattr(made, name)
+        if inspect.ismethod(method) and [*inspect.signature(method).parameters] == ["setup"]:
+            text = f"{owner}.{name}(setup) is not called; did you mean 'plan'?"
+            raise FlawError(text, place_of_object(method))
+
+
+def planned(section: str, component: Any, setup: Setup) -> Plan:
+    """What the component says of the run before it starts; an empty plan where it has none.
 
     Raises LabError, in one line, where its code fails or it returns something else.
     """
-    name = getattr(plan, "__qualname__", repr(plan))
+    if not isinstance(component, Plans):
+        return Plan()
+    name = getattr(component.plan, "__qualname__", repr(component.plan))
+    module = getattr(component.plan, "__module__", "")
     try:
-        facts = plan(*arguments)
+        plan: Any = component.plan(setup)
     except (KeyboardInterrupt, LabError):
         raise
     except Exception as fault:
-        module = getattr(plan, "__module__", "")
         raise _broken(module, f"{section}: {name}: {flaws.cause(fault, module)}") from fault
-    if not isinstance(facts, Mapping):
-        got = "None" if facts is None else f"a {type(facts).__name__}"
-        text = f"{section}: {name}() returns {got}; return facts by name, {{}} for none"
-    elif not isinstance(facts.get("missing", ()), list | tuple):
-        text = f"{section}: {name}(): its fact 'missing' is {facts['missing']!r}, no list of texts"
-    else:
-        return facts
-    raise _broken(plan.__module__, str(FlawError(text, place_of_object(plan))))
+    if flaw := _flaw_of(plan):
+        text = f"{section}: {name}() {flaw}"
+        raise _broken(module, str(FlawError(text, place_of_object(component.plan))))
+    return plan
+
+
+def _flaw_of(plan: Any) -> str:
+    """What is wrong in what a component's `plan` returned; empty where it is a plan."""
+    if not isinstance(plan, Plan):
+        got = "None" if plan is None else f"a {type(plan).__name__}"
+        return f"returns {got}; return labrun.Plan(facts), Plan() for nothing to say"
+    if not isinstance(plan.facts, Mapping):
+        return f"returns a Plan whose facts are a {type(plan.facts).__name__}; give facts by name"
+    if not isinstance(plan.missing, list | tuple):
+        return f"returns a Plan whose missing is {plan.missing!r}, no list of texts"
+    if "missing" in plan.facts:
+        return "returns a Plan with a fact 'missing'; write Plan(facts, missing=[...])"
+    return ""
 
 
 def _broken(module: str, reason: str) -> LabError:

@@ -9,7 +9,14 @@ from typing import Any
 
 from labrun.contract import API_VERSION, GROUP, KINDS, Component, LabHooks, PluginInfo
 from labrun.errors import listed, nearest
-from labrun.plugins.flaws import FlawError, place_of_module, place_of_object, place_of_text
+from labrun.plain import flat, is_plain, to_plain
+from labrun.plugins.flaws import (
+    FlawError,
+    place_of_entry,
+    place_of_module,
+    place_of_object,
+    place_of_text,
+)
 from labrun.plugins.references import check_form
 
 HOOK = "lab_plugin"
@@ -90,6 +97,7 @@ def _check(info: PluginInfo, module: str, place: str) -> None:
         _check_sequence(name, getattr(info, name), place)
     for name in ("defaults", "groups", "moved"):
         _check_mapping(name, getattr(info, name), place)
+    _check_presets(info, module, place)
     _check_components(info, module, place)
     _check_kinds(info, module, place)
     for number, figure in enumerate(info.figures):
@@ -117,27 +125,53 @@ def _check_mapping(name: str, value: Any, place: str) -> None:
             raise FlawError(f"PluginInfo.{name}[{key!r}] is {item!r}; both are texts", place)
 
 
+def _check_presets(info: PluginInfo, module: str, place: str) -> None:
+    """The form of the presets that are declared in Python; their keys are looked at when chosen."""
+    field, groups = "PluginInfo.presets_in_python", info.presets_in_python
+    if not isinstance(groups, Mapping):
+        text = f"{field} is a {type(groups).__name__}, no mapping {{group: {{name: values}}}}"
+        raise FlawError(text, place)
+    for group, names in groups.items():
+        if not isinstance(names, Mapping):
+            text = f"{field}[{group!r}] is a {type(names).__name__}, no mapping {{name: values}}"
+            raise FlawError(text, place)
+        for name, values in names.items():
+            where = place_of_entry(module, str(name)) or place
+            title = f"preset {group}={name}"
+            if not isinstance(name, str) or not NAME.fullmatch(name):
+                text = f"{title}: a name is a text of letters, digits, _ and -"
+                raise FlawError(text, where)
+            if not isinstance(values, Mapping):
+                got = type(values).__name__
+                raise FlawError(
+                    f"{title} is a {got}, no mapping {{section: {{key: value}}}}", where
+                )
+            for key, value in flat(to_plain(values)):
+                if not is_plain(value):
+                    text = f"{title}: {key} is of type {type(value).__name__}"
+                    raise FlawError(f"{text}; write text, number, list or mapping", where)
+
+
 def _check_components(info: PluginInfo, module: str, place: str) -> None:
     seen: set[tuple[str, str]] = set()
-    for part in info.components:
+    for component in info.components:
         for field in fields(Component):
-            value = getattr(part, field.name)
+            value = getattr(component, field.name)
             if not isinstance(value, str) and field.name not in ("config", "factory"):
                 raise FlawError(f"a component's {field.name} is {value!r}, no text", place)
-        where = place_of_text(module, f'name="{part.name}"', f"'{part.name}'", f'"{part.name}"')
-        title = f"component {part.name!r}"
-        if part.kind not in KINDS:
-            raise FlawError(
-                f"{title} is of kind {part.kind!r}; {_allowed(part.kind, KINDS)}", where
-            )
-        if not NAME.fullmatch(part.name):
-            text = f"{part.kind} name {part.name!r}: a name has letters, digits, _ and - only"
+        kind, name = component.kind, component.name
+        where = place_of_text(module, f'name="{name}"', f"'{name}'", f'"{name}"')
+        if kind not in KINDS:
+            text = f"component {name!r} is of kind {kind!r}; {_allowed(kind, KINDS)}"
             raise FlawError(text, where)
-        if (part.kind, part.name) in seen:
-            raise FlawError(f"{part.kind} {part.name!r} is offered twice; rename one", where)
-        seen.add((part.kind, part.name))
-        for field, value in (("config", part.config), ("factory", part.factory)):
-            _checked_form(value, f"{field} of {part.kind} {part.name!r}", module, where)
+        if not NAME.fullmatch(name):
+            text = f"{kind} name {name!r}: a name has letters, digits, _ and - only"
+            raise FlawError(text, where)
+        if (kind, name) in seen:
+            raise FlawError(f"{kind} {name!r} is offered twice; rename one", where)
+        seen.add((kind, name))
+        for field, value in (("config", component.config), ("factory", component.factory)):
+            _checked_form(value, f"{field} of {kind} {name!r}", module, where)
 
 
 def _checked_form(reference: Any, what: str, module: str, place: str) -> None:

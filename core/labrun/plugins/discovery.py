@@ -178,7 +178,7 @@ def _own(kind: Kind, name: str, info: PluginInfo) -> tuple[str, Component]:
         owner, bare = info.moved[name].split(".", 1)
         return _own(kind, bare, load(owner))
     offered = [c.name for c in info.components if c.kind == kind]
-    raise unknown(f"{kind} of plugin {info.name!r}", name, offered)
+    raise unknown(kind, name, offered, of=f"plugin {info.name!r}")
 
 
 def component_names(kind: Kind, home: PluginInfo) -> list[str]:

@@ -10,7 +10,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from labrun.errors import listed, nearest, shown
+from labrun.errors import LabError, listed, nearest, shown
 
 OWN_FOLDER = str(Path(__file__).parents[1])
 _KEYWORD = re.compile(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'")
@@ -37,7 +37,8 @@ def _words(fault: BaseException, known: Sequence[Callable[..., Any]]) -> str:
         return f"SystemExit: its code calls sys.exit({fault.code!r})"
     text = fault.msg if isinstance(fault, SyntaxError) else str(fault)
     text = shown(" ".join(text.split()), limit=400)
-    said = f"{type(fault).__name__}: {text}" if text else type(fault).__name__
+    kind = "" if isinstance(fault, LabError) else type(fault).__name__
+    said = ": ".join(filter(None, [kind, text]))
     return f"{said}{_hint(fault, known)}"
 
 
@@ -53,18 +54,23 @@ def _hint(fault: BaseException, known: Sequence[Callable[..., Any]]) -> str:
     if isinstance(fault, NameError) and fault.name:
         return _did_you_mean(nearest(fault.name, _names_at(fault)))
     asked = _KEYWORD.search(str(fault)) if isinstance(fault, TypeError) else None
-    for function in known:
-        if asked and function.__name__ == asked[1]:
-            return _near(asked[2], inspect.signature(function).parameters)
+    called = [f for f in (*known, *_functions_at(fault)) if asked and f.__name__ == asked[1]]
+    if asked and called:
+        return _near(asked[2], inspect.signature(called[0]).parameters)
     return ""
 
 
-def _names_at(fault: BaseException) -> list[str]:
+def _names_at(fault: BaseException) -> dict[str, Any]:
     """The names that the code knew where it failed."""
     frame = fault.__traceback__
     while frame and frame.tb_next:
         frame = frame.tb_next
-    return [*frame.tb_frame.f_locals, *frame.tb_frame.f_globals] if frame else []
+    return {**frame.tb_frame.f_globals, **frame.tb_frame.f_locals} if frame else {}
+
+
+def _functions_at(fault: BaseException) -> list[Callable[..., Any]]:
+    """The functions that the code knew where it failed."""
+    return [value for value in _names_at(fault).values() if inspect.isfunction(value)]
 
 
 def _near(got: str, allowed: Any) -> str:
@@ -151,6 +157,24 @@ def place_of_text(module: str, *texts: str) -> str:
                 if text in line:
                     return f"{path}, line {number}"
     return path
+
+
+def place_of_entry(module: str, *names: str) -> str:
+    """`FILE, line N` where the last name is a key of the module's source, behind the others.
+
+    A key is written `"name":` or `name=`. Of names that are not found, the place of those before.
+    """
+    path, line, at = place_of_module(module), 0, 0
+    with suppress(OSError, UnicodeDecodeError):
+        text = Path(path).read_text(encoding="utf-8")
+        for name in names:
+            quoted = re.escape(name)
+            key = re.compile(rf"""["']{quoted}["']\s*:|\b{quoted}\s*=(?!=)""").search(text, at)
+            if not key:
+                break
+            at = key.end()
+            line = text.count("\n", 0, at) + 1
+    return f"{path}, line {line}" if line else path
 
 
 def place_of_object(found: Any) -> str:

@@ -8,13 +8,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from labrun.errors import PreemptedError
+from labrun.plan import Plans, Setup
 from labrun.runs import checkpoints, resume_point
 from labrun.runs.run_dir import EVENTS, PROGRESS, RunDir, event_line
 from labrun.runs.seals import Seal, Sealing
@@ -48,6 +49,8 @@ class RunContext:
     """Directory of the checkpoint to go on from, as `save_checkpoint`'s writer filled it."""
     keep_checkpoints: int
     evaluators: Sequence[Scorer] = ()
+    setup: Setup = field(default_factory=Setup)
+    """What was known of the run before its work began."""
     should_stop: bool = False
     """True once the run was asked to stop: save a checkpoint and raise PreemptedError."""
     rank: int = 0
@@ -84,6 +87,17 @@ class RunContext:
         """Record metrics at an optimizer step. Names under `time/` may differ between runs."""
         self.step = step
         self._event("metrics", step=step, metrics={k: float(v) for k, v in metrics.items()})
+
+    def check_evaluators(self, model: Any, data: Any) -> None:
+        """Plan the evaluators again, now that model and data are there.
+
+        A trainer calls it before its first step, since some score at the end only. Raises LabError
+        where one of them cannot score this model on these data.
+        """
+        setup = replace(self.setup, model=model, data=data)
+        for evaluator in self.evaluators:
+            if isinstance(evaluator, Plans):
+                evaluator.plan(setup)
 
     def evaluate(self, model: Any, data: Any, *, step: int) -> list[Score]:
         """Score the model with every evaluator of the run and record the scores, part by part: an

@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from labrun.errors import LabError, unknown
+from labrun.errors import LabError, listed, unknown
 from labrun.runs.run_dir import LATEST, RunDir, group_of, hash_of, is_run, names
 from labrun.runs.run_status import ENDED
 
@@ -94,7 +94,7 @@ def find(name: str, root: Path) -> RunDir:
     if len(matches) == 1:
         return RunDir(root / matches[0])
     if matches:
-        raise LabError(f"run {name!r} could be {', '.join(matches)}")
+        raise LabError(f"run {name!r} could be {listed(matches, near=name)}")
     if not found:
         raise LabError(f"no run {name!r}: there are none in {root}; `lab run plugin=...` makes one")
     raise unknown("run", name, found)

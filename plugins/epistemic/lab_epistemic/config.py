@@ -4,13 +4,12 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS, Words
-from lab_llm.training.config import GRPOSettings
-from lab_llm.training.distillation_config import DistillationConfig
+from lab_llm.training.config import TeacherSettings
 from labrun import schema
 
 
 @schema
-class EpistemicConfig(GRPOSettings):
+class EpistemicConfig(TeacherSettings):
     """Self-distillation on the student's own rollouts, and GRPO beside it."""
 
     prompts_per_step: Annotated[int, Ge(1)] = 16
@@ -22,11 +21,5 @@ class EpistemicConfig(GRPOSettings):
     """Where the teacher's solution comes from: another correct rollout of the group, or the
     dataset, whose problems must then have solutions. `distillation.richness` says how much of it
     the teacher is shown."""
-    teacher_template: str = ""
-    """How that enters the last user message, with {prompt} and {solution}. Empty: for the model
-    `tiny`, and what was trained from it, the form that it was warm-started with, for all others
-    the SDPO prompt (arXiv 2601.20802); both stand in `lab_llm/text/prompts.py`."""
-    distillation: DistillationConfig = DistillationConfig()
-    """The loss and the teacher of sdpo."""
     words: Words = EPISTEMIC_WORDS
     """What is counted while training, in epistemic_words and epistemic_count."""

@@ -1,15 +1,13 @@
 """The trainer component: SDPO, or GRPO, on the toolkit."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lab_llm.planning import teacher as teacher_preflight
-from lab_llm.problems import ProblemSets
-from lab_llm.text.prompts import teacher_template
+from lab_llm.planning import teacher as teacher_plan
+from lab_llm.problems import ProblemSets, problem_sets
 from lab_llm.training import run as grpo_run
 from lab_llm.training.distillation_config import DistillationConfig
-from lab_llm.training.microbatches import check_rollouts
 from lab_llm.training.teacher import distilling_teacher
-from labrun import Dataset, TrainResult
+from labrun import Plan, Setup, TrainResult
 
 from lab_epistemic.config import EpistemicConfig
 
@@ -21,46 +19,23 @@ if TYPE_CHECKING:
 class EpistemicTrainer:
     """Trains one policy by `config.objective`, in as many processes as the run has."""
 
-    max_processes = None
-
     def __init__(self, config: EpistemicConfig) -> None:
         self.config = config
 
-    def preflight(self, dataset: Dataset) -> dict[str, object]:
+    def plan(self, setup: Setup) -> Plan:
         config = self.config
         distillation = distillation_of(config)
-        facts = teacher_preflight.preflight(
-            config,
-            dataset,
-            template=template_of(config),
-            context=None if distillation is None else config.teacher_context,
-            distillation=distillation,
-        )
-        if distillation is not None and config.teacher_context == "reference_solution":
-            _check_solutions(dataset)
-        return facts
-
-    def check_processes(self, num_processes: int) -> None:
-        check_rollouts(self.config, num_processes)
+        context = None if distillation is None else config.teacher_context
+        plan = teacher_plan.plan(setup, config, context=context, distillation=distillation)
+        sets = problem_sets(setup, key="trainer")
+        if context == "reference_solution" and sets is not None:
+            key = "trainer.teacher_context=reference_solution"
+            teacher_plan.check_solutions(sets.train, key=key)
+        return plan
 
     def fit(self, ctx: "RunContext", data: ProblemSets) -> TrainResult:
         config = self.config
-        objective = make_objective(config)
-        return grpo_run.train(
-            ctx, data, config, objective, template=template_of(config), words=config.words
-        )
-
-
-def _check_solutions(dataset: Dataset) -> None:
-    if "missing" not in dataset.preflight():
-        sets: Any = dataset.load(None)  # pyright: ignore[reportArgumentType]
-        key = "trainer.teacher_context=reference_solution"
-        teacher_preflight.check_solutions(sets.train, key=key)
-
-
-def template_of(config: EpistemicConfig) -> str:
-    """How a solution enters the teacher's prompt."""
-    return teacher_template(config.teacher_template, model=config.model.name)
+        return grpo_run.train(ctx, data, config, make_objective(config), words=config.words)
 
 
 def distillation_of(config: EpistemicConfig) -> DistillationConfig | None:
@@ -76,7 +51,5 @@ def make_objective(config: EpistemicConfig) -> "Objective":
     distillation = distillation_of(config)
     if distillation is None:
         return Surrogate(config)
-    teacher = distilling_teacher(
-        distillation, context=config.teacher_context, template=template_of(config)
-    )
+    teacher = distilling_teacher(config)
     return SelfDistillation(distillation, teacher=teacher, temperature=config.temperature)

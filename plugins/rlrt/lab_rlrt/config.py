@@ -3,15 +3,14 @@
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
-from lab_llm.training.config import GRPOSettings
-from lab_llm.training.distillation_config import DistillationConfig
+from lab_llm.training.config import TeacherSettings
 from labrun import schema
 
 Method = Literal["grpo", "rlsd", "following", "rlrt", "rlrt_all", "entropy_shaped", "sdpo"]
 
 
 @schema
-class RLRTConfig(GRPOSettings):
+class RLRTConfig(TeacherSettings):
     """GRPO whose advantage is weighted, token by token, by what a teacher predicted."""
 
     credit: Method = "rlrt"
@@ -24,16 +23,7 @@ class RLRTConfig(GRPOSettings):
     eps_w: Annotated[float, Gt(0), Le(1)] = 1.0
     """Half-width of the weight's clip, eq. 4 (arXiv 2605.10781: 1.0 for base models, 0.5 for
     instruct, 0.2 for thinking-tuned ones)."""
-    teacher_context: Literal["sibling", "reference_solution", "answer"] = "sibling"
-    """What the teacher is given: a correct rollout of the same group (another one where there is
-    one), the dataset's solution (its answer where it has none), or the answer."""
-    teacher_template: str = ""
-    """How that enters the last user message, with {prompt} and {solution}. Empty: for the model
-    `tiny`, and what was trained from it, the form that it was warm-started with, for all others
-    the SDPO prompt (arXiv 2601.20802); both stand in `lab_llm/text/prompts.py`."""
     entropy_alpha: Annotated[float, Ge(0)] = 0.4
     """Scale of the entropy in the entropy-shaped advantage (arXiv 2506.14758: 0.4)."""
     entropy_kappa: Annotated[float, Gt(0)] = 2.0
     """The bonus is at most |A| / kappa, so that above 1 it turns no sign (arXiv 2506.14758: 2)."""
-    distillation: DistillationConfig = DistillationConfig()
-    """The loss and the teacher of sdpo; no other method reads it."""

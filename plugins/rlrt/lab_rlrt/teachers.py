@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from lab_llm.text.prompts import teacher_template
 from lab_llm.training.teacher import Scored, Teacher, distilling_teacher
 
 from lab_rlrt.config import Method, RLRTConfig
@@ -18,16 +17,11 @@ DISTILLED: tuple[Method, ...] = ("sdpo",)
 """Methods whose loss is the distance to the teacher."""
 
 
-def template_of(config: RLRTConfig) -> str:
-    """How a solution enters the teacher's prompt."""
-    return teacher_template(config.teacher_template, model=config.model.name)
-
-
 def teacher_of(config: RLRTConfig) -> Teacher | None:
     """The teacher of the method; None for a method without one."""
-    context, template = config.teacher_context, template_of(config)
     if config.credit in DISTILLED:
-        return distilling_teacher(config.distillation, context=context, template=template)
+        return distilling_teacher(config)
     if config.credit in SCORED:
-        return Teacher(context=context, template=template, scored=SCORED[config.credit])
+        context, scored = config.teacher_context, SCORED[config.credit]
+        return Teacher(context=context, template=config.template, scored=scored)
     return None

@@ -2,14 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from lab_llm.planning import teacher as teacher_preflight
+from lab_llm.planning import teacher as teacher_plan
 from lab_llm.problems import ProblemSets
 from lab_llm.training import run as grpo_run
-from lab_llm.training.microbatches import check_rollouts
-from labrun import Dataset, TrainResult
+from labrun import Plan, Setup, TrainResult
 
 from lab_rlrt.config import RLRTConfig
-from lab_rlrt.teachers import DISTILLED, teacher_of, template_of
+from lab_rlrt.teachers import DISTILLED, teacher_of
 
 if TYPE_CHECKING:
     from labrun.runs.context import RunContext
@@ -18,26 +17,19 @@ if TYPE_CHECKING:
 class RLRTTrainer:
     """Trains one policy by `config.credit`, in as many processes as the run has."""
 
-    max_processes = None
-
     def __init__(self, config: RLRTConfig) -> None:
         self.config = config
 
-    def preflight(self, dataset: Dataset) -> dict[str, object]:
+    def plan(self, setup: Setup) -> Plan:
         config, teacher = self.config, teacher_of(self.config)
-        return teacher_preflight.preflight(
+        return teacher_plan.plan(
+            setup,
             config,
-            dataset,
-            template=template_of(config),
             context=None if teacher is None else teacher.context,
             distillation=config.distillation if config.credit in DISTILLED else None,
         )
 
-    def check_processes(self, num_processes: int) -> None:
-        check_rollouts(self.config, num_processes)
-
     def fit(self, ctx: "RunContext", data: ProblemSets) -> TrainResult:
         from lab_rlrt.methods import make_objective
 
-        objective = make_objective(self.config)
-        return grpo_run.train(ctx, data, self.config, objective, template=template_of(self.config))
+        return grpo_run.train(ctx, data, self.config, make_objective(self.config))

@@ -7,12 +7,12 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from labrun import Dataset, DivergedError, LabError, PreemptedError, Score, TrainResult
+from labrun import DivergedError, LabError, Plan, PreemptedError, Score, Setup, TrainResult
 from labrun.attempts.loading import loading
 from labrun.runs.context import RunContext
 
@@ -33,14 +33,18 @@ class LineDataset:
     def __init__(self, config: LineConfig) -> None:
         self.config = config
 
-    def preflight(self) -> Mapping[str, object]:
+    def plan(self, setup: Setup) -> Plan:
+        del setup
+        self._check_file()
+        return Plan({"train": self.config.num_points})
+
+    def _check_file(self) -> None:
         path = self.config.held_out_file
         if path and not Path(path).is_file():
             raise LabError(f"dataset.held_out_file={path}: no such file")
-        return {"train": self.config.num_points}
 
     def load(self, ctx: RunContext | None = None) -> Points:
-        self.preflight()
+        self._check_file()
         rng = np.random.default_rng(0)
         train = self._line(rng, self.config.num_points)
         held_out = self._line(rng, self.config.num_held_out)
@@ -80,11 +84,12 @@ class SGDTrainer:
     def __init__(self, config: SGDConfig) -> None:
         self.config = config
 
-    def preflight(self, dataset: Dataset) -> Mapping[str, object]:
+    def plan(self, setup: Setup) -> Plan:
+        del setup
         for name in self.config.start:
             if name not in PARAMETERS:
                 raise LabError(f"trainer.start.{name}: allowed: {', '.join(PARAMETERS)}")
-        return {"parameters": len(PARAMETERS)}
+        return Plan({"parameters": len(PARAMETERS)})
 
     def fit(self, ctx: RunContext, data: Points) -> TrainResult:
         config = self.config
@@ -152,8 +157,9 @@ class ErrorEvaluator:
     ) -> None:
         self.config, self.metric, self.measure = config, metric, measure
 
-    def preflight(self) -> Mapping[str, object]:
-        return {"metric": self.metric}
+    def plan(self, setup: Setup) -> Plan:
+        del setup
+        return Plan({"metric": self.metric})
 
     def evaluate(self, ctx: RunContext, model: np.ndarray, data: Points) -> list[Score]:
         items: list[float] = []

@@ -8,7 +8,8 @@ import pytest
 import torch
 from datasets import Dataset
 from lab_llm.policy.config import PolicyConfig
-from lab_llm.policy.policy import Policy, load_tokenizer
+from lab_llm.policy.policy import Policy
+from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.microbatches import micro_batch_rows

@@ -18,7 +18,7 @@ from lab_marl.episodes.episodes import Episodes
 from lab_marl.episodes.hdf5_writer import write
 from lab_marl.episodes.layouts import check_one_network
 from lab_marl.episodes.offline_data import OfflineData, cut_off, end_at_timeouts
-from labrun import Dataset
+from labrun import Dataset, Setup
 from labrun.contract import Makeable
 from labrun.errors import LabError, PreemptedError
 from labrun.runs.context import RunContext
@@ -317,28 +317,28 @@ def test_masks_that_allow_nothing_are_refused_where_timeouts_make_their_frame_co
     )
 
 
-def test_preflight_reads_no_episode_and_makes_nothing(grid_files, home):
-    facts = small().preflight()
+def test_the_plan_reads_no_episode_and_makes_nothing(grid_files, home):
+    facts = small().plan(Setup()).facts
     assert (facts["train"], facts["test"], facts["unseen"]) == ("cn-2", "cn-2, cn-3", "cn-3")
     assert str(facts["cn-2"]).startswith(f"6 episodes, to be generated: {home}/data/marl/cn-2/")
     assert not home.exists()
-    files = small(path=str(grid_files), quality="expert", num_episodes=5).preflight()
+    files = small(path=str(grid_files), quality="expert", num_episodes=5).plan(Setup()).facts
     assert files["cn-2"] == f"5 of 5 episodes in 1 file(s): {grid_files}/cn-2/expert"
 
 
-def test_preflight_tells_the_statistics_of_data_that_are_there(home):
+def test_the_plan_tells_the_statistics_of_data_that_are_there(home):
     dataset = small()
     facts = dataset.make(lambda *_: None)
     assert str(facts["cn-2"]).startswith("6 episodes, won 1.000, return 1.00, length ")
     (file,) = home.rglob("part_0.h5")
     assert str(facts["cn-2"]).endswith(f": {file}")
-    assert str(dataset.preflight()["cn-2"]).endswith(f", generated: {file}")
+    assert str(dataset.plan(Setup()).facts["cn-2"]).endswith(f", generated: {file}")
 
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"suite": "gird"}, "no suite 'gird'; did you mean 'grid'? allowed: battle-marine-easy, "),
+        ({"suite": "gird"}, "no suite 'gird'; did you mean 'grid'? allowed: grid, "),
         ({"train_tasks": ("cn-1",)}, "no task 'cn-1'; "),
         (
             {"train_tasks": ("cn-2", "battle-3m")},
@@ -356,7 +356,7 @@ def test_preflight_tells_the_statistics_of_data_that_are_there(home):
 @pytest.mark.usefixtures("home")
 def test_settings_that_cannot_work_are_refused(settings, expected):
     with pytest.raises(LabError) as caught:
-        small(**settings).preflight()
+        small(**settings).plan(Setup())
     assert str(caught.value).startswith(expected)
     assert "\n" not in str(caught.value)
 
@@ -366,20 +366,20 @@ def test_a_simulator_that_is_missing_is_refused_where_it_is_played(monkeypatch, 
     monkeypatch.setattr(serial, "find_spec", lambda package: None)
     spread = {"train_tasks": ("spread-2",), "test_tasks": ("spread-2", "spread-3")}
     with pytest.raises(LabError, match="mpe2 is not installed; run: pip install 'labrun\\[marl]'"):
-        small(**spread).preflight()
-    small(path=str(grid_files), num_episodes=5).preflight()
+        small(**spread).plan(Setup())
+    small(path=str(grid_files), num_episodes=5).plan(Setup())
 
 
 def test_a_folder_without_the_task_is_refused(grid_files, tmp_path):
     with pytest.raises(LabError) as caught:
-        small(path=str(grid_files), train_tasks=("cn-4",)).preflight()
+        small(path=str(grid_files), train_tasks=("cn-4",)).plan(Setup())
     assert str(caught.value) == (
         f"no {grid_files}/cn-4/expert/<run>/part_*.h5; {grid_files} holds cn-2"
     )
     (tmp_path / "cn-3").mkdir()
     shutil.copytree(grid_files / "cn-2" / "expert", tmp_path / "cn-3" / "expert")
     with pytest.raises(LabError, match="obs has 2 agents, task cn-3 has 3"):
-        small(path=str(tmp_path), train_tasks=("cn-3",), num_episodes=5).preflight()
+        small(path=str(tmp_path), train_tasks=("cn-3",), num_episodes=5).plan(Setup())
 
 
 def test_nothing_is_made_of_files(grid_files):

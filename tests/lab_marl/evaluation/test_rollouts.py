@@ -11,7 +11,7 @@ from lab_marl.episodes import hdf5_writer
 from lab_marl.episodes.offline_data import OfflineData
 from lab_marl.evaluation.config import RolloutConfig
 from lab_marl.evaluation.rollouts import RolloutEvaluator, means
-from labrun import LabError, PreemptedError, Score
+from labrun import LabError, PreemptedError, Score, Setup
 from labrun.config.components import build
 from labrun.config.experiments import compose
 from stairs_cases import random_episodes
@@ -110,12 +110,12 @@ def smac_parts(tmp_path, episodes: int):
 @pytest.mark.skipif(find_spec("smac") is not None, reason="SMAC is installed here")
 def test_files_of_a_game_that_is_not_here_can_be_trained_on_but_not_played(tmp_path):
     parts, resources = smac_parts(tmp_path / "trained", 0)
-    assert parts.preflight(resources)["evaluator.rollout"] == {"episodes_per_task": 0}
+    assert parts.plan(resources)["evaluator.rollout"].facts == {"episodes_per_task": 0}
     parts, resources = smac_parts(tmp_path / "played", 4)
     with pytest.raises(LabError, match="smac is not installed"):
-        parts.preflight(resources)
+        parts.plan(resources)
 
 
 def test_data_of_another_kind_are_refused():
     with pytest.raises(LabError, match=r"takes dataset=marl\.offline, not int"):
-        RolloutEvaluator(RolloutConfig()).check(3)
+        RolloutEvaluator(RolloutConfig()).plan(Setup(dataset=3))

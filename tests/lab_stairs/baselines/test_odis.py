@@ -15,7 +15,7 @@ from lab_stairs.baselines.odis.learner import ODISLearner
 from lab_stairs.baselines.odis.network import acted_entities
 from lab_stairs.baselines.odis.objectives import relaxed_log_sample, skill_labels, skill_prior_loss
 from lab_stairs.methods import odis
-from labrun import LabError
+from labrun import LabError, Setup
 from stairs_cases import grid_layout, marine_layout
 from torch.nn import functional
 
@@ -228,4 +228,4 @@ def test_a_share_that_leaves_nothing_for_the_policy_is_refused():
     data = OfflineDataset(OfflineDataConfig(train_tasks=("cn-2", "cn-4")))
     trainer = odis(ODISConfig(max_steps=2, pretrain_share=0.4))
     with pytest.raises(LabError, match=r"leaves none of trainer\.max_steps=2 for the policy"):
-        trainer.preflight(data)
+        trainer.plan(Setup(dataset=data))

@@ -163,14 +163,14 @@ def test_sigterm_reaches_every_rank(script, tmp_path, listening, code, said):
 def test_more_processes_than_trainer_or_gpus_can_use_are_refused(example, settings, message):
     experiment = compose(["plugin=example", *settings])
     with pytest.raises(LabError) as refused:
-        build(experiment).preflight(experiment.run.resources)
+        build(experiment).plan(experiment.run.resources)
     assert str(refused.value) == message
 
 
 def test_a_trainer_that_opts_in_is_asked_whether_its_settings_suit(monkeypatch):
     experiment = compose(["plugin=rlrt", "num_processes=3", "micro_batch_size=64"])
     with pytest.raises(LabError, match="3 processes cannot share 256 rollouts"):
-        build(experiment).preflight(experiment.run.resources)
+        build(experiment).plan(experiment.run.resources)
 
 
 def test_a_rank_of_another_launcher_is_refused_like_a_job(example, tmp_path):

@@ -84,17 +84,31 @@ def test_bad_input_exits_2_with_one_line_and_creates_nothing(
 
 
 @pytest.mark.usefixtures("example")
-def test_dry_run_prints_every_setting_and_starts_nothing(lab, home):
+def test_dry_run_prints_what_is_not_at_its_default_and_starts_nothing(lab, home):
     words = ["-m", "plugin=example", "method=momentum", "seed=0,1", "--dry-run"]
     planned = lab("run", *words)
     assert planned.returncode == 0, planned.stderr
     lines = [" ".join(line.split()) for line in planned.stdout.splitlines()]
     assert lines[0] == "plan: 2 run(s) of plugin example; nothing was started"
     assert "preset method momentum" in lines
-    assert "trainer learning_rate 0.05" in lines
+    assert "trainer component example.sgd" in lines
+    assert "trainer momentum 0.9" in lines
+    assert not any(line.startswith("trainer batch_size ") for line in lines)
     assert "dataset facts train 64" in lines
+    assert "more settings have their defaults; --all prints them" in planned.stdout
     assert lines[-1].endswith("plugin=example method=momentum seed=1")
     assert not home.exists()
+
+
+@pytest.mark.usefixtures("example")
+def test_dry_run_with_all_prints_every_setting_and_cuts_no_value(lab, tmp_path):
+    path = tmp_path / ("long" * 30 + ".csv")
+    path.write_text("x,y\n0,0\n1,2\n")
+    planned = lab("run", "plugin=example", f"held_out_file={path}", "--dry-run", "--all")
+    lines = [" ".join(line.split()) for line in planned.stdout.splitlines()]
+    assert f"dataset held_out_file {path}" in lines
+    assert "trainer learning_rate 0.1" in lines
+    assert "--all prints" not in planned.stdout
 
 
 def test_runs_of_an_empty_home(lab, home):

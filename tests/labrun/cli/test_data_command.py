@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge
-from labrun import Component, LabError, PluginInfo, hookimpl, schema
+from labrun import Component, LabError, Plan, PluginInfo, hookimpl, schema
 from labrun.runs.run_dir import home
 
 
@@ -34,10 +34,10 @@ class Flour:
     def __init__(self, config):
         self.config = config
 
-    def preflight(self):
+    def plan(self, setup):
         if self.config.sacks == 0:
             raise LabError("dataset.sacks=0: allowed: 1 and up")
-        return {}
+        return Plan()
 
     def load(self, ctx):
         return self.config.sacks

@@ -20,6 +20,13 @@ def test_every_name_in_the_package_is_the_new_one():
     assert "from lab_my_method import MyMethod, decayed" in files["test_lab_my_method.py"]
 
 
+def test_the_offline_kind_carries_the_new_name_too():
+    files = package("my_method", "offline")
+    assert set(files) == {"pyproject.toml", "lab_my_method.py", "test_lab_my_method.py"}
+    assert "class MyMethod(LossSettings):" in files["lab_my_method.py"]
+    assert 'loss="lab_my_method:loss"' in files["lab_my_method.py"]
+
+
 def test_a_folder_that_exists_is_left_alone(tmp_path):
     folder = create("my_method", "plain", tmp_path)
     (folder / "pyproject.toml").write_text("mine")

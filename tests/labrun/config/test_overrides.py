@@ -61,7 +61,8 @@ def test_a_label_stays_text(label):
 @pytest.mark.parametrize("label", ["a/b", "..", ".a", "a\\b", "a\nb", "100%", "'  a'", "é" * 101])
 def test_a_label_that_is_no_folder_s_name_is_refused(label):
     assert refused("plugin=rlrt", f"group={label}").endswith(
-        r"a label has at most 200 bytes, none of / \ : * ? | $ % @, and begins with no dot or space"
+        r"a group label has at most 200 bytes, none of / \ : * ? | $ % @, "
+        "and begins with no dot or space"
     )
 
 

@@ -13,7 +13,7 @@ from labrun.experiment import Experiment, RayConfig, RunConfig
 from labrun.launch import following, requeues
 from labrun.launch.launchers import Word
 from labrun.launch.ray import keeper, launcher
-from labrun.launch.ray.cluster import KEEPER, QUEUED_TOO_LONG, RUN, RayJob, Request
+from labrun.launch.ray.cluster import HEADING, KEEPER, QUEUED_TOO_LONG, RUN, RayJob, Request
 from labrun.launch.ray.keeper import Keeper
 from labrun.launch.ray.launcher import Ray
 from labrun.runs import run_dir, submission
@@ -130,7 +130,7 @@ def test_a_job_that_waited_for_too_long_waits_again_uncounted(kept):
 
 def test_a_run_whose_command_ended_by_itself_is_recorded_once_it_is_silent(kept):
     one = kept()
-    one.ray_says("FAILED", COMMAND, 127, "sh: 1: exec: python: not found")
+    one.ray_says("FAILED", COMMAND, 127, f"sh: 1: exec: python: not found\n{HEADING}x: exec")
     assert one.keeper.look()
     assert one.run.recorded_status().state == "running"
     one.is_silent()

@@ -139,6 +139,6 @@ def test_a_store_that_does_not_answer_holds_up_no_tick(make_run, tmp_path, monke
 
 def test_more_gpus_than_the_trainer_uses_are_refused_before_a_run():
     parts = build(compose(["plugin=stairs"]))
-    parts.preflight(ResourcesConfig(num_gpus=1))
+    parts.plan(ResourcesConfig(num_gpus=1))
     with pytest.raises(LabError, match=r"resources.num_gpus=2: this trainer uses at most 1"):
-        parts.preflight(ResourcesConfig(num_gpus=2))
+        parts.plan(ResourcesConfig(num_gpus=2))

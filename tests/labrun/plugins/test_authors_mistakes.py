@@ -6,12 +6,13 @@ import sys
 
 import numpy as np
 import pytest
-from labrun import Score, TrainResult
+from labrun import Plan, Score, TrainResult
 from labrun.config.components import build, trained
 from labrun.config.contract_check import faults, summary
 from labrun.config.experiments import compose
 from labrun.errors import LabError
 from labrun.plugins import discovery
+from labrun.plugins.building import function
 from labrun.score import scores_of
 from small_plugin import write
 
@@ -19,7 +20,7 @@ PLUGIN, CONFIG, PARTS = "lab_mine/plugin.py", "lab_mine/config.py", "lab_mine/pa
 FAST, ENTRY = "lab_mine/conf/method/fast.yaml", "lab_mine-0.1.dist-info/entry_points.txt"
 TRAINER = 'kind="trainer",\n                name="walk",\n'
 WALK_INIT = "class Walk:\n    def __init__(self, config):\n"
-WALK_PLAN = "def preflight(self, dataset):\n        return {}"
+WALK_PLAN = "def plan(self, setup):\n        return Plan()"
 HOOK = "@hookimpl\ndef lab_plugin():"
 
 REFERENCES = {
@@ -89,32 +90,36 @@ REFERENCES = {
         "did you mean 'Length'?",
     ],
     "factory: its import fails": [
-        (PARTS, "from labrun import TrainResult", "import torhc\nfrom labrun import TrainResult"),
+        (
+            PARTS,
+            "from labrun import Plan, TrainResult",
+            "import torhc\nfrom labrun import Plan, TrainResult",
+        ),
         "factory of trainer 'walk': lab_mine.parts:Walk: ModuleNotFoundError: No module named "
         "'torhc'",
         "parts.py, line 1",
     ],
     "factory: a name that labrun does not have": [
-        (PARTS, "import TrainResult", "import TrainResutl"),
+        (PARTS, "Plan, TrainResult", "Plan, TrainResutl"),
         "ImportError: cannot import name 'TrainResutl' from 'labrun'",
         "did you mean 'TrainResult'?",
         "parts.py, line 1",
     ],
     "factory: a module that its package does not have": [
-        (PARTS, "from labrun import TrainResult", "from lab_mine import confg"),
+        (PARTS, "from labrun import Plan, TrainResult", "from lab_mine import confg"),
         "ImportError: cannot import name 'confg' from 'lab_mine'",
         "did you mean 'config'? it has conf, config, parts, plugin",
         "parts.py, line 1",
     ],
     "factory: its module exits": [
-        (PARTS, "from labrun import TrainResult", "import sys; sys.exit(3)"),
+        (PARTS, "from labrun import Plan, TrainResult", "import sys; sys.exit(3)"),
         "SystemExit: its code calls sys.exit(3)",
         "parts.py, line 1",
     ],
     "factory: its module is no Python": [
         (PARTS, "class Walk:", "class Walk"),
         "SyntaxError: expected ':'",
-        "parts.py, line 18",
+        "parts.py, line 15",
     ],
     "config: its import fails": [
         (CONFIG, "from annotated_types import Ge", "from annotated_types import Gee"),
@@ -134,7 +139,7 @@ COMPONENTS = {
         (PARTS, WALK_INIT, "class Walk:\n    def __init__(self):\n        config = None\n"),
         "factory of trainer 'walk': Walk takes no config: it is called as Walk(config): too many "
         "positional arguments",
-        "parts.py, line 18",
+        "parts.py, line 15",
     ],
     "factory with more than a config": [
         (PARTS, WALK_INIT, "class Walk:\n    def __init__(self, config, seed):\n"),
@@ -148,7 +153,7 @@ COMPONENTS = {
         (PARTS, WALK_INIT, f"{WALK_INIT}        config.gama\n"),
         "factory of trainer 'walk': Walk: AttributeError: 'WalkConfig' object has no attribute "
         "'gama'; did you mean 'gamma'?",
-        "parts.py, line 20",
+        "parts.py, line 17",
     ],
     "factory exits": [
         (PARTS, WALK_INIT, f"{WALK_INIT}        exit(4)\n"),
@@ -161,7 +166,7 @@ COMPONENTS = {
     "trainer without fit": [
         (PARTS, "def fit(", "def train("),
         "factory of trainer 'walk': Walk has no method fit(ctx, data)",
-        "parts.py, line 18",
+        "parts.py, line 15",
     ],
     "fit misspelt": [
         (PARTS, "def fit(", "def fitt("),
@@ -170,7 +175,7 @@ COMPONENTS = {
     "fit without data": [
         (PARTS, "def fit(self, ctx, data)", "def fit(self, ctx)"),
         "Walk.fit is called as fit(ctx, data): too many positional arguments",
-        "parts.py, line 25",
+        "parts.py, line 22",
     ],
     "fit is a value": [
         (PARTS, "def fit(self, ctx, data):\n        return TrainResult(None, 0)", "fit = 3"),
@@ -190,27 +195,58 @@ COMPONENTS = {
         "factory of evaluator 'length': Length has no method evaluate(ctx, model, data); it has "
         "'evalute', did you mean 'evaluate'?",
     ],
-    "no preflight": [
-        (PARTS, "def preflight(self, dataset):", "def prefligth(self, dataset):"),
-        "Walk has no method preflight(dataset); it has 'prefligth', did you mean 'preflight'?",
+    "plan misspelt": [
+        (PARTS, "def plan(self, setup):", "def plann(self, setup):"),
+        "Walk.plann(setup) is not called; did you mean 'plan'?",
+        "parts.py, line 19",
     ],
-    "preflight returns None": [
-        (PARTS, WALK_PLAN, "def preflight(self, dataset):\n        pass"),
-        "trainer: Walk.preflight() returns None; return facts by name, {} for none",
-        "parts.py, line 22",
+    "plan without setup": [
+        (PARTS, "def plan(self, setup):", "def plan(self):"),
+        "Walk.plan is called as plan(setup): too many positional arguments",
+        "parts.py, line 19",
     ],
-    "preflight returns a list": [
-        (PARTS, WALK_PLAN, "def preflight(self, dataset):\n        return []"),
-        "trainer: Walk.preflight() returns a list; return facts by name",
+    "plan returns None": [
+        (PARTS, WALK_PLAN, "def plan(self, setup):\n        pass"),
+        "trainer: Walk.plan() returns None; return labrun.Plan(facts)",
+        "parts.py, line 19",
     ],
-    "preflight fails": [
-        (PARTS, WALK_PLAN, "def preflight(self, dataset):\n        return {}['steps']"),
-        "trainer: Walk.preflight: KeyError: 'steps'",
-        "parts.py, line 23",
+    "plan returns facts": [
+        (PARTS, WALK_PLAN, "def plan(self, setup):\n        return {'steps': 3}"),
+        "trainer: Walk.plan() returns a dict; return labrun.Plan(facts)",
+    ],
+    "facts are a list": [
+        (PARTS, WALK_PLAN, "def plan(self, setup):\n        return Plan([])"),
+        "trainer: Walk.plan() returns a Plan whose facts are a list; give facts by name",
+    ],
+    "plan fails": [
+        (PARTS, WALK_PLAN, "def plan(self, setup):\n        return Plan({}['steps'])"),
+        "trainer: Walk.plan: KeyError: 'steps'",
+        "parts.py, line 20",
     ],
     "missing is a text": [
-        (PARTS, WALK_PLAN, "def preflight(self, dataset):\n        return {'missing': 'data'}"),
-        "its fact 'missing' is 'data', no list of texts",
+        (PARTS, WALK_PLAN, "def plan(self, setup):\n        return Plan(missing='data')"),
+        "returns a Plan whose missing is 'data', no list of texts",
+    ],
+    "missing is a fact": [
+        (PARTS, WALK_PLAN, "def plan(self, setup):\n        return Plan({'missing': ['data']})"),
+        "returns a Plan with a fact 'missing'; write Plan(facts, missing=[...])",
+    ],
+    "preflight of a trainer": [
+        (PARTS, WALK_PLAN, "def preflight(self, dataset):\n        return {}"),
+        "Walk.preflight is not called any more; write plan(setup) and return Plan(facts, missing) "
+        "in it",
+        "parts.py, line 19",
+    ],
+    "max_processes of a trainer": [
+        (PARTS, WALK_PLAN, "max_processes = None"),
+        "Walk.max_processes is not called any more; write plan(setup) and return "
+        "Plan(max_processes=...) in it",
+        "parts.py, line 15",
+    ],
+    "scores_like of an evaluator": [
+        (PARTS, "class Length:", "class Length:\n    scores_like = 'length'\n"),
+        "Length.scores_like is not called any more; write plan(setup) and look at "
+        "setup.evaluators in it",
     ],
     "config is no dataclass": [
         (CONFIG, "@schema\nclass WalkConfig", "class WalkConfig"),
@@ -301,6 +337,28 @@ HOOKS = {
         "did you mean 'headline'?",
         "plugin.py, line",
     ],
+    "an argument of a function that describes it misspelt": [
+        (
+            PLUGIN,
+            "    return PluginInfo",
+            "    from lab_marl.method import offline_plugin\n"
+            "    return offline_plugin('mine', summary='x', los='lab_mine.parts:draw')\n"
+            "    return PluginInfo",
+        ),
+        "offline_plugin() got an unexpected keyword argument 'los'; did you mean 'loss'?",
+        "plugin.py, line 7",
+    ],
+    "a description that its function refuses": [
+        (
+            PLUGIN,
+            "    return PluginInfo",
+            "    from lab_marl.method import offline_plugin\n"
+            "    return offline_plugin('mine', summary='x')\n"
+            "    return PluginInfo",
+        ),
+        "is broken: offline_plugin('mine') takes either loss= or learner=; name one",
+        "plugin.py, line 7",
+    ],
     "a component's argument misspelt": [
         (PLUGIN, 'factory="lab_mine.parts:Walk"', 'factroy="lab_mine.parts:Walk"'),
         "got an unexpected keyword argument 'factroy'; did you mean 'factory'?",
@@ -361,7 +419,7 @@ HOOKS = {
     ],
     "a default that another plugin does not have": [
         (PLUGIN, '"trainer": "walk"', '"trainer": "rlrt.rltr"'),
-        "PluginInfo.defaults names trainer=rlrt.rltr: no trainer of plugin 'rlrt' 'rltr'; did you "
+        "PluginInfo.defaults names trainer=rlrt.rltr: no trainer 'rltr' of plugin 'rlrt'; did you "
         "mean 'rlrt'?",
     ],
     "a preset package misspelt": [
@@ -523,7 +581,77 @@ PRESETS = {
         "PluginInfo.groups names method=fast: no such preset",
     ],
 }  # fmt: skip
-ROWS = REFERENCES | COMPONENTS | HOOKS | PRESETS
+
+
+def declared(text, default="quick"):
+    """The edit that declares presets in Python, one of them the default."""
+    return (
+        PLUGIN,
+        'groups={"method": "fast"',
+        f'presets_in_python={text},\n        groups={{"method": "{default}"',
+    )
+
+
+DECLARED = {
+    "declared: a key that is not there": [
+        declared('{"method": {\n            "quick": {"trainer": {"gama": 0.9}}}}'),
+        "preset method=quick: no key trainer.gama; did you mean trainer.gamma?",
+        "plugin.py, line 32",
+    ],
+    "declared: a key of the second preset": [
+        declared('{"method": {"other": {"trainer": {"gamma": 0.5}},\n            "quick": {\n'
+                 '                "trainer": {"gamma": "far"}}}}'),
+        'trainer.gamma="far": input should be a valid number',
+        "plugin.py, line 33",
+    ],
+    "declared: a section misspelt": [
+        declared('{"method": {"quick": {"trianer": {"gamma": 0.9}}}}'),
+        "preset method=quick: no key trianer.gamma; did you mean trainer.gamma?",
+        "plugin.py, line 31",
+    ],
+    "declared: a key with a dot": [
+        declared('{"method": {"quick": {"trainer.gamma": 0.9}}}'),
+        "trainer.gamma: a name with a dot; write one name a line",
+        "plugin.py, line 31",
+    ],
+    "declared: a section that is a value": [
+        declared('{"method": {"quick": {"trainer": 0.9}}}'),
+        "preset method=quick: trainer is a section",
+    ],
+    "declared: no mapping": [
+        declared('{"method": {"quick": 0.9}}'),
+        "preset method=quick is a float, no mapping {section: {key: value}}",
+        "plugin.py, line 31",
+    ],
+    "declared: a name for the mapping of names": [
+        declared('{"method": "quick"}'),
+        "PluginInfo.presets_in_python['method'] is a str, no mapping {name: values}",
+    ],
+    "declared: a list": [
+        declared('["quick"]'),
+        "PluginInfo.presets_in_python is a list, no mapping {group: {name: values}}",
+    ],
+    "declared: a value that no YAML holds": [
+        declared('{"method": {"quick": {"trainer": {"gamma": object()}}}}'),
+        "preset method=quick: trainer.gamma is of type object; write text, number, list or mapping",
+        "plugin.py, line 31",
+    ],
+    "declared: a name with a blank": [
+        declared('{"method": {"so quick": {}}}'),
+        "preset method=so quick: a name is a text of letters, digits, _ and -",
+    ],
+    "declared: the name of a file": [
+        declared('{"method": {"fast": {"trainer": {"gamma": 0.8}}}}', default="fast"),
+        "preset method=fast is declared here and is also the file",
+        "fast.yaml; rename one",
+        "plugin.py, line 31",
+    ],
+    "declared: the default misspelt": [
+        declared('{"method": {"quick": {}}}', default="qiuck"),
+        "PluginInfo.groups names method=qiuck: no such preset; did you mean 'quick'?",
+    ],
+}  # fmt: skip
+ROWS = REFERENCES | COMPONENTS | HOOKS | PRESETS | DECLARED
 ONLY_CHECKED = {
     "a key without meaning": [
         (CONFIG, '\n    """Discount."""', ""),
@@ -589,7 +717,7 @@ def install(tmp_path, monkeypatch):
 
 def planned(*words: str):
     experiment = compose(["plugin=mine", *words])
-    return build(experiment).preflight(experiment.run.resources)
+    return build(experiment).plan(experiment.run.resources)
 
 
 def refusal(*words: str) -> str:
@@ -616,7 +744,7 @@ def test_a_mistake_is_one_line_that_names_distribution_place_and_nearest(install
 
 def test_the_sound_plugin_keeps_to_the_contract(install):
     install()
-    assert planned() == {"dataset": {}, "trainer": {}, "evaluator.length": {}}
+    assert planned() == dict.fromkeys(["dataset", "trainer", "evaluator.length"], Plan())
     assert faults("mine") == []
     assert summary("mine") == "mine: 3 components, 3 presets: all well"
 
@@ -639,9 +767,57 @@ def test_a_preset_that_no_default_chooses_is_named_when_it_is_chosen(install):
     )
 
 
+def test_a_declared_preset_that_no_default_chooses_is_found_by_the_check_and_when_chosen(install):
+    install(declared('{"method": {"quick": {}, "slower": {"trainer": {"gama": 2}}}}'))
+    planned()
+    said = "preset method=slower: no key trainer.gama; did you mean trainer.gamma?"
+    assert said in refusal("method=slower")
+    (line,) = faults("mine")
+    assert line.startswith(said)
+    assert line.endswith("plugin.py, line 31)")
+
+
+def test_the_presets_of_a_file_and_of_the_description_are_counted_together(install):
+    install(declared('{"method": {"quick": {"trainer": {"gamma": 0.25}}}}'))
+    assert faults("mine") == []
+    assert summary("mine") == "mine: 3 components, 4 presets: all well"
+    assert compose(["plugin=mine"]).settings["trainer"]["gamma"] == 0.25
+
+
 def test_a_word_of_the_user_is_not_laid_to_a_preset(install):
     install()
     assert refusal("gamma=-1") == "trainer.gamma=-1: input should be greater than or equal to 0"
+
+
+FUNCTION = "def draw("
+FUNCTIONS = {
+    "not there": (
+        "lab_mine.parts:drew",
+        "lab_mine.parts:drew: AttributeError: lab_mine.parts has no 'drew'; did you mean 'draw'?",
+        "parts.py)",
+    ),
+    "no function": ("lab_mine.parts:COUNT", "it is of type int; write a function COUNT(arms, to)"),
+    "other arguments": (
+        "lab_mine.parts:one",
+        "it is called as one(arms, to): too many positional arguments",
+        "parts.py, line ",
+    ),
+    "another module": ("lab_mine.part:draw", "did you mean 'lab_mine.parts'?"),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_that_a_method_names_is_checked_when_the_run_is_planned(install, name):
+    install((PARTS, FUNCTION, f"COUNT = 3\n\n\ndef one(arms):\n    pass\n\n\n{FUNCTION}"))
+    assert function("lab_mine.parts:draw", "arms", "to").__name__ == "draw"
+    reference, *fragments = FUNCTIONS[name]
+    with pytest.raises(LabError) as error:
+        function(reference, "arms", "to")
+    said = str(error.value)
+    assert said.startswith(f"plugin 'mine' (lab-mine 0.1) is broken: {reference}: ")
+    assert "\n" not in said
+    for fragment in fragments:
+        assert fragment in said
 
 
 def test_a_name_claimed_twice_by_one_distribution_names_both_modules(install):

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -281,3 +282,8 @@ def test_a_misspelt_key_is_explained_beside_a_plugin_that_exits(install, lab, mo
     asked = lab("run", "plugin=example", "nois=1", "--dry-run")
     assert asked.returncode == 2
     assert asked.stderr.startswith("lab: no key 'nois'")
+
+
+@pytest.mark.parametrize("package", ["labrun", "lab_llm", "lab_marl"])
+def test_the_packages_that_an_author_imports_carry_their_types(package):
+    assert (files(package) / "py.typed").is_file()

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from labrun.errors import LabError, PreemptedError
+from labrun.plan import Plan, Setup
 from labrun.runs import checkpoints
 from labrun.runs.context import RunContext
 
@@ -144,8 +145,8 @@ def test_evaluate_records_the_scores_of_every_evaluator(context):
         def __init__(self, task, value):
             self.task, self.value = task, value
 
-        def preflight(self):
-            return {}
+        def plan(self, setup):
+            return Plan()
 
         def evaluate(self, ctx, model, data):
             return [Score(self.task, "accuracy", self.value, 1, (self.value,))]
@@ -162,8 +163,8 @@ class Counting:
     def __init__(self, task, *, stops=False):
         self.task, self.stops, self.steps = task, stops, []
 
-    def preflight(self):
-        return {}
+    def plan(self, setup):
+        return Plan()
 
     def evaluate(self, ctx, model, data):
         from labrun.score import Score
@@ -172,6 +173,17 @@ class Counting:
             raise PreemptedError("stopped between batches")
         self.steps.append(ctx.step)
         return [Score(self.task, metric, float(ctx.step), 1) for metric in ("accuracy", "length")]
+
+
+def test_evaluators_are_planned_again_with_the_model_and_the_data(context):
+    class Refusing(Counting):
+        def plan(self, setup):
+            raise LabError(f"{setup.model} on {setup.data} in {setup.num_processes}")
+
+    context(evaluators=(Counting("a"),)).check_evaluators("model", "data")
+    ctx = context(evaluators=(Refusing("a"),), setup=Setup(num_processes=2))
+    with pytest.raises(LabError, match=r"^model on data in 2$"):
+        ctx.check_evaluators("model", "data")
 
 
 def test_a_resumed_evaluation_goes_on_with_the_evaluators_that_are_missing(context, make_run):
@@ -368,8 +380,8 @@ def test_events_with_numbers_that_are_not_finite_are_json_and_read_back(context)
     from labrun.score import Score
 
     class Odd:
-        def preflight(self):
-            return {}
+        def plan(self, setup):
+            return Plan()
 
         def evaluate(self, ctx, model, data):
             return [Score("a", "m", float("nan"), 2, (float("inf"), 1.0))]

@@ -10,9 +10,9 @@ LONG = "a" * 300
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        (f"group={LONG}", "a label has at most 200 bytes"),
-        (f"group={'ä' * 101}", "a label has at most 200 bytes"),
-        (f"method={LONG}", "no method of plugin 'example'"),
+        (f"group={LONG}", "a group label has at most 200 bytes"),
+        (f"group={'ä' * 101}", "a group label has at most 200 bytes"),
+        (f"method={LONG}", "no method 'aaa"),
         (f"dataset={LONG}", "no dataset 'aaa"),
         (f"{LONG}=1", "no key"),
         (f"launcher={LONG}", "launcher="),
@@ -41,7 +41,7 @@ def test_a_label_of_200_bytes_is_a_folder_s_name(make_run, event, lab_here, home
     [
         (("compare", "--out", LONG), "File name too long; choose --out"),
         (("runs", "show", LONG), "no run"),
-        (("run", "plugin=example", f"group={LONG}"), "a label has at most 200 bytes"),
+        (("run", "plugin=example", f"group={LONG}"), "a group label has at most 200 bytes"),
     ],
 )
 @pytest.mark.usefixtures("example")

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from labrun.plan import Plan
 from labrun.runs import resume_point, run_dir
 from labrun.runs.context import RunContext
 from labrun.runs.run_dir import RunDir
@@ -25,8 +26,8 @@ class Counting:
     def __init__(self):
         self.steps = []
 
-    def preflight(self):
-        return {}
+    def plan(self, setup):
+        return Plan()
 
     def evaluate(self, ctx, model, data):
         self.steps.append(ctx.step)

@@ -20,6 +20,8 @@ RUN, PYTHON, KEEPER = "labrun_run", "labrun_python", "labrun_keeper"
 ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 """Variables that Ray's client puts above the address that it is given."""
 QUEUED_TOO_LONG = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
+HEADING = "Running entrypoint for job "
+"""Ray's own line in a job's output, which may come after the command's."""
 LOST = ("JOB_SUPERVISOR_ACTOR_DIED", "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE", QUEUED_TOO_LONG)
 """Endings of a job that are none of its command: Ray lost its node or its process, or gave up."""
 
@@ -81,6 +83,7 @@ class RayJob:
         if self.state == "STOPPED":
             return "CANCELLED"
         lines = [line for line in self.message.splitlines() if line.strip()]
+        lines = [line for line in lines if not line.startswith(HEADING)]
         text = f": {shown(lines[-1])}" if lines and self.state == "FAILED" else ""
         return f"{self.error or self.state}{text}"
 

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
+from lab_llm.text.config import TeacherPrompt
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS, Words
 from labrun import schema
 
@@ -66,3 +67,8 @@ class RichnessConfig:
     """GPUs over which vLLM spreads the model (count); 1 where the run has several processes."""
     only_last: bool = True
     """Work only at the run's last evaluation; else at each, where later files replace earlier."""
+
+    @property
+    def prompt(self) -> TeacherPrompt:
+        """How a context enters the prompt."""
+        return TeacherPrompt(teacher_template=self.template)

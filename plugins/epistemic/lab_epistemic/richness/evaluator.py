@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lab_llm.evaluation.accuracy import check_room
+from lab_llm.evaluation.accuracy import check_prompts_fit
 from lab_llm.evaluation.config import AccuracyConfig
-from lab_llm.policy.policy import Policy
-from lab_llm.problems import Problem, ProblemSets, check_problems
-from lab_llm.sampling.opening import check_engine, open_engine
-from lab_llm.text.prompts import check_template, encode, teacher_template, with_solution
-from labrun import Dataset, LabError, Score
+from lab_llm.policy.policy import KnownPolicy, Policy, known_policy
+from lab_llm.problems import Problem, ProblemSets, problem_sets
+from lab_llm.sampling.engines import check_engine
+from lab_llm.sampling.opening import open_engine
+from lab_llm.text.prompts import encode, with_solution
+from labrun import LabError, Plan, Score, Setup
 
 from lab_epistemic.richness.config import LEVELS, Level, RichnessConfig
 from lab_epistemic.richness.contexts import contexts
@@ -44,42 +45,37 @@ class RichnessEvaluator:
     def __init__(self, config: RichnessConfig) -> None:
         self.config = config
 
-    def preflight(self) -> dict[str, object]:
+    def plan(self, setup: Setup) -> Plan:
+        facts = self._facts()
+        sets = problem_sets(setup, key="evaluator.richness")
+        if sets is not None:
+            self._check_pool(sets, known_policy(setup))
+        return Plan(facts)
+
+    def _facts(self) -> dict[str, object]:
+        """Facts of the settings. Raises LabError where they contradict each other."""
         config = self.config
         check_window(config)
         if len(set(config.levels)) < len(config.levels):
             raise LabError(f"evaluator.richness.levels={list(config.levels)}: name each once")
-        if config.template:
-            try:
-                check_template(config.template)
-            except LabError as error:
-                raise LabError(f"evaluator.richness.template: {error}") from error
+        config.prompt.check_template(key="evaluator.richness.template")
         check_engine(config.engine, section="evaluator.richness")
         rounds = config.rounds if "guided" in config.levels else 0
         at_most = config.num_problems * config.num_samples * (len(config.levels) + rounds)
         return {"probes": config.pool_size * config.num_probes, "responses_at_most": at_most}
 
-    def check(self, dataset: Dataset) -> None:
-        """Raises LabError where the pool is not in the data, or lacks what its use needs."""
-        check_problems(dataset, key="evaluator.richness")
-        if "missing" in dataset.preflight():
-            return
-        sets: Any = dataset.load(None)  # pyright: ignore[reportArgumentType]
-        check_thinking(sets, pool_of(sets, self.config), self.config)
-
-    def check_policy(self, policy: Policy, data: ProblemSets) -> None:
-        """LabError where the model marks no thinking that a level leaves out, or has no room for a
-        probe."""
-        pool = pool_of(data, self.config)
-        check_thinking(data, pool, self.config, policy.tokenizer)
-        lengths = [len(encode(policy.tokenizer, problem.prompt)) for problem in pool]
-        longest = max(lengths)
-        name, new = pool[lengths.index(longest)].id, self.config.max_new_tokens
-        check_room(policy, longest, name, new, key="evaluator.richness.max_new_tokens")
+    def _check_pool(self, sets: ProblemSets, policy: KnownPolicy | None) -> None:
+        """LabError where the pool is not in the data or lacks what its use needs, or the model has
+        no room for a probe or marks no thinking that a level leaves out."""
+        pool = pool_of(sets, self.config)
+        check_thinking(sets, pool, self.config, None if policy is None else policy.tokenizer)
+        if policy is not None:
+            key = "evaluator.richness.max_new_tokens"
+            check_prompts_fit(policy, pool, self.config.max_new_tokens, key=key)
 
     def evaluate(self, ctx: "RunContext", model: Policy, data: ProblemSets) -> list[Score]:
         """The scores of every level, the same on all ranks."""
-        self.preflight()
+        self._facts()
         if self.config.only_last and not _is_last(ctx):
             return []
         pool = pool_of(data, self.config)
@@ -183,7 +179,7 @@ def _interview(
     config: RichnessConfig,
 ) -> Iterator[Interview]:
     """Asks the policy in the form that it knows, with the engine that the config names."""
-    template = teacher_template(config.template, model=str(policy.tokenizer.name_or_path))
+    template = config.prompt.template_for(str(policy.tokenizer.name_or_path))
     longest = longest_needed(policy, pool, config, template=template)
     settings = AccuracyConfig(
         engine=config.engine,

@@ -4,12 +4,13 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 from lab_llm.policy.config import PolicyConfig
+from lab_llm.text.config import TeacherPrompt
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS, Words
 from labrun import schema
 
 
 @schema
-class SelfSFTConfig:
+class SelfSFTConfig(TeacherPrompt):
     """Fine-tuning of the model at the start on its own correct responses (study 2 of arXiv
     2603.24472). Two sets are made, of equal size and of the same problems: one sampled as the
     student is asked, the other with a correct solution in the prompt. Learning rate and sizes are
@@ -29,10 +30,6 @@ class SelfSFTConfig:
     pairs: str = ""
     """A file sft_pairs.jsonl of an earlier run, to train on its sets; nothing is sampled then, and
     `num_probes`, `responses_per_problem` and `solution_source` count for nothing. Empty: sample."""
-    teacher_template: str = ""
-    """How the solution enters the last user message, with {prompt} and {solution}. Empty: for the
-    model `tiny`, and what was trained from it, the form that it was warm-started with, for all
-    others the SDPO prompt (arXiv 2601.20802); both stand in `lab_llm/text/prompts.py`."""
     words: Words = EPISTEMIC_WORDS
     """What is counted in the two sets, in sft_pairs.json."""
     model: PolicyConfig = PolicyConfig()

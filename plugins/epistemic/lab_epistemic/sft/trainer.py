@@ -1,27 +1,19 @@
 """The trainer component of study 2: off-policy self-distillation."""
 
-import importlib.util
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab_llm.planning import prompts as prompts_preflight
-from lab_llm.planning import teacher as teacher_preflight
-from lab_llm.planning.grpo import TEMPLATE_TOKENS
-from lab_llm.policy.policy import (
-    NotHereError,
-    Policy,
-    load_policy,
-    load_tokenizer,
-    locate,
-    preflight_policy,
-    read_config,
-    save_policy,
-)
-from lab_llm.problems import Message, ProblemSets, check_problems
-from lab_llm.text.prompts import check_template, encode, teacher_template, with_solution
+from lab_llm.planning import prompts as prompts_plan
+from lab_llm.planning import teacher as teacher_plan
+from lab_llm.policy.facts import policy_facts
+from lab_llm.policy.location import NotHereError
+from lab_llm.policy.policy import Policy, PolicyFiles, known_by_files, load_policy, save_policy
+from lab_llm.policy.tokenizer_files import load_tokenizer
+from lab_llm.problems import ProblemSets, problem_sets
+from lab_llm.sampling.engines import KINDS
+from lab_llm.text.prompts import encode, most_tokens, with_solution
 from lab_llm.training import run as grpo_run
-from labrun import Dataset, LabError, PreemptedError, TrainResult
+from labrun import LabError, Plan, PreemptedError, Setup, TrainResult
 
 from lab_epistemic.sft import file as sft_file
 from lab_epistemic.sft.config import SelfSFTConfig, micro_batch_size
@@ -35,38 +27,38 @@ class SelfSFTTrainer:
 
     def __init__(self, config: SelfSFTConfig) -> None:
         self.config = config
-        self.template = teacher_template(config.teacher_template, model=config.model.name)
+        self.template = config.template_for(config.model.name)
 
-    def preflight(self, dataset: Dataset) -> dict[str, object]:
+    def plan(self, setup: Setup) -> Plan:
         config = self.config
-        check_problems(dataset, key="trainer")
+        sets = problem_sets(setup, key="trainer")
         _check_counts(config)
-        try:
-            check_template(self.template)
-        except LabError as error:
-            raise LabError(f"trainer.teacher_template: {error}") from error
+        config.check_template(key="trainer.teacher_template")
         facts: dict[str, object] = {"optimizer_steps": config.max_steps}
         facts["micro_batch_size"] = micro_batch_size(config)
-        missing = _missing_packages(config)
+        sampler = KINDS[config.sampler]
+        missing = sampler.missing(key="trainer.sampler", instead="trainer.sampler=cpu")
+        policy, here = None, True
         try:
-            facts |= preflight_policy(config.model)
+            facts |= policy_facts(config.model)
         except NotHereError as error:
             missing.append(str(error))
             facts["model"] = config.model.name
             here = False
         else:
-            _check_sampler(config)
-            here = True
-        if "missing" not in dataset.preflight():
-            sets: Any = dataset.load(None)  # pyright: ignore[reportArgumentType]
-            facts |= self._check_data(sets, facts.get("context_length"), model_here=here)
-        return facts | ({"missing": missing} if missing else {})
+            sampler.check_model(config.model, key="trainer.sampler")
+            policy = known_by_files(config.model)
+        if sets is not None:
+            facts |= self._check_data(sets, policy, facts.get("context_length"), model_here=here)
+        return Plan(facts, missing, offers=policy)
 
-    def _check_data(self, sets: ProblemSets, limit: Any, *, model_here: bool) -> dict[str, object]:
+    def _check_data(
+        self, sets: ProblemSets, policy: PolicyFiles | None, limit: Any, *, model_here: bool
+    ) -> dict[str, object]:
         """Facts of the sets; LabError where this data cannot make them, or `pairs` is no such."""
         config = self.config
-        if model_here:
-            prompts_preflight.check_prompts(config.model, sets, template=self.template)
+        if policy is not None:
+            prompts_plan.check_prompts(policy, sets, template=self.template)
         tokenizer = load_tokenizer(config.model) if model_here else None
         if config.pairs:
             path = Path(config.pairs).expanduser()
@@ -75,7 +67,7 @@ class SelfSFTTrainer:
             return {"pairs": str(path), "responses": len(responses) // 2}
         if config.solution_source == "dataset":
             key = "trainer.solution_source=dataset"
-            teacher_preflight.check_solutions(sets.train, key=key)
+            teacher_plan.check_solutions(sets.train, key=key)
         if tokenizer is not None and limit:
             self._check_lengths(sets, tokenizer, limit)
         return {"responses_sampled": f"at most {2 * config.num_probes * len(sets.train):,}"}
@@ -88,7 +80,7 @@ class SelfSFTTrainer:
         for problem in sets.train:
             shown = "" if own else problem.solution or ""
             chat = with_solution(problem.prompt, shown, self.template)
-            if _most_tokens(chat) > room and (size := len(encode(tokenizer, chat))) > room:
+            if most_tokens(chat) > room and (size := len(encode(tokenizer, chat))) > room:
                 raise LabError(
                     f"the guided prompt of {problem.id} has {size} tokens"
                     f"{' before the response it shows' if own else ''}, and the model only {limit} "
@@ -136,33 +128,3 @@ def _check_counts(config: SelfSFTConfig) -> None:
             f"trainer.responses_per_problem={config.responses_per_problem} is more than the "
             f"trainer.num_probes={config.num_probes} responses that a problem has of each kind"
         )
-
-
-def _missing_packages(config: SelfSFTConfig) -> list[str]:
-    if config.sampler == "vllm" and not importlib.util.find_spec("vllm"):
-        return [
-            "trainer.sampler=vllm, but vllm is not installed; `pip install 'labrun[gpu]'`, "
-            "or trainer.sampler=cpu"
-        ]
-    return []
-
-
-def _check_sampler(config: SelfSFTConfig) -> None:
-    """LabError where the toolkit's decoder, which is to sample, cannot run the model."""
-    path = locate(config.model)
-    if config.sampler != "cpu" or path.suffix == ".gguf":
-        return
-    from lab_llm.sampling.decoder import check_architecture
-
-    try:
-        check_architecture(read_config(path, config.model))
-    except LabError as error:
-        raise LabError(
-            f"trainer.sampler=cpu, {path / 'config.json'}: {error}; "
-            "use trainer.sampler=transformers or vllm"
-        ) from error
-
-
-def _most_tokens(chat: Sequence[Message]) -> int:
-    """An upper bound: the bytes of the text, and what a chat template may put around it."""
-    return TEMPLATE_TOKENS + sum(len(message["content"].encode()) for message in chat)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from lab_llm.evaluation.accuracy import COUNTS, AccuracyEvaluator, Graded
-from lab_llm.policy.policy import Policy
+from lab_llm.policy.policy import KnownPolicy, Policy
 from lab_llm.problems import ProblemSets
 from labrun import Score
 
@@ -36,17 +36,17 @@ class VerbalizationEvaluator(AccuracyEvaluator):
         self.config: VerbalizationConfig = config
         self.words = config.words
 
-    def preflight(self) -> dict[str, object]:
+    def _facts(self) -> dict[str, object]:
         if not self.config.completions:
-            return super().preflight()
+            return super()._facts()
         files = stored_completions.files(self.config.completions)
         stored_completions.check_pass_k(files, self.config.pass_k)
         return {"completions": {path.stem: len(lines) for path, lines in files.items()}}
 
-    def check_policy(self, policy: Policy, data: ProblemSets) -> None:
+    def _check_policy(self, policy: KnownPolicy, data: ProblemSets) -> None:
         """LabError where the model has no room for its completions; stored ones need none."""
         if not self.config.completions:
-            super().check_policy(policy, data)
+            super()._check_policy(policy, data)
 
     def evaluate(self, ctx: "RunContext", model: Policy, data: ProblemSets) -> list[Score]:
         """Scores of every evaluation set, or of every file of stored completions.
@@ -56,7 +56,7 @@ class VerbalizationEvaluator(AccuracyEvaluator):
         """
         if not self.config.completions:
             return super().evaluate(ctx, model, data)
-        self.preflight()
+        self._facts()
         found, notes = stored_completions.graded(self.config.completions, model.tokenizer)
         for note in notes:
             ctx.note(f"verbalization: {note}")

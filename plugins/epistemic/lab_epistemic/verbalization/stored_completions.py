@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lab_llm.evaluation.accuracy import Graded
 from lab_llm.problems import Problem
 from labrun import LabError
+from labrun.errors import listed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -129,9 +130,7 @@ def _line(where: str, text: str) -> Line:
             f"{KEY}: {where} is no JSON object; write a line as {{'id': ..., 'completion': ...}}"
         )
     if not isinstance(line.get("completion"), str):
-        raise LabError(
-            f"{KEY}: {where} has no text under `completion`; its keys: {', '.join(line) or 'none'}"
-        )
+        raise LabError(f"{KEY}: {where} has no text under `completion`; its keys: {listed(line)}")
     _check_numbers(where, line)
     # Half of a surrogate pair, as a cut-off emoji leaves it, can be neither tokenized nor written.
     return line | {"completion": line["completion"].encode("utf-8", "replace").decode()}

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Lt, MinLen
 from lab_llm.policy.config import PolicyConfig
+from lab_llm.text.config import TeacherPrompt
 from labrun import schema
 
 
@@ -30,12 +31,8 @@ class RolloutSettings:
 
 
 @schema
-class TaughtSettings(RolloutSettings):
+class TaughtSettings(TeacherPrompt, RolloutSettings):
     """Rollouts with a teacher: the same model, given a correct rollout of the group."""
-
-    teacher_template: str = ""
-    """The last user message with that rollout: a text with {prompt} and {solution}. Empty: the
-    template beside the model, else the SDPO prompt (see `lab_llm/text/prompts.py`)."""
 
 
 @schema

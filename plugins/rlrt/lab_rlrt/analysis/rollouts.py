@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from lab_llm.distributed.stopping import stop_if_asked
-from lab_llm.evaluation.accuracy import check_room, end_tokens
+from lab_llm.evaluation.accuracy import check_prompts_fit, end_tokens
 from lab_llm.grading.grades import grade_all
-from lab_llm.policy.policy import Policy
-from lab_llm.problems import Problem, ProblemSets, check_problems
+from lab_llm.policy.policy import KnownPolicy, Policy, known_policy
+from lab_llm.problems import Problem, ProblemSets, problem_sets
 from lab_llm.sampling.decoder import check_architecture
 from lab_llm.sampling.sampler import sample
 from lab_llm.text.completion_text import completion_text
-from lab_llm.text.prompts import encode, teacher_template, with_solution
+from lab_llm.text.prompts import encode, with_solution
 from lab_llm.training.sequences import padded
 from lab_llm.training.teacher import Group
-from labrun import Dataset, LabError, unknown
+from labrun import LabError, Setup, unknown
 from torch import Tensor
 
 from lab_rlrt.analysis.config import RolloutSettings
@@ -79,12 +79,11 @@ def choose_set(data: ProblemSets, settings: RolloutSettings) -> tuple[str, Seque
     return name, problems
 
 
-def check_set(dataset: Dataset, settings: RolloutSettings, *, section: str) -> None:
-    """Raises LabError where the data has no evaluation set of the name that is asked for."""
-    check_problems(dataset, key=f"evaluator.{section}")
-    if "missing" in dataset.preflight():
+def check_run(setup: Setup, settings: RolloutSettings, *, section: str) -> None:
+    """Raises LabError where the data have no set to sample from, or the policy cannot sample it."""
+    sets, policy = problem_sets(setup, key=f"evaluator.{section}"), known_policy(setup)
+    if sets is None:
         return
-    sets: Any = dataset.load(None)  # pyright: ignore[reportArgumentType]
     if not sets.evaluation:
         raise LabError(
             f"evaluator={section} samples problems of an evaluation set, and the data have none; "
@@ -93,18 +92,19 @@ def check_set(dataset: Dataset, settings: RolloutSettings, *, section: str) -> N
     if settings.evaluation_set and settings.evaluation_set not in sets.evaluation:
         what = f"evaluation set for evaluator.{section}.evaluation_set"
         raise unknown(what, settings.evaluation_set, sets.evaluation)
+    if policy is not None:
+        check_sampling(policy, sets, settings, section=section)
 
 
 def check_sampling(
-    policy: Policy, data: ProblemSets, settings: RolloutSettings, *, section: str
+    policy: KnownPolicy, data: ProblemSets, settings: RolloutSettings, *, section: str
 ) -> None:
     """Raises LabError where the sampler does not know the architecture, or the longest prompt and
     max_new_tokens are more than the model takes."""
-    check_architecture(policy.model.config)
+    check_architecture(policy.config)
     _, problems = choose_set(data, settings)
-    longest, name = max((len(encode(policy.tokenizer, p.prompt)), p.id) for p in problems)
     key = f"evaluator.{section}.max_new_tokens"
-    check_room(policy, longest, name, settings.max_new_tokens, key=key)
+    check_prompts_fit(policy, problems, settings.max_new_tokens, key=key)
 
 
 def sample_groups(
@@ -194,7 +194,6 @@ def teacher_prompts(
     """What the teacher reads for each chosen rollout: its prompt with a correct sibling, as in
     training. `rollouts` are all of them, groups of `size`."""
     group = Group([r.text for r in rollouts], [r.reward for r in rollouts], size)
-    form = teacher_template(template, model=str(policy.tokenizer.name_or_path))
 
     def rng(number: int) -> np.random.Generator:
         return ctx.rng("analysis", "teacher", number)
@@ -203,7 +202,7 @@ def teacher_prompts(
     for rollout in chosen:
         sibling = group.correct_sibling(rollout.index, rng)
         assert sibling is not None, "chosen rollouts are correct"
-        messages = with_solution(rollout.problem.prompt, sibling, form)
+        messages = with_solution(rollout.problem.prompt, sibling, template)
         prompts.append(encode(policy.tokenizer, messages))
     return prompts
 

@@ -63,7 +63,7 @@ def trace(
         rollouts,
         chosen,
         size=settings.num_samples,
-        template=settings.teacher_template,
+        template=settings.template_for(str(policy.tokenizer.name_or_path)),
     )
     found = compare_along(
         Side(policy, [rollout.prompt for rollout in chosen]),

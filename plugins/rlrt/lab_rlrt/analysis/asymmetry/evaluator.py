@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from lab_llm.policy.policy import Policy
 from lab_llm.problems import ProblemSets
-from lab_llm.text.prompts import check_template
-from labrun import Dataset, LabError, Score
+from labrun import LabError, Plan, Score, Setup
 
 from lab_rlrt.analysis.config import AsymmetryConfig, TaughtSettings
 from lab_rlrt.analysis.rollouts import (
+    check_run,
     check_sampling,
-    check_set,
     choose_set,
     evaluating,
     is_due,
@@ -42,11 +41,7 @@ def check_taught(settings: TaughtSettings, name: str) -> None:
             f"evaluator.{name}.num_samples={settings.num_samples}: the teacher is given another "
             "rollout of the group; set it to 2 or more"
         )
-    if settings.teacher_template:
-        try:
-            check_template(settings.teacher_template)
-        except LabError as error:
-            raise LabError(f"evaluator.{name}.teacher_template: {error}") from error
+    settings.check_template(key=f"evaluator.{name}.teacher_template")
 
 
 class AsymmetryEvaluator:
@@ -60,18 +55,13 @@ class AsymmetryEvaluator:
     def __init__(self, config: AsymmetryConfig) -> None:
         self.config = config
 
-    def preflight(self) -> dict[str, object]:
+    def plan(self, setup: Setup) -> Plan:
         check_taught(self.config, "asymmetry")
-        return {"rollouts": self.config.max_problems * self.config.num_samples}
-
-    def check(self, dataset: Dataset) -> None:
-        check_set(dataset, self.config, section="asymmetry")
-
-    def check_policy(self, policy: Policy, data: ProblemSets) -> None:
-        check_sampling(policy, data, self.config, section="asymmetry")
+        check_run(setup, self.config, section="asymmetry")
+        return Plan({"rollouts": self.config.max_problems * self.config.num_samples})
 
     def evaluate(self, ctx: "RunContext", model: Policy, data: ProblemSets) -> list[Score]:
-        self.check_policy(model, data)
+        check_sampling(model, data, self.config, section="asymmetry")
         if not is_due(ctx, only_last=self.config.only_last):
             return []
         name, _ = choose_set(data, self.config)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from labrun import Score
+from labrun import Plan, Score, Setup
 
 from lab_rlrt.analysis.config import CurvesConfig
 from lab_rlrt.analysis.curves.smoothing import Curve, running_mean
@@ -24,8 +24,9 @@ class CurvesEvaluator:
     def __init__(self, config: CurvesConfig) -> None:
         self.config = config
 
-    def preflight(self) -> dict[str, object]:
-        return {"window": self.config.window}
+    def plan(self, setup: Setup) -> Plan:
+        del setup
+        return Plan({"window": self.config.window})
 
     def evaluate(self, ctx: "RunContext", model: Any, data: Any) -> list[Score]:
         del model, data  # the run's events say it all

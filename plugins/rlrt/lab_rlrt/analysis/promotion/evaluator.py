@@ -5,15 +5,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lab_llm.policy.policy import Policy, load_policy, load_tokenizer, preflight_policy
+from lab_llm.policy.facts import policy_facts
+from lab_llm.policy.policy import KnownPolicy, Policy, known_policy, load_policy
+from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import ProblemSets
-from labrun import Dataset, LabError, Score
+from labrun import LabError, Plan, Score, Setup
 
 from lab_rlrt.analysis.config import PromotionConfig
 from lab_rlrt.analysis.promotion.places import Places, find_places, scores, token_table
 from lab_rlrt.analysis.rollouts import (
+    check_run,
     check_sampling,
-    check_set,
     choose_set,
     evaluating,
     is_due,
@@ -36,22 +38,19 @@ class PromotionEvaluator:
     def __init__(self, config: PromotionConfig) -> None:
         self.config = config
 
-    def preflight(self) -> dict[str, object]:
+    def plan(self, setup: Setup) -> Plan:
         try:
-            preflight_policy(self.config.base)
+            policy_facts(self.config.base)
         except LabError as error:
             raise LabError(f"evaluator.promotion.base: {error}") from error
-        return {"base": self.config.base.name, "threshold": self.config.threshold}
-
-    def check(self, dataset: Dataset) -> None:
-        check_set(dataset, self.config, section="promotion")
-
-    def check_policy(self, policy: Policy, data: ProblemSets) -> None:
-        check_vocabulary(policy, self.config)
-        check_sampling(policy, data, self.config, section="promotion")
+        if (policy := known_policy(setup)) is not None:
+            check_vocabulary(policy, self.config)
+        check_run(setup, self.config, section="promotion")
+        return Plan({"base": self.config.base.name, "threshold": self.config.threshold})
 
     def evaluate(self, ctx: "RunContext", model: Policy, data: ProblemSets) -> list[Score]:
-        self.check_policy(model, data)
+        check_vocabulary(model, self.config)
+        check_sampling(model, data, self.config, section="promotion")
         if not is_due(ctx, only_last=self.config.only_last):
             return []
         name, _ = choose_set(data, self.config)
@@ -81,7 +80,7 @@ class PromotionEvaluator:
         ctx.figure("promotion", figure)
 
 
-def check_vocabulary(policy: Policy, config: PromotionConfig) -> None:
+def check_vocabulary(policy: KnownPolicy, config: PromotionConfig) -> None:
     """Raises LabError where the base model's tokens are not the policy's."""
     base = load_tokenizer(config.base).get_vocab()
     if base != policy.tokenizer.get_vocab():

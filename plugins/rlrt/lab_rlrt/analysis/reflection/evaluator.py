@@ -15,15 +15,15 @@ from lab_llm.distributed.stopping import stop_if_asked
 from lab_llm.grading.grades import grade_all
 from lab_llm.policy.policy import Policy
 from lab_llm.problems import ProblemSets
-from labrun import Dataset, Score
+from labrun import Plan, Score, Setup
 
 from lab_rlrt.analysis.asymmetry.evaluator import check_taught
 from lab_rlrt.analysis.config import ReflectionConfig
 from lab_rlrt.analysis.reflection.flips import ARMS, Outcomes, items, rates
 from lab_rlrt.analysis.reflection.interventions import Intervention, interventions, phrase_ids
 from lab_rlrt.analysis.rollouts import (
+    check_run,
     check_sampling,
-    check_set,
     choose_set,
     complete,
     decode,
@@ -50,18 +50,14 @@ class ReflectionEvaluator:
     def __init__(self, config: ReflectionConfig) -> None:
         self.config = config
 
-    def preflight(self) -> dict[str, object]:
-        check_taught(self.config, "reflection")
-        return {"continuations": self.config.max_rollouts * len(ARMS), "phrase": self.config.phrase}
-
-    def check(self, dataset: Dataset) -> None:
-        check_set(dataset, self.config, section="reflection")
-
-    def check_policy(self, policy: Policy, data: ProblemSets) -> None:
-        check_sampling(policy, data, self.config, section="reflection")
+    def plan(self, setup: Setup) -> Plan:
+        config = self.config
+        check_taught(config, "reflection")
+        check_run(setup, config, section="reflection")
+        return Plan({"continuations": config.max_rollouts * len(ARMS), "phrase": config.phrase})
 
     def evaluate(self, ctx: "RunContext", model: Policy, data: ProblemSets) -> list[Score]:
-        self.check_policy(model, data)
+        check_sampling(model, data, self.config, section="reflection")
         if not is_due(ctx, only_last=self.config.only_last):
             return []
         name, _ = choose_set(data, self.config)

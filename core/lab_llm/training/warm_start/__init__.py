@@ -1,0 +1,1 @@
+"""Supervised warm start: the tiny model learns countdown by imitating written searches."""
