@@ -39,9 +39,9 @@ class ResourcesConfig:
     """Machines that share the job; GPUs, CPU slots and processes above count on each of them. Only
     slurm gives more than one."""
     time_limit: Annotated[float, Ge(0)] = 0.0
-    """Minutes that a job may take, on slurm with its retries; 0: no limit, or the partition's. One
-    that is not done by then has saved a checkpoint. On slurm and ray it goes on as the same job;
-    else `lab resume` goes on."""
+    """Minutes that a job may take, on slurm and ray with its retries; 0: no limit, or the
+    partition's. One that is not done by then has saved a checkpoint. On slurm it goes on as the
+    same job, on ray as the next one; else `lab resume` goes on."""
     save_ahead_s: Annotated[float, Ge(1)] = 120.0
     """Seconds before the time limit at which the job is asked to end its step and save a
     checkpoint, whatever `save_every` says. Both must fit into this time."""

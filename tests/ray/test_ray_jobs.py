@@ -110,7 +110,7 @@ def test_a_node_without_labrun_is_named_before_a_run_is_made(cluster, lab_here, 
 
 
 def test_a_cancelled_run_saves_a_checkpoint_and_can_be_resumed(submit, state_is, until, lab_here):
-    (run,) = submit(*SLOW, NEVER, "max_steps=60")
+    (run,) = submit(*SLOW, NEVER, "max_steps=40")
     until(lambda: steps(run))
     said = lab_here("cancel", run.id)
     assert said.stdout == f"{run.id}: asked to save a checkpoint and stop\n"
@@ -119,7 +119,7 @@ def test_a_cancelled_run_saves_a_checkpoint_and_can_be_resumed(submit, state_is,
     assert number(run) == 1
     state_is(run, "done")
     assert attempts(run)[1] >= 1
-    assert steps(run) == list(range(1, 61))
+    assert steps(run) == list(range(1, 41))
 
 
 def test_a_run_that_waits_or_is_ended_at_once_frees_its_place(cluster, submit, until, lab_here):
@@ -143,7 +143,7 @@ def jobs_of(cluster, *runs: RunDir):
 
 
 def test_a_run_goes_on_when_its_worker_and_then_its_whole_job_are_killed(submit, state_is, until):
-    (run,) = submit(*SLOW, "save_every=5", "max_steps=80")
+    (run,) = submit(*SLOW, "save_every=5", "max_steps=60")
     until(lambda: len(steps(run)) > 10)
     os.kill(int(run.recorded_status().process.partition("@")[0]), signal.SIGKILL)
     until(lambda: len(attempts(run)) == 2)
@@ -154,7 +154,7 @@ def test_a_run_goes_on_when_its_worker_and_then_its_whole_job_are_killed(submit,
     assert number(run) == 1
     assert len(attempts(run)) == 3
     assert all(attempts(run)[1:])
-    assert steps(run) == list(range(1, 81))
+    assert steps(run) == list(range(1, 61))
 
 
 def job_of(run: RunDir) -> int:
@@ -171,7 +171,7 @@ def job_of(run: RunDir) -> int:
 
 
 def test_a_run_whose_node_died_goes_on_where_there_is_one(cluster, submit, state_is, until):
-    (run,) = submit(*SLOW, "save_every=5", "max_steps=60", f"ray.gpu_type={SECOND_KIND}")
+    (run,) = submit(*SLOW, "save_every=5", "max_steps=40", f"ray.gpu_type={SECOND_KIND}")
     until(lambda: len(steps(run)) > 10)
     cluster.kill_second()
     until(lambda: number(run) == 1)
@@ -181,4 +181,4 @@ def test_a_run_whose_node_died_goes_on_where_there_is_one(cluster, submit, state
     first, second = attempts(run)
     assert first is None
     assert second % 5 == 0
-    assert steps(run) == list(range(1, 61))
+    assert steps(run) == list(range(1, 41))
