@@ -304,7 +304,7 @@ def test_a_runs_metrics_are_the_documented_ones(tmp_path, sets, pairs):
     found = ctx.run.series()
     assert set(found) == {"loss", "grad_norm", "learning_rate", "time/step"}
     assert set(found["learning_rate"].values()) == {1e-3}
-    documented = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    documented = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
     section = documented.split("## Off-policy self-distillation\n")[1].split("\n## ")[0]
     assert all(f"`{name}`" in section for name in found)
 

@@ -82,7 +82,7 @@ def test_samples_have_the_decoders_accuracy_and_repeat_with_the_seed(tmp_path, p
 
 
 def test_rlrt_trains_with_trls_colocated_engine(tmp_path):
-    script = Path(__file__).parents[1] / "support" / "vllm_on_cpu.py"
+    script = Path(__file__).parents[2] / "support" / "vllm_on_cpu.py"
     command = [sys.executable, str(script), str(tmp_path), "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]

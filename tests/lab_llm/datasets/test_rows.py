@@ -11,7 +11,7 @@ from lab_llm.datasets.config import RowsConfig, RowSet
 from labrun.errors import LabError
 from labrun.plan import Setup
 
-MATH = Path(__file__).parents[2] / "../shared/data/math"
+MATH = Path(__file__).parents[3] / "../shared/data/math"
 USER = [{"role": "user", "content": "1+1?"}]
 NESTED = {"prompt": USER, "reward_model": {"ground_truth": "2", "style": "rule"}}
 

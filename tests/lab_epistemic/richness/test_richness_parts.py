@@ -36,7 +36,7 @@ def asked(name, rewards, texts=None, tokens=None, solution=None):
     return Asked(problem(name, solution), None, False, responses)
 
 
-METRICS = Path(__file__).parents[2] / "docs" / "metrics.md"
+METRICS = Path(__file__).parents[3] / "docs" / "metrics.md"
 PROBES = [
     asked("a", [0, 0, 0]),
     asked("b", [1, 0, 1]),

@@ -221,7 +221,7 @@ def test_the_sibling_is_drawn_anew_for_every_step_and_group(ctx, sets):
 
 def test_a_runs_metrics_are_the_documented_ones(ctx, sets):
     trained(ctx, sets, RLRTConfig(**SMALL))
-    documented = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    documented = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
     names = set(ctx.run.series())
     assert names >= {"reward", "pass_rate", "entropy", "completion_length", "epistemic_words"}
     assert names >= {"asymmetry_correct", "weight_clip_fraction", "time/sample", "time/teacher"}

@@ -16,7 +16,7 @@ from lab_llm.training.distillation import (
     with_tail,
 )
 
-OWN = Path(__file__).parents[1] / "golden" / "sdpo_loss.json"
+OWN = Path(__file__).parents[2] / "golden" / "sdpo_loss.json"
 GOLDEN = json.loads(Path(os.environ.get("SDPO_GOLDEN", OWN)).read_text())["cases"]
 
 
