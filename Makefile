@@ -59,7 +59,7 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 
 $(VENV)/.installed-test: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	$(PIP_INSTALL) $(TORCH)
-	$(PIP_INSTALL) -e '.[test,marl]' -c $(CONSTRAINTS)
+	$(PIP_INSTALL) -e '.[test,marl,ray]' -c $(CONSTRAINTS)
 	@touch $@ $(VENV)/.installed
 
 clean:
