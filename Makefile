@@ -18,23 +18,28 @@ TORCH := torch==2.13.0
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test lint faults clean
+.PHONY: demo test lint quick-lint faults clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(BIN)/lab run -m plugin=rlrt method=grpo,rlrt
 
 WORKERS ?= 2
+PYRIGHT := $(BIN)/pyright --pythonpath $(BIN)/python
 test: export OMP_NUM_THREADS ?= 1
 # Hundreds of short processes start from these sources: each would compile them anew.
 test: export PYTHONDONTWRITEBYTECODE :=
-test: lint
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+test: quick-lint
+	@$(PYRIGHT) >$(VENV)/pyright.log 2>&1 & types=$$!; \
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder; tests=$$?; \
+	wait $$types; types=$$?; cat $(VENV)/pyright.log; exit $$((tests + types))
 
-lint: $(VENV)/.installed-test
+lint: quick-lint
+	$(PYRIGHT)
+
+quick-lint: $(VENV)/.installed-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 N ?= 12
@@ -57,7 +62,7 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 
 $(VENV)/.installed-test: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	$(PIP_INSTALL) $(TORCH)
-	$(PIP_INSTALL) -e '.[test,marl]' -c $(CONSTRAINTS)
+	$(PIP_INSTALL) -e '.[test,marl,ray]' -c $(CONSTRAINTS)
 	@touch $@ $(VENV)/.installed
 
 clean:

@@ -37,11 +37,11 @@ class ResourcesConfig:
     """Wait for GPUs that another job holds now, instead of refusing."""
     num_nodes: Annotated[int, Ge(1)] = 1
     """Machines that share the job; GPUs, CPU slots and processes above count on each of them. Only
-    slurm and ray give more than one."""
+    slurm gives more than one."""
     time_limit: Annotated[float, Ge(0)] = 0.0
-    """Minutes that a job may take, on slurm with its retries; 0: no limit, or the partition's. One
-    that is not done by then has saved a checkpoint. On slurm and ray it goes on as the same job;
-    else `lab resume` goes on."""
+    """Minutes that a job may take, on slurm and ray with its retries; 0: no limit, or the
+    partition's. One that is not done by then has saved a checkpoint. On slurm it goes on as the
+    same job, on ray as the next one; else `lab resume` goes on."""
     save_ahead_s: Annotated[float, Ge(1)] = 120.0
     """Seconds before the time limit at which the job is asked to end its step and save a
     checkpoint, whatever `save_every` says. Both must fit into this time."""
@@ -85,6 +85,36 @@ class SlurmConfig:
     the folder lies on no network file system."""
 
 
+def _dashboard(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ValueError("the address of Ray's dashboard begins with http:// or https://")
+    return text.rstrip("/")
+
+
+@schema
+class RayConfig:
+    """Of `launcher=ray` alone."""
+
+    address: Annotated[str, AfterValidator(_dashboard)] = "http://127.0.0.1:8265"
+    """Address of the cluster's dashboard, as this machine reaches it."""
+    python: str = "python"
+    """Command that starts a Python with labrun on the nodes."""
+    gpu_type: str = ""
+    """Kind of GPU, such as A100, as Ray names it (`accelerator_type:A100`); empty: any."""
+    pass_variables: tuple[str, ...] = ("PYTHONPATH", "LABRUN_KEY", "HF_HOME")
+    """Variables of your shell that the jobs get too. Whoever may ask the cluster for its jobs can
+    read them."""
+    max_requeues: Annotated[int, Ge(0)] = 5
+    """How often a run is submitted again in a row without having saved a further checkpoint: after
+    a time limit, or the loss of its node or its processes."""
+    grows: bool = False
+    """Whether the cluster adds nodes, larger ones too, when jobs wait. Then no request is refused
+    for its size."""
+    sees_home: bool = False
+    """Whether you know that all nodes see LABRUN_HOME and have labrun. Otherwise a job on each of
+    them finds out, where the folder lies on no network file system."""
+
+
 @schema
 class TrackingConfig:
     uri: str = ""
@@ -120,8 +150,15 @@ class RunConfig:
     """What the scheduler gives the job."""
     slurm: SlurmConfig = SlurmConfig()
     """How jobs are submitted to SLURM."""
+    ray: RayConfig = RayConfig()
+    """How jobs are submitted to Ray."""
     tracking: TrackingConfig = TrackingConfig()
     """Where the results are mirrored."""
+
+    @property
+    def max_requeues(self) -> int:
+        """How often a job goes on in a row without a further checkpoint."""
+        return self.ray.max_requeues if self.launcher == "ray" else self.slurm.max_requeues
 
 
 @schema

@@ -36,7 +36,7 @@ def words(runs: Sequence[RunDir], *, ask_all: bool = False) -> dict[str, Word]:
     said = asked(silent)
     for run in silent:
         if run.id in said and said[run.id].state == "gone":
-            _record_loss(run, said[run.id])
+            record_loss(run, said[run.id])
     return said
 
 
@@ -58,7 +58,7 @@ def asked(runs: Iterable[RunDir]) -> dict[str, Word]:
     return {key: said[job] for key, job in jobs.items()}
 
 
-def _record_loss(run: RunDir, word: Word) -> None:
+def record_loss(run: RunDir, word: Word) -> None:
     """Write the ending of a run whose job is gone, unless somebody has it or it has ended after
     all."""
     try:

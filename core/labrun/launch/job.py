@@ -62,8 +62,7 @@ def _in_scheduler(run: RunDir, name: str) -> int:
     launcher, job, life = name.split(" ")
     if submission.read(run.path) is None:
         submission.write(run.path, Submitted(launcher, job, time=time.time()))
-    state = run.recorded_status().state
-    if state == "done":
+    if run.recorded_status().state == "done" or _is_outdated(run, int(life)):
         return 0
     try:
         _take_over(run, name)
@@ -79,6 +78,12 @@ def _in_scheduler(run: RunDir, name: str) -> int:
     if not _is_mine(run, name):
         return 0
     return _settled(run, launcher, job)
+
+
+def _is_outdated(run: RunDir, number: int) -> bool:
+    """Whether a later job has the run. Ray may start one that was given up long ago."""
+    job = submission.read(run.path)
+    return job is not None and job.number > number
 
 
 def _settled(run: RunDir, launcher: str, job: str) -> int:

@@ -27,7 +27,7 @@ from labrun.experiment import Experiment, RunConfig
 from labrun.runs.run_dir import RunDir
 from labrun.runs.submission import Submitted
 
-LAUNCHERS = {"slurm": "labrun.launch.slurm.launcher:Slurm"}
+LAUNCHERS = {"slurm": "labrun.launch.slurm.launcher:Slurm", "ray": "labrun.launch.ray.launcher:Ray"}
 """Name -> module and class."""
 
 
@@ -80,8 +80,6 @@ class Launcher(Protocol):
 
 def of(name: str) -> Launcher:
     """The cluster's launcher of this name. Raises LabError where its packages are missing."""
-    if name not in LAUNCHERS:
-        raise LabError(f"launcher={name}: it is not there yet; use local, {', '.join(LAUNCHERS)}")
     module, _, kind = LAUNCHERS[name].partition(":")
     try:
         return getattr(importlib.import_module(module), kind)()

@@ -42,7 +42,7 @@ class Pool:
         if wanted.num_nodes > 1:
             raise LabError(
                 f"resources.num_nodes={wanted.num_nodes}: launcher=local uses this machine alone; "
-                "launcher=slurm or launcher=ray gives several"
+                "launcher=slurm gives several"
             )
         gpus = [d for d in self.devices if d.kind == "gpu"]
         fit = [d for d in gpus if _fits(d, wanted)]

@@ -15,19 +15,22 @@ AGAIN = ".again"
 """File that asks the scheduler's script to put the job back."""
 
 
-def begin(run: RunDir, *, life: int) -> None:
-    """Count this life of the job; the first one begins anew."""
+def begin(run: RunDir, *, life: int, anew: bool = False) -> None:
+    """Count this life of the job, once; the first one begins `anew`."""
     step = _newest(run)
-    before, times = _read(run) if life > 0 else (None, 0)
-    times = times + 1 if life > 0 and before == step else 0
-    write_json(run.path / FILE, {"step": step, "times": times})
+    before, times, counted = _read(run)
+    if life == 0 or anew:
+        times = 0
+    elif counted != life:
+        times = times + 1 if before == step else 0
+    write_json(run.path / FILE, {"step": step, "times": times, "life": life})
     (run.path / AGAIN).unlink(missing_ok=True)
 
 
 def fault(run: RunDir, config: RunConfig) -> str:
     """Why the job must not be put back again; empty where it may."""
-    step, times = _read(run)
-    if _newest(run) != step or times < config.slurm.max_requeues:
+    step, times, _ = _read(run)
+    if _newest(run) != step or times < config.max_requeues:
         return ""
     limit = config.resources.time_limit
     raised = f"raise resources.time_limit (now {limit:g} min)" if limit else "ask for more time"
@@ -51,9 +54,10 @@ def _newest(run: RunDir) -> int | None:
     return checkpoints.step_of(folders[-1]) if folders else None
 
 
-def _read(run: RunDir) -> tuple[int | None, int]:
+def _read(run: RunDir) -> tuple[int | None, int, int]:
+    """The newest checkpoint when a life was last counted, lives in a row, and which one it was."""
     try:
         said = read_object(run.path / FILE)
-        return said["step"], int(said["times"])
+        return said["step"], int(said["times"]), int(said.get("life", -1))
     except (OSError, LabError, KeyError, TypeError, ValueError):
-        return None, 0
+        return None, 0, -1

@@ -33,6 +33,8 @@ class Submitted:
     """The machine on which it was submitted."""
     time: float = 0.0
     """When, seconds since the epoch."""
+    number: int = 0
+    """Which of the run's jobs it is, where its launcher makes a new one each time: Ray's."""
 
     @property
     def is_of_cluster(self) -> bool:

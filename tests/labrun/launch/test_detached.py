@@ -164,7 +164,6 @@ def test_a_job_saves_before_its_time_limit_and_says_so(home, example, lab_here):
             ["resources.time_limit=1"],
             "resources.time_limit=1: a job of so many minutes ends before it has begun to save",
         ),
-        (["launcher=ray"], "launcher=ray: it is not there yet; use local, slurm"),
         (
             ["-m", "launcher=local,slurm"],
             "launcher=local,slurm: a command has one launcher; name one, or its runs",

@@ -1,0 +1,167 @@
+"""Starting runs and looking after them: run, resume, status, logs, cancel, data make."""
+
+import gc
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from labrun.cli.options import Detach, Follow, Group, Multirun, Overrides, RunNames, Wait, console
+from labrun.errors import LabError
+from labrun.system import streams
+
+if TYPE_CHECKING:
+    from threading import Thread
+
+    from labrun.experiment import Experiment
+    from labrun.runs.run_dir import RunDir
+
+
+def run(
+    overrides: Overrides,
+    multirun: Multirun = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and print the plan.")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="With --dry-run: settings at their defaults, too.")
+    ] = False,
+    wait: Wait = False,
+    detach: Detach = False,
+) -> None:
+    """Run an experiment: lab run plugin=rlrt method=grpo seed=1."""
+    from labrun.launch import session, submitting
+    from labrun.runs.run_dir import home
+
+    experiments = _planned(overrides, multirun=multirun)
+    plans = session.preflight(experiments)
+    if dry_run:
+        from labrun.cli import reports as report
+
+        report.print_plan(experiments, plans, console(), whole=everything)
+        report.print_submission(experiments, console())
+        report.print_missing(session.missing(plans), console())
+        return
+    session.refuse_missing(plans)
+    gc.enable()
+    if submitting.outlives(experiments[0].run, detach=detach):
+        runs = session.launch(experiments, home(), console(), detach=detach, wait=wait)
+        _after_submission(runs, waited=wait)
+        return
+    report_ahead = _import_ahead("labrun.cli.reports")
+    with streams.unheld():
+        runs = session.launch(experiments, home(), console())
+    report_ahead.join()
+    from labrun.cli import reports as report
+
+    report.finish(session.present(runs), home(), console())
+    session.refuse_removed(runs)
+
+
+def resume(
+    names: RunNames = None,
+    group: Group = None,
+    restart: Annotated[
+        bool, typer.Option(help="Begin again at step 0; its checkpoints are put aside.")
+    ] = False,
+    wait: Wait = False,
+    detach: Detach = False,
+) -> None:
+    """Continue stopped runs from their last good checkpoint."""
+    from labrun.cli import reports as report
+    from labrun.launch import session, submitting
+    from labrun.runs.run_dir import home
+    from labrun.runs.run_index import select
+
+    runs = [
+        run for run in select(names or [], group, home()) if names or run.status().state != "done"
+    ]
+    if not runs:
+        raise LabError("every run of this group is done")
+    gc.enable()
+    if submitting.outlives(runs[0].experiment().run, detach=detach):
+        session.resume(runs, home(), console(), restart=restart, detach=detach, wait=wait)
+        _after_submission(runs, waited=wait)
+        return
+    with streams.unheld():
+        session.resume(runs, home(), console(), restart=restart)
+    report.finish(session.present(runs), home(), console())
+    session.refuse_removed(runs)
+
+
+def status(group: Group = None, follow: Follow = False) -> None:
+    """Show the runs that have not ended: where each stands and who runs it."""
+    from labrun.cli import under_way
+    from labrun.results.store import catch_up
+    from labrun.runs.run_dir import home
+
+    gc.enable()
+    found = under_way.show(home(), group, console(), follow=follow)
+    catch_up(home(), found)
+
+
+def logs(
+    name: Annotated[str, typer.Argument(help="A run id, or `last`.")] = "last",
+    follow: Follow = False,
+) -> None:
+    """Print what a run's processes have printed."""
+    from labrun.cli import logs as output
+    from labrun.runs import run_index
+    from labrun.runs.run_dir import home
+
+    output.show(run_index.find(name, home()), follow=follow)
+
+
+def cancel(
+    names: RunNames = None,
+    group: Group = None,
+    now: Annotated[bool, typer.Option("--now", help="At once, without a checkpoint.")] = False,
+) -> None:
+    """Stop runs, wherever they run; each saves a checkpoint first."""
+    from labrun.launch import submitting
+    from labrun.runs.run_dir import home
+    from labrun.runs.run_index import select
+
+    if not names and group is None:
+        raise LabError("name the runs to cancel, `last`, or --group NAME")
+    for run_id, done in submitting.cancel(select(names or [], group, home()), now=now).items():
+        print(f"{run_id}: {done}")
+
+
+def data_make(overrides: Overrides, multirun: Multirun = False) -> None:
+    """Make the data of an experiment: lab data make plugin=stairs suite=grid quality=medium."""
+    from labrun.cli import data
+
+    data.make(_planned(overrides, multirun=multirun), console())
+
+
+def _planned(overrides: list[str], *, multirun: bool) -> "list[Experiment]":
+    from labrun.config import experiments
+    from labrun.launch import session
+
+    if not multirun and experiments.is_sweep(overrides):
+        raise LabError("a value with commas is a sweep: add -m (or quote it: key='a,b')")
+    return session.plan(overrides, sweep=multirun)
+
+
+def _after_submission(runs: "list[RunDir]", *, waited: bool) -> None:
+    """The end of a command whose runs outlive it; of one that has followed them, the results."""
+    from labrun.cli import reports as report
+    from labrun.launch import session
+    from labrun.results.store import catch_up
+    from labrun.runs.run_dir import home
+
+    if waited:
+        report.finish(session.present(runs), home(), console())
+        return
+    report.print_submitted(runs, console())
+    catch_up(home())
+
+
+def _import_ahead(module: str) -> "Thread":
+    """A thread that imports what is needed when the jobs, which start meanwhile, have ended."""
+    import importlib
+    from threading import Thread
+
+    ahead = Thread(target=importlib.import_module, args=(module,), daemon=True)
+    ahead.start()
+    return ahead

@@ -1,0 +1,1 @@
+"""`launcher=ray`: Ray Jobs, and what a Ray cluster says of them."""
