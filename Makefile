@@ -4,6 +4,7 @@
 # make faults N=100         kill and resume 100 runs at random moments, and compare their ends
 # make faults SEED=17 N=1   one of these trials alone
 # make faults LAUNCHER=slurm   the same on a SLURM of two nodes that it starts (Debian, as root)
+# make faults LAUNCHER=ray     the same on a Ray of two nodes that it starts
 #
 # Each makes .venv on first use and install again only where pyproject.toml or the
 # constraints changed. PYTHON=... chooses another interpreter (3.11 or newer).

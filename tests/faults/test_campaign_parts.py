@@ -15,6 +15,7 @@ from campaign import record, remains, store
 from campaign.commands import MARK, Command, processes_of, strike
 from campaign.findings import Findings
 from campaign.kills import MOMENTS, SIGNALS, TARGETS, Kill, Watch, kills_of
+from campaign.on_ray import OnRay
 from campaign.on_slurm import OnSlurm
 from campaign.places import Here
 from campaign.subjects import ROUND, SUBJECTS, subject_of
@@ -195,20 +196,25 @@ def test_the_same_seed_gives_the_same_kills_and_all_kinds_come():
     assert Counter(map(len, plans)).keys() == {1, 2, 3}
 
 
-def test_every_subject_has_its_turn_in_twelve_seeds_or_in_ten_on_slurm():
+def test_every_subject_has_its_turn_in_twelve_seeds_or_in_ten_of_a_cluster():
     here = {subject_of(seed).name for seed in range(12)}
     slurm = {subject_of(seed, OnSlurm.turns).name for seed in range(10)}
     assert here | slurm == set(SUBJECTS)
     assert here & slurm == {"stairs", "rlrt"}
     assert (len(ROUND), len(OnSlurm.turns)) == (12, 10)
+    assert OnRay.turns == OnSlurm.turns
 
 
-def test_on_slurm_all_kinds_of_kills_come_and_a_node_is_not_lost_by_a_signal():
+@pytest.mark.parametrize("place", [OnSlurm, OnRay])
+def test_on_a_cluster_all_kinds_of_kills_come(place):
     plans = [
-        kills_of(subject_of(seed, OnSlurm.turns), seed=seed, targets=OnSlurm.targets)
+        kills_of(subject_of(seed, place.turns), seed=seed, targets=place.targets)
         for seed in range(120)
     ]
-    assert {one.target for plan in plans for one in plan} == set(OnSlurm.targets)
+    assert {one.target for plan in plans for one in plan} == set(place.targets)
+
+
+def test_a_node_is_not_lost_by_a_signal():
     said = Kill("clock", 0.5, "train", 0.0, "node", SIGNALS[0])
     assert str(said) == "node at clock 0.50 + 0.00 s"
 

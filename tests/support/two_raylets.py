@@ -70,6 +70,9 @@ class TwoRaylets:
         _kill_tree(node.pid)
         node.wait()
 
+    def pid_of(self, node: str) -> int:
+        return self._nodes[node].pid
+
     def num_nodes(self) -> int:
         from labrun.errors import LabError
         from labrun.launch.ray.cluster import Cluster

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from campaign.findings import Findings
 from campaign.kills import kills_of
+from campaign.on_ray import OnRay
 from campaign.on_slurm import OnSlurm
 from campaign.places import Here, Place
 from campaign.subjects import install_example, subject_of
 from campaign.trial import Trial, Whole, whole
 
-PLACES = {"local": Here, "slurm": OnSlurm}
+PLACES = {"local": Here, "slurm": OnSlurm, "ray": OnRay}
 
 
 def main() -> int:

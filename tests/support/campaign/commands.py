@@ -14,6 +14,8 @@ import psutil
 
 MARK = "LABRUN_TRIAL"
 """Variable that every process of a trial inherits, by which it is known."""
+MODULES = {"worker": "labrun.worker", "job": "labrun.launch.job"}
+"""What the processes of a cluster's job run."""
 
 
 def environment(folder: Path, search: Sequence[Path]) -> dict[str, str]:
@@ -76,6 +78,17 @@ def _mark(process: psutil.Process) -> str | None:
         return process.environ().get(MARK)
     except (psutil.Error, OSError):  # gone, a zombie, or another user's
         return None
+
+
+def strike_module(target: str, number: signal.Signals, *, folder: Path) -> bool:
+    """Send the signal to the first of the trial's processes that runs the target's module, whoever
+    started it; false where there is none."""
+    for process in processes_of(folder):
+        with suppress(psutil.Error, OSError):  # ended meanwhile
+            if process.cmdline()[1:3] == ["-m", MODULES[target]]:
+                process.send_signal(number)
+                return True
+    return False
 
 
 def strike(target: str, number: signal.Signals, *, command: Command) -> None:

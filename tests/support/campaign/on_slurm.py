@@ -7,16 +7,14 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
 from two_nodes import TwoNodes, cannot_start
 
-from campaign.commands import Command, processes_of, strike
+from campaign.commands import MODULES, Command, strike, strike_module
 from campaign.kills import Kill
 from campaign.record import run_of, state_of
 
 DOWN_S = 60.0
 """Time that SLURM has to notice that a node is gone."""
-WORKS = {"worker": "labrun.worker", "job": "labrun.launch.job"}
 TRIES, PAUSE_S = 5, 2.0
 """Of a question to SLURM whose controller is busy."""
 
@@ -55,8 +53,8 @@ class OnSlurm:
             strike("command", kill.signal, command=command)
             return True
         jobs = _jobs(run_of(command.folder / "home"))
-        if kill.target in WORKS:
-            return _signal(kill, command.folder)
+        if kill.target in MODULES:
+            return strike_module(kill.target, kill.signal, folder=command.folder)
         if kill.target == "requeue":
             return any(_requeue(job) for job, _ in jobs)
         nodes = [node for _, node in jobs if node]
@@ -82,7 +80,7 @@ class OnSlurm:
         """A command may be killed before it has submitted, and Ctrl-C stops its jobs. A job whose
         process dies before it has begun is not put back, since it might never begin."""
         begun = state_of(home) == "running"
-        return kill.target == "command" or (kill.target in WORKS and not begun)
+        return kill.target == "command" or (kill.target in MODULES and not begun)
 
     def has(self, home: Path) -> bool:
         return bool(_jobs(run_of(home)))
@@ -106,15 +104,3 @@ def _asked(*words: str) -> str:
 
 def _requeue(job: str) -> bool:
     return subprocess.run(["scontrol", "requeue", job], capture_output=True).returncode == 0
-
-
-def _signal(kill: Kill, folder: Path) -> bool:
-    """Send the signal to the first of the trial's processes that runs the target's module."""
-    for process in processes_of(folder):
-        try:
-            if process.cmdline()[1:3] == ["-m", WORKS[kill.target]]:
-                os.kill(process.pid, kill.signal)
-                return True
-        except (OSError, psutil.Error):
-            continue
-    return False
