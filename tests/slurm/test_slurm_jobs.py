@@ -74,8 +74,10 @@ def test_a_job_saves_before_its_time_limit_and_goes_on(submit, state_is, until):
     limit = ["resources.time_limit=0.25", "resources.save_ahead_s=5", "slurm.max_requeues=99"]
     (run,) = submit(*SLOW, NEVER, *limit, "max_steps=100")
     state_is(run, "done")
-    assert len(attempts(run)) >= 2
-    assert all(attempts(run)[1:])
+    begun_at = attempts(run)  # on a busy machine a first one may end before it has a step to save
+    first = next(i for i, step in enumerate(begun_at) if step)
+    assert first >= 1
+    assert all(begun_at[first:])
     assert steps(run) == list(range(1, 101))
 
 
