@@ -191,7 +191,7 @@ def _lab() -> str:
     """How the user starts `lab` here: by its name, or by its path where it is not on PATH."""
     found = shutil.which("lab")
     me = Path(sys.argv[0])
-    if me.name != "lab" or (found and Path(found).samefile(me)):
+    if me.name != "lab" or not me.exists() or (found and Path(found).samefile(me)):
         return "lab"
     return os.path.relpath(me)
 
