@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -22,7 +21,6 @@ SETTINGS = {
     "RAY_health_check_timeout_ms": "20000",
     "RAY_health_check_failure_threshold": "3",
 }
-RAY = Path(sys.executable).with_name("ray")
 FIRST = 'echo -15 > /proc/self/autogroup; exec "$@"'
 """Shell that lets a node start before other work, where it may: a raylet gives its agents 15 s."""
 AGENTS = ("dashboard-agent-listen", "dashboard-agent-grpc", "metrics-export", "runtime-env-agent")
@@ -102,7 +100,7 @@ class TwoRaylets:
         common += [f"--{agent}-port={port}" for agent, port in ports]
         with open(self._folder / f"{name}.out", "ab") as out:
             self._nodes[name] = subprocess.Popen(
-                ["sh", "-c", FIRST, "sh", str(RAY), "start", *common, *words],
+                ["sh", "-c", FIRST, "sh", "ray", "start", *common, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
