@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -24,6 +25,8 @@ SETTINGS = {
 FIRST = 'echo -15 > /proc/self/autogroup; exec "$@"'
 """Shell that lets a node start before other work, where it may: a raylet gives its agents 15 s."""
 AGENTS = ("dashboard-agent-listen", "dashboard-agent-grpc", "metrics-export", "runtime-env-agent")
+HERE = Path(sys.executable).parent
+"""Folder of this environment's commands: a job's `python` is looked for on its node's PATH."""
 SECOND_KIND = "T4"
 """Kind of the second node's GPUs; the first node's have none."""
 
@@ -100,11 +103,11 @@ class TwoRaylets:
         common += [f"--{agent}-port={port}" for agent, port in ports]
         with open(self._folder / f"{name}.out", "ab") as out:
             self._nodes[name] = subprocess.Popen(
-                ["sh", "-c", FIRST, "sh", "ray", "start", *common, *words],
+                ["sh", "-c", FIRST, "sh", str(HERE / "ray"), "start", *common, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env=os.environ | SETTINGS,
+                env=os.environ | SETTINGS | {"PATH": f"{HERE}{os.pathsep}{os.environ['PATH']}"},
                 start_new_session=True,
             )
 
