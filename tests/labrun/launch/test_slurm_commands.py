@@ -2,14 +2,16 @@
 
 import os
 import time
+from dataclasses import replace
 
 import pytest
 from labrun.errors import LabError
+from labrun.experiment import Experiment, RunConfig, SlurmConfig
 from labrun.launch import following
 from labrun.launch.launchers import Word
 from labrun.launch.slurm import commands
 from labrun.launch.slurm.launcher import Slurm
-from labrun.runs import submission
+from labrun.runs import run_dir, submission
 from labrun.runs.submission import Submitted
 
 BAD_ID = "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1"
@@ -139,6 +141,35 @@ def test_a_running_job_is_asked_by_a_signal_and_a_waiting_one_ended(stand_in, tm
     calls.unlink()
     Slurm().cancel(jobs, now=True)
     assert calls.read_text() == "7 8\n"
+
+
+@pytest.mark.parametrize(("bound", "waits"), [(0, False), (2, True)])
+def test_a_sweep_larger_than_an_array_is_several(stand_in, tmp_path, bound, waits):
+    calls = tmp_path / "calls"
+    stand_in(
+        scontrol="printf 'MaxArraySize            = 2\\nMaxJobCount = 10000\\n'",
+        sbatch=f"grep -E -e '--(array|dependency)=' >> {calls}; echo $(wc -l < {calls})",
+    )
+    config = RunConfig(group="g", launcher="slurm", slurm=SlurmConfig(max_running=bound))
+    sweep = [
+        Experiment(
+            plugin="toy", run=replace(config, seed=seed), settings={}, components={}, choices={},
+            overrides=(),
+        )
+        for seed in range(5)
+    ]  # fmt: skip
+    runs = [run_dir.create(experiment, root=tmp_path) for experiment in sweep]
+    ids = [job.id for _, job in Slurm().submit(runs)]
+    most = f"%{bound}" if bound else ""
+    if waits:
+        assert ids == ["1_0", "1_1", "3_0", "3_1", "4"]
+        assert calls.read_text().split("#SBATCH ")[1:] == [
+            f"--array=0-1{most}\n", "--dependency=afterany:1\n", f"--array=0-1{most}\n",
+            "--dependency=afterany:3\n",
+        ]  # fmt: skip
+    else:
+        assert ids == ["1_0", "1_1", "2_0", "2_1", "2"]
+        assert calls.read_text() == 2 * "#SBATCH --array=0-1\n"
 
 
 def test_where_there_is_no_slurm_a_plan_is_shown_and_a_run_is_refused(

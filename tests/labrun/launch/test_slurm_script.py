@@ -180,4 +180,4 @@ def test_runs_of_unlike_requests_are_no_array():
 
     small, large = RunConfig(seed=0), RunConfig(seed=1, resources=ResourcesConfig(num_cpus=4))
     configs = {Path("a"): small, Path("b"): large, Path("c"): replace(small, seed=2)}
-    assert _batches(configs) == [[Path("a"), Path("c")], [Path("b")]]
+    assert _batches(configs, 9) == [[Path("a"), Path("c")], [Path("b")]]

@@ -12,6 +12,8 @@ WAITS = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "S
 RUNS = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
 NO_REASON = ("None", "(null)", "")
 UNKNOWN_JOB = "Invalid job id"
+ARRAY = 1001
+"""SLURM's default of MaxArraySize, the most tasks of an array."""
 
 
 def call(program: str, *words: str, text: str = "", answer_s: float = ANSWER_S) -> str:
@@ -41,6 +43,18 @@ def submit(script: str) -> str:
 def refuse_infeasible(script: str) -> None:
     """Raise LabError where SLURM would never start the script's job. Nothing is submitted."""
     call("sbatch", "--test-only", text=script)
+
+
+def largest_array() -> int:
+    """The most tasks that an array may have on this cluster."""
+    try:
+        listed = call("scontrol", "show", "config")
+    except LabError:  # sbatch will say what is wrong
+        return ARRAY
+    settings = dict(
+        line.replace(" ", "").split("=", 1) for line in listed.splitlines() if "=" in line
+    )
+    return max(1, int(settings.get("MaxArraySize", ARRAY)))
 
 
 def look(ids: Sequence[str]) -> dict[str, Word]:

@@ -33,8 +33,13 @@ class Slurm:
     def submit(self, runs: Sequence[RunDir]) -> Iterator[tuple[RunDir, Submitted]]:
         configs = {run.path: run.experiment().run for run in runs}
         (runs[0].path.parent / ".slurm").mkdir(exist_ok=True)
-        for paths in _batches(configs):
-            job = commands.submit(script.text(Batch(configs[paths[0]], paths)))
+        before: dict[RunConfig, str] = {}
+        for paths in _batches(configs, commands.largest_array()):
+            config = configs[paths[0]]
+            batch = Batch(config, paths, after=before.get(_request(config), ""))
+            job = commands.submit(script.text(batch))
+            if config.slurm.max_running:  # the bound holds for all arrays of a sweep together
+                before[_request(config)] = job
             for number, path in enumerate(paths):
                 own = f"{job}_{number}" if len(paths) > 1 else job
                 yield RunDir(path), Submitted("slurm", own, "", socket.gethostname(), time.time())
@@ -59,15 +64,17 @@ class Slurm:
             Path(f"{e.plugin}-{e.choices.get('method', 'run')}-s{e.run.seed}-DATE-TIME-{i}"): e.run
             for i, e in enumerate(experiments)
         }
-        batches = [Batch(paths[group[0]], group) for group in _batches(paths)]
+        groups = _batches(paths, commands.largest_array())
+        batches = [Batch(paths[group[0]], group) for group in groups]
         return "\n".join(f"sbatch <<'END'\n{script.text(batch)}END" for batch in batches)
 
 
-def _batches(configs: Mapping[Path, RunConfig]) -> list[list[Path]]:
-    """The runs that can be one array: those of equal requests."""
+def _batches(configs: Mapping[Path, RunConfig], most: int) -> list[list[Path]]:
+    """The runs that can be one array: those of equal requests, at most so many."""
     ordered = sorted(configs, key=lambda path: repr(_request(configs[path])))
     groups = itertools.groupby(ordered, key=lambda path: _request(configs[path]))
-    return [list(group) for _, group in groups]
+    alike = [list(group) for _, group in groups]
+    return [group[i : i + most] for group in alike for i in range(0, len(group), most)]
 
 
 def _request(config: RunConfig) -> RunConfig:

@@ -62,6 +62,8 @@ class Batch:
     config: RunConfig
     runs: Sequence[Path]
     """Their directories."""
+    after: str = ""
+    """Id of a job that must have ended before these runs begin; empty: none."""
 
     @property
     def name(self) -> str:
@@ -139,6 +141,8 @@ def _options(batch: Batch, *, is_probe: bool) -> list[str]:
         "ntasks-per-node": "1",
         "cpus-per-task": str(resources.num_cpus),
     }
+    if batch.after:
+        options["dependency"] = f"afterany:{batch.after}"
     if resources.num_gpus:
         kind = f"{config.gpu_type}:" if config.gpu_type else ""
         options["gres"] = f"gpu:{kind}{resources.num_gpus}"
