@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from labrun.cli import describe
 from labrun.cli import main as cli
 from labrun.cli.new import templates
 from labrun.plugins import discovery as plugins
+from labrun.runs import run_index
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -253,10 +255,10 @@ FEW_STEPS = {
     PLAIN: ("method=slow",),
 }
 SCORED = {
-    GRPO: "in_domain  accuracy",
-    OFFLINE: "unseen  win_rate",
-    LONG: "in_domain  accuracy",
-    PLAIN: "line  mse",
+    GRPO: ("in_domain", "accuracy"),
+    OFFLINE: ("unseen", "win_rate"),
+    LONG: ("in_domain", "accuracy"),
+    PLAIN: ("line", "mse"),
 }
 
 
@@ -302,17 +304,35 @@ def test_lab_new_writes_what_the_page_shows(heading, kind):
     assert example_files(heading) == templates(kind)
 
 
-def test_the_plugin_of_the_page_trains(form, lab, monkeypatch):
+@pytest.fixture
+def installed(form, home, monkeypatch) -> tuple[str, Path]:
+    """The section's heading, and its files; the plugin is installed for this test."""
     heading, source, target = form
-    search = os.pathsep.join([str(target), *filter(None, [os.environ.get("PYTHONPATH")])])
-    monkeypatch.setenv("PYTHONPATH", search)
-    done = lab("run", f"plugin={INSTALLED[heading]}", *FEW_STEPS[heading])
+    monkeypatch.syspath_prepend(target)
+    search = [str(target), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(search))
+    return heading, source
+
+
+def test_the_plugin_of_the_page_trains(installed, home):
+    heading, _ = installed
+    assert warm.exit_code(warm.fit, f"plugin={INSTALLED[heading]}", *FEW_STEPS[heading]) == 0
+    (run,) = run_index.entries(home)
+    assert SCORED[heading] in run.run.scores()
+
+
+def test_the_tests_of_the_page_pass(installed, tmp_path):
+    _, source = installed
+    own = [str(path) for path in source.glob("test_*.py")]
+    said = tmp_path / "said"
+    assert not own or warm.exit_code(warm.own_tests, str(said), *own) == 0, said.read_text()
+
+
+@pytest.mark.parametrize("form", [PLAIN], indirect=True)
+def test_the_command_runs_the_plugin_of_the_page(installed, lab):
+    done = lab("run", "plugin=descent", "method=slow")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert SCORED[heading] in done.stdout
-    for path in source.glob("test_*.py"):
-        pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
-        tested = subprocess.run(pytest_, capture_output=True, text=True, cwd=source)
-        assert tested.returncode == 0, tested.stdout
+    assert "line  mse" in done.stdout
 
 
 BESIDE = {
@@ -339,15 +359,17 @@ BESIDE = {
 
 
 @pytest.mark.parametrize("form", BESIDE, indirect=True)
-def test_the_short_form_stands_beside_the_baseline(form, lab, monkeypatch):
-    heading, _, target = form
-    search = os.pathsep.join([str(target), *filter(None, [os.environ.get("PYTHONPATH")])])
-    monkeypatch.setenv("PYTHONPATH", search)
+def test_the_short_form_stands_beside_the_baseline(installed, tmp_path, lab):
+    def printed(*words: str) -> str:
+        assert warm.exit_code(warm.lab, str(tmp_path / "said"), *words) == 0
+        return (tmp_path / "said").read_text()
+
+    heading, _ = installed
     name, (methods, lines) = INSTALLED[heading], BESIDE[heading]
-    printed = lab("plugins", name).stdout
-    assert [line for line in lines if line not in printed] == []
-    planned = lab("run", "-m", f"plugin={name}", methods, "seed=0,1", "--dry-run")
-    assert planned.stdout.startswith(f"plan: 4 run(s) of plugin {name}"), planned.stderr
-    checked = lab("plugins", name, "--check")
-    assert checked.stdout.startswith(f"{name}: 1 component, "), checked.stderr
-    assert checked.stdout.endswith(": all well\n")
+    described = printed("plugins", name)
+    assert [line for line in lines if line not in described] == []
+    planned = printed("run", "-m", f"plugin={name}", methods, "seed=0,1", "--dry-run")
+    assert planned.startswith(f"plan: 4 run(s) of plugin {name}")
+    checked = lab("plugins", name, "--check").stdout  # a new process sees what a plugin imports
+    assert checked.startswith(f"{name}: 1 component, ")
+    assert checked.endswith(": all well\n")

@@ -6,7 +6,7 @@ import runpy
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from multiprocessing.connection import Connection, Listener, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +60,34 @@ def script(path: str, *words: str) -> None:
     """What `python path *words` does."""
     sys.argv = [path, *words]
     runpy.run_path(path, run_name="__main__")
+
+
+def lab(out: str, *words: str) -> None:
+    """What `lab *words` does; what it prints goes into the file `out`."""
+    from labrun.cli import main
+
+    sys.argv = ["lab", *words]
+    with open(out, "w") as file, redirect_stdout(file):
+        main.main()
+
+
+def fit(*words: str) -> None:
+    """What the worker of `lab run *words` does, in a new run of LABRUN_HOME."""
+    from labrun import worker
+    from labrun.config.experiments import compose
+    from labrun.runs import run_dir
+
+    run = run_dir.create(compose(list(words)), root=run_dir.home())
+    sys.exit(worker.main([str(run.path)]))
+
+
+def own_tests(out: str, *paths: str) -> None:
+    """What `pytest *paths` does; what it prints goes into the file `out`."""
+    import pytest
+
+    root = os.path.dirname(paths[0])
+    with open(out, "w") as file, redirect_stdout(file):
+        sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", f"--rootdir={root}", *paths]))
 
 
 def _start(work: Callable[..., None], words: Sequence[str], variables: dict[str, str]) -> "Process":
