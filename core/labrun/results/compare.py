@@ -19,7 +19,7 @@ from labrun.results.differing import (
     tells_start,
     words_of,
 )
-from labrun.results.intervals import Interval, t_interval
+from labrun.results.statistics.intervals import Interval, t_interval
 from labrun.runs import damage
 from labrun.runs.record import RunRecord, records
 from labrun.runs.run_dir import RunDir

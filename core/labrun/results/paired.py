@@ -10,10 +10,8 @@ import numpy as np
 
 from labrun.errors import LabError, unknown
 from labrun.results.compare import Arm
-from labrun.results.intervals import Interval, t_interval
-
-ROUNDING = 1e-9
-"""Differences that spread by less, in the largest of them, are equal but for rounding."""
+from labrun.results.statistics.intervals import Interval, t_interval
+from labrun.results.statistics.significance import holm, paired_p
 
 
 @dataclass(frozen=True)
@@ -69,42 +67,6 @@ def baseline_of(compared: Sequence[Arm], name: str) -> str:
     if name not in labels and len(begun) != 1:
         raise unknown("baseline", name, labels)
     return name if name in labels else begun[0]
-
-
-def paired_p(values: np.ndarray) -> float:
-    """Two-sided p of Student's t-test that the mean of paired differences is 0.
-
-    1 if all are 0; nan if all are equal to another number, which have no spread to test against.
-    """
-    if not values.any():
-        return 1.0
-    if np.ptp(values) <= ROUNDING * np.abs(values).max():
-        return math.nan
-    from scipy import special
-
-    t = values.mean() / (values.std(ddof=1) / math.sqrt(len(values)))
-    return float(2 * special.stdtr(len(values) - 1, -abs(t)))
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: the i-th smallest of m times m - i + 1, never falling, <= 1.
-
-    A p that is nan stays so and is none of the m.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    tested = [index for index, p in enumerate(ps) if not math.isnan(p)]
-    corrected, least = [math.nan] * len(ps), 0.0
-    for rank, index in enumerate(sorted(tested, key=ps.__getitem__)):
-        least = max(least, min(1.0, (len(tested) - rank) * ps[index]))
-        corrected[index] = least
-    return corrected
-
-
-def smallest_permutation_p(num_seeds: int) -> float:
-    """The least p that flipping the signs of so many paired differences could give: 2 / 2^n."""
-    return 2.0 / 2**num_seeds
 
 
 def to_csv(found: Sequence[Difference], baseline: str) -> str:

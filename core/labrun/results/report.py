@@ -15,6 +15,7 @@ from labrun.plugins import discovery as plugins
 from labrun.results import compare as comparison
 from labrun.results import paired
 from labrun.results.differing import settings_of, unlabelled
+from labrun.results.statistics.significance import smallest_permutation_p
 from labrun.results.store import reason_of
 from labrun.runs import run_dir, run_index
 from labrun.runs.record import records
@@ -215,6 +216,6 @@ def print_differences(found: Sequence[paired.Difference], baseline: str, console
         "difference ± half its 95% t-interval; p of the paired t-test (- where all differences are "
         "one number, without spread), Holm-corrected over the "
         f"arms and tasks of a metric; with {least} seeds an exact sign-flip test could not go "
-        f"below {paired.smallest_permutation_p(least):.3g}",
+        f"below {smallest_permutation_p(least):.3g}",
         soft_wrap=True,
     )

@@ -6,7 +6,7 @@ import pytest
 from labrun.errors import LabError
 from labrun.results import compare
 from labrun.results.differing import settings_of, unlabelled
-from labrun.results.intervals import t_interval
+from labrun.results.statistics.intervals import t_interval
 
 # 97.5% quantiles of Student's t in closed form, with 1 and 2 degrees of freedom
 T_1 = math.tan(math.pi * 0.475)  # 12.7062
