@@ -117,7 +117,7 @@ def _over_seeds(scores: np.ndarray, rng: np.random.Generator) -> Bounded:
 
 def _clustered(scores: np.ndarray, rng: np.random.Generator) -> Interval:
     problems = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
-    return clustered_interval(scores.ravel(), problems.ravel().tolist())
+    return clustered_interval(scores.ravel().tolist(), problems.ravel().tolist())
 
 
 METHODS: Mapping[str, Method] = {

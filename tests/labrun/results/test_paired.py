@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 from labrun.errors import LabError
@@ -45,8 +46,30 @@ def test_seeds_that_only_one_arm_has_are_left_out(arms):
 def test_a_baseline_that_is_not_there_or_has_no_seeds_in_common_is_named(arms):
     with pytest.raises(LabError, match="no baseline 'grpo'"):
         differences(arms(plain=[0.1, 0.2], momentum=[0.1, 0.2]), "grpo")
-    with pytest.raises(LabError, match="two seeds in common with the baseline 'plain'"):
-        differences(arms(plain=[0.1], momentum=[0.1, 0.2]), "plain")
+    compared = arms(plain=[0.1, 0.2], momentum=[0.3])
+    apart = [replace(compared[0], runs=compared[0].runs[:1]), compared[1]]
+    apart[1] = replace(apart[1], runs=apart[1].runs[1:])
+    with pytest.raises(LabError, match="no arm has a seed in common with the baseline 'plain'"):
+        differences(apart, "plain")
+
+
+def test_one_seed_in_common_is_paired_by_problem(make_run, event):
+    # differences of the problems .1, .2, .3: t = 3.4641, as by seed; flipped, 2 of 8 are as far
+    runs = [
+        make_run(scored(event, items), method=method)
+        for method, items in {"plain": [0.0, 0.5, 1.0], "momentum": [0.1, 0.7, 1.3]}.items()
+    ]
+    (only,) = differences(compare.arms(runs), "plain")
+    assert (only.by, only.num_seeds, only.difference.n) == ("problems", 1, 3)
+    assert only.difference.mean == pytest.approx(0.2)
+    assert only.p == pytest.approx(1 - (12 / 14) ** 0.5)
+    assert only.p_flip == 0.25
+
+
+def scored(event, items):
+    score = event.score(3, sum(items) / len(items))
+    score["score"] |= {"items": items, "n": len(items)}
+    return score
 
 
 def test_the_table_is_written_as_csv(arms):
@@ -55,6 +78,7 @@ def test_the_table_is_written_as_csv(arms):
     assert row["baseline"] == "plain"
     assert float(row["difference"]) == pytest.approx(0.2)
     assert float(row["p_holm"]) == found[0].p_holm
+    assert (float(row["p_sign_flip"]), row["paired_by"], row["num_pairs"]) == (0.25, "seeds", "3")
 
 
 def test_a_p_that_is_not_there_is_an_empty_cell(arms):
@@ -67,7 +91,7 @@ def test_a_p_that_is_not_there_is_printed_as_a_dash(arms, capsys):
     found = differences(arms(plain=[0.25, 0.5, 0.75], momentum=[0.5, 0.75, 1.0]), "plain")
     compare_report.print_differences(found, "plain", Console(width=100))
     line = next(x for x in capsys.readouterr().out.splitlines() if "momentum" in x)
-    assert line.split() == ["test", "accuracy", "momentum", "0.250", "±", "0.000", "-", "-"]
+    assert line.split()[2:] == ["momentum", "0.250", "±", "0.000", "-", "-", "0.250"]
 
 
 def test_the_command_prints_and_writes_the_differences(lab_here, home, make_run, event):
