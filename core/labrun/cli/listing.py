@@ -8,6 +8,7 @@ from rich.console import Console
 
 from labrun.config.credentials import masked
 from labrun.errors import LabError, shown
+from labrun.results.run_diff import RunDiff
 from labrun.runs import checkpoints, damage, filters, notes
 from labrun.runs.facts import RunFacts
 from labrun.runs.filters import Selection
@@ -127,6 +128,40 @@ def _print_files(run: RunDir, console: Console) -> None:
     console.print(f"  checkpoints: {', '.join(kept) or 'none'}")
     files = [str(p.relative_to(run.path)) for p in sorted(run.artifacts.rglob("*")) if p.is_file()]
     console.print(f"  files in {run.path}: {', '.join(files) or 'none'}", soft_wrap=True)
+
+
+def print_diff(one: RunDir, other: RunDir, found: RunDiff, console: Console) -> None:
+    """The two runs, and of each part one line a key: both values, of scores also the change."""
+    console.print(f"A  {one.id}\nB  {other.id}", soft_wrap=True)
+    for title, pairs in (("settings", found.settings), ("provenance", found.provenance)):
+        rows = [(key, _text(mine), _text(theirs)) for key, (mine, theirs) in pairs.items()]
+        _print_part(title, ("", "A", "B"), rows, console)
+    scores = [
+        (key, _text(mine), _text(theirs), _change(mine, theirs))
+        for key, (mine, theirs) in found.scores.items()
+    ]
+    _print_part("scores", ("", "A", "B", "B - A"), scores, console)
+
+
+def _print_part(
+    title: str, head: Sequence[str], rows: Sequence[Sequence[str]], console: Console
+) -> None:
+    if not rows:
+        console.print(f"{title}: {'none' if title == 'scores' else 'no difference'}")
+        return
+    table = [(title, *head[1:]), *(("  " + row[0], *row[1:]) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        console.print("  ".join(map(str.ljust, row, widths)).rstrip(), soft_wrap=True)
+
+
+def _text(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else shown(str(value), limit=60)
+
+
+def _change(mine: object, theirs: object) -> str:
+    both = isinstance(mine, float | int) and isinstance(theirs, float | int)
+    return f"{theirs - mine:+.4g}" if both else ""
 
 
 def print_warnings(run: RunDir, console: Console) -> None:

@@ -51,6 +51,8 @@ runs_app.command("note")(runs.runs_note)
 runs_app.command("rename")(runs.runs_rename)
 runs_app.command("archive")(runs.runs_archive)
 runs_app.command("delete")(runs.runs_delete)
+runs_app.command("export")(runs.runs_export)
+runs_app.command("diff")(runs.runs_diff)
 app.add_typer(data_app, name="data")
 data_app.command("make")(running.data_make)
 

@@ -1,7 +1,7 @@
 """The commands that list runs and look after them: runs list, show, tag, note, rename, ..."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +12,7 @@ from labrun.errors import LabError
 if TYPE_CHECKING:
     from labrun.runs.filters import Selection
     from labrun.runs.run_dir import RunDir
+    from labrun.runs.run_index import Entry
 
 Filter = Annotated[
     str,
@@ -156,6 +157,53 @@ def runs_delete(
     print(f"deleted {_counted(runs)}: {_ids(runs)}")
 
 
+def runs_export(
+    names: RunNames = None,
+    group: Group = None,
+    filter_: Filter = "",
+    out: Annotated[str, typer.Option(help="File that ends in .csv or .parquet.")] = "runs.csv",
+    series: Annotated[
+        bool, typer.Option("--series", help="Logged metrics by step, in place of one row a run.")
+    ] = False,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="With --series: only this one; may be repeated.")
+    ] = None,
+    everything: All = False,
+) -> None:
+    """Write runs with their settings and scores to a file; without words every run."""
+    from pathlib import Path
+
+    from labrun.results import frames
+    from labrun.runs import run_index
+    from labrun.runs.run_dir import home
+
+    if metric and not series:
+        raise LabError("--metric goes with --series")
+    path = Path(out)
+    frames.refuse_format(path)
+    if names or group or filter_:
+        entries = run_index.of(chosen(names or [], group, filter_, archived=everything))
+    else:
+        found = run_index.entries(home())
+        entries = [entry for entry in found if everything or not entry.notes.archived]
+    sound = _sound(entries)
+    runs = [entry.run for entry in sound]
+    frame = frames.series(runs, metric) if series else frames.runs(sound)
+    frames.write(frame, path)
+    print(f"{_counted(frame, 'row')} of {_counted(runs)} written to {path}")
+
+
+def runs_diff(one: OneRun, other: OneRun) -> None:
+    """What sets two runs apart: settings, provenance, scores."""
+    from labrun.cli import listing
+    from labrun.results.run_diff import diff
+    from labrun.runs import run_index
+    from labrun.runs.run_dir import home
+
+    first, second = (run_index.find(name, home()) for name in (one, other))
+    listing.print_diff(first, second, diff(first, second), console())
+
+
 def chosen(
     names: Sequence[str], group: str | None, text: str, *, archived: bool = False
 ) -> "list[RunDir]":
@@ -188,6 +236,17 @@ def _say_unasked(selection: "Selection") -> None:
         print(f"lab: left out {run_id}: {fault}", file=sys.stderr)
 
 
+def _sound(entries: "Sequence[Entry]") -> "list[Entry]":
+    """The runs whose spec, notes and events are whole; the others are named."""
+    from labrun.runs import damage
+
+    faults = {e.id: damage.first(e.run) or e.run.events_fault() for e in entries}
+    for run_id, fault in faults.items():
+        if fault:
+            print(f"lab: left out, damaged: {run_id}: {fault}", file=sys.stderr)
+    return [entry for entry in entries if not faults[entry.id]]
+
+
 def _agreed(question: str, ask: Callable[[str], str] = input) -> bool:
     """Whether the user says yes. Raises LabError where nobody can be asked."""
     if not sys.stdin.isatty():
@@ -195,8 +254,8 @@ def _agreed(question: str, ask: Callable[[str], str] = input) -> bool:
     return ask(f"{question}? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _counted(runs: "Sequence[RunDir]") -> str:
-    return f"{len(runs)} run{'s' if len(runs) != 1 else ''}"
+def _counted(things: Sized, name: str = "run") -> str:
+    return f"{len(things)} {name}{'s' if len(things) != 1 else ''}"
 
 
 def _ids(runs: "Sequence[RunDir]") -> str:

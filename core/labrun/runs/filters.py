@@ -68,7 +68,7 @@ def _clause(word: str) -> Clause:
         )
     key, op, text = match["key"], match["op"], match["text"]
     values = _alternatives(text)
-    if op in _ORDER and (len(values) > 1 or not values[0]):
+    if op in _ORDER and (len(values) > 1 or values == ("",)):
         raise LabError(f"'{shown(word)}': {op} takes one value; commas go with = and !=")
     clause = Clause(key, op, values)
     _refuse_unknown_state(clause)

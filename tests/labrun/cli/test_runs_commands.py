@@ -132,3 +132,33 @@ def test_a_run_in_other_hands_is_not_deleted(lab_here, runs):
     assert done.returncode == 2
     assert "is in the hands of another `lab` process" in done.stderr
     assert runs[0].path.exists()
+
+
+def test_an_export_leaves_archived_and_damaged_runs_out(lab_here, runs, make_run, event, home):
+    notes.change(runs[0].path, archived=True)
+    damaged = make_run(event.score(3, 0.1), seed=4, root=home)
+    (damaged.path / "notes.json").write_text("[]")
+    out = home / "all.csv"
+    done = lab_here("runs", "export", "--out", str(out))
+    assert done.stdout == f"1 row of 1 run written to {out}\n"
+    assert f"left out, damaged: {damaged.id}" in done.stderr
+    lines = out.read_text().splitlines()
+    assert lines[1].startswith(runs[1].id)
+    done = lab_here("runs", "export", "--all", "--series", "--filter", "seed=0", "--out", str(out))
+    assert done.stdout == f"1 row of 1 run written to {out}\n"
+    assert lab_here("runs", "export", "--metric", "loss").stderr == (
+        "lab: --metric goes with --series\n"
+    )
+
+
+def test_a_diff_is_printed_by_parts(lab_here, runs):
+    lines = lab_here("runs", "diff", runs[0].id, runs[1].id).stdout.splitlines()
+    assert lines == [
+        f"A  {runs[0].id}",
+        f"B  {runs[1].id}",
+        "settings  A  B",
+        "  seed    0  1",
+        "provenance: no difference",
+        "scores           A    B    B - A",
+        "  test/accuracy  0.2  0.9  +0.7",
+    ]
