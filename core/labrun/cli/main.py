@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from labrun.cli import packages, results, running
+from labrun.cli import packages, results, running, runs
 from labrun.errors import LabError
 from labrun.system import streams
 
@@ -21,8 +21,12 @@ app = typer.Typer(
     help="One lab for training methods: run, compare and add them as plugins.",
 )
 runs_app = typer.Typer(
-    invoke_without_command=True, rich_markup_mode=None, help="List the runs, or show one."
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    help="List the runs, show one, and look after them.",
 )
+SIGNED = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
+"""Of a command whose words may begin with a dash: it has no short option."""
 data_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Data that are made before the runs."
 )
@@ -39,9 +43,16 @@ app.command()(results.ui)
 app.command()(packages.doctor)
 app.command()(results.reindex)
 app.add_typer(runs_app, name="runs")
-runs_app.callback()(results.runs_default)
-runs_app.command("list")(results.runs_list)
-runs_app.command("show")(results.runs_show)
+runs_app.callback()(runs.runs_default)
+runs_app.command("list")(runs.runs_list)
+runs_app.command("show")(runs.runs_show)
+runs_app.command("tag", context_settings=SIGNED)(runs.runs_tag)
+runs_app.command("note")(runs.runs_note)
+runs_app.command("rename")(runs.runs_rename)
+runs_app.command("archive")(runs.runs_archive)
+runs_app.command("delete")(runs.runs_delete)
+runs_app.command("export")(runs.runs_export)
+runs_app.command("diff")(runs.runs_diff)
 app.add_typer(data_app, name="data")
 data_app.command("make")(running.data_make)
 

@@ -1,4 +1,4 @@
-"""The commands that read runs and keep their store: runs, compare, ui, reindex."""
+"""The commands that read runs and keep their store: compare, ui, reindex."""
 
 import sys
 from typing import Annotated
@@ -6,35 +6,6 @@ from typing import Annotated
 import typer
 
 from labrun.cli.options import Group, RunNames, console
-
-
-def runs_default(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        runs_list()
-
-
-def runs_list(group: Group = None) -> None:
-    """List the runs, oldest first."""
-    from labrun.cli import listing
-    from labrun.results.store import catch_up
-    from labrun.runs import run_index
-    from labrun.runs.run_dir import home
-
-    found = run_index.entries(home())
-    listing.print_runs(run_index.in_group(group, found) if group else found, console())
-    catch_up(home(), found)
-
-
-def runs_show(name: Annotated[str, typer.Argument(help="A run id, or `last`.")]) -> None:
-    """Show one run: its state, settings, scores and files."""
-    from labrun.cli import listing
-    from labrun.results.store import catch_up
-    from labrun.runs import run_index
-    from labrun.runs.run_dir import home
-
-    shown = run_index.find(name, home())
-    listing.print_run(shown, console())
-    catch_up(home(), run_index.of([shown]))
 
 
 def compare(

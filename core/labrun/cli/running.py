@@ -123,7 +123,8 @@ def cancel(
 
     if not names and group is None:
         raise LabError("name the runs to cancel, `last`, or --group NAME")
-    for run_id, done in submitting.cancel(select(names or [], group, home()), now=now).items():
+    runs = select(names or [], group, home(), archived=True)
+    for run_id, done in submitting.cancel(runs, now=now).items():
         print(f"{run_id}: {done}")
 
 

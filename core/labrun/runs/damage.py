@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from labrun.errors import LabError
-from labrun.runs import checkpoints
+from labrun.runs import checkpoints, notes
 from labrun.runs.run_dir import EVENTS, PROGRESS, RunDir
 from labrun.runs.seals import DamagedError
 from labrun.system.json_files import read_object, reason
@@ -53,6 +53,7 @@ def _faults(run: RunDir, *, deep: bool) -> Iterator[str]:
     status = run.status()
     if status.state in DAMAGED:
         yield status.message
+    yield from filter(None, [notes.fault_of(run.path)])
     yield from _objects(run.path / PROGRESS)
     yield from _replaced(run, (*WRITTEN, EVENTS))
     if deep:

@@ -1,54 +1,25 @@
-"""What the lists of runs show, from an index that spares reading every run again.
+"""What the lists of runs show, and which runs a command means."""
 
-The index is `.index.json` in LABRUN_HOME. It is never the truth: what it says of a run counts only
-while the files that it was read from are unchanged, and it may be deleted at any time.
-"""
-
-import contextlib
-import json
 import os
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from labrun.errors import LabError, listed, unknown
-from labrun.runs.run_dir import LATEST, RunDir, group_of, hash_of, is_run, names
+from labrun.runs import index
+from labrun.runs.index import FILE, Known, Noted
+from labrun.runs.notes import Notes
+from labrun.runs.run_dir import RunDir
 from labrun.runs.run_status import ENDED
 
-VERSION = 2
-FILE = ".index.json"
-WORTH_WRITING = 16
-"""Runs that were read anew, from which on the index is written."""
 LONGEST_NAME = 255
-
-Sign = list[int]
-"""Time, size and inode of a file; zeros where there is none."""
-NOTHING: Sign = [0, 0, 0]
-
-
-class Spec(NamedTuple):
-    """What spec.json says; `group` is None where it cannot be read."""
-
-    sign: Sign
-    created: float
-    group: str | None
-    uri: str
-
-
-class Recorded(NamedTuple):
-    """What status.json says; `sealed` is the size of events.jsonl that the run's end sealed."""
-
-    sign: Sign
-    state: str
-    step: int
-    sealed: int | None
 
 
 class Entry(NamedTuple):
     """A run as the lists show it; `group` is None where its spec cannot be read.
 
     `id` is the name of its directory in `root`. `signs` are the size of events.jsonl and the time
-    of status.json.
+    of status.json. `facts` are those of `Spec`; `notes` are without the note itself.
     """
 
     root: str
@@ -59,57 +30,77 @@ class Entry(NamedTuple):
     state: str
     step: int
     signs: tuple[int, int]
+    facts: dict[str, Any]
+    notes: Notes
+    notes_fault: str
 
     @property
     def run(self) -> RunDir:
         return RunDir(Path(self.root, self.id))
 
 
-Known = Mapping[str, tuple[Spec, Recorded | None]]
-
-
 def entries(root: Path) -> list[Entry]:
-    """Every run under `root`, oldest first."""
-    before, place = _read(root / FILE), str(root)
-    now = {
-        name: (spec, _recorded(f"{place}/{name}", before.get(name)))
-        for name, spec in _specs(root, before).items()
-    }
-    _keep(root / FILE, before, now)
-    found = [_entry(place, name, *known) for name, known in now.items()]
+    """Every run under `root`, oldest first, archived ones too."""
+    before, place = index.read(root / FILE), str(root)
+    now = {}
+    for name, spec in index.specs(root, before).items():
+        path, old = f"{place}/{name}", before.get(name)
+        now[name] = Known(spec, index.recorded(path, old), index.noted(path, old))
+    index.keep(root / FILE, before, now)
+    found = [_entry(place, name, known) for name, known in now.items()]
     return sorted(found, key=lambda entry: (entry.created, entry.id))
 
 
 def find(name: str, root: Path) -> RunDir:
-    """The run with this id, an unambiguous beginning of it, or its path; `last` is the newest."""
+    """The run with this id, display name, or unambiguous beginning of an id, or at this path;
+    `last` is the newest that is not archived."""
     for path in (root / name, Path(name)):
         if len(name) < LONGEST_NAME and os.path.lexists(path / "spec.json"):
             return RunDir(path.absolute())
-    found = [run_id for run_id, _ in _grouped(root)]
+    found = _members(root)
     if name == "last" and found:
-        return RunDir(root / found[-1])
-    matches = [one for one in found if one == name] or [
-        one for one in found if one.startswith(name)
-    ]
+        return next((m for m in reversed(found) if not m.notes.archived), found[-1]).run
+    ids = [member.run.id for member in found]
+    matches = (
+        [run_id for run_id in ids if run_id == name]
+        or [member.run.id for member in found if member.notes.name == name]
+        or [run_id for run_id in ids if run_id.startswith(name)]
+    )
     if len(matches) == 1:
         return RunDir(root / matches[0])
     if matches:
         raise LabError(f"run {name!r} could be {listed(matches, near=name)}")
     if not found:
         raise LabError(f"no run {name!r}: there are none in {root}; `lab run plugin=...` makes one")
-    raise unknown("run", name, found)
+    raise unknown("run", name, [*ids, *filter(None, (member.notes.name for member in found))])
 
 
-def select(names: Sequence[str], group: str | None, root: Path) -> list[RunDir]:
-    """The runs named, else those of the group, else those of the newest run's group."""
+def refuse_taken(name: str, run: RunDir, root: Path) -> None:
+    """Raise LabError where another run has this id or display name."""
+    for member in _members(root) if name else ():
+        if member.run.id != run.id and name in (member.run.id, member.notes.name):
+            raise LabError(f"run {member.run.id} is named {name!r} already; choose another name")
+
+
+def select(
+    names: Sequence[str], group: str | None, root: Path, *, archived: bool = False
+) -> list[RunDir]:
+    """The runs named, else those of the group, else those of the newest run's group; archived ones
+    only where they are named, or with `archived`."""
     if names:
         return [find(name, root) for name in names]
-    found = _grouped(root)
+    found = _members(root)
     if not found:
         raise LabError(f"there are no runs in {root}; `lab run plugin=...` makes one")
-    wanted = group or next((of for _, of in reversed(found) if of is not None), "")
-    _refuse_unknown(wanted, (of for _, of in found))
-    return [RunDir(root / run_id) for run_id, of in found if of == wanted]
+    if not group and not archived and all(member.notes.archived for member in found):
+        raise LabError(f"every run in {root} is archived; name the runs that you mean")
+    shown = [member for member in found if archived or not member.notes.archived]
+    newest = next((member.group for member in reversed(shown) if member.group is not None), "")
+    wanted = group or newest
+    _refuse_unknown(wanted, (member.group for member in (found if group else shown)))
+    if runs := [member.run for member in shown if member.group == wanted]:
+        return runs
+    raise LabError(f"every run of group {wanted!r} is archived; name the runs that you mean")
 
 
 def in_group(group: str, found: Sequence[Entry]) -> list[Entry]:
@@ -124,9 +115,14 @@ def _refuse_unknown(group: str, groups: Iterable[str | None]) -> None:
         raise unknown("group", group, known)
 
 
-def members(group: str, root: Path) -> list[RunDir]:
-    """Every run with this group label under `root`, oldest first; unreadable ones left out."""
-    return [RunDir(root / run_id) for run_id, of in _grouped(root) if of == group]
+def members(group: str, root: Path, *, archived: bool = False) -> list[RunDir]:
+    """Every run with this group label under `root`, oldest first; unreadable ones are left out, and
+    archived ones unless they are asked for."""
+    return [
+        member.run
+        for member in _members(root)
+        if member.group == group and (archived or not member.notes.archived)
+    ]
 
 
 def of(runs: Iterable[RunDir]) -> list[Entry]:
@@ -141,96 +137,57 @@ def refreshed(found: Iterable[Entry], ids: Container[str]) -> list[Entry]:
 
 def _of(run: RunDir) -> Entry:
     path = str(run.path)
-    return _entry(str(run.path.parent), run.id, _spec(path), _recorded(path, None))
+    known = Known(index.spec_of(path), index.recorded(path, None), index.noted(path, None))
+    return _entry(str(run.path.parent), run.id, known)
 
 
-def _grouped(root: Path) -> list[tuple[str, str | None]]:
-    """The id of every run under `root` with its group, oldest first."""
-    before = _read(root / FILE)
-    specs = _specs(root, before)
-    known = {name: before.get(name, (None, None))[1] for name in specs}
-    _keep(root / FILE, before, {name: (spec, known[name]) for name, spec in specs.items()})
-    ordered = sorted(specs.items(), key=lambda item: (item[1].created, item[0]))
-    return [(name, spec.group) for name, spec in ordered]
+class _Member(NamedTuple):
+    """A run with its group and its notes."""
+
+    run: RunDir
+    group: str | None
+    notes: Notes
 
 
-def _sign(path: str) -> Sign:
-    try:
-        facts = os.stat(path)
-    except OSError:
-        return NOTHING
-    return [facts.st_mtime_ns, facts.st_size, facts.st_ino]
+def _members(root: Path) -> list[_Member]:
+    """Every run under `root`, oldest first; no status is read."""
+    before, place = index.read(root / FILE), str(root)
+    now = {}
+    for name, spec in index.specs(root, before).items():
+        old = before.get(name)
+        now[name] = Known(spec, old.recorded if old else None, index.noted(f"{place}/{name}", old))
+    index.keep(root / FILE, before, now)
+    ordered = sorted(now.items(), key=lambda item: (item[1].spec.created, item[0]))
+    return [
+        _Member(RunDir(root / name), known.spec.group, _notes(known.noted))
+        for name, known in ordered
+    ]
 
 
-def _specs(root: Path, before: Known) -> dict[str, Spec]:
-    """Name -> spec of every run under `root`."""
-    specs, place = {}, str(root)
-    for name in names(root):
-        known = before.get(name)
-        sign = _sign(f"{place}/{name}/spec.json")
-        if known and known[0].sign == sign != NOTHING:
-            specs[name] = known[0]
-        elif sign != NOTHING or is_run(root / name):
-            specs[name] = _spec(f"{place}/{name}")
-    return specs
-
-
-def _spec(path: str) -> Spec:
-    """What the run's spec says; if its hash does not hold, the whole spec is checked."""
-    sign = _sign(f"{path}/spec.json")
-    try:
-        with open(f"{path}/spec.json", "rb") as text:
-            spec = json.loads(text.read())
-        settings = spec["experiment"]["run"]
-        created, group, uri = spec["created"], settings["group"], settings["tracking"]["uri"]
-        sound = hash_of(spec["experiment"]) == spec["config_hash"]
-        if sound and 0 <= created < LATEST:
-            return Spec(sign, float(created), str(group), str(uri))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass
-    run = RunDir(Path(path))
-    return Spec(sign, run.created(), group_of(run), "")
-
-
-def _recorded(path: str, before: tuple[Spec, Recorded | None] | None) -> Recorded:
-    sign = _sign(f"{path}/status.json")
-    known = before[1] if before else None
-    if known and known.sign == sign:
-        return known
-    status = RunDir(Path(path)).recorded_status()
-    return Recorded(sign, status.state, status.step, status.sealed.bytes if status.sealed else None)
-
-
-def _entry(root: str, name: str, spec: Spec, recorded: Recorded) -> Entry:
+def _entry(root: str, name: str, known: Known) -> Entry:
     """The run's entry now; if the run has not ended, its process is looked up."""
-    size = _sign(f"{root}/{name}/events.jsonl")[1]
+    spec, recorded, noted = known
+    assert recorded is not None, "an entry is made of a status"
+    size = index.sign_of(f"{root}/{name}/events.jsonl")[1]
     state, step = recorded.state, recorded.step
     if state not in ENDED or (state == "done" and recorded.sealed not in (None, size)):
         now = RunDir(Path(root, name)).status()
         state, step = now.state, now.step
     signs = (size, recorded.sign[0])
-    return Entry(root, name, spec.created, spec.group, spec.uri, state, step, signs)
+    return Entry(
+        root=root,
+        id=name,
+        created=spec.created,
+        group=spec.group,
+        uri=spec.uri,
+        state=state,
+        step=step,
+        signs=signs,
+        facts=spec.facts,
+        notes=_notes(noted),
+        notes_fault=noted.fault if noted else "",
+    )
 
 
-def _read(path: Path) -> Known:
-    try:
-        read = json.loads(path.read_bytes())
-        if read["version"] != VERSION:
-            return {}
-        return {
-            name: (Spec(*spec), Recorded(*recorded) if recorded else None)
-            for name, (spec, recorded) in read["runs"].items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def _keep(path: Path, before: Known, now: Known) -> None:
-    """Write the index where enough of it is new; without it the runs are read again."""
-    num_new = sum(before.get(name) != known for name, known in now.items())
-    if max(num_new, len(before) - len(now)) < WORTH_WRITING:
-        return
-    draft = path.with_name(f"{FILE}.{os.getpid()}")
-    with contextlib.suppress(OSError):
-        draft.write_text(json.dumps({"version": VERSION, "runs": now}))
-        os.replace(draft, path)
+def _notes(noted: Noted | None) -> Notes:
+    return Notes(noted.name, tuple(noted.tags), archived=noted.archived) if noted else Notes()

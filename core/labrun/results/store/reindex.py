@@ -54,6 +54,23 @@ def reindex(mirror: Mirror) -> Reindexed:
     return done
 
 
+def forget_gone(mirror: Mirror) -> list[str]:
+    """Remove the runs whose directory is gone from the store; returns their ids.
+
+    Raises LabError where the store cannot be reached.
+    """
+    if mirror.path is not None and not mirror.path.exists():
+        return []
+    try:
+        with mirror.opened() as store:
+            return _remove_gone(mirror, store)
+    except Exception as error:
+        if not is_down(error):
+            raise
+        where = masked(mirror.where)
+        raise LabError(f"the results store {where} cannot be used: {reason_of(error)}") from error
+
+
 def _write_all(mirror: Mirror, store: Rows | Server, done: Reindexed) -> None:
     """Write the runs, small ones together: a transaction for each would take longer than it."""
     waiting = deque(entries(mirror.home))

@@ -162,10 +162,21 @@ class Rows:
             path.write_text(json.dumps(word))
 
     def remove(self, ids: Iterable[str]) -> None:
-        """Delete these runs from the store for good, by MLflow's ids."""
+        """Delete these runs from the store for good, by MLflow's ids, with their copied figures."""
+        ids = list(ids)
+        folders = [folder for one in ids for folder in self._figures_of(one)]
         with self.transaction():
-            self._delete(list(ids))
+            self._delete(ids)
         self._version = None
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _figures_of(self, run_uuid: str) -> list[Path]:
+        """The folder that holds the run's copied figures, if it is one of this home."""
+        rows = self._ask("select artifact_uri from runs where run_uuid = ?", (run_uuid,))
+        folders = [Path(unquote(urlparse(uri).path)).parent for (uri,) in rows if uri]
+        ours = self._home.absolute() / "mlflow-artifacts"
+        return [folder for folder in folders if folder.is_relative_to(ours) and folder != ours]
 
     def _delete(self, ids: Sequence[str]) -> None:
         for table in OURS:

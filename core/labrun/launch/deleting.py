@@ -1,0 +1,86 @@
+"""Runs deleted for good: their directories, and what the results store holds of them."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from labrun.errors import LabError, listed
+from labrun.launch import following
+from labrun.launch.launchers import Word
+from labrun.results.store import Mirror
+from labrun.results.store.reindex import forget_gone
+from labrun.runs.run_dir import RunDir
+from labrun.system.json_files import reason
+
+TRASH = ".deleted-"
+
+
+def refuse_under_way(runs: Sequence[RunDir]) -> None:
+    """Raise LabError where a run is queued or running, also by its scheduler's word alone."""
+    words = following.words(runs, ask_all=True)
+    open_runs = [run.id for run in runs if _is_under_way(run, words.get(run.id))]
+    if open_runs:
+        raise LabError(
+            f"queued or running and not deleted: {listed(open_runs)}; `lab cancel` them first; "
+            "nothing was deleted"
+        )
+
+
+def _is_under_way(run: RunDir, word: Word | None) -> bool:
+    lives = word is not None and word.state in ("waiting", "running")
+    return lives or run.status().state in following.OPEN
+
+
+def delete(runs: Sequence[RunDir], home: Path) -> list[str]:
+    """Delete the runs; returns what could not be brought into line with them, a sentence each.
+
+    Raises LabError, before anything is deleted, where a run is under way or in other hands.
+    """
+    refuse_under_way(runs)
+    claims = []
+    try:
+        for run in runs:
+            claims.append(run.claim())
+        uris = dict.fromkeys(map(_uri, runs))
+        for run in runs:
+            _remove(run)
+    finally:
+        for claim in claims:
+            os.close(claim)
+    return [fault for uri in uris if (fault := _forgotten(home, uri))]
+
+
+def size_of(run: RunDir) -> int:
+    """Bytes of all files of the run."""
+    files = (path for path in run.path.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum(path.stat().st_size for path in files)
+
+
+def _uri(run: RunDir) -> str:
+    """The run's store; the home's own where its spec is damaged."""
+    try:
+        return run.experiment().run.tracking.uri
+    except LabError:
+        return ""
+
+
+def _remove(run: RunDir) -> None:
+    """The directory vanishes at once under its name, then its files go."""
+    trash = run.path.with_name(f"{TRASH}{run.id}")
+    try:
+        shutil.rmtree(trash, ignore_errors=True)
+        os.rename(run.path, trash)
+        shutil.rmtree(trash)
+    except OSError as error:
+        raise LabError(f"run {run.id} cannot be deleted: {reason(error)} ({run.path})") from error
+
+
+def _forgotten(home: Path, uri: str) -> str:
+    """Why the store still lists deleted runs; empty where it does not."""
+    mirror = Mirror(home, uri)
+    try:
+        forget_gone(mirror)
+    except LabError as error:
+        return f"{error}; it still lists what was deleted; later: {mirror.mended_by}"
+    return ""
