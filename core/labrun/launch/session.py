@@ -40,7 +40,7 @@ def plan(overrides: Sequence[str], *, sweep: bool) -> list[Experiment]:
 
 
 def planned(points: Sequence[Sequence[str]]) -> list[Experiment]:
-    """The experiments of several sets of overrides, as one group. Raises LabError for equal ones."""
+    """The experiments of these overrides, in one group. Raises LabError for equal ones."""
     experiments = [one for point in points for one in studied(point)]
     for key, count in Counter(map(key_of, experiments)).items():
         if count > 1:
@@ -99,12 +99,13 @@ def launch(
     refuse_unwritable(home)
     submitting.refuse_unseen([experiment.run for experiment in experiments], home)
     held = _held(experiments, home) if len(experiments) > 1 else {}
-    for run in (again := [*go_on, *(run for run in held.values() if is_to_go_on(run))]):
+    stopped = [run for run in held.values() if is_to_go_on(run)]
+    for run in (again := [*go_on, *stopped]):
         _check_resumable(run, restart=False)
     new = [experiment for experiment in experiments if key_of(experiment) not in held]
     if held:
-        told = f"{len(held) + len(go_on) - len(again)} of {len(experiments)} runs are done or under way"
-        print(f"lab: {told}; {len(again)} go on, {len(new)} begin", file=sys.stderr)
+        told = f"{len(held) - len(stopped)} of {len(experiments)} runs are done or under way"
+        print(f"lab: {told}; {len(stopped)} go on, {len(new)} begin", file=sys.stderr)
     runs = _created(new, home)
     _run([*again, *runs], home, console, detach=detach, wait=wait)
     return [*go_on, *held.values(), *runs]
