@@ -142,7 +142,7 @@ def _launched(
     for runs in away.values():
         session.resume(runs, asked.home, console(), detach=detach, wait=wait)
         done += runs
-    if any(run.status().state == "preempted" for run in done) or not (new or here):
+    if not new and not here:
         return done
     how = {"go_on": here, "detach": detach, "wait": wait}
     return [*done, *session.launch(new, asked.home, console(), **how)]

@@ -97,9 +97,12 @@ def _planned(
     wanted: Sequence[Needed],
 ) -> tuple[list[Mapping[str, Plan]], dict[str, list[str]]]:
     """The plans of one seed of each arm; and why some could not be planned here -> which."""
+    first: dict[str, Needed] = {}
+    for one in wanted:
+        first.setdefault(one.name, one)
     plans: list[Mapping[str, Plan]] = []
     refused: dict[str, list[str]] = {}
-    for name, one in {one.name: one for one in reversed(wanted)}.items():
+    for name, one in first.items():
         try:
             plans += session.preflight([one.experiment])
         except LabError as error:

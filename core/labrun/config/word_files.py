@@ -170,12 +170,12 @@ def _guilty(said: str, points: Sequence[Sequence[Placed]]) -> Placed | None:
     """The file's word that the error is about: without it, it would not have been raised."""
     for words in points:
         if _fault(words) == said:
-            placed = [word for word in words if word.place]
-            without = {w: _fault([o for o in words if o is not w]) for w in placed}
-            by_cause = [word for word in placed if not without[word]]
-            changed = [w for w in placed if without[w] != said and w.key != "plugin"]
-            plugin = [word for word in placed if word.key == "plugin"]
-            return next(iter([*by_cause, *changed, *plugin]), None)
+            without = {w: _fault([o for o in words if o is not w]) for w in words}
+            causes = [word for word in words if not without[word]]
+            changing = [w for w in words if without[w] != said and w.key != "plugin"]
+            plugin = [word for word in words if word.key == "plugin"]
+            found = next(iter([*causes, *changing, *plugin]), None)
+            return found if found and found.place else None
     return _named(said, [word for words in points for word in words if word.place])
 
 

@@ -97,7 +97,8 @@ def launch(
     end, where something else runs them.
     """
     refuse_unwritable(home)
-    submitting.refuse_unseen([experiment.run for experiment in experiments], home)
+    asked = [*experiments, *(run.experiment() for run in go_on)]
+    submitting.refuse_unseen([experiment.run for experiment in asked], home)
     held = _held(experiments, home) if len(experiments) > 1 else {}
     stopped = [run for run in held.values() if is_to_go_on(run)]
     for run in (again := [*go_on, *stopped]):

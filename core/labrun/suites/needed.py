@@ -110,6 +110,8 @@ def _refuse_equal(found: Sequence[Needed], suite: Suite) -> None:
     by_key: dict[str, Needed] = {}
     for one in found:
         other = by_key.setdefault(key_of(one.experiment), one)
+        if other is not one and other.name == one.name:
+            raise LabError(f"seed {one.seed} stands twice among the seeds; name it once")
         if other is not one:
             names = f"{other.name!r} and {one.name!r}"
             raise LabError(f"{names} of suite {suite.name} are equal runs of seed {one.seed}")
