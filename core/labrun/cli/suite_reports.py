@@ -14,7 +14,6 @@ from labrun.config import word_files
 from labrun.config.words import command_line
 from labrun.errors import LabError, listed
 from labrun.launch import following, session
-from labrun.plan import Plan
 from labrun.results import compare as comparison
 from labrun.runs import run_index
 from labrun.runs.run_dir import RunDir, home
@@ -95,12 +94,12 @@ def _print_arms(scale: Scale, wanted: Sequence[Needed], console: Console) -> Non
 
 def _planned(
     wanted: Sequence[Needed],
-) -> tuple[list[Mapping[str, Plan]], dict[str, list[str]]]:
+) -> tuple[list[session.Plans], dict[str, list[str]]]:
     """The plans of one seed of each arm; and why some could not be planned here -> which."""
     first: dict[str, Needed] = {}
     for one in wanted:
         first.setdefault(one.name, one)
-    plans: list[Mapping[str, Plan]] = []
+    plans: list[session.Plans] = []
     refused: dict[str, list[str]] = {}
     for name, one in first.items():
         try:

@@ -116,4 +116,6 @@ def is_null(node: yaml.Node) -> bool:
 def _kind(node: yaml.Node) -> str:
     if is_null(node):
         return "nothing"
-    return {"scalar": "text", "sequence": "list"}.get(node.id, node.id)
+    if isinstance(node, yaml.ScalarNode):
+        return "text"
+    return "list" if isinstance(node, yaml.SequenceNode) else "mapping"
