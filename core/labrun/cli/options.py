@@ -7,7 +7,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-Overrides = Annotated[list[str], typer.Argument(help="key=value; see `lab plugins NAME`.")]
+Overrides = Annotated[
+    list[str], typer.Argument(help="key=value, or @FILE.yaml; see `lab plugins NAME`.")
+]
 Multirun = Annotated[
     bool, typer.Option("-m", "--multirun", help="Every combination of key=a,b values.")
 ]

@@ -30,6 +30,7 @@ from labrun.runs.run_dir import RunDir, config_hash, has_checkpoint
 __all__ = [
     "compare",
     "finish",
+    "print_failures",
     "print_missing",
     "print_plan",
     "print_run",
@@ -37,6 +38,7 @@ __all__ = [
     "print_submission",
     "print_submitted",
     "print_warnings",
+    "refuse_failed",
 ]
 
 LOG_LINES = 12
@@ -146,13 +148,24 @@ def finish(runs: Sequence[RunDir], home: Path, console: Console) -> None:
 
     Raises typer.Exit with the first failed run's code where any run is not done.
     """
-    failed = [run for run in runs if run.status().state != "done"]
-    for run in failed:
-        _print_failure(run, console)
+    failed = print_failures(runs, console)
     if len(failed) < len(runs):
         _print_results(runs, home, console)
     for run in runs:
         print_warnings(run, console)
+    refuse_failed(failed)
+
+
+def print_failures(runs: Sequence[RunDir], console: Console) -> list[RunDir]:
+    """The runs that are not done, each with its reason and the next step."""
+    failed = [run for run in runs if run.status().state != "done"]
+    for run in failed:
+        _print_failure(run, console)
+    return failed
+
+
+def refuse_failed(failed: Sequence[RunDir]) -> None:
+    """Raise typer.Exit with the first failed run's code."""
     if failed:
         raise typer.Exit(failed[0].status().exit_code or 1)
 

@@ -10,8 +10,10 @@ from labrun.errors import LabError
 from labrun.system import streams
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from threading import Thread
 
+    from labrun.config.word_files import Placed
     from labrun.experiment import Experiment
     from labrun.runs.run_dir import RunDir
 
@@ -28,12 +30,15 @@ def run(
     wait: Wait = False,
     detach: Detach = False,
 ) -> None:
-    """Run an experiment: lab run plugin=rlrt method=grpo seed=1."""
+    """Run an experiment: lab run plugin=rlrt method=grpo seed=1; @my.yaml takes words of a file."""
+    from labrun.config import word_files
     from labrun.launch import session, submitting
     from labrun.runs.run_dir import home
 
-    experiments = _planned(overrides, multirun=multirun)
-    plans = session.preflight(experiments)
+    points = word_files.spread(overrides)
+    with word_files.located(points):
+        experiments = _planned(points, multirun=multirun)
+        plans = session.preflight(experiments)
     if dry_run:
         from labrun.cli import reports as report
 
@@ -131,17 +136,34 @@ def cancel(
 def data_make(overrides: Overrides, multirun: Multirun = False) -> None:
     """Make the data of an experiment: lab data make plugin=stairs suite=grid quality=medium."""
     from labrun.cli import data
+    from labrun.config import word_files
 
-    data.make(_planned(overrides, multirun=multirun), console())
+    points = word_files.spread(overrides)
+    with word_files.located(points):
+        data.make(_planned(points, multirun=multirun), console())
 
 
-def _planned(overrides: list[str], *, multirun: bool) -> "list[Experiment]":
-    from labrun.config import experiments
+def _planned(points: "list[list[Placed]]", *, multirun: bool) -> "list[Experiment]":
+    from labrun.config import experiments, word_files
     from labrun.launch import session
 
-    if not multirun and experiments.is_sweep(overrides):
-        raise LabError("a value with commas is a sweep: add -m (or quote it: key='a,b')")
-    return session.plan(overrides, sweep=multirun)
+    sets = [word_files.texts(words) for words in points]
+    if multirun:
+        return session.planned([point for words in sets for point in experiments.expand(words)])
+    for words in points:
+        refuse_sweep(words)
+    return session.planned(sets)
+
+
+def refuse_sweep(words: "Sequence[Placed]") -> None:
+    """Raise LabError, with the place of a file's word, where a word holds several values."""
+    from labrun.config.experiments import is_sweep
+
+    for word in words:
+        if is_sweep([word.word]):
+            where = f" ({word.place})" if word.place else ""
+            text = "a value with commas is a sweep: add -m (or quote it: key='a,b')"
+            raise LabError(f"{text}{where}")
 
 
 def _after_submission(runs: "list[RunDir]", *, waited: bool) -> None:

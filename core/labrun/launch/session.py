@@ -36,7 +36,11 @@ Plans = dict[str, Plan]
 
 def plan(overrides: Sequence[str], *, sweep: bool) -> list[Experiment]:
     """Every experiment of the command, composed and typed. Raises LabError before any work."""
-    points = expand(overrides) if sweep else [list(overrides)]
+    return planned(expand(overrides) if sweep else [overrides])
+
+
+def planned(points: Sequence[Sequence[str]]) -> list[Experiment]:
+    """The experiments of these overrides, in one group. Raises LabError for equal ones."""
     experiments = [one for point in points for one in studied(point)]
     for key, count in Counter(map(key_of, experiments)).items():
         if count > 1:
@@ -81,27 +85,31 @@ def launch(
     home: Path,
     console: Console,
     *,
+    go_on: Sequence[RunDir] = (),
     detach: bool = False,
     wait: bool = False,
 ) -> list[RunDir]:
     """Create and run all; returns their directories, whatever became of them.
 
     Of a sweep in a group that is there already, the runs that it holds are not made again: those
-    that have ended and are not done go on, the others are left as they are. `detach`: a process of
-    its own runs them. `wait`: follow them to their end, where something else runs them.
+    that have ended and are not done go on, the others are left as they are. `go_on`: stopped runs
+    that go on beside them. `detach`: a process of its own runs them. `wait`: follow them to their
+    end, where something else runs them.
     """
     refuse_unwritable(home)
-    submitting.refuse_unseen([experiment.run for experiment in experiments], home)
+    asked = [*experiments, *(run.experiment() for run in go_on)]
+    submitting.refuse_unseen([experiment.run for experiment in asked], home)
     held = _held(experiments, home) if len(experiments) > 1 else {}
-    for run in (again := [run for run in held.values() if _is_to_go_on(run)]):
+    stopped = [run for run in held.values() if is_to_go_on(run)]
+    for run in (again := [*go_on, *stopped]):
         _check_resumable(run, restart=False)
     new = [experiment for experiment in experiments if key_of(experiment) not in held]
     if held:
-        told = f"{len(held) - len(again)} of {len(experiments)} runs are done or under way"
-        print(f"lab: {told}; {len(again)} go on, {len(new)} begin", file=sys.stderr)
+        told = f"{len(held) - len(stopped)} of {len(experiments)} runs are done or under way"
+        print(f"lab: {told}; {len(stopped)} go on, {len(new)} begin", file=sys.stderr)
     runs = _created(new, home)
     _run([*again, *runs], home, console, detach=detach, wait=wait)
-    return [*held.values(), *runs]
+    return [*go_on, *held.values(), *runs]
 
 
 def _held(experiments: Sequence[Experiment], home: Path) -> dict[str, RunDir]:
@@ -113,7 +121,8 @@ def _held(experiments: Sequence[Experiment], home: Path) -> dict[str, RunDir]:
     return {key: run for key, run in found.items() if key in wanted}
 
 
-def _is_to_go_on(run: RunDir) -> bool:
+def is_to_go_on(run: RunDir) -> bool:
+    """Whether the run has ended, or lost its job, before it was done."""
     following.words([run])
     return run.status().state not in ("done", *following.OPEN)
 

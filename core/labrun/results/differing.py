@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from labrun.experiment import Experiment
 from labrun.plain import flat
 from labrun.runs.run_dir import RunDir
 
@@ -18,7 +19,11 @@ NETWORK = {
 
 def settings_of(run: RunDir) -> dict[str, object]:
     """Everything that the run's result depends on but its seed, by flat key."""
-    experiment = run.experiment()
+    return settings_in(run.experiment())
+
+
+def settings_in(experiment: Experiment) -> dict[str, object]:
+    """The same of a run that is not made yet."""
     named = {f"{section}.component": name for section, name in experiment.components.items()}
     return {
         "plugin": experiment.plugin,

@@ -224,7 +224,7 @@ def test_commands_say_in_one_line_that_nvidia_smi_failed(nvidia_smi, lab, lab_he
     checked = lab("doctor")
     assert checked.returncode == 0
     assert [line.split(maxsplit=2)[2] for line in checked.stdout.splitlines() if said in line] == [
-        said
+        f"{said}; run `nvidia-smi` by hand, and mend the driver that it complains of"
     ]
 
 

@@ -1,0 +1,148 @@
+"""The command bench: run a suite, or what is missing of it, and print published beside ours."""
+
+import gc
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from labrun.cli.options import Detach, Wait, console
+from labrun.errors import LabError
+from labrun.system import streams
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from labrun.experiment import Experiment
+    from labrun.runs.run_dir import RunDir
+    from labrun.suites.needed import Needed
+    from labrun.suites.suite import Scale, Suite
+
+
+def bench(
+    suite: Annotated[
+        str | None, typer.Argument(help="A suite's name, or a YAML file; none: list the suites.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value that every run of the suite has.")
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="A scale of the suite; its first one if not set.")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds such as 0,1,2; the suite's if not set.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check every run and print the plan.")
+    ] = False,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Start nothing; print the table of what is there.")
+    ] = False,
+    wait: Wait = False,
+    detach: Detach = False,
+) -> None:
+    """Run a published table, what is missing of it, and print it: lab bench rlrt-main."""
+    from labrun.cli import suite_reports as report
+    from labrun.runs.run_dir import home
+    from labrun.suites import finding, needed
+
+    if suite is None:
+        report.print_suites(console())
+        return
+    found, typed = finding.find(suite), overrides or []
+    chosen = needed.scale_of(found, scale)
+    wanted = needed.needed(found, chosen, seeds=seeds, typed=typed)
+    asked = _Asked(found, chosen, wanted, typed, home())
+    if dry_run:
+        report.print_plan(found, chosen, wanted, asked.held(), typed, console())
+        return
+    runs = [] if report_only else _run_missing(asked, detach=detach, wait=wait)
+    failed = report.print_results(found, chosen, wanted, asked.held(), typed, runs, console())
+    report.refuse_failed(failed)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the command asks for."""
+
+    suite: "Suite"
+    scale: "Scale"
+    wanted: "Sequence[Needed]"
+    typed: Sequence[str]
+    home: "Path"
+
+    @property
+    def group(self) -> str:
+        return self.wanted[0].experiment.run.group
+
+    @property
+    def launcher(self) -> str:
+        return self.wanted[0].experiment.run.launcher
+
+    def held(self) -> "dict[str, RunDir]":
+        """Key -> run, of those that the group has."""
+        from labrun.runs import run_index
+        from labrun.suites import needed
+
+        return needed.held(run_index.members(self.group, self.home), self.wanted)
+
+
+def _run_missing(asked: _Asked, *, detach: bool, wait: bool) -> "list[RunDir]":
+    """The runs that were started, whatever became of them.
+
+    Raises LabError, before any work, where a run cannot be made here.
+    """
+    from labrun.launch import session
+    from labrun.suites import needed
+
+    held = asked.held()
+    new = [one for one in asked.wanted if needed.key_of(one.experiment) not in held]
+    stopped = [run for run in held.values() if session.is_to_go_on(run)]
+    text = f"{len(held) - len(stopped)} of {len(asked.wanted)} runs of {asked.group}"
+    told = f"{text} are done or under way; {len(stopped)} go on, {len(new)} begin"
+    print(f"lab: {told}", file=sys.stderr)
+    if new:
+        _refuse_missing(asked, new)
+    gc.enable()
+    with streams.unheld():
+        begin = [one.experiment for one in new]
+        return _launched(asked, begin, stopped, detach=detach, wait=wait)
+
+
+def _refuse_missing(asked: _Asked, new: "Sequence[Needed]") -> None:
+    from labrun.config import word_files
+    from labrun.launch import session
+    from labrun.suites import needed
+
+    if lacking := needed.not_given(asked.scale, asked.typed):
+        text = f"suite {asked.suite.name} at scale={asked.scale.name} needs {lacking[0]}"
+        raise LabError(f"{text}; `lab bench {asked.suite.name} ... --dry-run` needs none")
+    with word_files.located([one.words for one in new]):
+        plans = session.preflight([one.experiment for one in new])
+    session.refuse_missing(plans)
+
+
+def _launched(
+    asked: _Asked,
+    new: "Sequence[Experiment]",
+    stopped: "Sequence[RunDir]",
+    *,
+    detach: bool,
+    wait: bool,
+) -> "list[RunDir]":
+    """New runs and stopped ones together. Stopped ones of another launcher go on there, first."""
+    from labrun.launch import session
+
+    away: dict[str, list[RunDir]] = {}
+    for run in stopped:
+        away.setdefault(run.experiment().run.launcher, []).append(run)
+    here, done = away.pop(asked.launcher, []), []
+    for runs in away.values():
+        session.resume(runs, asked.home, console(), detach=detach, wait=wait)
+        done += runs
+    if not new and not here:
+        return done
+    how = {"go_on": here, "detach": detach, "wait": wait}
+    return [*done, *session.launch(new, asked.home, console(), **how)]

@@ -1,0 +1,254 @@
+"""What `lab bench` prints: the suites, a plan, and published numbers beside ours."""
+
+import math
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Column
+from rich.table import Table as RichTable
+
+from labrun.cli.reports import print_failures, print_missing, refuse_failed
+from labrun.config import word_files
+from labrun.config.words import command_line
+from labrun.errors import LabError, listed
+from labrun.launch import following, session
+from labrun.results import compare as comparison
+from labrun.runs import run_index
+from labrun.runs.run_dir import RunDir, home
+from labrun.suites import finding, needed, table
+from labrun.suites.needed import Needed
+from labrun.suites.reading import read
+from labrun.suites.suite import PUBLISHED_SCALE, Row, Scale, Suite, Unit
+from labrun.system.paths import component
+
+__all__ = ["print_plan", "print_results", "print_suites", "refuse_failed"]
+
+Held = Mapping[str, RunDir]
+"""Key of a run -> the run that the group has."""
+FEW_SEEDS = 5
+DECIMALS: Mapping[Unit, int] = {"fraction": 3, "percent": 1, "tokens": 1, "count": 2, "return": 1}
+
+
+def print_suites(console: Console) -> None:
+    """A line for each suite of this project."""
+    found = finding.files()
+    if not found:
+        console.print(finding.nowhere(), soft_wrap=True)
+        return
+    suites = [read(path) for path in found.values()]
+    scales = {suite.name: ", ".join(suite.scales) for suite in suites}
+    width, wide = max(map(len, scales)), max(map(len, scales.values()))
+    for suite in suites:
+        text = f"{suite.name:<{width}}  {scales[suite.name]:<{wide}}  {suite.question}"
+        console.print(text, soft_wrap=True)
+    console.print("lab bench SUITE --dry-run prints the plan; a YAML file of yours is a suite, too")
+
+
+def print_plan(
+    suite: Suite,
+    scale: Scale,
+    wanted: Sequence[Needed],
+    held: Held,
+    typed: Sequence[str],
+    console: Console,
+) -> None:
+    """Every run of the suite, what it knows of itself, and what is missing on this machine."""
+    _print_head(suite, scale, typed, console)
+    todo = [one for one in wanted if needed.key_of(one.experiment) not in held]
+    begun = sum(1 for run in held.values() if run.status().state != "done")
+    console.print(
+        f"plan: {len(wanted)} runs in group {wanted[0].experiment.run.group}; "
+        f"{len(held) - begun} done, {begun} begun, {len(todo)} to begin; nothing was started",
+        soft_wrap=True,
+    )
+    _print_arms(scale, wanted, console)
+    lacking = [f"needs {text}" for text in needed.not_given(scale, typed)]
+    found, refused = _planned(wanted)
+    print_missing([*lacking, *session.missing(found)], console)
+    for text, names in refused.items():
+        everywhere = len(names) == len({one.name for one in wanted})
+        of = "every arm" if everywhere else listed(names, most=3)
+        told = f"not planned to the end on this machine ({of}): {text}"
+        console.print(told, style="yellow", soft_wrap=True)
+
+
+def _print_arms(scale: Scale, wanted: Sequence[Needed], console: Console) -> None:
+    """The words of all runs, of each arm and of each label of an axis; and one whole command."""
+    rows = [("all", "", scale.overrides)]
+    rows += [("arm", name, words) for name, words in scale.arms.items()]
+    for axis, labels in scale.axes.items():
+        rows += [(axis, label, words) for label, words in labels.items()]
+    wide, width = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for kind, name, words in rows:
+        text = word_files.shell(words) or "(as all)"
+        console.print(f"  {kind:<{wide}}  {name:<{width}}  {text}", soft_wrap=True)
+    for left in scale.left_out:
+        console.print(f"  left out: {', '.join(left.values())}", soft_wrap=True)
+    seeds = dict.fromkeys(str(one.seed) for one in wanted)
+    console.print(f"  seeds {','.join(seeds)}; the last run by itself:", soft_wrap=True)
+    words = [word for word in wanted[-1].words if word.key != "group"]
+    console.print(f"  lab run {word_files.shell(words)}", soft_wrap=True)
+
+
+def _planned(
+    wanted: Sequence[Needed],
+) -> tuple[list[session.Plans], dict[str, list[str]]]:
+    """The plans of one seed of each arm; and why some could not be planned here -> which."""
+    first: dict[str, Needed] = {}
+    for one in wanted:
+        first.setdefault(one.name, one)
+    plans: list[session.Plans] = []
+    refused: dict[str, list[str]] = {}
+    for name, one in first.items():
+        try:
+            plans += session.preflight([one.experiment])
+        except LabError as error:
+            refused.setdefault(str(error), []).append(name)
+    return plans, refused
+
+
+def _print_head(suite: Suite, scale: Scale, typed: Sequence[str], console: Console) -> None:
+    console.print(f"{suite.name}: {suite.question}", soft_wrap=True)
+    if suite.source:
+        source = suite.source
+        known = f" Known from: {source.read_from}." if source.read_from else ""
+        of = source.of.rstrip(".")
+        console.print(f"published  {source.paper}, {source.table}. {of}.{known}", soft_wrap=True)
+    console.print(f"ours       {_ours(scale)}", soft_wrap=True)
+    if needed.is_changed(suite, scale, typed):
+        console.print(f"CHANGED    not the suite's settings: {command_line(typed)}", soft_wrap=True)
+    elif typed:
+        console.print(f"with       {command_line(typed)}", soft_wrap=True)
+
+
+def _ours(scale: Scale) -> str:
+    if scale.toy:
+        return f"scale={scale.name}, A TOY RESULT, no reproduction: {scale.toy}"
+    size = ", the published size" if scale.name == PUBLISHED_SCALE else ""
+    return f"scale={scale.name}{size}"
+
+
+def print_results(
+    suite: Suite,
+    scale: Scale,
+    wanted: Sequence[Needed],
+    held: Held,
+    typed: Sequence[str],
+    started: Sequence[RunDir],
+    console: Console,
+) -> list[RunDir]:
+    """The failures of the started runs, and the table of what is there; returns the failed runs."""
+    under_way = [run for run in started if run.status().state in following.OPEN]
+    failed = print_failures([run for run in started if run not in under_way], console)
+    found = table.lines(scale, wanted, held)
+    _print_head(suite, scale, typed, console)
+    _print_published(suite, scale, console)
+    _print_lines(found, scale, console)
+    notes = () if scale.toy else suite.notes
+    for title, texts in (("expected ", [suite.expected]), ("differs  ", notes)):
+        for text in filter(None, texts):
+            console.print(_hanging(title, text, console), soft_wrap=True)
+    _print_counts(wanted, held, console)
+    group = wanted[0].experiment.run.group
+    path = home() / "compare" / component(group) / "suite.csv"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(table.to_csv(found, scale))
+    except OSError as error:
+        raise LabError(
+            f"cannot write {path}: {error.strerror}; mend it, or set LABRUN_HOME"
+        ) from error
+    console.print(f"table    {path}", soft_wrap=True)
+    return failed
+
+
+def _hanging(title: str, text: str, console: Console) -> str:
+    return textwrap.fill(
+        text, width=console.width, initial_indent=title, subsequent_indent=" " * len(title)
+    )
+
+
+def _print_published(suite: Suite, scale: Scale, console: Console) -> None:
+    """The published numbers, where no row of this scale has one: they are of other rows."""
+    paper = suite.published_scale()
+    if paper is None or any(row.published for row in scale.rows):
+        return
+    rows = [row for row in paper.rows if row.published]
+    if not rows:
+        return
+    shown = RichTable("published (nothing of it was run here)", "arm", "unit", box=None)
+    shown.add_column("published", justify="right")
+    for row in rows:
+        for place, (arm, number) in enumerate(row.published.items()):
+            name = "" if place else row.name
+            shown.add_row(name, arm, _unit(row), _as_published(number, row))
+    console.print(shown)
+    console.print()
+
+
+def _unit(row: Row) -> str:
+    return f"{row.unit} change" if row.is_change else row.unit
+
+
+def _print_lines(found: Sequence[table.Line], scale: Scale, console: Console) -> None:
+    """The lines that have a number, each row's name once."""
+    ours = f"TOY ({scale.name})" if scale.toy else f"ours ({scale.name})"
+    has_published = any(line.published is not None for line in found)
+    shown = RichTable("row", "arm", "unit", box=None, pad_edge=False)
+    for name in ("published", ours, "seeds") if has_published else (ours, "seeds"):
+        shown.columns.append(Column(name, justify="right", no_wrap=True))
+    last = ""
+    known = [line for line in found if line.published is not None or line.ours is not None]
+    for line in known:
+        name = "" if line.row.name == last else line.row.name
+        last = line.row.name
+        published = "-" if line.published is None else _as_published(line.published, line.row)
+        cells = [published] if has_published else []
+        seeds = f"{line.num_seeds} of {line.num_wanted}"
+        shown.add_row(name, line.arm, _unit(line.row), *cells, _number(line), seeds)
+    if known:
+        console.print(shown)
+    if empty := len(found) - len(known):
+        console.print(f"{empty} more lines have no number yet", soft_wrap=True)
+    seeds = [line.num_seeds for line in known if line.ours is not None]
+    if seeds:
+        counts = " to ".join(str(n) for n in dict.fromkeys((min(seeds), max(seeds))))
+        console.print(f"ours: mean over {counts} seed(s) ± half the 95% t-interval over seeds")
+    if seeds and min(seeds) < FEW_SEEDS:
+        console.print("fewer than 5 seeds: read a difference between arms as a hint, no more")
+
+
+def _as_published(number: float, row: Row) -> str:
+    """The number with as many decimals as the row's numbers have."""
+    decimals = max(len(f"{one:g}".partition(".")[2]) for one in row.published.values())
+    return f"{number:.{decimals}f}"
+
+
+def _number(line: table.Line) -> str:
+    """Mean ± half width, with the decimals of the unit."""
+    if line.ours is None:
+        return "-"
+    decimals = DECIMALS[line.row.unit]
+    mean = f"{line.ours.mean:.{decimals}f}"
+    if math.isnan(line.ours.half_width):
+        return mean
+    return f"{mean} ± {line.ours.half_width:.{decimals}f}"
+
+
+def _print_counts(wanted: Sequence[Needed], held: Held, console: Console) -> None:
+    """How many runs there are in each state, those that do not count, and which are damaged."""
+    states = Counter(run.status().state for run in held.values())
+    done = states.pop("done", 0)
+    others = [f"{count} {state}" for state, count in sorted(states.items())]
+    if left := len(wanted) - len(held):
+        others.append(f"{left} not begun")
+    console.print(", ".join([f"runs     {done} of {len(wanted)} done", *others]), soft_wrap=True)
+    _, damaged = comparison.whole_runs(held.values())
+    for name, fault in damaged.items():
+        console.print(f"left out, damaged: {name}: {fault}", style="yellow", soft_wrap=True)
+    members = run_index.members(wanted[0].experiment.run.group, home())
+    if strange := len(members) - len({run.id for run in held.values()}):
+        text = f"{strange} more runs of this group have other settings or seeds, and do not count"
+        console.print(text, soft_wrap=True)
