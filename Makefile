@@ -1,6 +1,7 @@
 # make demo   install, then train GRPO and RLRT on the tiny model and compare them
 # make test   install with the test tools, then every check; WORKERS=8 on a larger machine
 # make lint   the checks that run no test
+# make docs   build the docs site: site/index.html
 # make faults N=100         kill and resume 100 runs at random moments, and compare their ends
 # make faults SEED=17 N=1   one of these trials alone
 # make faults LAUNCHER=slurm   the same on a SLURM of two nodes that it starts (Debian, as root)
@@ -19,7 +20,7 @@ TORCH := torch==2.13.0
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test lint quick-lint faults clean
+.PHONY: demo docs test lint quick-lint faults clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -43,6 +44,10 @@ quick-lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build -q -W --keep-going -c docs . site
+	@echo "open site/index.html"
+
 N ?= 12
 SEED ?= 0
 LAUNCHER ?= local
@@ -63,8 +68,13 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 
 $(VENV)/.installed-test: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	$(PIP_INSTALL) $(TORCH)
-	$(PIP_INSTALL) -e '.[test,marl,ray]' -c $(CONSTRAINTS)
+	$(PIP_INSTALL) -e '.[docs,test,marl,ray]' -c $(CONSTRAINTS)
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-docs
+
+$(VENV)/.installed-docs: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	$(PIP_INSTALL) $(TORCH)
+	$(PIP_INSTALL) -e '.[docs]' -c $(CONSTRAINTS)
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) site .pytest_cache .ruff_cache .import_linter_cache .hypothesis
