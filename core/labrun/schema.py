@@ -1,11 +1,17 @@
 """Config dataclasses: frozen, keyword-only, and closed to unknown keys and NaN."""
 
 import dataclasses
-from typing import TypeVar, dataclass_transform
+import functools
+import os
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 T = TypeVar("T")
 
 STRICT = {"extra": "forbid", "allow_inf_nan": False}
+NO_PLUGINS = "PYDANTIC_DISABLE_PLUGINS"
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -18,3 +24,22 @@ def schema(cls: type[T]) -> type[T]:
     made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
     made.__pydantic_config__ = STRICT  # pyright: ignore[reportAttributeAccessIssue]
     return made
+
+
+@functools.cache
+def adapter(cls: type[Any]) -> "TypeAdapter[Any]":
+    """What checks plain values and makes instances of the class from them.
+
+    It is made without pydantic's plugins: to look for one in every installed package takes as long
+    as to make ten adapters.
+    """
+    from pydantic import TypeAdapter
+
+    before = os.environ.get(NO_PLUGINS)
+    os.environ[NO_PLUGINS] = "__all__"
+    try:
+        return TypeAdapter(cls)
+    finally:
+        del os.environ[NO_PLUGINS]
+        if before is not None:
+            os.environ[NO_PLUGINS] = before

@@ -1,11 +1,10 @@
 """The memory of a run: its limit, its peak, and the advice when it was too little."""
 
+import os
 import re
 import resource
 from collections.abc import Iterator
 from pathlib import Path
-
-import psutil
 
 from labrun.errors import LabError
 from labrun.plain import flat
@@ -18,9 +17,14 @@ MOST_NAMED = 3
 GPU = re.compile(r"cuda|hip|xpu|OutOfMemoryError", re.IGNORECASE)
 
 
+def total() -> int:
+    """The memory of this machine, in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def limit() -> tuple[int, str]:
     """The least limit on this process's memory in bytes, and what sets it."""
-    return min([(psutil.virtual_memory().total, "this machine"), *_ulimits(), *_cgroups()])
+    return min([(total(), "this machine"), *_ulimits(), *_cgroups()])
 
 
 def oom_kills() -> int:

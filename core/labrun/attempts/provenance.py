@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import Distribution, distributions
 from typing import Any
 
-import psutil
-
+from labrun.attempts import memory
 from labrun.attempts.repositories import OURS, Repository, repositories
 from labrun.runs.run_dir import RunDir, write_json
 from labrun.system.paths import component
@@ -61,7 +60,7 @@ def _facts(used: Sequence[Repository]) -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": platform.processor() or platform.machine(),
         "cpu_count": os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "memory_gib": round(memory.total() / 2**30, 1),
         "environment": {name: os.environ.get(name) for name in ENVIRONMENT},
     }
 

@@ -23,6 +23,10 @@ ROOT = "labrun_experiment"
 NAME = re.compile(r"\w[\w-]*(\.\w[\w-]*)?")
 DATA_FILES = (".jsonl", ".json", ".parquet", ".csv")
 
+OF_AN_APPLICATION = ("output", "help", "hydra_help", "hydra_logging", "job_logging", "env")
+"""Hydra's own groups for a program that it runs. Here it only composes, and to read their files
+takes half of the time."""
+
 Components = dict[tuple[Kind, str], tuple[str, Component]]
 
 
@@ -83,7 +87,10 @@ def _node(qualified: str, component: Component) -> dict[str, Any]:
 def _root(info: PluginInfo) -> dict[str, Any]:
     kinds = [{kind: info.defaults[kind]} for kind in KINDS]
     presets = [{group: choice} for group, choice in info.groups.items()]
-    return {"defaults": ["_self_", *kinds, *presets], **to_plain(RunConfig())}
+    unread = [{f"override hydra/{group}": None} for group in OF_AN_APPLICATION]
+    defaults = ["_self_", *kinds, *presets, *unread]
+    search = [f"pkg://{package}" for package in info.presets]
+    return {"defaults": defaults, "hydra": {"searchpath": search}, **to_plain(RunConfig())}
 
 
 def _names(word: Word) -> list[str]:

@@ -16,7 +16,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -56,12 +56,14 @@ class Composition:
     components: Components
     groups: Sequence[str]
     config: DictConfig
+    choices: Mapping[str, str]
+    """Preset group or kind of component -> what was chosen."""
     variants: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
     """Plain values with some words put in, by these words."""
 
     @functools.cached_property
     def keys(self) -> Keys:
-        plain = self._resolved(self.config)
+        plain = self._variant([])
         schemas = {
             section: self.schema(section, values["component"])
             for section, values in sections_of(plain).items()
@@ -71,15 +73,9 @@ class Composition:
         return Keys(leaves, schemas, ("plugin", *KINDS, *self.groups), self.info)
 
     @functools.cached_property
-    def choices(self) -> dict[str, str]:
-        """Preset group or kind of component -> what was chosen."""
-        picked = self.config.hydra.runtime.choices
-        return {str(k): str(v) for k, v in picked.items() if not str(k).startswith("hydra/")}
-
-    @functools.cached_property
     def _texts(self) -> list[str]:
         """The texts with interpolations."""
-        return _interpolated(OmegaConf.to_container(_ours(self.config), resolve=False))
+        return _interpolated(OmegaConf.to_container(self.config, resolve=False))
 
     def schema(self, section: str, component: str) -> type[Any]:
         """The config class of the component that stands in the section."""
@@ -147,7 +143,7 @@ class Composition:
 
     def _resolved(self, config: DictConfig) -> dict[str, Any]:
         try:
-            plain = OmegaConf.to_container(_ours(config), resolve=True, throw_on_missing=True)
+            plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         except OmegaConfBaseException as error:
             raise LabError(f"{error.full_key}: {_reason(error)}; {self.presets()}") from error
         except RecursionError as error:
@@ -190,7 +186,7 @@ def _composition(
     components = register(info, picks)
     chosen = [choice(info, n, w, groups, components) for n, w in picks.items() if n != "plugin"]
     try:
-        return Composition(info, components, tuple(groups), _hydra(info, chosen))
+        return Composition(info, components, tuple(groups), *_hydra(chosen))
     except LabError as error:
         names = {name: word.text for name, word in picks.items()}
         raise blamed(info, names, error) from error
@@ -207,17 +203,19 @@ def _picks(words: Sequence[Word], choosing: Iterable[str]) -> dict[str, Word]:
     return picks
 
 
-def _hydra(info: PluginInfo, overrides: Sequence[str]) -> DictConfig:
-    search = ",".join(f"pkg://{package}" for package in info.presets)
-    path = [f"hydra.searchpath=[{search}]"] if search else []
+def _hydra(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
+    """What the presets and components say, and which of them were chosen."""
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("labrun.config", version_base="1.3"):  # it holds no preset
-            return hydra_compose(ROOT, [*path, *overrides], return_hydra_config=True)
+            config = hydra_compose(ROOT, list(overrides), return_hydra_config=True)
     except _NOT_COMPOSED as error:
         cause = f": {error.__cause__}" if error.__cause__ else ""
         text = " ".join(f"{error}{cause}".split())
         raise LabError(f"cannot compose the configuration: {text}") from error
+    with open_dict(config):
+        chosen = config.pop("hydra").runtime.choices
+    return config, {str(k): str(v) for k, v in chosen.items() if not str(k).startswith("hydra/")}
 
 
 def sections_of(plain: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -228,10 +226,6 @@ def sections_of(plain: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if not isinstance(values, Mapping) or "component" not in values:
             raise LabError(f"{name}={json.dumps(values)}: it holds keys and cannot be set whole")
     return sections
-
-
-def _ours(config: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def _interpolated(value: Any) -> list[str]:

@@ -1,14 +1,14 @@
 """Plain values as instances of config classes, checked strictly; imports neither Hydra nor YAML."""
 
 import difflib
-import functools
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from labrun.errors import LabError, shown
+from labrun.schema import adapter
 
 
 def typed(cls: type[Any], values: Mapping[str, Any], *, section: str) -> Any:
@@ -24,12 +24,7 @@ def typed(cls: type[Any], values: Mapping[str, Any], *, section: str) -> Any:
 
 def validated(cls: type[Any], values: Mapping[str, Any]) -> Any:
     """`values` as an instance of the class. Raises ValidationError."""
-    return _adapter(cls).validate_json(json.dumps(values), strict=True)
-
-
-@functools.cache
-def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(cls)
+    return adapter(cls).validate_json(json.dumps(values), strict=True)
 
 
 def refusal(error: ValidationError, section: str) -> LabError:

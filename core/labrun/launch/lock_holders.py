@@ -9,8 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from labrun.errors import shown
 
 MARK = "labrun lease"
@@ -55,6 +53,8 @@ def _locking_process(info: os.stat_result) -> int:
 
 
 def _process(pid: int) -> str:
+    import psutil  # 15 ms, at the start of every command that starts jobs
+
     try:
         process = psutil.Process(pid)
         words = shown(" ".join(process.cmdline()) or process.name(), limit=80)

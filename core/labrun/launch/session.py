@@ -6,11 +6,10 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from labrun.config.components import build
 from labrun.config.credentials import refuse_secrets
@@ -20,15 +19,17 @@ from labrun.errors import LabError, listed
 from labrun.experiment import Experiment
 from labrun.launch import following, jobs, submitting, waiting
 from labrun.launch import local as executors
-from labrun.launch.display import Display
-from labrun.launch.guards import lasting
+from labrun.launch.watch import Watch
 from labrun.plan import Plan
-from labrun.results.store import LiveMirror, check_uri
+from labrun.results.store import check_uri
 from labrun.runs import damage, resume_point, run_dir, run_index, submission
 from labrun.runs.run_dir import RunDir
 from labrun.runs.seals import DamagedError
 from labrun.system import processes
 from labrun.system.home import refuse_unwritable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Plans = dict[str, Plan]
 """What each component of a run says of it, by section."""
@@ -83,7 +84,7 @@ def refuse_missing(plans: Sequence[Plans]) -> None:
 def launch(
     experiments: Sequence[Experiment],
     home: Path,
-    console: Console,
+    console: "Callable[[], Console]",
     *,
     go_on: Sequence[RunDir] = (),
     detach: bool = False,
@@ -127,7 +128,14 @@ def is_to_go_on(run: RunDir) -> bool:
     return run.status().state not in ("done", *following.OPEN)
 
 
-def _run(runs: Sequence[RunDir], home: Path, console: Console, *, detach: bool, wait: bool) -> None:
+def _run(
+    runs: Sequence[RunDir],
+    home: Path,
+    console: "Callable[[], Console]",
+    *,
+    detach: bool,
+    wait: bool,
+) -> None:
     """Run all by their launcher: in this command, or in processes and jobs that outlive it."""
     if not runs:
         return
@@ -160,7 +168,7 @@ def _created(experiments: Sequence[Experiment], home: Path) -> list[RunDir]:
 def resume(
     runs: Sequence[RunDir],
     home: Path,
-    console: Console,
+    console: "Callable[[], Console]",
     *,
     restart: bool = False,
     detach: bool = False,
@@ -229,19 +237,11 @@ def _let_its_job_end(run: RunDir) -> None:
         time.sleep(executors.POLL_S)
 
 
-def drain(runs: Sequence[RunDir], home: Path, console: Console) -> None:
-    """Run all to their end, shown and mirrored; what goes wrong with either ends no job."""
+def drain(runs: Sequence[RunDir], home: Path, console: "Callable[[], Console]") -> None:
+    """Run all to their end, shown and mirrored."""
     executor = executors.make(runs[0].experiment().run.launcher)
-    display, mirror = Display(runs, console), LiveMirror(home, runs)
-    show = lasting("the display", display.tick)
-    store = lasting("the results store", mirror.tick)
-
-    def tick() -> None:
-        show()
-        store()
-
+    watch = Watch(runs, home, console)
     try:
-        executor.drain(runs, tick)
+        executor.drain(runs, watch.tick)
     finally:
-        lasting("the display", display.close)()
-        lasting("the results store", mirror.close)()
+        watch.close()

@@ -1,48 +1,45 @@
 """`--wait`: a command that follows runs which something else runs."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from labrun.launch import following, submitting
-from labrun.launch.display import Display
-from labrun.launch.guards import lasting
-from labrun.results.store import LiveMirror
+from labrun.launch.watch import Watch
 from labrun.runs import submission
 from labrun.runs.run_dir import ENDED, RunDir
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 POLL_S = 0.2
 LOOK_S = 5.0
 """Seconds between two looks at the scheduler."""
 
 
-def follow(runs: Sequence[RunDir], home: Path, console: Console) -> None:
+def follow(runs: Sequence[RunDir], home: Path, console: "Callable[[], Console]") -> None:
     """Show the runs until all have ended. A first Ctrl-C lets them save a checkpoint and stop, a
     second ends them at once. Another signal ends this command alone."""
-    display, mirror = Display(runs, console), LiveMirror(home, runs)
-    ticks = [lasting("the display", display.tick), lasting("the results store", mirror.tick)]
+    watch = Watch(runs, home, console)
     interrupts = 0
     try:
         while interrupts < 2:
             try:
-                _until_ended(runs, ticks)
+                _until_ended(runs, watch)
                 return
             except KeyboardInterrupt:
                 interrupts += 1
                 print("lab: stopping the jobs" + (" at once" if interrupts > 1 else ""))
                 submitting.cancel(runs, now=interrupts > 1)
     finally:
-        lasting("the display", display.close)()
-        lasting("the results store", mirror.close)()
+        watch.close()
 
 
-def _until_ended(runs: Sequence[RunDir], ticks: Sequence) -> None:
+def _until_ended(runs: Sequence[RunDir], watch: Watch) -> None:
     left, looked = list(runs), -LOOK_S
     while left:
-        for tick in ticks:
-            tick()
+        watch.tick()
         if time.monotonic() - looked >= LOOK_S:
             looked = time.monotonic()
             said = following.words(left, ask_all=True)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import fcntl
-import functools
 import hashlib
 import itertools
 import json
@@ -13,7 +12,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from labrun.errors import LabError
 from labrun.experiment import Experiment
@@ -23,13 +22,11 @@ from labrun.runs.events import event_line, holding, parse_event
 from labrun.runs.run_status import ENDED, SILENCE_S, STATES, Status
 from labrun.runs.seals import DamagedError, sealed_lines, size_fault
 from labrun.runs.signs import EVENTS, PROGRESS, last_step
+from labrun.schema import adapter
 from labrun.score import Score
 from labrun.system import processes
 from labrun.system.json_files import read_object, reason, write_json
 from labrun.system.paths import component
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
 
 __all__ = [
     "ENDED",
@@ -82,7 +79,7 @@ class RunDir:
         try:
             spec = read_object(path)
             frozen = spec["experiment"]
-            experiment = _experiment_type().validate_json(json.dumps(frozen))
+            experiment = adapter(Experiment).validate_json(json.dumps(frozen))
             expected = spec["config_hash"]
         except LabError as error:
             raise DamagedError(str(error)) from error
@@ -260,13 +257,6 @@ def seconds_in(events: Iterable[Mapping[str, Any]]) -> dict[int, float]:
             began = event["time"] if began is None else began
             seconds[event["step"]] = before + event["time"] - began
     return seconds
-
-
-@functools.cache
-def _experiment_type() -> "TypeAdapter[Experiment]":
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Experiment)
 
 
 def create(experiment: Experiment, *, root: Path, status: Status | None = None) -> RunDir:

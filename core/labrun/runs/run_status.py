@@ -2,21 +2,18 @@
 
 import dataclasses
 import fcntl
-import functools
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from labrun.errors import LabError, shown
 from labrun.runs import submission
 from labrun.runs.seals import Seal
 from labrun.runs.signs import EVENTS, PROGRESS
+from labrun.schema import adapter
 from labrun.system import processes
 from labrun.system.json_files import read_object
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
 
 SILENCE_S = 900.0
 """Silence after which a run on another host reads as killed."""
@@ -66,16 +63,9 @@ def _status_of(said: dict[str, Any]) -> Status:
     if said["state"] not in STATES:
         raise ValueError(f"state is {shown(str(said['state']))!r}")
     try:
-        return _type().validate_python(said)
+        return adapter(Status).validate_python(said)
     except ValidationError as error:
         raise ValueError(f"{error.errors()[0]['loc'][0]} is of a wrong kind") from error
-
-
-@functools.cache
-def _type() -> "TypeAdapter[Status]":
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Status)
 
 
 def gone(run: Path, status: Status) -> str:

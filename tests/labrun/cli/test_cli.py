@@ -41,6 +41,14 @@ def test_start_imports_no_heavy_library_and_no_plugin(words, home):
     assert "labrun" in imported
 
 
+def test_what_jobs_are_started_with_imports_nothing_that_only_shows_them():
+    code = "import sys, labrun.launch.session; print(*sys.modules)"
+    called = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    imported = {name.split(".")[0] for name in called.stdout.split()}
+    assert imported & {"rich", "psutil", "matplotlib", "numpy"} == set()
+    assert "hydra" in imported
+
+
 @pytest.mark.usefixtures("example")
 @pytest.mark.parametrize(
     ("words", "expected"),

@@ -145,6 +145,10 @@ def test_hydra_s_own_keys_and_component_names_cannot_be_set():
     assert refusal("plugin=example", "trainer._target_=os.system").startswith(
         "no key 'trainer._target_'; "
     )
+    text = refusal("plugin=example", "learning_rate=${hydra.job.name}")
+    assert text.startswith(
+        "learning_rate=${hydra.job.name}: Interpolation key 'hydra.job.name' not found; "
+    )
 
 
 def test_unknown_key_inside_a_mapping_value_is_refused():

@@ -320,7 +320,7 @@ def test_a_run_that_another_command_waits_to_start_is_not_resumed(create, home):
         wait_for(lambda: processes.identity(other.pid))
         run.write_status(process=processes.identity(other.pid), host=os.uname().nodename)
         with pytest.raises(Exception, match="is queued and cannot be resumed; stop it first"):
-            session.resume([run], home, Console(quiet=True))
+            session.resume([run], home, lambda: Console(quiet=True))
         other.kill()
     assert run.status().state == "killed"
 

@@ -241,5 +241,5 @@ def test_a_resume_names_a_directory_in_a_file_s_place(make_run, tmp_path, name):
     (run.path / name).unlink(missing_ok=True)
     (run.path / name).mkdir()
     with pytest.raises(LabError, match=rf"{name}.*(directory|Is a directory)") as error:
-        session.resume([run], tmp_path, Console())
+        session.resume([run], tmp_path, Console)
     assert "\n" not in str(error.value)
