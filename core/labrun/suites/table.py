@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from labrun.results import compare
-from labrun.results.intervals import Interval, t_interval
+from labrun.results.statistics.intervals import Interval, t_interval
 from labrun.runs.record import RunRecord
 from labrun.runs.run_dir import RunDir
 from labrun.score import Score
