@@ -115,7 +115,10 @@ def state_of(home: Path) -> str:
 
 def drafts_of(home: Path) -> set[tuple[str, int]]:
     """The checkpoints that are half written, each with its inode: a later one has another."""
-    drafts = home.glob("*/checkpoints/.draft-*")
+    try:
+        drafts = [*home.glob("[!.]*/checkpoints/.draft-*")]
+    except FileNotFoundError:  # a folder that went while it was looked through
+        return set()
     return {(draft.name, inode) for draft in drafts if (inode := _inode(draft))}
 
 
