@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 RENDER_S = 5.0
-"""Longest time that one prompt may take to render (seconds)."""
+"""Longest CPU time that one prompt may take to render (seconds)."""
 RENDER_BYTES = 2**28
 """Memory that rendering may take besides the process's own (bytes)."""
 RENDER_CHARACTERS = 2**24
@@ -76,7 +76,7 @@ def render(
                 **{name: [] for name in empty_lists},
             )
     except _OutOfTimeError as error:
-        raise EndlessError(f"it did not end within {RENDER_S:g} s") from error
+        raise EndlessError(f"it did not end within {RENDER_S:g} s of CPU time") from error
     except MemoryError as error:
         raise RenderError(f"it takes more than {RENDER_BYTES >> 20} MiB of memory") from error
     except Exception as error:  # a template raises what it likes
@@ -88,7 +88,8 @@ def render(
 
 @contextmanager
 def _limited_time() -> Iterator[None]:
-    """_OutOfTimeError after RENDER_S; no bound outside the main thread, which alone has signals."""
+    """_OutOfTimeError after RENDER_S of CPU time, so that a busy machine refuses no template; no
+    bound outside the main thread, which alone has signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -96,17 +97,17 @@ def _limited_time() -> Iterator[None]:
     def stop(*_: object) -> None:
         raise _OutOfTimeError
 
-    began = time.monotonic()
-    handler = signal.signal(signal.SIGALRM, stop)
-    left, interval = signal.setitimer(signal.ITIMER_REAL, RENDER_S)
+    began = time.process_time()
+    handler = signal.signal(signal.SIGPROF, stop)
+    left, interval = signal.setitimer(signal.ITIMER_PROF, RENDER_S)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
-        if left:  # the alarm of whoever called
-            rest = max(left - (time.monotonic() - began), 0.001)
-            signal.setitimer(signal.ITIMER_REAL, rest, interval)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, handler)
+        if left:  # the timer of whoever called
+            rest = max(left - (time.process_time() - began), 0.001)
+            signal.setitimer(signal.ITIMER_PROF, rest, interval)
 
 
 @contextmanager
