@@ -15,7 +15,7 @@ from labrun.contract import (
     hookimpl,
 )
 from labrun.errors import DivergedError, LabError, PreemptedError, unknown
-from labrun.plan import Plan, Setup
+from labrun.plan import Continues, Plan, Setup
 from labrun.schema import schema
 from labrun.score import Score
 
@@ -27,6 +27,7 @@ __all__ = [
     "API_VERSION",
     "Comparison",
     "Component",
+    "Continues",
     "Dataset",
     "DivergedError",
     "Evaluator",

@@ -180,14 +180,17 @@ def run(
     overrides: Sequence[str],
     *,
     sweep: bool = False,
+    parent: RunDir | str | None = None,
     quiet: bool = False,
 ) -> Runs:
     """The runs that the words describe, after they have ended: `lab run` from Python.
 
     `overrides` are the words of the command: `["plugin=rlrt", "seed=1"]`. `sweep`: commas make a
-    run for every combination, as with `-m`. `quiet`: no lines of progress. In the main thread the
-    interrupt key asks the runs for a checkpoint and ends the call; another thread cannot be
-    interrupted, `lab cancel` ends its runs.
+    run for every combination, as with `-m`. `parent`: a run or its name; the new ones go on from
+    its last good checkpoint with its words, as with `--from`. `quiet`: no lines of progress.
+
+    In the main thread the interrupt key asks the runs for a checkpoint and ends the call; another
+    thread cannot be interrupted, `lab cancel` ends its runs.
 
     With `launcher=slurm` or `ray` the runs are submitted, and the call returns at once.
 
@@ -196,6 +199,7 @@ def run(
     """
     from labrun.config import experiments
     from labrun.launch import session, submitting
+    from labrun.runs import run_index
 
     if isinstance(overrides, str):
         raise LabError(f"run({overrides!r}): write a list of words, [{overrides!r}]")
@@ -203,8 +207,13 @@ def run(
     if not sweep and experiments.is_sweep(words):
         raise LabError("a value with commas is a sweep: say sweep=True (or quote it: key='a,b')")
     with _composing:
-        planned = session.plan(words, sweep=sweep)
-        session.refuse_missing(session.preflight(planned))
+        if parent is None:
+            planned = session.plan(words, sweep=sweep)
+            plans = session.preflight(planned)
+        else:
+            found = run_index.find(parent, home()) if isinstance(parent, str) else parent
+            planned, plans = session.plan_from(found, words, sweep=sweep)
+        session.refuse_missing(plans)
     made = session.launch(planned, home(), _console(quiet=quiet))
     if not submitting.outlives(planned[0].run, detach=False):
         _refuse_failed(made)

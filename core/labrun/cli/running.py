@@ -1,6 +1,7 @@
 """Starting runs and looking after them: run, resume, status, logs, cancel, data make."""
 
 import gc
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from threading import Thread
 
     from labrun.experiment import Experiment
+    from labrun.launch import session
     from labrun.runs.run_dir import RunDir
 
 
@@ -27,13 +29,20 @@ def run(
     ] = False,
     wait: Wait = False,
     detach: Detach = False,
+    parent: Annotated[
+        str | None,
+        typer.Option("--from", help="Go on from this run with more steps, as a new run."),
+    ] = None,
 ) -> None:
     """Run an experiment: lab run plugin=rlrt method=grpo seed=1."""
     from labrun.launch import session, submitting
     from labrun.runs.run_dir import home
 
-    experiments = _planned(overrides, multirun=multirun)
-    plans = session.preflight(experiments)
+    if parent is None:
+        experiments = _planned(overrides, multirun=multirun)
+        plans = session.preflight(experiments)
+    else:
+        experiments, plans = _continued(parent, overrides, multirun=multirun)
     if dry_run:
         from labrun.cli import reports as report
 
@@ -136,12 +145,34 @@ def data_make(overrides: Overrides, multirun: Multirun = False) -> None:
 
 
 def _planned(overrides: list[str], *, multirun: bool) -> "list[Experiment]":
-    from labrun.config import experiments
     from labrun.launch import session
+
+    _refuse_sweep(overrides, multirun=multirun)
+    return session.plan(overrides, sweep=multirun)
+
+
+def _refuse_sweep(overrides: list[str], *, multirun: bool) -> None:
+    from labrun.config import experiments
 
     if not multirun and experiments.is_sweep(overrides):
         raise LabError("a value with commas is a sweep: add -m (or quote it: key='a,b')")
-    return session.plan(overrides, sweep=multirun)
+
+
+def _continued(
+    name: str, words: list[str], *, multirun: bool
+) -> "tuple[list[Experiment], list[session.Plans]]":
+    """The experiments that go on from this run, and their plans; what they mean is said."""
+    from labrun.launch import session
+    from labrun.results import lineage
+    from labrun.runs import run_index
+    from labrun.runs.run_dir import home
+
+    _refuse_sweep(words, multirun=multirun)
+    parent = run_index.find(name, home())
+    experiments, plans = session.plan_from(parent, words, sweep=multirun)
+    for line in dict.fromkeys(lineage.line(e.parent) for e in experiments if e.parent):
+        print(f"lab: {line}", file=sys.stderr)
+    return experiments, plans
 
 
 def _after_submission(runs: "list[RunDir]", *, waited: bool) -> None:

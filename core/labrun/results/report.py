@@ -13,7 +13,7 @@ from rich.table import Table as RichTable
 from labrun.errors import LabError
 from labrun.plugins import discovery as plugins
 from labrun.results import compare as comparison
-from labrun.results import paired
+from labrun.results import lineage, paired
 from labrun.results.differing import settings_of, unlabelled
 from labrun.results.store import reason_of
 from labrun.runs import run_dir, run_index
@@ -58,6 +58,8 @@ def compare(
     _, damaged = comparison.whole_runs(run for run in runs if run not in done)
     for name, fault in damaged.items():
         console.print(f"left out, damaged: {name}: {fault}", style="yellow", soft_wrap=True)
+    for run_id, line in lineage.lines(done).items():
+        console.print(f"{run_id}: {line}", soft_wrap=True)
     left = [run for run in runs if run not in done and run.id not in damaged]
     if left:
         console.print(f"left out, not done: {', '.join(run.id for run in left)}", soft_wrap=True)
