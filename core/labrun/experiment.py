@@ -162,6 +162,23 @@ class RunConfig:
 
 
 @schema
+class Parent:
+    """The run that another one goes on from, with more steps."""
+
+    run: str
+    """Its id."""
+    directory: str
+    """Where it lay."""
+    step: int
+    """Optimizer step of the checkpoint that was taken over."""
+    changed: tuple[str, ...] = ()
+    """Settings other than `max_steps` that differ from the parent's."""
+    follow_max_steps: tuple[str, ...] | None = ()
+    """Settings by which the parent's steps depend on its own `max_steps`: with any, this is no run
+    of so many steps from the start. None: the trainer does not say."""
+
+
+@schema
 class Experiment:
     """One run, fully decided: the truth that is frozen in its directory.
 
@@ -175,3 +192,4 @@ class Experiment:
     components: dict[str, str]
     choices: dict[str, str]
     overrides: tuple[str, ...]
+    parent: Parent | None = None

@@ -25,6 +25,20 @@ class Setup:
 
 
 @dataclass(frozen=True)
+class Continues:
+    """What a trainer lets `lab run --from` change in a longer run that goes on from its checkpoint.
+
+    `max_steps` always may. Keys are the trainer's own, without `trainer.`.
+    """
+
+    free: Sequence[str] = ()
+    """Keys on which neither the saved state nor a step depends: how often it saves or scores."""
+    follow_max_steps: Sequence[str] = ()
+    """Keys by whose present values a step depends on `max_steps`: a schedule that ends with it. The
+    longer run is then no run of so many steps from the start."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a component says of the run."""
 
@@ -38,6 +52,9 @@ class Plan:
     offers: Any = None
     """Of a dataset, its data; of a trainer, its model at the start. Components that are planned
     later get them in their `Setup`."""
+    continues: Continues | None = None
+    """Of a trainer: what a longer run that goes on from this one may change; None: it does not
+    say."""
 
 
 @runtime_checkable

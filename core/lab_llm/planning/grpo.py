@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 
 from labrun.errors import LabError
-from labrun.plan import Plan
+from labrun.plan import Continues, Plan
 
 from lab_llm.planning.sizes import model_shape, sizes
 from lab_llm.policy.config_files import read_config
@@ -54,7 +54,14 @@ def plan(settings: GRPOSettings, *, num_teachers: int = 0) -> Plan:
         )
     facts |= {"context_length": limit} if limit else {}
     facts = sizes(settings, shape, num_teachers) | facts
-    return Plan(facts, missing, max_processes=None, offers=policy)
+    ends = ("lr_schedule",) if settings.lr_schedule in ("linear", "cosine") else ()
+    return Plan(
+        facts,
+        missing,
+        max_processes=None,
+        offers=policy,
+        continues=Continues(("save_every", "evaluate_every", "evaluate_start"), ends),
+    )
 
 
 def _check_schedule(settings: GRPOSettings) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labrun import LabError, Plan, Setup, TrainResult
+from labrun import Continues, LabError, Plan, Setup, TrainResult
 from labrun.plugins.discovery import resolve
 
 from lab_marl.datasets.offline import OfflineDataset
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lab_marl.episodes.offline_data import OfflineData
     from lab_marl.training.learner import Learner
 
+FREE = ("save_every", "evaluate_every", "evaluate_start", "device")
+"""Keys on which neither a learner's state nor its updates depend."""
 Check = Callable[[Any, Sequence[Layout], Sequence[Layout]], Mapping[str, object]]
 """(config, layouts of the training tasks, of all tasks) -> facts for the plan.
 
@@ -42,6 +44,8 @@ class OfflineMethod:
 
     Imported when a run is planned, so that `lab plugins` needs no torch."""
     check: Check = serves_any_task
+    follow_max_steps: tuple[str, ...] = ()
+    """Keys of the config that make a step depend on `max_steps`, a schedule that ends with it."""
 
     def __call__(self, config: OfflineSettings) -> "OfflineTrainer":
         return OfflineTrainer(config, self)
@@ -70,7 +74,10 @@ class OfflineTrainer:
         layouts = dataset.layouts()
         own = self.method.check(config, [layouts[name] for name in tasks], [*layouts.values()])
         updates = round(config.max_steps / len(tasks), 1)
-        return Plan({"updates_per_task": updates, "batch_size": config.batch_size, **own})
+        return Plan(
+            {"updates_per_task": updates, "batch_size": config.batch_size, **own},
+            continues=Continues(FREE, self.method.follow_max_steps),
+        )
 
     def fit(self, ctx: "RunContext", data: "OfflineData") -> TrainResult:
         from lab_marl.training import loop

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import labrun
+from labrun import errors
 from labrun.config.components import component_of
 from labrun.experiment import Experiment
 from labrun.plugins import discovery as plugins
@@ -63,7 +63,7 @@ def repositories(experiment: Experiment) -> list[Repository]:
 
 def _code_of(experiment: Experiment) -> Mapping[str, list[Path]]:
     """Distribution -> the places of the packages that the run uses."""
-    code = {OURS: [Path(labrun.__file__).resolve().parent]}
+    code = {OURS: [Path(errors.__file__).resolve().parent]}
     for claim in _claims(experiment):
         code.setdefault(claim.distribution, []).extend(_places([claim.module]))
     for section, name in experiment.components.items():

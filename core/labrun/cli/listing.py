@@ -8,6 +8,7 @@ from rich.console import Console
 
 from labrun.config.credentials import masked
 from labrun.errors import LabError, shown
+from labrun.results import lineage
 from labrun.results.run_diff import RunDiff
 from labrun.runs import checkpoints, damage, filters, notes
 from labrun.runs.facts import RunFacts
@@ -17,7 +18,7 @@ from labrun.runs.run_index import Entry
 
 MINUTE = "%Y-%m-%d %H:%M"
 ALWAYS = ("run", "state", "step", "group", "created")
-SHOWN = ("id", "name", "tag", "archived", *ALWAYS)
+SHOWN = ("id", "name", "tag", "archived", "parent", *ALWAYS)
 """Keys that every list shows by itself."""
 Columns = Mapping[str, Sequence[str]]
 """Heading -> a text for each run."""
@@ -55,6 +56,7 @@ def _columns(entries: Sequence[Entry]) -> dict[str, list[str]]:
         "group": [shown(entry.group or "") for entry in entries],
         "created": [time.strftime(MINUTE, time.localtime(e.created)) for e in entries],
         "name": [shown(entry.notes.name) for entry in entries],
+        "parent": [str(entry.facts.get("parent", "")) for entry in entries],
         "tags": [shown(",".join(entry.notes.tags)) for entry in entries],
         "archived": ["archived" if entry.notes.archived else "" for entry in entries],
     }
@@ -89,6 +91,8 @@ def print_run(run: RunDir, console: Console) -> None:
     is_unsealed = status.state == "done" and status.sealed is None
     words = [run.id, status.state, "unsealed" if is_unsealed else "", status.message]
     console.print("  ".join(filter(None, words)), soft_wrap=True)
+    if experiment.parent:
+        console.print(lineage.line(experiment.parent), soft_wrap=True)
     _print_notes(run, console)
     console.print(f"lab run {masked(command_line(experiment.overrides))}", soft_wrap=True)
     faults = damage.faults(run, deep=True)

@@ -1,6 +1,7 @@
 """Starting runs and looking after them: run, resume, status, logs, cancel, data make."""
 
 import gc
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from labrun.config.word_files import Placed
     from labrun.experiment import Experiment
+    from labrun.launch import session
     from labrun.runs.run_dir import RunDir
 
 
@@ -30,6 +32,10 @@ def run(
     ] = False,
     wait: Wait = False,
     detach: Detach = False,
+    parent: Annotated[
+        str | None,
+        typer.Option("--from", help="Go on from this run with more steps, as a new run."),
+    ] = None,
 ) -> None:
     """Run an experiment: lab run plugin=rlrt method=grpo seed=1; @my.yaml takes words of a file."""
     from labrun.config import word_files
@@ -38,8 +44,11 @@ def run(
 
     points = word_files.spread(overrides)
     with word_files.located(points):
-        experiments = _planned(points, multirun=multirun)
-        plans = session.preflight(experiments)
+        if parent is None:
+            experiments = _planned(points, multirun=multirun)
+            plans = session.preflight(experiments)
+        else:
+            experiments, plans = _continued(parent, points, multirun=multirun)
     if dry_run:
         from labrun.cli import reports as report
 
@@ -163,6 +172,27 @@ def refuse_sweep(words: "Sequence[Placed]") -> None:
             where = f" ({word.place})" if word.place else ""
             text = "a value with commas is a sweep: add -m (or quote it: key='a,b')"
             raise LabError(f"{text}{where}")
+
+
+def _continued(
+    name: str, points: "list[list[Placed]]", *, multirun: bool
+) -> "tuple[list[Experiment], list[session.Plans]]":
+    """The experiments that go on from this run, and their plans; what they mean is said."""
+    from labrun.config import word_files
+    from labrun.launch import session
+    from labrun.results import lineage
+    from labrun.runs import run_index
+    from labrun.runs.run_dir import home
+
+    if len(points) > 1:
+        raise LabError("--from takes one set of words; the file has several arms")
+    if not multirun:
+        refuse_sweep(points[0])
+    parent = run_index.find(name, home())
+    experiments, plans = session.plan_from(parent, word_files.texts(points[0]), sweep=multirun)
+    for line in dict.fromkeys(lineage.line(e.parent) for e in experiments if e.parent):
+        print(f"lab: {line}", file=sys.stderr)
+    return experiments, plans
 
 
 def _after_submission(runs: "list[RunDir]", *, waited: bool) -> None:

@@ -61,6 +61,12 @@ def studied(overrides: Sequence[str]) -> list[Experiment]:
     return [compose([*overrides, *point]) for point in expand(axes)]
 
 
+def replaced(words: Sequence[str], by: Sequence[str]) -> list[str]:
+    """The words with those of `by` behind them, without the earlier words for the same keys."""
+    named = {Word.of(text).key for text in by}
+    return [*(word for word in words if not _is_named(word, named)), *by]
+
+
 def _is_named(axis: str, named: Iterable[str]) -> bool:
     """Whether the axis's key is among `named`, in full or by its end."""
     key = Word.of(axis).key

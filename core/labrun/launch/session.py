@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from labrun.config.components import build
 from labrun.config.credentials import refuse_secrets
-from labrun.config.experiments import expand, key_of, key_without_seed, studied
+from labrun.config.experiments import expand, key_of, key_without_seed, replaced, studied
 from labrun.config.words import command_line
 from labrun.errors import LabError, listed
 from labrun.experiment import Experiment
-from labrun.launch import following, jobs, submitting, waiting
+from labrun.launch import continuing, following, jobs, submitting, waiting
 from labrun.launch import local as executors
 from labrun.launch.watch import Watch
 from labrun.plan import Plan
@@ -50,6 +50,16 @@ def planned(points: Sequence[Sequence[str]]) -> list[Experiment]:
             raise LabError(f"this sweep holds {count} equal runs: {words}")
     group = experiments[0].run.group or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     return [replace(e, run=replace(e.run, group=e.run.group or group)) for e in experiments]
+
+
+def plan_from(
+    parent: RunDir, overrides: Sequence[str], *, sweep: bool
+) -> tuple[list[Experiment], list[Plans]]:
+    """The experiments that go on from the parent, with its words where the overrides say nothing
+    else, and their plans. Raises LabError before any work."""
+    planned = plan(replaced(parent.experiment().overrides, overrides), sweep=sweep)
+    plans = preflight(planned)
+    return continuing.of(parent, planned, plans), plans
 
 
 def preflight(experiments: Sequence[Experiment]) -> list[Plans]:
@@ -154,15 +164,22 @@ def _created(experiments: Sequence[Experiment], home: Path) -> list[RunDir]:
     runs: list[RunDir] = []
     try:
         for experiment in experiments:
-            runs.append(run_dir.create(experiment, root=home, status=executors.awaited()))
-    except OSError as error:
+            runs.append(_create(experiment, home))
+    except (OSError, LabError) as error:
         for run in runs:
             shutil.rmtree(run.path, ignore_errors=True)
+        if isinstance(error, LabError):
+            raise
         raise LabError(
             f"run {len(runs) + 1} of {len(experiments)} cannot be created in {home}: "
             f"{error.strerror}; nothing was started; put it right, or set LABRUN_HOME"
         ) from error
     return runs
+
+
+def _create(experiment: Experiment, home: Path) -> RunDir:
+    fill = continuing.state_of(experiment.parent) if experiment.parent else None
+    return run_dir.create(experiment, root=home, status=executors.awaited(), fill=fill)
 
 
 def resume(

@@ -3,6 +3,7 @@
 import shlex
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 
@@ -26,6 +27,8 @@ class StopOnSignal:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return  # Python lets no other thread have signals
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._on_signal)

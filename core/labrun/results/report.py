@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from labrun.errors import LabError, unknown
-from labrun.results import costs, formats, paired, plugin_figures, printing
+from labrun.results import costs, formats, lineage, paired, plugin_figures, printing
 from labrun.results.cells import AUTO, INTERVALS
 from labrun.results.comparison import Comparison, comparison_of
 from labrun.results.figures import curves, pareto, style
@@ -88,6 +88,8 @@ def compare(
     printing.print_table(found, console)
     printing.print_warnings(found, console)
     plugin_figures.print_not_installed(found.runs, console)
+    for run_id, line in lineage.lines(found.runs).items():
+        console.print(f"{run_id}: {line}", soft_wrap=True)
     folder = out or home / "compare" / _folder(runs, home)
     _write(folder / "scores.csv", found.table.to_csv())
     console.print(f"table    {folder / 'scores.csv'}", soft_wrap=True)

@@ -26,8 +26,8 @@ NOTHING: Sign = [0, 0, 0]
 
 
 class Spec(NamedTuple):
-    """What spec.json says; `group` is None where it cannot be read. `facts`: plugin, seed, launcher
-    and the chosen presets, by name."""
+    """What spec.json says; `group` is None where it cannot be read. `facts`: plugin, seed,
+    launcher, the parent if there is one, and the chosen presets, by name."""
 
     sign: Sign
     created: float
@@ -105,6 +105,8 @@ def spec_of(path: str) -> Spec:
 def _facts(experiment: Mapping[str, Any]) -> dict[str, Any]:
     run = experiment["run"]
     named = {"plugin": experiment["plugin"], "seed": run["seed"]}
+    if parent := experiment.get("parent"):
+        named["parent"] = parent["run"]
     return {**experiment["choices"], **named, "launcher": run.get("launcher", "local")}
 
 

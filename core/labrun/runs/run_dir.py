@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -259,8 +259,14 @@ def seconds_in(events: Iterable[Mapping[str, Any]]) -> dict[int, float]:
     return seconds
 
 
-def create(experiment: Experiment, *, root: Path, status: Status | None = None) -> RunDir:
-    """A new run directory, complete when it appears under its name."""
+def create(
+    experiment: Experiment,
+    *,
+    root: Path,
+    status: Status | None = None,
+    fill: Callable[[Path], object] | None = None,
+) -> RunDir:
+    """A new run directory, complete when it appears under its name; `fill` writes more into it."""
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -273,13 +279,15 @@ def create(experiment: Experiment, *, root: Path, status: Status | None = None) 
         "version": SPEC_VERSION,
         "created": time.time(),
         "config_hash": config_hash(experiment),
-        "experiment": to_plain(experiment),
+        "experiment": frozen(experiment),
     }
     try:
         (draft / "artifacts").mkdir()
         (draft / "checkpoints").mkdir()
         write_json(draft / "spec.json", spec)
         write_json(draft / "status.json", dataclasses.asdict(status or Status()))
+        if fill is not None:
+            fill(draft)
         os.rename(draft, path)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -304,7 +312,13 @@ def _draft(root: Path, kind: str) -> Path:
 
 def config_hash(experiment: Experiment) -> str:
     """SHA-256 of the whole configuration, 12 hex digits."""
-    return hash_of(to_plain(experiment))
+    return hash_of(frozen(experiment))
+
+
+def frozen(experiment: Experiment) -> dict[str, Any]:
+    """The experiment as spec.json holds it; `parent` of a run that has one alone."""
+    plain = to_plain(experiment)
+    return plain if plain["parent"] else {k: v for k, v in plain.items() if k != "parent"}
 
 
 def hash_of(plain: object) -> str:

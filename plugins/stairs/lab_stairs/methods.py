@@ -81,5 +81,7 @@ def check_hissd(config: HiSSDConfig, train: Layouts, tasks: Layouts) -> Facts:
 stairs = OfflineMethod("lab_stairs.learner:StairsLearner", check_stairs)
 td3_bc = OfflineMethod("lab_stairs.td3_bc.learner:TD3BCLearner", check_td3_bc)
 updet = OfflineMethod("lab_stairs.baselines.updet:UPDeTLearner", check_updet)
-odis = OfflineMethod("lab_stairs.baselines.odis.learner:ODISLearner", check_odis)
+odis = OfflineMethod(
+    "lab_stairs.baselines.odis.learner:ODISLearner", check_odis, ("pretrain_share",)
+)
 hissd = OfflineMethod("lab_stairs.baselines.hissd.learner:HiSSDLearner", check_hissd)

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from labrun import DivergedError, LabError, Plan, PreemptedError, Score, Setup, TrainResult
+from labrun import (
+    Continues,
+    DivergedError,
+    LabError,
+    Plan,
+    PreemptedError,
+    Score,
+    Setup,
+    TrainResult,
+)
 from labrun.attempts.loading import loading
 from labrun.runs.context import RunContext
 
@@ -89,7 +98,9 @@ class SGDTrainer:
         for name in self.config.start:
             if name not in PARAMETERS:
                 raise LabError(f"trainer.start.{name}: allowed: {', '.join(PARAMETERS)}")
-        return Plan({"parameters": len(PARAMETERS)})
+        free = ("save_every", "evaluate_start", "trouble")
+        follow = ("decay",) if self.config.decay != "none" else ()
+        return Plan({"parameters": len(PARAMETERS)}, continues=Continues(free, follow))
 
     def fit(self, ctx: RunContext, data: Points) -> TrainResult:
         config = self.config

@@ -9,7 +9,7 @@ import torch
 from labrun.attempts.loading import loading
 from labrun.contract import TrainResult
 from labrun.errors import DivergedError, LabError, PreemptedError
-from labrun.plan import Plan, Setup
+from labrun.plan import Continues, Plan, Setup
 from safetensors.torch import load_model, save_model
 from torch.nn import functional
 
@@ -49,7 +49,10 @@ class WarmStartTrainer:
         if c.in_domain_share == c.ood_large_share == c.ood_four_share == 0:
             raise LabError("in_domain_share, ood_large_share and ood_four_share are all 0")
         sizes = {f: len(task.identities(f, "warmstart")) for f in task.FAMILIES}
-        return Plan({"warmstart_problems": sizes, "examples": c.max_steps * c.batch_size})
+        return Plan(
+            {"warmstart_problems": sizes, "examples": c.max_steps * c.batch_size},
+            continues=Continues(("save_every",), ("learning_rate",)),  # it falls to max_steps
+        )
 
     def fit(self, ctx: "RunContext", data: ProblemSets | None = None) -> TrainResult:
         """The trained `Policy`, saved to the artifact `tiny` as well.
