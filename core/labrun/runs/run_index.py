@@ -9,17 +9,19 @@ import json
 import os
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from labrun.errors import LabError, listed, unknown
-from labrun.runs.run_dir import LATEST, RunDir, group_of, hash_of, is_run, names
-from labrun.runs.run_status import ENDED
+from labrun.runs.run_dir import LATEST, RunDir, Status, group_of, hash_of, is_run, names
+from labrun.runs.run_status import ENDED, gone
 
-VERSION = 2
+VERSION = 3
 FILE = ".index.json"
 WORTH_WRITING = 16
 """Runs that were read anew, from which on the index is written."""
 LONGEST_NAME = 255
+HOLDER = ("process", "pid", "host", "devices", "started")
 
 Sign = list[int]
 """Time, size and inode of a file; zeros where there is none."""
@@ -36,19 +38,28 @@ class Spec(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """What status.json says; `sealed` is the size of events.jsonl that the run's end sealed."""
+    """What status.json says; `sealed` is the size of events.jsonl that the run's end sealed.
+
+    `holder` says who has a run that has not ended: the fields of HOLDER, by name.
+    """
 
     sign: Sign
     state: str
     step: int
     sealed: int | None
+    holder: Mapping[str, Any] = MappingProxyType({})
+
+    def status(self) -> Status:
+        """The status as far as the lists of runs need it."""
+        holder = {**self.holder, "devices": tuple(self.holder.get("devices", ()))}
+        return Status(state=self.state, step=self.step, **holder)
 
 
 class Entry(NamedTuple):
     """A run as the lists show it; `group` is None where its spec cannot be read.
 
     `id` is the name of its directory in `root`. `signs` are the size of events.jsonl and the time
-    of status.json.
+    of status.json. `recorded` is what that file says; `state` is what has become of the run since.
     """
 
     root: str
@@ -59,6 +70,7 @@ class Entry(NamedTuple):
     state: str
     step: int
     signs: tuple[int, int]
+    recorded: Recorded
 
     @property
     def run(self) -> RunDir:
@@ -198,18 +210,21 @@ def _recorded(path: str, before: tuple[Spec, Recorded | None] | None) -> Recorde
     if known and known.sign == sign:
         return known
     status = RunDir(Path(path)).recorded_status()
-    return Recorded(sign, status.state, status.step, status.sealed.bytes if status.sealed else None)
+    sealed = status.sealed.bytes if status.sealed else None
+    holder = {name: getattr(status, name) for name in HOLDER if status.state not in ENDED}
+    return Recorded(sign, status.state, status.step, sealed, holder)
 
 
 def _entry(root: str, name: str, spec: Spec, recorded: Recorded) -> Entry:
     """The run's entry now; if the run has not ended, its process is looked up."""
     size = _sign(f"{root}/{name}/events.jsonl")[1]
     state, step = recorded.state, recorded.step
-    if state not in ENDED or (state == "done" and recorded.sealed not in (None, size)):
-        now = RunDir(Path(root, name)).status()
+    is_cut = state == "done" and recorded.sealed not in (None, size)
+    if is_cut or (state not in ENDED and gone(Path(root, name), recorded.status())):
+        now = RunDir(Path(root, name)).status()  # read again: it may have ended meanwhile
         state, step = now.state, now.step
     signs = (size, recorded.sign[0])
-    return Entry(root, name, spec.created, spec.group, spec.uri, state, step, signs)
+    return Entry(root, name, spec.created, spec.group, spec.uri, state, step, signs, recorded)
 
 
 def _read(path: Path) -> Known:
