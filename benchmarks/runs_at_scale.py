@@ -1,7 +1,8 @@
 """What thousands of runs, a million events and hundreds of jobs cost the command.
 
 `--what` chooses among: lists (seconds of `lab runs`, `lab status`, `lab runs list --group`,
-`lab compare --group` and `lab reindex`, and the store's size), tick (CPU seconds and memory of a
+`lab compare --group` and `lab reindex`, and the store's size), queued (seconds of `lab runs` and
+`lab status` where half of the runs wait on another host), tick (CPU seconds and memory of a
 look at a run with nothing new), plan (CPU seconds in which the runs of a sweep and of a study are
 composed and checked), start (seconds of a no-op run on an existing store), sweep (CPU milliseconds
 of the command for a no-op job, planning and the end included). CPU seconds stand beside wall
@@ -12,12 +13,11 @@ import dataclasses
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,14 @@ def experiment(seed: int, group: str) -> Experiment:
     )
 
 
+def new_run(home: Path, index: int, **status: Any) -> run_dir.RunDir:
+    label = experiment(index % GROUP, f"g{index // GROUP}")
+    return run_dir.create(label, root=home, status=run_dir.Status(**status))
+
+
 def write_run(home: Path, index: int, *, num_steps: int) -> run_dir.RunDir:
     """A done run with one metric and one score, written without a worker."""
-    run = run_dir.create(experiment(index % GROUP, f"g{index // GROUP}"), root=home)
+    run = new_run(home, index)
     with open(run.path / "events.jsonl", "w") as out:
         for step in range(num_steps):
             event = {"time": 1e9 + step, "kind": "metrics", "step": step}
@@ -75,21 +80,32 @@ def timed(home: Path, *words: str) -> dict[str, float]:
 
 
 def lists(home: Path, options: Any) -> dict[str, Any]:
-    index = 0
-    while index < options.runs:
-        try:
-            write_run(home, index, num_steps=20)
-            index += 1
-        except OSError:  # a name that was given twice, by earlier versions
-            continue
-    for draft in home.glob(".new-*"):
-        shutil.rmtree(draft)
+    for index in range(options.runs):
+        write_run(home, index, num_steps=20)
     found: dict[str, Any] = {}
     for name in ("reindex", "reindex again"):
         found[name] = timed(home, "reindex")
         found[name]["store_mb"] = (home / "mlflow.db").stat().st_size / 1e6
-    listed = (["runs"], ["status"], ["runs", "list", "--group", "g0"], ["compare", "--group", "g0"])
-    for words in listed:
+    group = ["--group", "g0"]
+    found |= listed(home, ["runs"], ["status"], ["runs", "list", *group], ["compare", *group])
+    return found
+
+
+def queued(home: Path, options: Any) -> dict[str, Any]:
+    """Half of the runs are done, the others wait for a command on another host."""
+    for index in range(options.runs):
+        if index % 2:
+            new_run(home, index, host="elsewhere", process="7@1@elsewhere")
+        else:
+            write_run(home, index, num_steps=20)
+    timed(home, "reindex")
+    return listed(home, ["runs"], ["status"])
+
+
+def listed(home: Path, *commands: Sequence[str]) -> dict[str, Any]:
+    """What each command takes the first time, when the index of the runs may be old, and then."""
+    found = {}
+    for words in commands:
         found[f"{' '.join(words)} (first)"] = timed(home, *words)
         found[" ".join(words)] = timed(home, *words)
     return found
@@ -132,6 +148,7 @@ def plan(home: Path, options: Any) -> dict[str, Any]:
     found = {}
     for name, words in sweeps.items():
         command = [sys.executable, "-c", code, *words]
+        subprocess.run(command, check=True, capture_output=True)  # the second one counts
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         cpu, num_runs = map(float, done.stdout.split())
         found[name] = {"cpu_s": cpu, "runs": num_runs, "cpu_ms_a_run": 1000 * cpu / num_runs}
@@ -164,6 +181,7 @@ def sweep(home: Path, options: Any) -> dict[str, Any]:
 
 PARTS: Mapping[str, Callable[[Path, Any], dict[str, Any]]] = {
     "lists": lists,
+    "queued": queued,
     "tick": tick,
     "plan": plan,
     "start": start,
@@ -180,6 +198,12 @@ def install_example(folder: Path) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(search)
 
 
+def keep_bytecode(folder: Path) -> None:
+    """Let a second command find compiled modules, as a user's does, whatever this shell says."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
+
+
 def main() -> None:
     options = harness.parser("runs_at_scale", __doc__)
     options.add_argument("--what", nargs="+", choices=PARTS, default=list(PARTS))
@@ -190,6 +214,7 @@ def main() -> None:
     chosen = options.parse_args()
     before, found = harness.machine(), {}
     with tempfile.TemporaryDirectory() as folder:
+        keep_bytecode(Path(folder) / "bytecode")
         if {"plan", "start", "sweep"} & set(chosen.what):
             install_example(Path(folder) / "installed")
         for part in chosen.what:

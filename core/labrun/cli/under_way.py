@@ -17,8 +17,6 @@ from labrun.runs.run_index import Entry
 from labrun.runs.signs import mark_of
 
 UNDER_WAY = ("queued", "running")
-MAYBE_UNDER_WAY = (*UNDER_WAY, "killed")
-"""A job may live on although its process seems gone: its scheduler knows."""
 NONE_YET = "no runs yet; `lab run plugin=...` makes one"
 HEAD = ("run", "state", "stage", "step", "since", "devices", "by", "last sign", "eta")
 ORDER = ("done", "failed", "diverged", "hung", "killed", "refused", "preempted")
@@ -36,7 +34,8 @@ def show(home: Path, group: str | None, console: Console, *, follow: bool) -> li
     of all runs, as they were last."""
     while True:
         entries = run_index.entries(home)
-        words = following.words([e.run for e in entries if e.state in MAYBE_UNDER_WAY])
+        # a job may live on although its process seems gone: its scheduler knows
+        words = following.words_of((entry.run, entry.recorded.state) for entry in entries)
         entries = run_index.refreshed(entries, words)
         chosen = run_index.in_group(group, entries) if group else entries
         if follow:
@@ -66,7 +65,7 @@ def print_status(
     if rows:
         widths = [max(map(len, column)) for column in zip(HEAD, *rows, strict=True)]
         lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in (HEAD, *rows))
-        console.out("\n".join(lines), highlight=False)
+        print("\n".join(lines), file=console.file)  # rich takes long for thousands of lines
     for reason in dict.fromkeys(word.reason for word in words.values() if word.state == "unknown"):
         console.print(f"no word of the scheduler: {reason}", soft_wrap=True)
     if is_group:
@@ -104,9 +103,9 @@ def _print_wrong(entries: Sequence[Entry], console: Console) -> None:
 
 
 def _row(entry: Entry, word: Word | None) -> tuple[str, ...]:
-    run, status = entry.run, entry.run.recorded_status()
+    run, status = entry.run, entry.recorded.status()
     if entry.state != "running":
-        since = mark_of(run.path / "status.json")[2] / 1e9
+        since = entry.signs[1] / 1e9
         by = _by(run, status, word)
         return (run.id, "queued", "-", str(entry.step), _at(since), "-", by, "-", "-")
     said = _said(run, status)

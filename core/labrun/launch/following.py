@@ -31,8 +31,15 @@ def words(runs: Sequence[RunDir], *, ask_all: bool = False) -> dict[str, Word]:
     The ending of a job that is gone without a word is recorded in its run. A scheduler that does
     not answer changes nothing.
     """
-    open_runs = [run for run in runs if run.recorded_status().state in OPEN]
-    silent = [run for run in open_runs if ask_all or _is_silent(run)]
+    states = [(run, run.recorded_status().state) for run in runs]
+    return words_of(states, ask_all=ask_all)
+
+
+def words_of(recorded: Iterable[tuple[RunDir, str]], *, ask_all: bool = False) -> dict[str, Word]:
+    """As `words`, of runs whose recorded state is known."""
+    silent = [
+        run for run, state in recorded if state in OPEN and (ask_all or _is_silent(run, state))
+    ]
     said = asked(silent)
     for run in silent:
         if run.id in said and said[run.id].state == "gone":
@@ -40,9 +47,8 @@ def words(runs: Sequence[RunDir], *, ask_all: bool = False) -> dict[str, Word]:
     return said
 
 
-def _is_silent(run: RunDir) -> bool:
-    queued = run.recorded_status().state == "queued"
-    return queued or submission.silence(run.path) > SILENT_S
+def _is_silent(run: RunDir, state: str) -> bool:
+    return state == "queued" or submission.silence(run.path) > SILENT_S
 
 
 def asked(runs: Iterable[RunDir]) -> dict[str, Word]:

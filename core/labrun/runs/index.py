@@ -9,16 +9,19 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from labrun.runs import notes
-from labrun.runs.run_dir import LATEST, RunDir, group_of, hash_of, is_run, names
+from labrun.runs.run_dir import LATEST, RunDir, Status, group_of, hash_of, is_run, names
+from labrun.runs.run_status import ENDED
 from labrun.runs.seals import DamagedError
 
-VERSION = 3
+VERSION = 4
 FILE = ".index.json"
 WORTH_WRITING = 16
 """Runs that were read anew, from which on the index is written."""
+HOLDER = ("process", "pid", "host", "devices", "started")
 
 Sign = list[int]
 """Time, size and inode of a file; zeros where there is none."""
@@ -37,12 +40,21 @@ class Spec(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """What status.json says; `sealed` is the size of events.jsonl that the run's end sealed."""
+    """What status.json says; `sealed` is the size of events.jsonl that the run's end sealed.
+
+    `holder` says who has a run that has not ended: the fields of HOLDER, by name.
+    """
 
     sign: Sign
     state: str
     step: int
     sealed: int | None
+    holder: Mapping[str, Any] = MappingProxyType({})
+
+    def status(self) -> Status:
+        """The status as far as the lists of runs need it."""
+        holder = {**self.holder, "devices": tuple(self.holder.get("devices", ()))}
+        return Status(state=self.state, step=self.step, **holder)
 
 
 class Noted(NamedTuple):
@@ -132,7 +144,9 @@ def recorded(path: str, before: Known | None) -> Recorded:
     if known and known.sign == sign:
         return known
     status = RunDir(Path(path)).recorded_status()
-    return Recorded(sign, status.state, status.step, status.sealed.bytes if status.sealed else None)
+    sealed = status.sealed.bytes if status.sealed else None
+    holder = {name: getattr(status, name) for name in HOLDER if status.state not in ENDED}
+    return Recorded(sign, status.state, status.step, sealed, holder)
 
 
 def read(path: Path) -> dict[str, Known]:

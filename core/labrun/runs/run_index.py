@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from labrun.errors import LabError, listed, unknown
 from labrun.runs import index
-from labrun.runs.index import FILE, Known, Noted
+from labrun.runs.index import FILE, Known, Noted, Recorded
 from labrun.runs.notes import Notes
 from labrun.runs.run_dir import RunDir
-from labrun.runs.run_status import ENDED
+from labrun.runs.run_status import ENDED, gone
 
 LONGEST_NAME = 255
 
@@ -19,7 +19,8 @@ class Entry(NamedTuple):
     """A run as the lists show it; `group` is None where its spec cannot be read.
 
     `id` is the name of its directory in `root`. `signs` are the size of events.jsonl and the time
-    of status.json. `facts` are those of `Spec`; `notes` are without the note itself.
+    of status.json. `recorded` is what that file says; `state` is what has become of the run since.
+    `facts` are those of `Spec`; `notes` are without the note itself.
     """
 
     root: str
@@ -30,6 +31,7 @@ class Entry(NamedTuple):
     state: str
     step: int
     signs: tuple[int, int]
+    recorded: Recorded
     facts: dict[str, Any]
     notes: Notes
     notes_fault: str
@@ -170,8 +172,9 @@ def _entry(root: str, name: str, known: Known) -> Entry:
     assert recorded is not None, "an entry is made of a status"
     size = index.sign_of(f"{root}/{name}/events.jsonl")[1]
     state, step = recorded.state, recorded.step
-    if state not in ENDED or (state == "done" and recorded.sealed not in (None, size)):
-        now = RunDir(Path(root, name)).status()
+    is_cut = state == "done" and recorded.sealed not in (None, size)
+    if is_cut or (state not in ENDED and gone(Path(root, name), recorded.status())):
+        now = RunDir(Path(root, name)).status()  # read again: it may have ended meanwhile
         state, step = now.state, now.step
     signs = (size, recorded.sign[0])
     return Entry(
@@ -183,6 +186,7 @@ def _entry(root: str, name: str, known: Known) -> Entry:
         state=state,
         step=step,
         signs=signs,
+        recorded=recorded,
         facts=spec.facts,
         notes=_notes(noted),
         notes_fault=noted.fault if noted else "",

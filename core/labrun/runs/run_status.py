@@ -83,10 +83,12 @@ def gone(run: Path, status: Status) -> str:
 def _is_awaited(run: Path, status: Status) -> bool:
     """Whether a command or a scheduler still means to start this queued run; true where nothing is
     known."""
+    if status.process and status.host != socket.gethostname():
+        return True
     if (job := submission.read(run)) is not None and job.is_of_cluster:
         return True
     if status.process:
-        return status.host != socket.gethostname() or processes.is_alive(status.process)
+        return processes.is_alive(status.process)
     return not _is_free(run / ".lock")
 
 

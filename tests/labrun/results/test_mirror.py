@@ -384,6 +384,6 @@ def test_the_index_is_no_truth(make_run, tmp_path):
     assert now[runs[3].id] == ("failed", 7)
     assert runs[4].id not in now
     assert run_index.members("g1", home) == runs[1::2]
-    for text in ("", "[]", '{"version": 2, "runs": {"x": [1]}}', "\0"):
+    for text in ("", "[]", '{"version": 3, "runs": {"x": [1]}}', "\0"):
         (home / run_index.FILE).write_text(text)
         assert len(run_index.entries(home)) == 19

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from labrun.cli.under_way import print_status
 from labrun.results import report
 from labrun.runs import run_index
 from labrun.runs.record import RunRecord, records
@@ -42,6 +43,19 @@ def test_a_comparison_reads_each_spec_and_each_event_file_once(make_run, event, 
     for run in runs:
         assert opened[f"{run.id}/spec.json"] == 1
         assert opened[f"{run.id}/events.jsonl"] == 1
+
+
+def test_the_list_of_runs_under_way_reads_no_status_that_the_index_knows(make_run, home, capsys):
+    runs = [make_run(seed=seed, state="queued") for seed in range(run_index.WORTH_WRITING)]
+    for run in runs:
+        run.write_status(host="elsewhere", process="7@1@x")
+    run_index.entries(home)
+    opened.clear()
+    again = run_index.entries(home)
+    print_status(again, Console(highlight=False, markup=False))
+    assert [name for name in opened if name.endswith("status.json")] == []
+    assert capsys.readouterr().out.count("pid 7 on elsewhere") == len(runs)
+    assert [entry.recorded.status() for entry in again] == [run.recorded_status() for run in runs]
 
 
 def test_a_record_answers_like_its_run_directory(make_run, event):
