@@ -155,14 +155,15 @@ class Comparison:
         over steps (`in_domain/accuracy`); none: the plugins' headline metrics. Raises LabError for
         a metric that no run has.
         """
-        from labrun.results import compare as comparison
+        from labrun.results.figures import curves, style
+        from labrun.results.points import check_metrics
 
         runs = [run for arm in self.arms for run in arm.runs]
         drawn = list(metrics) or _headline(runs)
-        comparison.check_metrics(drawn, runs)
+        check_metrics(drawn, runs)
         with tempfile.TemporaryDirectory() as folder:
-            path = comparison.curves(self.arms, drawn, Path(folder) / "curves.png", smooth=smooth)
-            return Picture(path.read_bytes())
+            figure = curves.draw(self.arms, drawn, smooth=smooth)
+            return Picture(style.save(figure, Path(folder) / "curves.png").read_bytes())
 
     def __repr__(self) -> str:
         return self.to_frame().to_string(index=False)
@@ -214,7 +215,7 @@ def run(
             found = run_index.find(parent, home()) if isinstance(parent, str) else parent
             planned, plans = session.plan_from(found, words, sweep=sweep)
         session.refuse_missing(plans)
-    made = session.launch(planned, home(), _console(quiet=quiet))
+    made = session.launch(planned, home(), lambda: _console(quiet=quiet))
     if not submitting.outlives(planned[0].run, detach=False):
         _refuse_failed(made)
     return Runs(tuple(made))
@@ -290,16 +291,17 @@ def _console(*, quiet: bool) -> "Console":
     """Plain lines, also in a notebook, whose widgets a thread cannot draw into."""
     from rich.console import Console
 
-    plain = {"highlight": False, "markup": False, "force_jupyter": False, "force_terminal": False}
-    return Console(quiet=quiet, **plain)
+    return Console(
+        quiet=quiet, highlight=False, markup=False, force_jupyter=False, force_terminal=False
+    )
 
 
 def _headline(runs: Sequence[RunDir]) -> list[str]:
     """The plugins' headline metrics that the runs have."""
     from labrun.plugins import discovery
-    from labrun.results import compare as comparison
+    from labrun.results.points import metric_names
 
-    known = comparison.metric_names(runs)
+    known = metric_names(runs)
     owners = dict.fromkeys(run.experiment().plugin for run in runs)
     names = [n for o in owners if o in discovery.installed() for n in discovery.load(o).headline]
     return [name for name in dict.fromkeys(names) if name in known] or known[:1]

@@ -140,9 +140,9 @@ def _launched(
         away.setdefault(run.experiment().run.launcher, []).append(run)
     here, done = away.pop(asked.launcher, []), []
     for runs in away.values():
-        session.resume(runs, asked.home, console(), detach=detach, wait=wait)
+        session.resume(runs, asked.home, console, detach=detach, wait=wait)
         done += runs
     if not new and not here:
         return done
     how = {"go_on": here, "detach": detach, "wait": wait}
-    return [*done, *session.launch(new, asked.home, console(), **how)]
+    return [*done, *session.launch(new, asked.home, console, **how)]

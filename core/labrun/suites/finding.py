@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import labrun
 from labrun.errors import LabError, listed, nearest, shown
 from labrun.suites.reading import read
 from labrun.suites.suite import Suite
@@ -11,7 +10,7 @@ from labrun.suites.suite import Suite
 IN_CHECKOUT = "benchmarks/suites"
 PLACES = (
     Path(__file__).parent / "published",
-    Path(labrun.__file__).resolve().parents[2] / IN_CHECKOUT,
+    Path(__file__).resolve().parents[3] / IN_CHECKOUT,
 )
 """Beside this module in an installed wheel; in a checkout, from its root."""
 
