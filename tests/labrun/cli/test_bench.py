@@ -153,6 +153,7 @@ def test_what_a_scale_needs_is_asked_for_before_anything_starts(mine, home, lab_
         (["max_stepz=3"], "no key 'max_stepz'; did you mean"),
         (["--seeds", "0,0"], "seed 0 stands twice among the seeds; name it once"),
         (["--seeds", "x"], 'seed="x": input should be a valid integer'),
+        (["--seeds", ""], "seed="),
         (["nonsense"], "cannot read 'nonsense', expected key=value"),
     ],
 )

@@ -35,3 +35,5 @@ def test_a_file_of_the_user_s_is_found_by_its_path(tmp_path, monkeypatch):
     assert finding.find(str(tmp_path / "mine.yaml")).name == "mine"
     with pytest.raises(LabError, match=r"no file mein.yaml; did you mean 'mine.yaml'\?"):
         finding.find("mein.yaml")
+    with pytest.raises(LabError, match=r"no suite 'mine'; did you mean 'mine.yaml'\?"):
+        finding.find("mine")
