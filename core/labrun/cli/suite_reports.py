@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.table import Column
-from rich.table import Table as RichTable
 
 from labrun.cli.reports import print_failures, print_missing, refuse_failed
 from labrun.config import word_files
@@ -28,6 +26,8 @@ __all__ = ["print_plan", "print_results", "print_suites", "refuse_failed"]
 Held = Mapping[str, RunDir]
 """Key of a run -> the run that the group has."""
 FEW_SEEDS = 5
+FIRST_NUMBER = 3
+"""Column of a table from which on there are numbers."""
 DECIMALS: Mapping[Unit, int] = {"fraction": 3, "percent": 1, "tokens": 1, "count": 2, "return": 1}
 
 
@@ -178,14 +178,24 @@ def _print_published(suite: Suite, scale: Scale, console: Console) -> None:
     rows = [row for row in paper.rows if row.published]
     if not rows:
         return
-    shown = RichTable("published (nothing of it was run here)", "arm", "unit", box=None)
-    shown.add_column("published", justify="right")
+    found = [("published (nothing of it was run here)", "arm", "unit", "published")]
     for row in rows:
         for place, (arm, number) in enumerate(row.published.items()):
             name = "" if place else row.name
-            shown.add_row(name, arm, _unit(row), _as_published(number, row))
-    console.print(shown)
+            found.append((name, arm, _unit(row), _as_published(number, row)))
+    _print_columns(found, console)
     console.print()
+
+
+def _print_columns(rows: Sequence[Sequence[str]], console: Console) -> None:
+    """The rows in columns, numbers from the fourth on to the right; no value is cut off."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            f"{cell:<{width}}" if column < FIRST_NUMBER else f"{cell:>{width}}"
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        console.print("  ".join(cells).rstrip(), soft_wrap=True)
 
 
 def _unit(row: Row) -> str:
@@ -196,9 +206,8 @@ def _print_lines(found: Sequence[table.Line], scale: Scale, console: Console) ->
     """The lines that have a number, each row's name once."""
     ours = f"TOY ({scale.name})" if scale.toy else f"ours ({scale.name})"
     has_published = any(line.published is not None for line in found)
-    shown = RichTable("row", "arm", "unit", box=None, pad_edge=False)
-    for name in ("published", ours, "seeds") if has_published else (ours, "seeds"):
-        shown.columns.append(Column(name, justify="right", no_wrap=True))
+    head = ["row", "arm", "unit", *(["published"] if has_published else []), ours, "seeds"]
+    rows = [head]
     last = ""
     known = [line for line in found if line.published is not None or line.ours is not None]
     for line in known:
@@ -207,9 +216,9 @@ def _print_lines(found: Sequence[table.Line], scale: Scale, console: Console) ->
         published = "-" if line.published is None else _as_published(line.published, line.row)
         cells = [published] if has_published else []
         seeds = f"{line.num_seeds} of {line.num_wanted}"
-        shown.add_row(name, line.arm, _unit(line.row), *cells, _number(line), seeds)
+        rows.append([name, line.arm, _unit(line.row), *cells, _number(line), seeds])
     if known:
-        console.print(shown)
+        _print_columns(rows, console)
     if empty := len(found) - len(known):
         console.print(f"{empty} more lines have no number yet", soft_wrap=True)
     seeds = [line.num_seeds for line in known if line.ours is not None]

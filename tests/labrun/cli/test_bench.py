@@ -107,6 +107,7 @@ def test_an_interrupted_suite_goes_on_and_makes_only_what_is_missing(mine, home,
     assert row[2:5] == ["plain", "fraction", "1.50"]
     assert row[-3:] == ["3", "of", "3"]
     assert "runs     6 of 6 done" in lines
+    assert "…" not in more.stdout
     assert "ours (tiny)" not in more.stdout
     nothing = lab("bench", mine, "--report-only")
     assert "runs     4 of 4 done" in nothing.stdout
