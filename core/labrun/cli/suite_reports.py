@@ -1,4 +1,4 @@
-"""What `lab bench` prints: the suites, a plan, and published numbers beside ours."""
+"""What `lab bench` prints: the suites, and published numbers beside ours."""
 
 import math
 import textwrap
@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 
-from labrun.cli.reports import print_failures, print_missing, refuse_failed
-from labrun.config import word_files
+from labrun.cli.reports import print_failures, print_submitted, refuse_failed
 from labrun.config.words import command_line
-from labrun.errors import LabError, listed
-from labrun.launch import following, session
+from labrun.errors import LabError
+from labrun.launch import following
 from labrun.results import compare as comparison
 from labrun.runs import run_index
 from labrun.runs.run_dir import RunDir, home
@@ -21,7 +20,7 @@ from labrun.suites.reading import read
 from labrun.suites.suite import PUBLISHED_SCALE, Row, Scale, Suite, Unit
 from labrun.system.paths import component
 
-__all__ = ["print_plan", "print_results", "print_suites", "refuse_failed"]
+__all__ = ["print_head", "print_results", "print_suites", "refuse_failed"]
 
 Held = Mapping[str, RunDir]
 """Key of a run -> the run that the group has."""
@@ -46,70 +45,8 @@ def print_suites(console: Console) -> None:
     console.print("lab bench SUITE --dry-run prints the plan; a YAML file of yours is a suite, too")
 
 
-def print_plan(
-    suite: Suite,
-    scale: Scale,
-    wanted: Sequence[Needed],
-    held: Held,
-    typed: Sequence[str],
-    console: Console,
-) -> None:
-    """Every run of the suite, what it knows of itself, and what is missing on this machine."""
-    _print_head(suite, scale, typed, console)
-    todo = [one for one in wanted if needed.key_of(one.experiment) not in held]
-    begun = sum(1 for run in held.values() if run.status().state != "done")
-    console.print(
-        f"plan: {len(wanted)} runs in group {wanted[0].experiment.run.group}; "
-        f"{len(held) - begun} done, {begun} begun, {len(todo)} to begin; nothing was started",
-        soft_wrap=True,
-    )
-    _print_arms(scale, wanted, console)
-    lacking = [f"needs {text}" for text in needed.not_given(scale, typed)]
-    found, refused = _planned(wanted)
-    print_missing([*lacking, *session.missing(found)], console)
-    for text, names in refused.items():
-        everywhere = len(names) == len({one.name for one in wanted})
-        of = "every arm" if everywhere else listed(names, most=3)
-        told = f"not planned to the end on this machine ({of}): {text}"
-        console.print(told, style="yellow", soft_wrap=True)
-
-
-def _print_arms(scale: Scale, wanted: Sequence[Needed], console: Console) -> None:
-    """The words of all runs, of each arm and of each label of an axis; and one whole command."""
-    rows = [("all", "", scale.overrides)]
-    rows += [("arm", name, words) for name, words in scale.arms.items()]
-    for axis, labels in scale.axes.items():
-        rows += [(axis, label, words) for label, words in labels.items()]
-    wide, width = (max(len(row[column]) for row in rows) for column in (0, 1))
-    for kind, name, words in rows:
-        text = word_files.shell(words) or "(as all)"
-        console.print(f"  {kind:<{wide}}  {name:<{width}}  {text}", soft_wrap=True)
-    for left in scale.left_out:
-        console.print(f"  left out: {', '.join(left.values())}", soft_wrap=True)
-    seeds = dict.fromkeys(str(one.seed) for one in wanted)
-    console.print(f"  seeds {','.join(seeds)}; the last run by itself:", soft_wrap=True)
-    words = [word for word in wanted[-1].words if word.key != "group"]
-    console.print(f"  lab run {word_files.shell(words)}", soft_wrap=True)
-
-
-def _planned(
-    wanted: Sequence[Needed],
-) -> tuple[list[session.Plans], dict[str, list[str]]]:
-    """The plans of one seed of each arm; and why some could not be planned here -> which."""
-    first: dict[str, Needed] = {}
-    for one in wanted:
-        first.setdefault(one.name, one)
-    plans: list[session.Plans] = []
-    refused: dict[str, list[str]] = {}
-    for name, one in first.items():
-        try:
-            plans += session.preflight([one.experiment])
-        except LabError as error:
-            refused.setdefault(str(error), []).append(name)
-    return plans, refused
-
-
-def _print_head(suite: Suite, scale: Scale, typed: Sequence[str], console: Console) -> None:
+def print_head(suite: Suite, scale: Scale, typed: Sequence[str], console: Console) -> None:
+    """The question, where the published numbers come from, and what ours are."""
     console.print(f"{suite.name}: {suite.question}", soft_wrap=True)
     if suite.source:
         source = suite.source
@@ -142,8 +79,10 @@ def print_results(
     """The failures of the started runs, and the table of what is there; returns the failed runs."""
     under_way = [run for run in started if run.status().state in following.OPEN]
     failed = print_failures([run for run in started if run not in under_way], console)
+    if under_way:
+        print_submitted(under_way, console)
     found = table.lines(scale, wanted, held)
-    _print_head(suite, scale, typed, console)
+    print_head(suite, scale, typed, console)
     _print_published(suite, scale, console)
     _print_lines(found, scale, console)
     notes = () if scale.toy else suite.notes
