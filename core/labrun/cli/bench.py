@@ -45,6 +45,7 @@ def bench(
 ) -> None:
     """Run a published table, what is missing of it, and print it: lab bench rlrt-main."""
     from labrun.cli import suite_reports as report
+    from labrun.results.store import catch_up
     from labrun.runs.run_dir import home
     from labrun.suites import finding, needed
 
@@ -56,10 +57,13 @@ def bench(
     wanted = needed.needed(found, chosen, seeds=seeds, typed=typed)
     asked = _Asked(found, chosen, wanted, typed, home())
     if dry_run:
-        report.print_plan(found, chosen, wanted, asked.held(), typed, console())
+        from labrun.cli.suite_plan import print_plan
+
+        print_plan(found, chosen, wanted, asked.held(), typed, console())
         return
     runs = [] if report_only else _run_missing(asked, detach=detach, wait=wait)
     failed = report.print_results(found, chosen, wanted, asked.held(), typed, runs, console())
+    catch_up(home())
     report.refuse_failed(failed)
 
 
@@ -94,7 +98,7 @@ def _run_missing(asked: _Asked, *, detach: bool, wait: bool) -> "list[RunDir]":
 
     Raises LabError, before any work, where a run cannot be made here.
     """
-    from labrun.launch import session
+    from labrun.launch import session, submitting
     from labrun.suites import needed
 
     held = asked.held()
@@ -106,9 +110,11 @@ def _run_missing(asked: _Asked, *, detach: bool, wait: bool) -> "list[RunDir]":
     if new:
         _refuse_missing(asked, new)
     gc.enable()
-    with streams.unheld():
-        begin = [one.experiment for one in new]
+    begin = [one.experiment for one in new]
+    if submitting.outlives(asked.wanted[0].experiment.run, detach=detach):
         return _launched(asked, begin, stopped, detach=detach, wait=wait)
+    with streams.unheld():
+        return _launched(asked, begin, stopped, detach=False, wait=False)
 
 
 def _refuse_missing(asked: _Asked, new: "Sequence[Needed]") -> None:

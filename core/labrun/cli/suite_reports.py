@@ -1,4 +1,4 @@
-"""What `lab bench` prints: the suites, a plan, and published numbers beside ours."""
+"""What `lab bench` prints: the suites, and published numbers beside ours."""
 
 import math
 import textwrap
@@ -6,14 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.table import Column
-from rich.table import Table as RichTable
 
-from labrun.cli.reports import print_failures, print_missing, refuse_failed
-from labrun.config import word_files
+from labrun.cli.reports import print_failures, print_submitted, refuse_failed
 from labrun.config.words import command_line
-from labrun.errors import LabError, listed
-from labrun.launch import following, session
+from labrun.errors import LabError
+from labrun.launch import following
 from labrun.results import compare as comparison
 from labrun.runs import run_index
 from labrun.runs.run_dir import RunDir, home
@@ -23,11 +20,13 @@ from labrun.suites.reading import read
 from labrun.suites.suite import PUBLISHED_SCALE, Row, Scale, Suite, Unit
 from labrun.system.paths import component
 
-__all__ = ["print_plan", "print_results", "print_suites", "refuse_failed"]
+__all__ = ["print_head", "print_results", "print_suites", "refuse_failed"]
 
 Held = Mapping[str, RunDir]
 """Key of a run -> the run that the group has."""
 FEW_SEEDS = 5
+FIRST_NUMBER = 3
+"""Column of a table from which on there are numbers."""
 DECIMALS: Mapping[Unit, int] = {"fraction": 3, "percent": 1, "tokens": 1, "count": 2, "return": 1}
 
 
@@ -46,70 +45,8 @@ def print_suites(console: Console) -> None:
     console.print("lab bench SUITE --dry-run prints the plan; a YAML file of yours is a suite, too")
 
 
-def print_plan(
-    suite: Suite,
-    scale: Scale,
-    wanted: Sequence[Needed],
-    held: Held,
-    typed: Sequence[str],
-    console: Console,
-) -> None:
-    """Every run of the suite, what it knows of itself, and what is missing on this machine."""
-    _print_head(suite, scale, typed, console)
-    todo = [one for one in wanted if needed.key_of(one.experiment) not in held]
-    begun = sum(1 for run in held.values() if run.status().state != "done")
-    console.print(
-        f"plan: {len(wanted)} runs in group {wanted[0].experiment.run.group}; "
-        f"{len(held) - begun} done, {begun} begun, {len(todo)} to begin; nothing was started",
-        soft_wrap=True,
-    )
-    _print_arms(scale, wanted, console)
-    lacking = [f"needs {text}" for text in needed.not_given(scale, typed)]
-    found, refused = _planned(wanted)
-    print_missing([*lacking, *session.missing(found)], console)
-    for text, names in refused.items():
-        everywhere = len(names) == len({one.name for one in wanted})
-        of = "every arm" if everywhere else listed(names, most=3)
-        told = f"not planned to the end on this machine ({of}): {text}"
-        console.print(told, style="yellow", soft_wrap=True)
-
-
-def _print_arms(scale: Scale, wanted: Sequence[Needed], console: Console) -> None:
-    """The words of all runs, of each arm and of each label of an axis; and one whole command."""
-    rows = [("all", "", scale.overrides)]
-    rows += [("arm", name, words) for name, words in scale.arms.items()]
-    for axis, labels in scale.axes.items():
-        rows += [(axis, label, words) for label, words in labels.items()]
-    wide, width = (max(len(row[column]) for row in rows) for column in (0, 1))
-    for kind, name, words in rows:
-        text = word_files.shell(words) or "(as all)"
-        console.print(f"  {kind:<{wide}}  {name:<{width}}  {text}", soft_wrap=True)
-    for left in scale.left_out:
-        console.print(f"  left out: {', '.join(left.values())}", soft_wrap=True)
-    seeds = dict.fromkeys(str(one.seed) for one in wanted)
-    console.print(f"  seeds {','.join(seeds)}; the last run by itself:", soft_wrap=True)
-    words = [word for word in wanted[-1].words if word.key != "group"]
-    console.print(f"  lab run {word_files.shell(words)}", soft_wrap=True)
-
-
-def _planned(
-    wanted: Sequence[Needed],
-) -> tuple[list[session.Plans], dict[str, list[str]]]:
-    """The plans of one seed of each arm; and why some could not be planned here -> which."""
-    first: dict[str, Needed] = {}
-    for one in wanted:
-        first.setdefault(one.name, one)
-    plans: list[session.Plans] = []
-    refused: dict[str, list[str]] = {}
-    for name, one in first.items():
-        try:
-            plans += session.preflight([one.experiment])
-        except LabError as error:
-            refused.setdefault(str(error), []).append(name)
-    return plans, refused
-
-
-def _print_head(suite: Suite, scale: Scale, typed: Sequence[str], console: Console) -> None:
+def print_head(suite: Suite, scale: Scale, typed: Sequence[str], console: Console) -> None:
+    """The question, where the published numbers come from, and what ours are."""
     console.print(f"{suite.name}: {suite.question}", soft_wrap=True)
     if suite.source:
         source = suite.source
@@ -142,8 +79,10 @@ def print_results(
     """The failures of the started runs, and the table of what is there; returns the failed runs."""
     under_way = [run for run in started if run.status().state in following.OPEN]
     failed = print_failures([run for run in started if run not in under_way], console)
+    if under_way:
+        print_submitted(under_way, console)
     found = table.lines(scale, wanted, held)
-    _print_head(suite, scale, typed, console)
+    print_head(suite, scale, typed, console)
     _print_published(suite, scale, console)
     _print_lines(found, scale, console)
     notes = () if scale.toy else suite.notes
@@ -178,14 +117,24 @@ def _print_published(suite: Suite, scale: Scale, console: Console) -> None:
     rows = [row for row in paper.rows if row.published]
     if not rows:
         return
-    shown = RichTable("published (nothing of it was run here)", "arm", "unit", box=None)
-    shown.add_column("published", justify="right")
+    found = [("published (nothing of it was run here)", "arm", "unit", "published")]
     for row in rows:
         for place, (arm, number) in enumerate(row.published.items()):
             name = "" if place else row.name
-            shown.add_row(name, arm, _unit(row), _as_published(number, row))
-    console.print(shown)
+            found.append((name, arm, _unit(row), _as_published(number, row)))
+    _print_columns(found, console)
     console.print()
+
+
+def _print_columns(rows: Sequence[Sequence[str]], console: Console) -> None:
+    """The rows in columns, numbers from the fourth on to the right; no value is cut off."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            f"{cell:<{width}}" if column < FIRST_NUMBER else f"{cell:>{width}}"
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        console.print("  ".join(cells).rstrip(), soft_wrap=True)
 
 
 def _unit(row: Row) -> str:
@@ -196,9 +145,8 @@ def _print_lines(found: Sequence[table.Line], scale: Scale, console: Console) ->
     """The lines that have a number, each row's name once."""
     ours = f"TOY ({scale.name})" if scale.toy else f"ours ({scale.name})"
     has_published = any(line.published is not None for line in found)
-    shown = RichTable("row", "arm", "unit", box=None, pad_edge=False)
-    for name in ("published", ours, "seeds") if has_published else (ours, "seeds"):
-        shown.columns.append(Column(name, justify="right", no_wrap=True))
+    head = ["row", "arm", "unit", *(["published"] if has_published else []), ours, "seeds"]
+    rows = [head]
     last = ""
     known = [line for line in found if line.published is not None or line.ours is not None]
     for line in known:
@@ -207,9 +155,9 @@ def _print_lines(found: Sequence[table.Line], scale: Scale, console: Console) ->
         published = "-" if line.published is None else _as_published(line.published, line.row)
         cells = [published] if has_published else []
         seeds = f"{line.num_seeds} of {line.num_wanted}"
-        shown.add_row(name, line.arm, _unit(line.row), *cells, _number(line), seeds)
+        rows.append([name, line.arm, _unit(line.row), *cells, _number(line), seeds])
     if known:
-        console.print(shown)
+        _print_columns(rows, console)
     if empty := len(found) - len(known):
         console.print(f"{empty} more lines have no number yet", soft_wrap=True)
     seeds = [line.num_seeds for line in known if line.ours is not None]

@@ -53,9 +53,16 @@ def read(path: Path) -> WordFile:
     if "question" in entries and "arms" in entries:
         text = f"this file is a suite; `lab bench {shown(str(path))}` runs it"
         raise file.refusal(text, root)
-    arms = file.entries(entries.pop("arms"), "arms") if "arms" in entries else {}
+    arms = _arms(file, entries.pop("arms")) if "arms" in entries else {}
     common = [word for key, node in entries.items() for word in _flat(file, key, node)]
     return WordFile(tuple(common), {name: tuple(words_of(file, arms[name])) for name in arms})
+
+
+def _arms(file: YamlFile, node: yaml.Node) -> dict[str, yaml.Node]:
+    found = file.entries(node, "arms")
+    if not found:
+        raise file.refusal("arms is empty; write LABEL: KEY=VALUE lines, or leave it out", node)
+    return found
 
 
 def words_of(file: YamlFile, node: yaml.Node) -> Iterator[Placed]:
@@ -190,10 +197,11 @@ def _fault(words: Sequence[Placed]) -> str:
 
 
 def _named(said: str, words: Sequence[Placed]) -> Placed | None:
-    """The word whose key and value an error names that came after composing."""
+    """The word whose value, or key and value, an error names that came after composing."""
     for word in words:
         key, value = re.escape(word.key.rsplit(".", 1)[-1]), word.word.partition("=")[2]
-        if re.search(rf"(?<!\w){key}(?!\w)", said) and value in said:
+        is_keyed = re.search(rf"(?<!\w){key}(?!\w)", said) and value in said
+        if value and (is_keyed or f"'{value}'" in said):
             return word
     return None
 

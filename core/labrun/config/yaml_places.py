@@ -60,7 +60,7 @@ class YamlFile:
         not `allowed`, with the nearest one.
         """
         if not isinstance(node, yaml.MappingNode):
-            raise self.refusal(f"{what} holds a {_kind(node)}; write KEY: VALUE lines", node)
+            raise self.refusal(f"{what} holds {_kind(node)}; write KEY: VALUE lines", node)
         found: dict[str, yaml.Node] = {}
         names = None if allowed is None else [*allowed]
         for key, value in node.value:
@@ -83,7 +83,7 @@ class YamlFile:
     def text(self, node: yaml.Node, what: str) -> str:
         """The text, its lines joined. Raises LabError for another kind of node."""
         if not isinstance(node, yaml.ScalarNode) or is_null(node):
-            raise self.refusal(f"{what} is a {_kind(node)}; write a text", node)
+            raise self.refusal(f"{what} is {_kind(node)}; write a text", node)
         return " ".join(str(node.value).split())
 
     def number(self, node: yaml.Node, what: str) -> float:
@@ -104,7 +104,7 @@ class YamlFile:
 
     def items(self, node: yaml.Node, what: str) -> list[yaml.Node]:
         if not isinstance(node, yaml.SequenceNode):
-            raise self.refusal(f"{what} is a {_kind(node)}; write a list, a `- ` a line", node)
+            raise self.refusal(f"{what} is {_kind(node)}; write a list, a `- ` a line", node)
         return list(node.value)
 
 
@@ -117,5 +117,5 @@ def _kind(node: yaml.Node) -> str:
     if is_null(node):
         return "nothing"
     if isinstance(node, yaml.ScalarNode):
-        return "text"
-    return "list" if isinstance(node, yaml.SequenceNode) else "mapping"
+        return "a text"
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"

@@ -28,7 +28,8 @@ def find(name: str) -> Suite:
         return read(known[name])
     if name.endswith((".yaml", ".yml")) or os.sep in name:
         return read(Path(name))
-    near = nearest(name, known)
+    own = f"{name}.yaml"
+    near = own if name and Path(own).is_file() else nearest(name, known)
     hint = f"did you mean {near!r}? " if near else ""
     allowed = f"suites: {listed(known, near=name, most=20)}" if known else nowhere()
     raise LabError(f"no suite '{shown(name)}'; {hint}{allowed}; a file of yours is named NAME.yaml")

@@ -58,7 +58,7 @@ def needed(
     own = [Placed(word) for word in typed]
     _refuse_typed(suite, scale, own)
     group = [Placed(f"group={group_of(suite, scale)}")]
-    numbers = [f"seed={value}" for value in _values(seeds or scale.seeds)]
+    numbers = [f"seed={value}" for value in _values(scale.seeds if seeds is None else seeds)]
     found = []
     for arm, point, words in _points(scale):
         common = replaced(replaced([*scale.overrides, *group], words), own)

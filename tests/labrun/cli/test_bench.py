@@ -107,6 +107,7 @@ def test_an_interrupted_suite_goes_on_and_makes_only_what_is_missing(mine, home,
     assert row[2:5] == ["plain", "fraction", "1.50"]
     assert row[-3:] == ["3", "of", "3"]
     assert "runs     6 of 6 done" in lines
+    assert "…" not in more.stdout
     assert "ours (tiny)" not in more.stdout
     nothing = lab("bench", mine, "--report-only")
     assert "runs     4 of 4 done" in nothing.stdout
@@ -153,6 +154,7 @@ def test_what_a_scale_needs_is_asked_for_before_anything_starts(mine, home, lab_
         (["max_stepz=3"], "no key 'max_stepz'; did you mean"),
         (["--seeds", "0,0"], "seed 0 stands twice among the seeds; name it once"),
         (["--seeds", "x"], 'seed="x": input should be a valid integer'),
+        (["--seeds", ""], "seed="),
         (["nonsense"], "cannot read 'nonsense', expected key=value"),
     ],
 )
@@ -219,3 +221,28 @@ def test_a_file_of_words_is_run_with_what_is_typed(example, home, tmp_path, lab,
     assert {r.experiment().settings["trainer"]["max_steps"] for r in all_runs(home)} == {3}
     refused = lab("run", "@my.yaml", "seed=1,2")
     assert refused.stderr.startswith("lab: a value with commas is a sweep: add -m")
+
+
+def test_a_suite_that_is_detached_ends_at_once_and_is_reported_later(mine, home, lab, release):
+    begun = lab("bench", mine, "--detach", "--seeds", "0")
+    assert begun.returncode == 0, begun.stderr
+    lines = begun.stdout.splitlines()
+    assert "results  lab compare --group mine-tiny" in lines
+    assert not any(line.startswith("runs     2 of 2 done") for line in lines)
+    release.touch()
+    wait_for(lambda: set(states(home).values()) == {"done"})
+    again = lab("bench", mine, "--seeds", "0")
+    assert "lab: 2 of 2 runs of mine-tiny are done or under way; 0 go on, 0 begin" in again.stderr
+    assert "runs     2 of 2 done" in again.stdout.splitlines()
+
+
+def test_a_failed_run_is_named_and_gives_the_exit_code(mine, home, tmp_path, lab, release):
+    (tmp_path / "hold.py").write_text("raise RuntimeError('asked for')\n")
+    failed = lab("bench", mine, "--seeds", "0", "max_retries=0")
+    assert failed.returncode == 1, failed.stdout
+    assert "failed (exit 1)" in failed.stdout
+    assert "runs     1 of 2 done, 1 failed" in failed.stdout.splitlines()
+    (tmp_path / "hold.py").write_text("")
+    mended = lab("bench", mine, "--seeds", "0")
+    assert mended.returncode == 0, mended.stderr
+    assert "1 of 2 runs of mine-tiny are done or under way; 1 go on, 0 begin" in mended.stderr

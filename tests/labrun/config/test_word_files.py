@@ -112,6 +112,8 @@ def test_each_arm_of_a_file_is_a_run_in_one_group(example, written):
         ("a: 1\n\na: 2\n", "the file has the key a twice; keep one (my.yaml, line 3)"),
         ("a=1: 2\n", "'a=1': a key holds no =; write KEY: VALUE (my.yaml, line 1)"),
         ("arms: [a=1]\n", "arms holds a list; write KEY: VALUE lines (my.yaml, line 1)"),
+        ("arms:\n", "arms holds nothing; write KEY: VALUE lines (my.yaml, line 1)"),
+        ("arms: {}\n", "arms is empty; write LABEL: KEY=VALUE lines, or leave it out"),
         ("question: q\narms: {}\n", "this file is a suite; `lab bench my.yaml` runs it"),
         ("a: &a {b: *a}\n", "more than 12 mappings inside each other (my.yaml, line 1)"),
         ("a: &a [*a]\n", "more than 12 lists inside each other (my.yaml, line 1)"),
@@ -163,3 +165,11 @@ def test_what_is_refused_names_the_line_of_its_word(example, written, text, begi
 def test_a_typed_word_that_is_refused_names_no_line(example, written):
     said = located_error([written("plugin: example\nseed: 1\n"), "max_stepz=3"])
     assert "my.yaml" not in said
+
+
+def test_a_value_that_the_plan_refuses_names_its_line(example, written):
+    file = written("plugin: example\ndataset:\n  held_out_file: gone.csv\n")
+    points = spread([file])
+    with pytest.raises(LabError) as error, located(points):
+        session.preflight(session.planned([word_files.texts(point) for point in points]))
+    assert str(error.value) == "dataset.held_out_file=gone.csv: no such file (my.yaml, line 3)"
