@@ -40,6 +40,6 @@ def adapter(cls: type[Any]) -> "TypeAdapter[Any]":
     try:
         return TypeAdapter(cls)
     finally:
-        del os.environ[NO_PLUGINS]
+        os.environ.pop(NO_PLUGINS, None)
         if before is not None:
             os.environ[NO_PLUGINS] = before

@@ -39,7 +39,7 @@ class Silence:
 
     def seconds(self) -> float:
         now = time.monotonic()
-        seen = (*signs(self.run.path), mark_of(self.run.path / "status.json"))
+        seen = (*signs(self.run.path), mark_of(f"{self.run.path}/status.json"))
         self._silent_s += min(now - self._looked, LONGEST_GAP_S)
         if seen != self._seen:
             self._seen, self._silent_s = seen, 0.0
@@ -127,7 +127,7 @@ class Job:
 
     def _status(self) -> Status:
         """The recorded status, read again only where its file has changed."""
-        mark = mark_of(self.run.path / "status.json")
+        mark = mark_of(f"{self.run.path}/status.json")
         if mark != self._status_mark:
             self._status_mark, self._recorded = mark, self.run.recorded_status()
         return self._recorded

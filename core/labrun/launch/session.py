@@ -114,8 +114,9 @@ def launch(
     stopped = [run for run in held.values() if is_to_go_on(run)]
     for run in (again := [*go_on, *stopped]):
         _check_resumable(run, restart=False)
-    new = [experiment for experiment in experiments if key_of(experiment) not in held]
+    new = list(experiments)
     if held:
+        new = [experiment for experiment in experiments if key_of(experiment) not in held]
         told = f"{len(held) - len(stopped)} of {len(experiments)} runs are done or under way"
         print(f"lab: {told}; {len(stopped)} go on, {len(new)} begin", file=sys.stderr)
     runs = _created(new, home)
@@ -125,9 +126,11 @@ def launch(
 
 def _held(experiments: Sequence[Experiment], home: Path) -> dict[str, RunDir]:
     """Those of the experiments that the group has runs of already, the newest of each."""
-    wanted = set(map(key_of, experiments))
     groups = {experiment.run.group for experiment in experiments}
     members = [run for group in groups for run in run_index.members(group, home)]
+    if not members:
+        return {}
+    wanted = set(map(key_of, experiments))
     found = {key_of(run.experiment()): run for run in members}
     return {key: run for key, run in found.items() if key in wanted}
 

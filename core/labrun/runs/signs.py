@@ -15,7 +15,7 @@ def signs(run: Path) -> tuple[Mark, ...]:
 
     They hold no time of this process's clock, so that no step of a clock changes what they say.
     """
-    return tuple(mark_of(run / name) for name in (EVENTS, PROGRESS))
+    return tuple(mark_of(f"{run}/{name}") for name in (EVENTS, PROGRESS))
 
 
 def mark_of(path: Path | str) -> Mark:

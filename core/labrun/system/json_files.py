@@ -20,7 +20,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(draft, "w") as out:
-            json.dump(value, out, indent=1)
+            out.write(json.dumps(value, indent=1))
             out.flush()
             os.fsync(out.fileno())
         os.replace(draft, path)
