@@ -23,6 +23,7 @@ from labrun.launch import local as executors
 from labrun.launch.display import Display
 from labrun.launch.guards import lasting
 from labrun.plan import Plan
+from labrun.results import sinks
 from labrun.results.store import LiveMirror, check_uri
 from labrun.runs import damage, resume_point, run_dir, run_index, submission
 from labrun.runs.run_dir import RunDir
@@ -62,6 +63,7 @@ def preflight(experiments: Sequence[Experiment]) -> list[Plans]:
     for experiment in experiments:
         refuse_secrets(experiment)
         check_uri(experiment.run.tracking.uri)
+        sinks.check(experiment.run)
     known: dict[str, Plans] = {}
     plans = []
     for experiment in experiments:
@@ -240,16 +242,19 @@ def _let_its_job_end(run: RunDir) -> None:
 def drain(runs: Sequence[RunDir], home: Path, console: Console) -> None:
     """Run all to their end, shown and mirrored; what goes wrong with either ends no job."""
     executor = executors.make(runs[0].experiment().run.launcher)
-    display, mirror = Display(runs, console), LiveMirror(home, runs)
+    display, mirror, also = Display(runs, console), LiveMirror(home, runs), sinks.LiveSinks(runs)
     show = lasting("the display", display.tick)
     store = lasting("the results store", mirror.tick)
+    feed = lasting("tracking.also", also.tick)
 
     def tick() -> None:
         show()
         store()
+        feed()
 
     try:
         executor.drain(runs, tick)
     finally:
         lasting("the display", display.close)()
         lasting("the results store", mirror.close)()
+        lasting("tracking.also", also.close)()
