@@ -120,6 +120,10 @@ class TrackingConfig:
     uri: str = ""
     """MLflow tracking URI, such as http://host:5000. Empty: sqlite in LABRUN_HOME. It holds no
     password: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the shell do."""
+    also: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Further places that get the metrics and scores: `[tensorboard]` writes event files into the
+    run's folder, `[wandb]` a run of Weights & Biases. Each needs its extra, `labrun[tensorboard]`.
+    Empty: none."""
 
 
 @schema

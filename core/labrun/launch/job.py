@@ -19,6 +19,7 @@ from labrun.launch.allocation import allocation_here
 from labrun.launch.guards import lasting
 from labrun.launch.local import LocalExecutor
 from labrun.launch.stopping import StoppedError
+from labrun.results.sinks import LiveSinks
 from labrun.results.store import LiveMirror
 from labrun.runs import submission
 from labrun.runs.run_dir import RunDir, write_json
@@ -155,6 +156,8 @@ def _drain(
     mirrored = [run for run in runs if _is_mirrored_here(run)]
     mirror = LiveMirror(runs[0].path.parent, mirrored) if mirrored else None
     store = lasting("the results store", mirror.tick) if mirror else None
+    also = LiveSinks(runs)
+    feed = lasting("tracking.also", also.tick)
     beat = _beat(runs)
 
     def tick() -> None:
@@ -163,6 +166,7 @@ def _drain(
             look()
         if store:
             store()
+        feed()
 
     try:
         with suppress(StoppedError):
@@ -170,6 +174,7 @@ def _drain(
     finally:
         if mirror:
             lasting("the results store", mirror.close)()
+        lasting("tracking.also", also.close)()
 
 
 def _is_mirrored_here(run: RunDir) -> bool:

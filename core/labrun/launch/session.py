@@ -21,6 +21,7 @@ from labrun.launch import continuing, following, jobs, submitting, waiting
 from labrun.launch import local as executors
 from labrun.launch.watch import Watch
 from labrun.plan import Plan
+from labrun.results import sinks
 from labrun.results.store import check_uri
 from labrun.runs import damage, resume_point, run_dir, run_index, submission
 from labrun.runs.run_dir import RunDir
@@ -67,6 +68,7 @@ def preflight(experiments: Sequence[Experiment]) -> list[Plans]:
     for experiment in experiments:
         refuse_secrets(experiment)
         check_uri(experiment.run.tracking.uri)
+        sinks.check(experiment.run)
     known: dict[str, Plans] = {}
     plans = []
     for experiment in experiments:

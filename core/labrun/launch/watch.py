@@ -1,4 +1,4 @@
-"""What a command does for its runs while they go: it shows them and stores their results."""
+"""What a command does for its runs while they go: it shows them and passes their results on."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from labrun.launch.display import Display
+    from labrun.results.sinks import LiveSinks
     from labrun.results.store import LiveMirror
 
 
 class Watch:
-    """The display and the results store of some runs. What goes wrong with either ends no job.
+    """The display, the results store and the sinks of some runs. What goes wrong with one of them
+    ends no job.
 
-    Both are imported at the first tick, when the first jobs start up by themselves.
+    All are imported at the first tick, when the first jobs start up by themselves.
     """
 
     def __init__(
@@ -27,14 +29,17 @@ class Watch:
         self._runs, self._home, self._console = runs, home, console
         self._show = lasting("the display", lambda: self._display.tick())
         self._store = lasting("the results store", lambda: self._mirror.tick())
+        self._feed = lasting("tracking.also", lambda: self._sinks.tick())
 
     def tick(self) -> None:
         self._show()
         self._store()
+        self._feed()
 
     def close(self) -> None:
         lasting("the display", lambda: self._display.close())()
         lasting("the results store", lambda: self._mirror.close())()
+        lasting("tracking.also", lambda: self._sinks.close())()
 
     @cached_property
     def _display(self) -> "Display":
@@ -47,3 +52,9 @@ class Watch:
         from labrun.results.store import LiveMirror
 
         return LiveMirror(self._home, self._runs)
+
+    @cached_property
+    def _sinks(self) -> "LiveSinks":
+        from labrun.results.sinks import LiveSinks
+
+        return LiveSinks(self._runs)
