@@ -8,6 +8,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from html import unescape
 from pathlib import Path
 
@@ -145,3 +146,13 @@ def test_a_default_is_written_as_it_is_typed():
     defaults = (None, True, "", "tiny", 5e-4, ("a", "b"), {"a": 1})
     typed = ["null", "true", "''", "tiny", "0.0005", "[a,b]", "{a: 1}"]
     assert [keys.typed(value) for value in defaults] == typed
+
+
+def test_the_picture_of_the_rooms_shows_those_of_the_import_contracts():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = project["tool"]["importlinter"]["contracts"]
+    rooms = [layer for c in contracts for layer in c.get("layers", ()) if "containers" in c]
+    picture = (DOCS / "images" / "rooms.svg").read_text()
+    shown = re.findall(r"<text [^>]*>([^<]*)</text>", picture)
+    assert len(rooms) > 20
+    assert [room for room in rooms if room not in shown] == []

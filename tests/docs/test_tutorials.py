@@ -7,17 +7,17 @@ import re
 import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from lab_marl import environments
 from lab_marl.episodes.hdf5_writer import write
 from labrun import worker
 from labrun.config.experiments import compose
 from labrun.config.words import expand
 from labrun.plugins import discovery as plugins
 from labrun.runs import run_dir
-from stairs_cases import grid_layout, random_episodes
+from stairs_cases import random_episodes
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
@@ -81,9 +81,9 @@ def place(tmp_path, monkeypatch, home, trained) -> Path:
     monkeypatch.chdir(folder)
     shutil.copytree(trained, home)
     shutil.copytree(TINY, "my_model")
-    for agents in (2, 4):
-        layout = replace(grid_layout(agents), task=f"cn-{agents}")
-        part = Path("DATA", layout.task, "medium", "1", "part_0.h5")
+    for task in ("cn-2", "cn-4"):
+        layout = environments.make(task, num_envs=1).layout
+        part = Path("DATA", task, "medium", "1", "part_0.h5")
         part.parent.mkdir(parents=True)
         write(part, random_episodes(layout, [3, 5]), layout, attributes={})
     for page in PAGES:
