@@ -45,7 +45,7 @@ quick-lint: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.installed-docs
-	$(BIN)/sphinx-build -q -W --keep-going -c docs . site
+	$(BIN)/sphinx-build -q -E -W --keep-going -c docs . site
 	@echo "open site/index.html"
 
 N ?= 12

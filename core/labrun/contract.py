@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from labrun.runs.context import RunContext
 
 API_VERSION = 1
+"""The plugin API of this labrun; `PluginInfo.api_version` must equal it."""
 GROUP = "labrun"
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
+"""Marks a plugin's function as its hook: `@hookimpl` above `def lab_plugin()`."""
 
 Kind = Literal["trainer", "dataset", "evaluator"]
 KINDS: tuple[Kind, ...] = ("trainer", "dataset", "evaluator")

@@ -1,6 +1,7 @@
 """An index of all metrics from A to Z, made from the tables of docs/metrics.md."""
 
 import re
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,14 +28,16 @@ def metrics() -> list[Metric]:
 
 
 def page(_: str = "") -> str:
-    """Markdown of every metric, from A to Z: definition, unit, range, and where it is recorded."""
+    """Markdown of every metric, from A to Z: definitions, unit, range, and what records it."""
+    rows = sorted(metrics(), key=lambda row: row.name.lower())
     lines = []
-    for metric in sorted(metrics(), key=lambda metric: (metric.name.lower(), metric.section)):
-        anchor = metric.section.lower().replace(" ", "-")
-        lines += [
-            f"`{metric.name}`",
-            f": {metric.definition}. Unit: {metric.unit}. Range: {metric.range}. "
-            f"[{metric.section}](../metrics.md#{anchor})",
-            "",
-        ]
+    for name, same in groupby(rows, key=lambda row: row.name):
+        lines += [f"`{name}`", *map(_definition, same), ""]
     return "\n".join(lines)
+
+
+def _definition(row: Metric) -> str:
+    anchor = re.sub(r"[^\w -]", "", row.section.lower()).replace(" ", "-")
+    unit = "" if row.unit == "-" else f" Unit: {row.unit}."
+    home = f"*[{row.section}](../metrics.md#{anchor})*"
+    return f": {home}: {row.definition}.\\\n  Range: {row.range}.{unit}"

@@ -50,7 +50,8 @@ def register(info: PluginInfo, picks: Mapping[str, Word]) -> Components:
                 qualified, component = plugins.find(kind, name, info)
                 offered[kind, name] = offered[kind, qualified] = (qualified, component)
     store = ConfigStore.instance()
-    for group in {*KINDS, *info.presets_in_python}:
+    # Also of groups that are files here: another plugin of this process may have declared them.
+    for group in {*KINDS, *preset_groups(info)}:
         store.repo.pop(group, None)
     for (kind, name), (qualified, component) in offered.items():
         package = f"evaluator.{component.name}" if kind == "evaluator" else kind

@@ -4,6 +4,7 @@ import copy
 import time
 
 import pytest
+from hydra.core.config_store import ConfigStore
 from labrun.config import composition
 from labrun.config import experiments as config
 from labrun.errors import LabError
@@ -119,3 +120,11 @@ def test_compositions_are_not_kept_without_end(monkeypatch):
         composed("scale=long")
     assert len(composition._kept) == 2
     assert all(len(one.variants) <= 2 for one in composition._kept.values())
+
+
+def test_presets_that_another_plugin_declared_in_this_process_are_not_seen():
+    others = {"trainer": {"learning_rate": 0.125}}
+    store = ConfigStore.instance()
+    store.store(group="method", name="clip_higher", node=others, package="_global_")
+    settings = config.compose(["plugin=rlrt", "method=clip_higher"]).settings
+    assert settings["trainer"]["learning_rate"] == 5e-4
