@@ -34,14 +34,31 @@ def experiment_in(database: sqlite3.Connection, home: Path) -> tuple[int, str]:
     return number, folder
 
 
+_EARLIER = "name <> ? and substr(artifact_location, 1, ?) = ? and lifecycle_stage = 'active'"
+"""Experiments of the layout with one a plugin."""
+
+
+def _earlier(home: Path) -> tuple[str, int, str]:
+    ours = artifact_folder(home).removesuffix(EXPERIMENT)
+    return EXPERIMENT, len(ours), ours
+
+
+def num_in_old_experiments(database: sqlite3.Connection, home: Path) -> int:
+    """How many live runs lie in experiments of the layout with one a plugin."""
+    (count,) = database.execute(
+        "select count(*) from runs where lifecycle_stage = 'active' and experiment_id in"
+        f" (select experiment_id from experiments where {_EARLIER})",
+        _earlier(home),
+    ).fetchone()
+    return count
+
+
 def leave_old_experiments(database: sqlite3.Connection, home: Path) -> None:
     """Delete, as MLflow does, the experiments of the layout with one a plugin that hold no run."""
-    ours = artifact_folder(home).removesuffix(EXPERIMENT)
     database.execute(
-        "update experiments set lifecycle_stage = 'deleted' where lifecycle_stage = 'active'"
-        " and name <> ? and substr(artifact_location, 1, ?) = ?"
+        f"update experiments set lifecycle_stage = 'deleted' where {_EARLIER}"
         " and experiment_id not in (select experiment_id from runs)",
-        (EXPERIMENT, len(ours), ours),
+        _earlier(home),
     )
 
 

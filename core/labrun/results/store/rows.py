@@ -22,6 +22,7 @@ from labrun.results.store.fact_rows import (
     keep_input,
     latest_in,
     leave_old_experiments,
+    num_in_old_experiments,
     tags_in,
 )
 from labrun.results.store.facts import (
@@ -38,6 +39,7 @@ from labrun.results.store.marks import LAYOUT, Copied, Mark, copied, looked_at, 
 from labrun.results.store.run_names import RunNames
 from labrun.results.store.shown_files import copy_to
 from labrun.results.store.tables import Table, tables_of
+from labrun.results.store.view import KEY, keep_view, stored_group, view_of
 from labrun.runs.run_dir import ENDED, RunDir
 
 KNOWN_TABLES = "dc11669786a5"
@@ -185,6 +187,17 @@ class Rows:
             self._many(f"delete from {table} where run_uuid = ?", [(one,) for one in ids])
         for one in ids:
             forget_inputs(self._database, one)
+
+    def num_earlier(self) -> int:
+        """How many live runs lie in experiments of the earlier layout."""
+        return num_in_old_experiments(self._database, self._home)
+
+    def keep_view(self, group: str) -> tuple[int, str]:
+        """Write the group's training view; returns the experiment's id and the view's key."""
+        experiment, _ = self._our_experiment()
+        view = view_of(group, stored_group(self._database, group))
+        keep_view(self._database, experiment, view)
+        return experiment, KEY
 
     def leave_old_experiments(self) -> None:
         """Delete the experiments of the earlier layout that hold no run."""
