@@ -55,7 +55,7 @@ class Server:
     def losses(self) -> dict[str, list[int]]:
         """Run -> the steps of its points, as often as they are stored."""
         found: dict[str, list[int]] = {}
-        asked = "SELECT run_uuid, step FROM metrics WHERE key = 'loss' ORDER BY step"
+        asked = "SELECT run_uuid, step FROM metrics WHERE key = 'train/loss' ORDER BY step"
         with sqlite3.connect(f"file:{self.store}?mode=ro", uri=True) as store:
             for run, step in store.execute(asked):
                 found.setdefault(run, []).append(step)

@@ -78,30 +78,32 @@ def compare(
 
 
 def ui(
+    group: Group = None,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
     host: Annotated[str, typer.Option(help="Loopback unless you say otherwise.")] = "127.0.0.1",
+    browser: Annotated[bool, typer.Option(help="Open it in a browser, where there is one.")] = True,
 ) -> None:
-    """Serve the MLflow dashboards of the runs in LABRUN_HOME (or ./runs)."""
-    import os
-
+    """Serve MLflow's dashboards of LABRUN_HOME (or ./runs), opened at the newest group's curves."""
+    from labrun.cli import dashboard
     from labrun.results.store import (
         catch_up,
         ensure_sqlite,
         refuse_elsewhere,
         say_damaged,
-        sqlite_uri,
     )
+    from labrun.runs import run_index
     from labrun.runs.run_dir import home
     from labrun.system.home import refuse_unwritable
 
     refuse_unwritable(home())
     refuse_elsewhere(home() / "mlflow.db")
+    found = run_index.entries(home())
+    shown = run_index.in_group(group, found) if group else found
     say_damaged(home())
     ensure_sqlite(home() / "mlflow.db")
-    catch_up(home(), seconds=5.0)
-    where = ["--backend-store-uri", sqlite_uri(home()), "--host", host, "--port", str(port)]
-    print(f"lab: http://{host}:{port} (Ctrl-C ends it)", flush=True)
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *where])
+    catch_up(home(), found, seconds=5.0)
+    page = dashboard.page(home(), shown)
+    dashboard.serve(home(), page, host=host, port=port, browser=browser)
 
 
 def reindex(

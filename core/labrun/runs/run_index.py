@@ -127,6 +127,15 @@ def members(group: str, root: Path, *, archived: bool = False) -> list[RunDir]:
     ]
 
 
+def groups(root: Path) -> dict[str, list[str]]:
+    """Group -> the ids of its runs under `root`, oldest first; unreadable ones left out."""
+    found: dict[str, list[str]] = {}
+    for run_id, group in _grouped(root):
+        if group is not None:
+            found.setdefault(group, []).append(run_id)
+    return found
+
+
 def of(runs: Iterable[RunDir]) -> list[Entry]:
     """The entries of these runs, in their order."""
     return [_of(run) for run in runs]

@@ -35,7 +35,7 @@ def ask(home: Path, words: str) -> list[tuple]:
 def points(home: Path) -> list[tuple[str, str, int, float]]:
     """(run, metric, step, value) of every point of a live run."""
     words = (
-        "select runs.name, key, step, value from metrics join runs using (run_uuid) "
+        "select runs.name, metrics.key, step, value from metrics join runs using (run_uuid) "
         "join experiments e using (experiment_id) where runs.lifecycle_stage = 'active' "
         "and e.lifecycle_stage = 'active' order by 1, 2, 3"
     )
@@ -43,7 +43,7 @@ def points(home: Path) -> list[tuple[str, str, int, float]]:
 
 
 def losses(home: Path) -> list[tuple[int, float]]:
-    return [row[2:] for row in points(home) if row[1] == "loss"]
+    return [row[2:] for row in points(home) if row[1] == "train/loss"]
 
 
 def append(run: RunDir, *events) -> None:
@@ -60,10 +60,10 @@ def test_mlflow_reads_what_was_written_beside_it(mirror, make_run, event):
     run.write_status(ended=12.5)
     mirror.update(run)
     (stored,) = mirror.client().search_runs(["1"], "tags.state = 'done'")
-    assert (stored.info.run_name, stored.info.status) == (run.id, "FINISHED")
+    assert (stored.info.run_name, stored.info.status) == ("plain seed 0", "FINISHED")
     assert stored.info.end_time == 12500
-    assert stored.data.metrics["loss"] != stored.data.metrics["loss"]
-    history = mirror.client().get_metric_history(stored.info.run_id, "loss")
+    assert stored.data.metrics["train/loss"] != stored.data.metrics["train/loss"]
+    history = mirror.client().get_metric_history(stored.info.run_id, "train/loss")
     assert [(p.step, p.timestamp) for p in history] == [(1, 3000), (2, 4000)]
     mirror.client().set_tag(stored.info.run_id, "mlflow.note.content", "mine")
     mirror.update(run, afresh=True)
@@ -78,8 +78,8 @@ def test_a_look_writes_what_a_killed_command_left(mirror, make_run, event):
     append(half, event.metrics(2, loss=2.0))
     catch_up(mirror.home)
     assert losses(mirror.home) == [(1, 1.0), (2, 2.0)]
-    names = {name for (name,) in ask(mirror.home, "select name from runs")}
-    assert names == {half.id, absent.id}
+    ids = {one for (one,) in ask(mirror.home, "select value from tags where key = 'labrun.id'")}
+    assert ids == {half.id, absent.id}
 
 
 def test_the_end_of_a_run_without_events_is_stored(mirror, make_run):
@@ -185,7 +185,7 @@ def test_a_deleted_experiment_is_brought_back_with_its_runs_once(mirror, make_ru
     run, other = make_run(event.metrics(1, loss=1.0)), make_run(event.metrics(1, loss=2.0), seed=1)
     for one in (run, other):
         mirror.update(one)
-    experiment = mirror.client().get_experiment_by_name("toy").experiment_id
+    experiment = mirror.client().get_experiment_by_name("labrun").experiment_id
     mirror.client().delete_experiment(experiment)
     catch_up(mirror.home)
     assert [loss for _, loss in losses(mirror.home)] == sorted([1.0, 2.0])
@@ -208,8 +208,8 @@ def test_steps_out_of_order_are_kept_and_a_repeated_one_is_there_once(mirror, ma
     append(run, event.score(5, 0.5) | {"time": 99.0})
     mirror.update(run)
     assert losses(mirror.home) == [(1, 1.0), (2, 2.0), (3, 3.0), (5, 5.5)]
-    assert [row[2:] for row in points(mirror.home) if row[1] == "test/accuracy"] == [(5, 0.5)]
-    latest = ask(mirror.home, "select value, step from latest_metrics where key = 'loss'")
+    assert [row[2:] for row in points(mirror.home) if row[1] == "eval/test/accuracy"] == [(5, 0.5)]
+    latest = ask(mirror.home, "select value, step from latest_metrics where key = 'train/loss'")
     assert latest == [(5.5, 5)]
 
 
@@ -242,7 +242,7 @@ def test_a_run_begun_anew_keeps_no_point_of_before(mirror, make_run, event):
     append(run, event.attempt(1), event.metrics(1, loss=5.0))
     mirror.update(run)
     assert losses(mirror.home) == [(1, 5.0)]
-    assert ask(mirror.home, "select step from latest_metrics where key = 'loss'") == [(1,)]
+    assert ask(mirror.home, "select step from latest_metrics where key = 'train/loss'") == [(1,)]
 
 
 def test_infinite_steps_that_were_replayed_leave_the_tag(mirror, make_run, event):
@@ -251,7 +251,7 @@ def test_infinite_steps_that_were_replayed_leave_the_tag(mirror, make_run, event
         (run.path / "events.jsonl").read_text().replace("Infinity", '"Infinity"')
     )
     mirror.update(run)
-    tags = "select value from tags where key = 'labrun.infinite.loss'"
+    tags = "select value from tags where key = 'labrun.infinite.train/loss'"
     assert ask(mirror.home, tags) == [("inf at step 1",)]
     append(run, event.attempt(1), event.metrics(1, loss=1.0))
     mirror.update(run)

@@ -61,23 +61,23 @@ def client(home: Path):
     return MlflowClient(sqlite_uri(home))
 
 
-def only_run(home: Path, plugin: str = "toy"):
+def only_run(home: Path):
     found = client(home)
-    experiment = found.get_experiment_by_name(plugin)
+    experiment = found.get_experiment_by_name("labrun")
     (run,) = found.search_runs([experiment.experiment_id])
     return run
 
 
-def points(home: Path, metric: str, plugin: str = "toy") -> list[tuple[int, float]]:
-    history = client(home).get_metric_history(only_run(home, plugin).info.run_id, metric)
+def points(home: Path, metric: str) -> list[tuple[int, float]]:
+    history = client(home).get_metric_history(only_run(home).info.run_id, metric)
     return sorted((point.step, point.value) for point in history)
 
 
 def test_metrics_and_scores_become_points(mirror, make_run, event):
     run = make_run(event.metrics(1, loss=3.0), event.metrics(2, loss=2.0), event.score(2, 0.5))
     mirror.update(run)
-    assert points(mirror.home, "loss") == [(1, 3.0), (2, 2.0)]
-    assert points(mirror.home, "test/accuracy") == [(2, 0.5)]
+    assert points(mirror.home, "train/loss") == [(1, 3.0), (2, 2.0)]
+    assert points(mirror.home, "eval/test/accuracy") == [(2, 0.5)]
 
 
 def test_runs_are_flat_with_their_facts_as_params_and_tags(mirror, make_run):
@@ -89,7 +89,7 @@ def test_runs_are_flat_with_their_facts_as_params_and_tags(mirror, make_run):
     assert facts.items() <= stored.data.tags.items()
     assert stored.data.params["trainer.inner.rate"] == "0.5"
     assert stored.data.tags["labrun.id"] == run.id
-    assert stored.info.run_name == run.id
+    assert stored.info.run_name == "momentum seed 4"
     assert stored.info.status == "FINISHED"
     assert "mlflow.parentRunId" not in stored.data.tags
 
@@ -100,8 +100,8 @@ def test_mirroring_twice_changes_nothing(mirror, make_run, event):
     first = only_run(mirror.home).info.run_id
     Mirror(mirror.home).update(run)
     assert only_run(mirror.home).info.run_id == first
-    assert points(mirror.home, "loss") == [(1, 3.0)]
-    assert points(mirror.home, "test/accuracy") == [(1, 0.5)]
+    assert points(mirror.home, "train/loss") == [(1, 3.0)]
+    assert points(mirror.home, "eval/test/accuracy") == [(1, 0.5)]
 
 
 def append(run, *events):
@@ -116,8 +116,8 @@ def test_growing_run_gets_only_what_is_new(mirror, make_run, event):
     append(run, event.metrics(2, loss=2.0), event.metrics(2, reward=1.0), event.score(2, 0.5))
     run.write_status(state="done")
     mirror.update(run)
-    assert points(mirror.home, "loss") == [(1, 3.0), (2, 2.0)]
-    assert points(mirror.home, "reward") == [(2, 1.0)]
+    assert points(mirror.home, "train/loss") == [(1, 3.0), (2, 2.0)]
+    assert points(mirror.home, "train/reward") == [(2, 1.0)]
     assert only_run(mirror.home).info.status == "FINISHED"
 
 
@@ -128,24 +128,24 @@ def test_replayed_points_of_a_resumed_run_are_not_duplicated(mirror, make_run, e
     assert only_run(mirror.home).info.status == "FAILED"
     append(run, event.attempt(1, resumed_from=1), event.metrics(2, loss=20.0))
     mirror.update(run)
-    assert points(mirror.home, "loss") == [(1, 1.0), (2, 20.0)]
-    assert points(mirror.home, "test/accuracy") == []
+    assert points(mirror.home, "train/loss") == [(1, 1.0), (2, 20.0)]
+    assert points(mirror.home, "eval/test/accuracy") == []
     append(run, event.metrics(3, loss=30.0))
     mirror.update(run)
-    assert points(mirror.home, "loss") == [(1, 1.0), (2, 20.0), (3, 30.0)]
+    assert points(mirror.home, "train/loss") == [(1, 1.0), (2, 20.0), (3, 30.0)]
 
 
 def test_not_a_number_is_kept(mirror, make_run, event):
     mirror.update(make_run(event.metrics(1, loss=float("nan")), state="diverged"))
     assert only_run(mirror.home).data.tags["state"] == "diverged"
-    ((step, value),) = points(mirror.home, "loss")
+    ((step, value),) = points(mirror.home, "train/loss")
     assert step == 1
     assert value != value
 
 
 def test_metric_name_that_the_store_does_not_allow_is_spelt_out(mirror, make_run, event):
     mirror.update(make_run(event.score(1, 0.5, metric="avg@4")))
-    assert points(mirror.home, "test/avg_at_4") == [(1, 0.5)]
+    assert points(mirror.home, "eval/test/avg_at_4") == [(1, 0.5)]
 
 
 def test_figures_of_an_ended_run_become_artifacts(mirror, make_run):
@@ -181,18 +181,19 @@ def test_eight_processes_create_a_fresh_store_at_once(make_run, event, tmp_path)
     )
     assert made.returncode == 0, made.stderr
     found = client(tmp_path / "home")
-    experiment = found.get_experiment_by_name("toy")
+    experiment = found.get_experiment_by_name("labrun")
     stored = found.search_runs([experiment.experiment_id])
-    losses = {run.data.params["seed"]: run.data.metrics["loss"] for run in stored}
+    losses = {run.data.params["seed"]: run.data.metrics["train/loss"] for run in stored}
     assert losses == {str(seed): float(seed) for seed in range(8)}
 
 
 def contents(home: Path) -> set[tuple[str, str, int, float]]:
-    """(run name, metric, step, value) of every live point, read without MLflow."""
+    """(run id, metric, step, value) of every live point, read without MLflow."""
     database = sqlite3.connect(home / "mlflow.db")
     rows = database.execute(
-        "select runs.name, metrics.key, metrics.step, metrics.value from metrics "
-        "join runs using (run_uuid) where runs.lifecycle_stage = 'active'"
+        "select ids.value, metrics.key, metrics.step, metrics.value from metrics "
+        "join runs using (run_uuid) join tags ids on ids.run_uuid = runs.run_uuid "
+        "and ids.key = 'labrun.id' where runs.lifecycle_stage = 'active'"
     ).fetchall()
     database.close()
     return set(rows)
@@ -212,17 +213,17 @@ def test_reindex_sets_a_damaged_store_aside_and_rebuilds_it_equal(swept, home, l
     (aside,) = home.glob("mlflow.db.damaged-*")
     assert aside.read_bytes()[:8] == b"damaged!"
     assert contents(home) == before
-    losses = [row for row in before if row[1] == "loss"]
+    losses = [row for row in before if row[1] == "train/loss"]
     assert len(losses) == 6 * 10
 
 
 def test_a_swept_command_leaves_its_runs_in_the_store(swept):
     expected = {
-        (run.id, "loss", step, value)
+        (run.id, "train/loss", step, value)
         for run in run_dir.all_runs(swept)
         for step, value in run.series()["loss"].items()
     }
-    assert {row for row in contents(swept) if row[1] == "loss"} == expected
+    assert {row for row in contents(swept) if row[1] == "train/loss"} == expected
 
 
 def infinite_tags(home: Path) -> dict[str, str]:
@@ -233,17 +234,17 @@ def infinite_tags(home: Path) -> dict[str, str]:
 def test_infinite_values_are_stored_as_nan_and_named_in_a_tag(mirror, make_run, event):
     steps = [(1, float("inf")), (2, 3.0), (3, float("-inf"))]
     mirror.update(make_run(*(event.metrics(step, loss=value) for step, value in steps)))
-    stored = points(mirror.home, "loss")
+    stored = points(mirror.home, "train/loss")
     assert [step for step, value in stored if value != value] == [1, 3]
     assert [value for step, value in stored if step == 2] == [3.0]
     assert infinite_tags(mirror.home) == {
-        "labrun.infinite.loss": "inf at step 1, -inf at step 3",
+        "labrun.infinite.train/loss": "inf at step 1, -inf at step 3",
     }
 
 
 def test_finite_values_leave_no_tag(mirror, make_run, event):
     mirror.update(make_run(event.metrics(1, loss=1.7e308)))
-    assert points(mirror.home, "loss") == [(1, 1.7e308)]
+    assert points(mirror.home, "train/loss") == [(1, 1.7e308)]
     assert infinite_tags(mirror.home) == {}
 
 
@@ -253,7 +254,7 @@ def test_names_that_mlflow_refuses_are_stored_beside_the_others(mirror, make_run
     mirror.update(run)
     stored = only_run(mirror.home).data
     read = {name_of(key, stored.tags): value for key, value in stored.metrics.items()}
-    assert read == {name: float(i) for i, name in enumerate(names)}
+    assert read == {f"train/{name}": float(i) for i, name in enumerate(names)}
 
 
 def test_settings_of_any_name_and_length_are_stored(mirror, make_run):
@@ -271,7 +272,7 @@ def test_a_plugin_s_name_leads_no_artifact_out_of_the_home(mirror, make_run):
     (run.artifacts / "a.png").write_bytes(b"")
     mirror.update(run)
     assert run.path.parent == mirror.home
-    stored = only_run(mirror.home, plugin="_x2e_./_x2e_./out")
+    stored = only_run(mirror.home)
     assert stored.info.artifact_uri.startswith((mirror.home / "mlflow-artifacts").as_uri())
 
 
@@ -295,7 +296,7 @@ def test_a_run_that_cannot_be_stored_is_named_and_harms_no_other(mirror, make_ru
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"lab: results store not updated for run {bad.id}: ")
     assert line.endswith("; later: lab reindex")
-    assert ("loss", 1, 2.0) in {row[1:] for row in contents(mirror.home) if row[0] == good.id}
+    assert ("train/loss", 1, 2.0) in {row[1:] for row in contents(mirror.home) if row[0] == good.id}
 
 
 def test_a_server_that_is_down_stops_no_other_store(mirror, make_run, event, capsys):
@@ -307,7 +308,7 @@ def test_a_server_that_is_down_stops_no_other_store(mirror, make_run, event, cap
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("lab: results store not updated: ")
     assert line.endswith(f"; later: lab reindex --uri {uri}")
-    assert points(mirror.home, "loss") == [(1, 2.0)]
+    assert points(mirror.home, "train/loss") == [(1, 2.0)]
 
 
 def test_reindex_leaves_a_bad_run_out_and_goes_on(mirror, make_run, event):
@@ -319,7 +320,7 @@ def test_reindex_leaves_a_bad_run_out_and_goes_on(mirror, make_run, event):
     assert done.written == 1
     assert set(done.left_out) == {bad.id, edited.id}
     assert all(reason and "\n" not in reason for reason in done.left_out.values())
-    assert ("loss", 1, 2.0) in {row[1:] for row in contents(mirror.home) if row[0] == good.id}
+    assert ("train/loss", 1, 2.0) in {row[1:] for row in contents(mirror.home) if row[0] == good.id}
 
 
 def test_reindex_removes_a_run_whose_directory_is_gone_and_no_other_s(mirror, make_run, tmp_path):
@@ -333,8 +334,8 @@ def test_reindex_removes_a_run_whose_directory_is_gone_and_no_other_s(mirror, ma
     done = reindex(mirror)
     assert (done.written, done.removed, set(done.left_out)) == (1, [gone.id], {damaged.id})
     stored = client(mirror.home)
-    experiment = stored.get_experiment_by_name("toy")
-    names = {run.info.run_name for run in stored.search_runs([experiment.experiment_id])}
+    experiment = stored.get_experiment_by_name("labrun")
+    names = {run.data.tags["labrun.id"] for run in stored.search_runs([experiment.experiment_id])}
     assert names == {kept.id, damaged.id, others.id}
 
 
@@ -346,7 +347,7 @@ def test_reindex_into_a_shared_store_leaves_runs_of_other_machines(mirror, make_
     (found,) = [
         run.info.run_id
         for run in shared.client().search_runs(["1"])
-        if run.info.run_name == theirs.id
+        if run.data.tags["labrun.id"] == theirs.id
     ]
     shared.client().set_tag(found, "labrun.host", "another machine")
     for run in (mine, theirs):

@@ -21,7 +21,9 @@ def on_network(monkeypatch):
 
 def stored(path) -> set[str]:
     with sqlite3.connect(path) as database:
-        return {name for (name,) in database.execute("select name from runs")}
+        return {
+            name for (name,) in database.execute("select value from tags where key = 'labrun.id'")
+        }
 
 
 def test_the_first_machine_that_writes_the_store_is_its_only_writer(

@@ -25,7 +25,7 @@ def append(run, *events):
 
 def losses(server):
     (run,) = server.client.search_runs(["1"])
-    history = server.client.get_metric_history(run.info.run_id, "loss")
+    history = server.client.get_metric_history(run.info.run_id, "train/loss")
     return sorted((point.step, point.value) for point in history)
 
 
@@ -57,7 +57,7 @@ def test_points_written_just_before_a_kill_are_not_written_again(server, make_ru
     append(run, event.metrics(2, loss=2.0))
     before = (run.path / "mlflow.json").read_text()
     first = server.update(run)
-    noted = json.loads(before) | {"last": {"loss": 2}}
+    noted = json.loads(before) | {"last": {"train/loss": 2}}
     (run.path / "mlflow.json").write_text(json.dumps(noted))
     assert server.update(run) == first
     assert losses(server) == [(1, 1.0), (2, 2.0)]

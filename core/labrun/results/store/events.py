@@ -8,7 +8,13 @@ from typing import Any
 
 from labrun.errors import shown
 from labrun.results.store.marks import Mark
-from labrun.results.store.names import name_tags, stored_name, stored_value
+from labrun.results.store.names import (
+    name_tags,
+    score_name,
+    series_name,
+    stored_name,
+    stored_value,
+)
 from labrun.runs.events import RESTART, parse_event
 from labrun.runs.run_dir import RunDir
 
@@ -111,10 +117,10 @@ def _take(event: dict[str, Any], batch: Batch) -> None:
         _begin(None, batch)
     elif kind == "metrics":
         for name, value in event["metrics"].items():
-            _put(batch, name, event["step"], value, event["time"])
+            _put(batch, series_name(name), event["step"], value, event["time"])
     elif kind == "score":
         score = event["score"]
-        name = f"{score['task']}/{score['metric']}"
+        name = score_name(score["task"], score["metric"])
         _put(batch, name, event["step"], score["value"], event["time"])
 
 

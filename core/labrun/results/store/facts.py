@@ -1,17 +1,21 @@
-"""What a results store says of a run beside its points: settings, tags, state, pictures."""
+"""What a results store says of a run beside its points: settings, tags, state."""
 
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from labrun.config.credentials import holds_secret, masked
+from labrun.config.words import command_line
 from labrun.experiment import RunConfig
 from labrun.plain import flat, to_plain
 from labrun.results.store.names import LONGEST, name_tags, stored_name, stored_value
+from labrun.results.store.run_names import RunNames
 from labrun.runs.run_dir import RunDir
 
-PICTURES = (".png", ".gif")
+EXPERIMENT = "labrun"
+"""The experiment of all runs, so that MLflow shows those of several plugins side by side."""
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""What makes MLflow open the experiment with its training runs."""
 STATES = {"done": "FINISHED", "running": "RUNNING", "queued": "SCHEDULED", "preempted": "KILLED"}
 ID_TAG = "labrun.id"
 FOLDER_TAG = "labrun.directory"
@@ -23,13 +27,15 @@ class Facts:
     """What a run is in the store, which does not change while it goes."""
 
     name: str
-    experiment: str
+    user: str
+    source: str
+    """The command that made the run."""
     created_ms: int
     params: dict[str, str]
     tags: dict[str, str]
 
 
-def facts_of(run: RunDir) -> Facts:
+def facts_of(run: RunDir, names: RunNames) -> Facts:
     """The run's facts under the store's names. Raises LabError where its spec is damaged."""
     experiment = run.experiment()
     facts = {
@@ -40,13 +46,31 @@ def facts_of(run: RunDir) -> Facts:
     }
     params = facts | dict(flat(experiment.settings)) | _own_settings(experiment.run)
     tags = {stored_name(k): stored_value(v) for k, v in facts.items()}
+    name = stored_value(names.of(run), longest=LONGEST)
+    source = stored_value(f"lab run {masked(command_line(experiment.overrides))}")
+    user = _owner(run)
+    seen = {
+        "mlflow.runName": name,
+        "mlflow.user": user,
+        "mlflow.source.name": source,
+        "mlflow.source.type": "LOCAL",
+    }
     return Facts(
-        name=stored_value(run.id, longest=LONGEST),
-        experiment=stored_name(experiment.plugin),
+        name=name,
+        user=user,
+        source=source,
         created_ms=int(run.created() * 1000),
         params={stored_name(k): _param(v) for k, v in params.items()},
-        tags=tags | name_tags([*params, *facts]) | place_of(run),
+        tags=tags | seen | name_tags([*params, *facts]) | place_of(run),
     )
+
+
+def _owner(run: RunDir) -> str:
+    """Who made the run's directory; the number of a user whom this machine does not know."""
+    try:
+        return run.path.owner()
+    except KeyError:
+        return str(run.path.stat().st_uid)
 
 
 def _own_settings(run: RunConfig) -> dict[str, object]:
@@ -74,14 +98,6 @@ def state_of(state: str) -> str:
     return STATES.get(state, "FAILED")
 
 
-def pictures_of(run: RunDir) -> Iterator[tuple[Path, str]]:
-    """The run's figures, each with its folder below the artifacts."""
-    for picture in sorted(run.artifacts.rglob("*")):
-        if picture.suffix in PICTURES and picture.is_file():
-            folder = picture.parent.relative_to(run.artifacts).as_posix()
-            yield picture, "" if folder == "." else folder
-
-
-def artifact_folder(home: Path, experiment: str) -> str:
-    """Where the artifacts of this experiment lie, as a URI."""
-    return (home / "mlflow-artifacts" / experiment.replace("/", "_x2f_")).absolute().as_uri()
+def artifact_folder(home: Path) -> str:
+    """Where the artifacts of the experiment lie, as a URI."""
+    return (home / "mlflow-artifacts" / EXPERIMENT).absolute().as_uri()

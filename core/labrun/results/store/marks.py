@@ -8,6 +8,10 @@ from typing import Any, NamedTuple
 from labrun.runs.run_dir import EVENTS, RunDir
 from labrun.runs.signs import mark_of as mark_at
 
+LAYOUT = 1
+"""Changes with the names and the experiment under which runs are stored; 0: one experiment a
+plugin, metrics without `train/` and `eval/`."""
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -26,6 +30,7 @@ class Mark:
     attempts: int = 0
     folder: str = ""
     infinite: Mapping[str, list[Any]] = field(default_factory=dict)
+    layout: int = LAYOUT
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -52,7 +57,7 @@ def copied(text: str) -> Copied:
 def mark_of(text: str | None) -> Mark:
     """The mark in this JSON; if the text is no mark, that of a run that was never copied."""
     try:
-        return Mark(**json.loads(text or "{}"))
+        return Mark(**{"layout": 0} | json.loads(text)) if text else Mark()
     except (ValueError, TypeError):
         return Mark()
 

@@ -16,6 +16,8 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 
+TRAIN, EVAL, TIME = "train/", "eval/", "time/"
+"""Beginnings under which MLflow gathers charts: what a step logs, scores, durations."""
 LONGEST = 250
 """Characters of a key that MLflow takes."""
 LONGEST_VALUE = 500
@@ -31,6 +33,16 @@ _COUNT = r"(?=\d|k(?:\Z|/))"
 """What stands behind the `@` of a name such as `pass@4`."""
 _TOKEN = re.compile(rf"_at_{_COUNT}|_x([0-9a-f]{{0,6}})_")
 _CUT = re.compile(rf"_h([0-9a-f]{{{HASH_DIGITS}}})_\Z")
+
+
+def series_name(metric: str) -> str:
+    """The metric among all points of a run: `train/loss`; `time/step` stays as it is."""
+    return metric if metric.startswith(TIME) else TRAIN + metric
+
+
+def score_name(task: str, metric: str) -> str:
+    """The score among all points of a run: `eval/TASK/METRIC`."""
+    return f"{EVAL}{task}/{metric}"
 
 
 @functools.lru_cache(maxsize=8192)

@@ -45,6 +45,7 @@ def reindex(mirror: Mirror) -> Reindexed:
         with mirror.opened() as store:
             done.removed = _remove_gone(mirror, store)
             if isinstance(store, Rows):
+                store.leave_old_experiments()
                 store.shrink()
     except Exception as error:
         if not is_down(error):

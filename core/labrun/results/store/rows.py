@@ -8,29 +8,38 @@ are those of a version that is known here.
 import contextlib
 import json
 import math
-import shutil
 import socket
 import sqlite3
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 from labrun.results.store.events import Batch, batches, continues
+from labrun.results.store.fact_rows import (
+    experiment_in,
+    forget_inputs,
+    keep_input,
+    latest_in,
+    leave_old_experiments,
+    num_in_old_experiments,
+    tags_in,
+)
 from labrun.results.store.facts import (
     FOLDER_TAG,
     HOST_TAG,
     ID_TAG,
     Facts,
-    artifact_folder,
     facts_of,
-    pictures_of,
     place_of,
     state_of,
 )
-from labrun.results.store.marks import Copied, Mark, copied, looked_at, mark_of, signs
+from labrun.results.store.late_tags import OWN_NOTE_TAG, late_tags
+from labrun.results.store.marks import LAYOUT, Copied, Mark, copied, looked_at, mark_of, signs
+from labrun.results.store.run_names import RunNames
+from labrun.results.store.shown_files import copy_to
+from labrun.results.store.tables import Table, tables_of
+from labrun.results.store.view import KEY, keep_view, stored_group, view_of
 from labrun.runs.run_dir import ENDED, RunDir
 
 KNOWN_TABLES = "dc11669786a5"
@@ -65,7 +74,8 @@ class Rows:
         self._copies: dict[str, list[str]] = {}
         self._live: set[str] = set()
         self._version: int | None = None
-        self._experiments: dict[str, tuple[int, str]] = {}
+        self._experiment: tuple[int, str] | None = None
+        self._names = RunNames()
 
     def close(self) -> None:
         self._database.close()
@@ -79,7 +89,7 @@ class Rows:
             yield
             self._ask("release part" if inner else "commit")
         except BaseException:
-            self._experiments.clear()
+            self._experiment = None
             self._version = None
             if self._database.in_transaction:
                 self._ask("rollback to part" if inner else "rollback")
@@ -124,8 +134,8 @@ class Rows:
         with self.transaction():
             known = next((one for one in self._find(run.id) if one in self._live), None)
             mark = self._mark(known) if known and not afresh else Mark()
-            if known is None or not mark.folder or not continues(run, mark):
-                known, mark = self._begin(run, facts_of(run)), Mark()
+            if known is None or not _goes_on(mark, run):
+                known, mark = self._begin(run, facts_of(run, self._names)), Mark()
             elif mark.folder != str(run.path.parent):
                 self._set_tags(known, place_of(run))
             if signs(run)[0] - mark.offset < AT_ONCE:
@@ -139,8 +149,10 @@ class Rows:
     def _read_on(self, run: RunDir, run_uuid: str, mark: Mark) -> None:
         """Write what stands behind the mark, batch by batch, each in a transaction."""
         seen = looked_at(mark, run)
-        if seen.state in ENDED and (seen.status, seen.state) != (mark.status, mark.state):
-            self._keep_pictures(run, run_uuid)
+        changed = (seen.status, seen.state) != (mark.status, mark.state)
+        tables = tables_of(run) if changed and seen.state in ENDED else []
+        if changed and seen.state in ENDED:
+            self._keep_files(run, run_uuid, tables)
         mark = replace(mark, size=-1, folder=seen.folder)  # behind until all is written
         for batch in batches(run, mark):
             with self.transaction():
@@ -149,6 +161,9 @@ class Rows:
         with self.transaction():
             mark = replace(mark, size=seen.size, status=seen.status, state=seen.state)
             self._settle(run, run_uuid, mark)
+            keep_input(self._database, run, run_uuid, self._our_experiment()[0])
+            if changed:
+                self._keep_late_tags(run, run_uuid, tables)
 
     def _leave_word(self, run: RunDir, run_uuid: str) -> None:
         """Say in the run's directory which run of the store it is; the store's mark is what counts,
@@ -181,6 +196,23 @@ class Rows:
     def _delete(self, ids: Sequence[str]) -> None:
         for table in OURS:
             self._many(f"delete from {table} where run_uuid = ?", [(one,) for one in ids])
+        for one in ids:
+            forget_inputs(self._database, one)
+
+    def num_earlier(self) -> int:
+        """How many live runs lie in experiments of the earlier layout."""
+        return num_in_old_experiments(self._database, self._home)
+
+    def keep_view(self, group: str) -> tuple[int, str]:
+        """Write the group's training view; returns the experiment's id and the view's key."""
+        experiment, _ = self._our_experiment()
+        view = view_of(group, stored_group(self._database, group))
+        keep_view(self._database, experiment, view)
+        return experiment, KEY
+
+    def leave_old_experiments(self) -> None:
+        """Delete the experiments of the earlier layout that hold no run."""
+        leave_old_experiments(self._database, self._home)
 
     def shrink(self) -> None:
         """Give free pages back to the disk where they are more than half of the file."""
@@ -220,41 +252,34 @@ class Rows:
             self._delete(ids[1:])
         for table in ("metrics", "latest_metrics", "params"):
             self._ask(f"delete from {table} where run_uuid = ?", (chosen,))
-        self._ask("delete from tags where run_uuid = ? and key like 'labrun.%'", (chosen,))
-        experiment, folder = self._experiment(facts.experiment)
+        self._ask(
+            "delete from tags where run_uuid = ? and key like 'labrun.%' and key <> ?",
+            (chosen, OWN_NOTE_TAG),
+        )
+        experiment, folder = self._our_experiment()
         artifacts = f"{folder}/{chosen}/artifacts"
         self._ask(
             "insert into runs (run_uuid, name, source_type, source_name, entry_point_name, user_id,"
             " status, start_time, source_version, lifecycle_stage, artifact_uri, experiment_id)"
-            " values (?, ?, 'UNKNOWN', '', '', 'unknown', 'SCHEDULED', ?, '', 'active', ?, ?)"
+            " values (?, ?, 'LOCAL', ?, '', ?, 'SCHEDULED', ?, '', 'active', ?, ?)"
             " on conflict (run_uuid) do update set name = excluded.name, end_time = null,"
+            " source_type = excluded.source_type, source_name = excluded.source_name,"
+            " user_id = excluded.user_id, experiment_id = excluded.experiment_id,"
             " lifecycle_stage = 'active', deleted_time = null",
-            (chosen, facts.name, facts.created_ms, artifacts, experiment),
+            (chosen, facts.name, facts.source, facts.user, facts.created_ms, artifacts, experiment),
         )
         params = [(key, value, chosen) for key, value in facts.params.items()]
         self._many("insert into params (key, value, run_uuid) values (?, ?, ?)", params)
-        self._set_tags(chosen, {"mlflow.runName": facts.name} | facts.tags)
+        self._set_tags(chosen, facts.tags)
         self._copies[run.id] = [chosen]
         self._live.add(chosen)
         return chosen
 
-    def _experiment(self, name: str) -> tuple[int, str]:
-        """The experiment's id and where its artifacts lie; a deleted one is brought back."""
-        if name not in self._experiments:
-            now = time.time_ns() // 1_000_000
-            self._ask(
-                "insert into experiments (name, artifact_location, lifecycle_stage, creation_time,"
-                " last_update_time) values (?, ?, 'active', ?, ?)"
-                " on conflict (workspace, name) do update set lifecycle_stage = 'active',"
-                " last_update_time = excluded.last_update_time where lifecycle_stage = 'deleted'",
-                (name, artifact_folder(self._home, name), now, now),
-            )
-            self._experiments[name] = self._ask(
-                "select experiment_id, artifact_location from experiments"
-                " where name = ? and workspace = 'default'",
-                (name,),
-            )[0]
-        return self._experiments[name]
+    def _our_experiment(self) -> tuple[int, str]:
+        """The experiment's id and where its artifacts lie."""
+        if self._experiment is None:
+            self._experiment = experiment_in(self._database, self._home)
+        return self._experiment
 
     def _set_tags(self, run_uuid: str, tags: Mapping[str, str]) -> None:
         """Write these tags; others stay as they are."""
@@ -310,13 +335,15 @@ class Rows:
         )
         self._set_tags(run_uuid, {"state": mark.state, MARK_TAG: mark.to_json()})
 
-    def _keep_pictures(self, run: RunDir, run_uuid: str) -> None:
-        """Copy the run's figures to where MLflow looks for them, if that is a folder here."""
+    def _keep_late_tags(self, run: RunDir, run_uuid: str, tables: Sequence[Table]) -> None:
+        latest, present = latest_in(self._database, run_uuid), tags_in(self._database, run_uuid)
+        self._set_tags(run_uuid, late_tags(run, latest=latest, present=present, tables=tables))
+
+    def _keep_files(self, run: RunDir, run_uuid: str, tables: Sequence[Table]) -> None:
         (uri,) = self._ask("select artifact_uri from runs where run_uuid = ?", (run_uuid,))[0]
-        place = urlparse(uri)
-        if place.scheme not in ("", "file"):
-            return
-        for picture, folder in pictures_of(run):
-            target = Path(unquote(place.path)) / folder / picture.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(picture, target)
+        copy_to(uri, run, tables)
+
+
+def _goes_on(mark: Mark, run: RunDir) -> bool:
+    """Whether what stands behind the mark can be added to what was stored before it."""
+    return bool(mark.folder) and mark.layout == LAYOUT and continues(run, mark)

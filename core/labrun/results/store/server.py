@@ -11,9 +11,22 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from labrun.results.store.data_inputs import CONTEXT, SOURCE_TYPE, data_input_of
 from labrun.results.store.events import Batch, batches, continues
-from labrun.results.store.facts import ID_TAG, artifact_folder, facts_of, pictures_of, state_of
-from labrun.results.store.marks import Mark, looked_at, mark_of
+from labrun.results.store.facts import (
+    EXPERIMENT,
+    EXPERIMENT_TAGS,
+    ID_TAG,
+    artifact_folder,
+    facts_of,
+    state_of,
+)
+from labrun.results.store.late_tags import Latest, late_tags
+from labrun.results.store.marks import LAYOUT, Mark, looked_at, mark_of
+from labrun.results.store.names import stored_name
+from labrun.results.store.run_names import RunNames
+from labrun.results.store.shown_files import shown_files
+from labrun.results.store.tables import Table, tables_of
 from labrun.runs.run_dir import ENDED, RunDir, write_json
 
 MOST_METRICS = 1000
@@ -65,15 +78,17 @@ class Server:
     client: Any
     folder: Path | None = None
     """Where artifacts of new experiments lie; None where the server says."""
-    _experiments: dict[str, str] = field(default_factory=dict)
+    _experiment: str | None = None
+    _names: RunNames = field(default_factory=RunNames)
 
     def close(self) -> None:
-        self._experiments.clear()
+        self._experiment = None
+        self._names = RunNames()
 
     def update(self, run: RunDir, *, afresh: bool = False) -> str:
         """Bring the run up to its directory's present content; returns MLflow's id of it."""
         place = None if afresh else place_in(run, self.uri)
-        if place is None or not continues(run, place.mark) or not self._exists(place.run):
+        if place is None or not self._goes_on(run, place):
             return self._anew(run)
         try:
             self._read_on(run, place, batches(run, replace(place.mark, size=-1)))
@@ -94,15 +109,16 @@ class Server:
 
     def _read_on(self, run: RunDir, place: Place, found: Iterator[Batch] | list[Batch]) -> None:
         seen = looked_at(place.mark, run)
-        if seen.state in ENDED and (seen.status, seen.state) != (
-            place.mark.status,
-            place.mark.state,
-        ):
-            self._keep_pictures(run, place.run)
+        changed = (seen.status, seen.state) != (place.mark.status, place.mark.state)
+        tables = tables_of(run) if changed and seen.state in ENDED else []
+        if changed and seen.state in ENDED:
+            self._keep_files(run, place.run, tables)
         for batch in found:
             self._write(run, place, batch)
         self.client.update_run(place.run, status=state_of(seen.state))
         self.client.set_tag(place.run, "state", seen.state)
+        if changed:
+            self._keep_late(run, place, tables)
         place.mark = replace(
             place.mark, size=seen.size, status=seen.status, state=seen.state, folder=seen.folder
         )
@@ -157,10 +173,9 @@ class Server:
     def _create(self, run: RunDir) -> str:
         from mlflow.entities import Param
 
-        facts = facts_of(run)
-        experiment = self._experiment(facts.experiment)
+        facts = facts_of(run, self._names)
         stored = self.client.create_run(
-            experiment, run_name=facts.name, start_time=facts.created_ms
+            self._our_experiment(), run_name=facts.name, start_time=facts.created_ms
         )
         params = [Param(key, value) for key, value in facts.params.items()]
         for part in _parts(params, MOST_WORDS):
@@ -169,9 +184,15 @@ class Server:
         return stored.info.run_id
 
     def _stored(self, run: RunDir) -> list[Any]:
-        """The run's live copies in the store."""
-        experiment = self._experiment(facts_of(run).experiment)
-        return list(self.client.search_runs([experiment], f"tags.`{ID_TAG}` = {quoted(run.id)}"))
+        """The run's live copies in the store, also where the earlier layout had them."""
+        earlier = self.client.get_experiment_by_name(stored_name(run.experiment().plugin))
+        places = [self._our_experiment(), *([earlier.experiment_id] if earlier else [])]
+        return list(self.client.search_runs(places, f"tags.`{ID_TAG}` = {quoted(run.id)}"))
+
+    def _goes_on(self, run: RunDir, place: Place) -> bool:
+        """Whether what stands behind the place's mark can be added to the stored run."""
+        known = place.mark.layout == LAYOUT and continues(run, place.mark)
+        return known and self._exists(place.run)
 
     def _exists(self, run_id: str) -> bool:
         from mlflow.exceptions import MlflowException
@@ -183,26 +204,46 @@ class Server:
                 return False
             raise
 
-    def _experiment(self, name: str) -> str:
-        """The experiment's id; a deleted one is brought back."""
-        if name not in self._experiments:
+    def _our_experiment(self) -> str:
+        """The experiment's id; a missing one is made, a deleted one is brought back."""
+        if self._experiment is None:
             from filelock import FileLock
 
             with FileLock(self.home / ".mlflow-experiments.lock", timeout=60):
-                known = self.client.get_experiment_by_name(name)
-                if known and known.lifecycle_stage == "deleted":
-                    self.client.restore_experiment(known.experiment_id)
-                place = artifact_folder(self.folder, name) if self.folder else None
-                self._experiments[name] = (
-                    known.experiment_id
-                    if known
-                    else self.client.create_experiment(name, artifact_location=place)
-                )
-        return self._experiments[name]
+                self._experiment = self._found_experiment()
+        return self._experiment
 
-    def _keep_pictures(self, run: RunDir, run_id: str) -> None:
-        for picture, folder in pictures_of(run):
-            self.client.log_artifact(run_id, str(picture), folder or None)
+    def _found_experiment(self) -> str:
+        known = self.client.get_experiment_by_name(EXPERIMENT)
+        if known and known.lifecycle_stage == "deleted":
+            self.client.restore_experiment(known.experiment_id)
+        if known:
+            return known.experiment_id
+        place = artifact_folder(self.folder) if self.folder else None
+        made = self.client.create_experiment(EXPERIMENT, artifact_location=place)
+        for key, value in EXPERIMENT_TAGS.items():
+            self.client.set_experiment_tag(made, key, value)
+        return made
+
+    def _keep_late(self, run: RunDir, place: Place, tables: Sequence[Table]) -> None:
+        """Write what is known only after the run has begun."""
+        stored = self.client.get_run(place.run).data
+        latest = {k: Latest(v, place.last[k]) for k, v in stored.metrics.items() if k in place.last}
+        self._tag(place.run, late_tags(run, latest=latest, present=stored.tags, tables=tables))
+        self._keep_input(run, place.run)
+
+    def _keep_input(self, run: RunDir, run_id: str) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        if data := data_input_of(run):
+            read = Dataset(data.name, data.digest, SOURCE_TYPE, data.source, profile=data.profile)
+            self.client.log_inputs(run_id, datasets=[DatasetInput(read, [InputTag(*CONTEXT)])])
+
+    def _keep_files(self, run: RunDir, run_id: str, tables: Sequence[Table]) -> None:
+        for file, folder in shown_files(run):
+            self.client.log_artifact(run_id, str(file), folder or None)
+        for table in tables:
+            self.client.log_text(run_id, table.text, table.path)
 
 
 def _whole(run: RunDir) -> Batch:
