@@ -115,7 +115,9 @@ class Makeable(Dataset, Protocol):
 
 @runtime_checkable
 class Trainer(Protocol):
-    """Trains one model. Its config has a field `max_steps` (optimizer steps; 0 only evaluates).
+    """Trains one model. Its config has a field `max_steps` (optimizer steps; 0 only evaluates). It
+    may have a class variable `SAMPLES`, the keys whose product is the number of samples (rollouts,
+    episodes) of a step: `lab compare --cost samples` counts by them.
 
     It runs in one process, on one GPU at most, unless its plan says `max_processes`. `fit` then
     runs in every process, with `ctx.rank` and `ctx.world_size`, and sets `ctx.barrier`.

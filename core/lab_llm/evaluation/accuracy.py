@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from labrun.errors import LabError
 from labrun.plan import Plan, Setup
+from labrun.results.statistics.success_rates import avg_at_k, pass_at_k
 from labrun.score import Score
 
 from lab_llm.datasets.set_names import check_set_names
@@ -15,7 +16,6 @@ from lab_llm.distributed.ranks import gather_objects
 from lab_llm.distributed.stopping import StopPoints, stop_if_asked, stop_points
 from lab_llm.evaluation import pass_at_k_curves
 from lab_llm.evaluation.config import AccuracyConfig
-from lab_llm.evaluation.pass_at_k import avg_at_k, pass_at_k
 from lab_llm.grading.grades import grade_all
 from lab_llm.policy.engine import Engine, Sampling, Share
 from lab_llm.policy.policy import KnownPolicy, Policy, known_policy

@@ -5,26 +5,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from lab_llm.evaluation.pass_at_k import pass_at_k
+from labrun.results.statistics.bootstrap import CONFIDENCE, NUM_RESAMPLES, over_problems
+from labrun.results.statistics.intervals import Bounded
+from labrun.results.statistics.success_rates import pass_at_each, powers_of_two
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CONFIDENCE = 0.95
-NUM_RESAMPLES = 2000
-"""Of the bootstrap; the ends of a 95% interval then vary by about 1/20 of its width."""
 INTERVAL = f"{CONFIDENCE:.0%}, percentile bootstrap over problems, {NUM_RESAMPLES} resamples"
 PANELS_A_ROW = 3
-
-
-@dataclass(frozen=True)
-class Bounded:
-    """A mean over problems with the ends of its 95% interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -54,25 +43,10 @@ def curve(rewards: Sequence[Sequence[float]], rng: np.random.Generator) -> Curve
     num_samples = len(rewards[0])
     ks = powers_of_two(num_samples)
     correct = [sum(reward == 1.0 for reward in row) for row in rewards]
-    passed = [[pass_at_k(num_samples, c, k) for k in ks] for c in correct]
-    items = np.column_stack([np.mean(rewards, axis=1), np.array(passed)])
-    accuracy, *points = bootstrap(items, rng)
+    passed = pass_at_each(num_samples, correct, ks)
+    items = np.column_stack([np.mean(rewards, axis=1), passed])
+    accuracy, *points = over_problems(items, rng)
     return Curve(len(rewards), num_samples, accuracy, ks, tuple(points))
-
-
-def powers_of_two(largest: int) -> tuple[int, ...]:
-    """1, 2, 4, ... and last `largest` itself."""
-    return (*(2**i for i in range((largest - 1).bit_length())), largest)
-
-
-def bootstrap(items: np.ndarray, rng: np.random.Generator) -> list[Bounded]:
-    """Mean and percentile interval of each column of `items` (num_problems, num_columns)."""
-    n = len(items)
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=NUM_RESAMPLES)
-    tails = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
-    lows, highs = np.quantile(counts @ items / n, tails, axis=0)
-    means = items.mean(0)
-    return [Bounded(*map(float, ends)) for ends in zip(means, lows, highs, strict=True)]
 
 
 def draw(curves: Mapping[str, Curve]) -> "Figure":

@@ -1,6 +1,6 @@
 """Settings of GRPO with token-level credit."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 from labrun.schema import schema
@@ -16,6 +16,8 @@ Context = Literal["sibling", "reference_solution", "answer"]
 @schema
 class GRPOSettings:
     """What every method on this trainer shares. Defaults are the tiny scale's."""
+
+    SAMPLES: ClassVar[tuple[str, ...]] = ("prompts_per_step", "num_generations")
 
     model: PolicyConfig = PolicyConfig()
     """The policy at the start."""

@@ -1,6 +1,6 @@
 """Settings that every offline method shares."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Lt
 from labrun import schema
@@ -9,6 +9,8 @@ from labrun import schema
 @schema
 class OfflineSettings:
     """The loop that every offline method runs in: one batch of one task at each step."""
+
+    SAMPLES: ClassVar[tuple[str, ...]] = ("batch_size",)
 
     max_steps: Annotated[int, Ge(0)] = 400
     """Optimizer steps, each on one task; tasks are shuffled and taken in turn (arXiv 2603.11691:

@@ -24,8 +24,8 @@ Detach = Annotated[
 Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on until all have ended.")]
 
 
-def console() -> "Console":
-    """The console of the command's output, plain text on it."""
+def console(*, stderr: bool = False) -> "Console":
+    """The console of the command's output, or of its standard error, plain text on it."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False)
+    return Console(highlight=False, markup=False, stderr=stderr)

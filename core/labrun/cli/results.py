@@ -39,7 +39,13 @@ def runs_show(name: Annotated[str, typer.Argument(help="A run id, or `last`.")])
 
 def compare(
     names: RunNames = None,
-    group: Group = None,
+    plugin: Annotated[list[str] | None, typer.Option(help="Runs of this plugin.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Runs of this method.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Every run of this group.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Runs with this tag.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Runs from then on: 2026-11-25, or a span such as 12h, 2d.")
+    ] = None,
     metric: Annotated[
         list[str] | None, typer.Option(help="Series or score to draw; may be repeated.")
     ] = None,
@@ -48,20 +54,55 @@ def compare(
         str | None, typer.Option(help="Arm against which the others are tested, seed by seed.")
     ] = None,
     out: Annotated[str | None, typer.Option(help="Folder for the PNG and CSV.")] = None,
+    kind: Annotated[
+        str, typer.Option("--format", help="text, md, latex, csv, json or marl-eval.")
+    ] = "text",
+    interval: Annotated[
+        str, typer.Option(help="auto, seeds, problems, both or bootstrap.")
+    ] = "auto",
+    score: Annotated[
+        list[str] | None, typer.Option(help="Row of the table: METRIC or TASK/METRIC; repeatable.")
+    ] = None,
+    lower: Annotated[
+        list[str] | None, typer.Option(help="Score of which less is better; may be repeated.")
+    ] = None,
+    figure: Annotated[
+        list[str] | None, typer.Option(help="Figure: PATH.png, .svg or .pdf; may be repeated.")
+    ] = None,
+    plot: Annotated[str, typer.Option(help="Of the figure: curves or pareto.")] = "curves",
+    cost: Annotated[
+        str | None,
+        typer.Option(help="What it stands over: steps, samples, seconds, or a series summed up."),
+    ] = None,
+    width: Annotated[
+        str, typer.Option(help="Of the figure: page (6.8 inches) or column (3.3 inches).")
+    ] = "page",
 ) -> None:
-    """Table of scores (mean, 95% t-interval over seeds) and a PNG of the learning curves."""
+    """Table of scores with 95% intervals and paired tests, and a figure of the learning curves.
+
+    Options that choose runs may be repeated and are combined: any of the plugins, and any of the
+    methods, and so on.
+    """
     from pathlib import Path
 
     from labrun.cli import reports as report
+    from labrun.results.report import Asked, Drawing, check_choices, show
     from labrun.results.store import catch_up
     from labrun.runs import run_index
     from labrun.runs.run_dir import home
+    from labrun.runs.selection import Wanted, selected, time_of
 
-    runs = run_index.select(names or [], group, home())
-    folder = Path(out) if out else None
-    report.compare(
-        runs, home(), console(), metrics=metric, smooth=smooth, baseline=baseline, out=folder
-    )
+    check_choices(kind=kind, interval=interval, plot=plot, width=width)
+    drawing = Drawing([Path(one) for one in figure or ()], plot, metric or (), smooth, cost, width)
+    asked = Asked(baseline, interval, score or (), lower or (), drawing)
+    began = time_of(since) if since else None
+    wanted = Wanted(plugin or (), method or (), group or (), tag or (), began)
+    runs = selected(names or [], wanted, home())
+    if kind == "text":
+        folder = Path(out) if out else None
+        report.compare(runs, home(), console(), out=folder, asked=asked)
+    else:
+        print(show(runs, kind, console(stderr=True), asked=asked), end="")
     catch_up(home(), run_index.of(runs))
 
 

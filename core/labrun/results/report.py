@@ -1,31 +1,68 @@
-"""What the commands print and save of compared runs: table, differences, curves, figures."""
+"""A comparison as `lab compare` gives it: printed with files beside it, or in one format."""
 
 import hashlib
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
-from rich.table import Column
-from rich.table import Table as RichTable
 
-from labrun.errors import LabError
-from labrun.plugins import discovery as plugins
-from labrun.results import compare as comparison
-from labrun.results import paired
-from labrun.results.differing import settings_of, unlabelled
-from labrun.results.store import reason_of
+from labrun.errors import LabError, unknown
+from labrun.results import costs, formats, paired, plugin_figures, printing
+from labrun.results.cells import AUTO, INTERVALS
+from labrun.results.comparison import Comparison, comparison_of
+from labrun.results.figures import curves, pareto, style
+from labrun.results.marl_eval import to_marl_eval
+from labrun.results.points import check_metrics
+from labrun.results.printing import print_differences
 from labrun.runs import run_dir, run_index
 from labrun.runs.record import records
 from labrun.runs.run_dir import RunDir
 from labrun.system.paths import component
 
-WIDEST = 10_000
-MOST_SETTINGS = 20
-"""How many differing settings are printed."""
-MOST_ARMS = 4
-"""Arms that are named for one value of a setting."""
+__all__ = ["Asked", "Drawing", "check_choices", "compare", "print_differences", "show"]
+
+TEXT = "text"
+FORMATS = (TEXT, "md", "latex", "csv", "json", "marl-eval")
+PLOTS = ("curves", "pareto")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn and where. Without `paths`: a PNG in the comparison's folder."""
+
+    paths: Sequence[Path] = ()
+    plot: str = "curves"
+    metrics: Sequence[str] = ()
+    """Series and scores, a panel each; empty: the plugins' headline."""
+    smooth: int = 5
+    """Steps of a series that are averaged."""
+    cost: str | None = None
+    """What the score stands over; None: steps of curves, seconds of a Pareto front."""
+    width: str = "page"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which rows and interval the table has, and what is tested."""
+
+    baseline: str | None = None
+    interval: str = AUTO
+    scores: Sequence[str] = ()
+    lower: Sequence[str] = ()
+    drawing: Drawing = field(default_factory=Drawing)
+
+
+def check_choices(*, kind: str, interval: str, plot: str, width: str) -> None:
+    """Raise LabError for a word that is none of an option's."""
+    for option, got, allowed in (
+        ("--format", kind, FORMATS),
+        ("--interval", interval, INTERVALS),
+        ("--plot", plot, PLOTS),
+        ("--width", width, tuple(style.WIDTHS)),
+    ):
+        if got not in allowed:
+            raise unknown(option, got, allowed)
 
 
 def compare(
@@ -37,46 +74,95 @@ def compare(
     smooth: int = 5,
     baseline: str | None = None,
     out: Path | None = None,
+    asked: Asked | None = None,
 ) -> None:
     """Print the table of scores and the settings that differ beside the method, and write the table
     as CSV beside a PNG of the curves.
 
     With a `baseline`, the label of an arm, also the paired differences to it. A whole group is
-    written to its own folder, and picked runs to another.
+    written to its own folder, and picked runs to another. `asked` says all of this and more.
     """
+    asked = asked or Asked(baseline, drawing=Drawing(metrics=metrics or (), smooth=smooth))
     runs = records(runs)
-    arms = comparison.arms(runs)
-    if baseline is not None:
-        baseline = paired.baseline_of(arms, baseline)
-    against = paired.differences(arms, baseline) if baseline is not None else []
-    done = [run for arm in arms for run in arm.runs]
-    comparison.check_metrics(metrics or [], done)
-    table = comparison.table(arms)
-    _print_table(table, arms, console)
-    _print_settings(arms, console)
-    _print_not_installed(done, console)
-    _, damaged = comparison.whole_runs(run for run in runs if run not in done)
-    for name, fault in damaged.items():
-        console.print(f"left out, damaged: {name}: {fault}", style="yellow", soft_wrap=True)
-    left = [run for run in runs if run not in done and run.id not in damaged]
-    if left:
-        console.print(f"left out, not done: {', '.join(run.id for run in left)}", soft_wrap=True)
+    found = _comparison(runs, asked)
+    printing.print_table(found, console)
+    printing.print_warnings(found, console)
+    plugin_figures.print_not_installed(found.runs, console)
     folder = out or home / "compare" / _folder(runs, home)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "scores.csv").write_text(table.to_csv())
-    except OSError as error:
-        raise LabError(f"cannot write to {folder}: {error.strerror}; choose --out") from error
+    _write(folder / "scores.csv", found.table.to_csv())
     console.print(f"table    {folder / 'scores.csv'}", soft_wrap=True)
-    if baseline is not None:
-        print_differences(against, baseline, console)
-        (folder / "paired.csv").write_text(paired.to_csv(against, baseline))
+    if found.baseline is not None:
+        printing.print_tests(found, console)
+        _write(folder / "paired.csv", paired.to_csv(found.against, found.baseline))
         console.print(f"paired   {folder / 'paired.csv'}", soft_wrap=True)
-    drawn = metrics or _headline(done, console)
-    if drawn:
-        figure = comparison.curves(arms, drawn, folder / "curves.png", smooth=smooth)
-        console.print(f"curves   {figure}", soft_wrap=True)
-    _draw_figures(arms, folder, console)
+    _draw(found, asked, folder, console)
+    plugin_figures.draw_figures(found.arms, folder, console)
+
+
+def show(runs: Sequence[RunDir], kind: str, console: Console, *, asked: Asked) -> str:
+    """The comparison in one of FORMATS but text; figures only where `asked` names their paths.
+
+    What the format has no place for is printed to `console`.
+    """
+    found = _comparison(records(runs), asked)
+    if asked.drawing.paths:
+        _draw(found, asked, Path(), console)
+    printing.print_warnings(found, console)
+    if kind == "marl-eval":
+        text, faults = to_marl_eval(found.arms)
+        for fault in faults:
+            console.print(fault, style="yellow", soft_wrap=True)
+        return text
+    if kind == "csv":
+        return found.table.to_csv()
+    if kind == "json":
+        return formats.to_json(found)
+    return (formats.to_latex if kind == "latex" else formats.to_markdown)(found.sheet)
+
+
+def _comparison(runs: Sequence[RunDir], asked: Asked) -> Comparison:
+    """The comparison; what cannot be drawn is refused first."""
+    found = comparison_of(
+        runs,
+        baseline=asked.baseline,
+        interval=asked.interval,
+        scores=asked.scores,
+        lower=asked.lower,
+    )
+    drawing = asked.drawing
+    check_metrics(drawing.metrics, found.runs)
+    if drawing.cost:
+        costs.check(drawing.cost, found.runs)
+    for path in drawing.paths:
+        style.check_path(path)
+    return found
+
+
+def _draw(found: Comparison, asked: Asked, folder: Path, console: Console) -> None:
+    drawing = asked.drawing
+    least = 2 if drawing.plot == "curves" else 1
+    metrics = drawing.metrics or plugin_figures.headline(found.runs, console, least=least)
+    if not metrics:
+        return
+    if drawing.plot == "pareto":
+        cost = drawing.cost or costs.SECONDS
+        figure = pareto.draw(found.arms, metrics, lower=found.lower, cost=cost, width=drawing.width)
+    else:
+        cost = drawing.cost or costs.STEPS
+        figure = curves.draw(
+            found.arms, metrics, smooth=drawing.smooth, cost=cost, width=drawing.width
+        )
+    for path in drawing.paths or [folder / f"{drawing.plot}.png"]:
+        style.save(figure, path)
+        console.print(f"{drawing.plot:<8} {path}", soft_wrap=True)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise LabError(f"cannot write to {path.parent}: {error.strerror}; choose --out") from error
 
 
 def _folder(runs: Sequence[RunDir], home: Path) -> str:
@@ -87,134 +173,3 @@ def _folder(runs: Sequence[RunDir], home: Path) -> str:
         if group is not None and ids == sorted(run.id for run in run_index.members(group, home)):
             return component(group)
     return f"picked@{hashlib.sha256(' '.join(ids).encode()).hexdigest()[:8]}"
-
-
-Draw = Callable[[Sequence[comparison.Arm], Path], list[Path]]
-
-
-def _draw_figures(arms: Sequence[comparison.Arm], folder: Path, console: Console) -> None:
-    """The plugins' own figures of compared runs; none of a plugin that is not installed here."""
-    for plugin in _owners(run for arm in arms for run in arm.runs):
-        for name in _contained(lambda p=plugin: list(plugins.load(p).figures), plugin, console):
-            drawn = _contained(lambda n=name: _drawn(n, arms, folder), f"{plugin}: {name}", console)
-            for figure in drawn:
-                console.print(f"figure   {figure}", soft_wrap=True)
-
-
-def _drawn(name: str, arms: Sequence[comparison.Arm], folder: Path) -> list[Path]:
-    draw: Draw = plugins.resolve(name)
-    return list(draw(arms, folder) or ())
-
-
-def _owners(runs: Iterable[RunDir]) -> list[str]:
-    """The plugins of these runs that are installed here."""
-    owners = dict.fromkeys(run.experiment().plugin for run in runs)
-    return [name for name in owners if name in plugins.installed()]
-
-
-def _print_not_installed(runs: Iterable[RunDir], console: Console) -> None:
-    """Say whose figures and headline are left out."""
-    for name in dict.fromkeys(run.experiment().plugin for run in runs):
-        if name not in plugins.installed():
-            console.print(
-                f"plugin {name} is not installed here: its figures and its choice of curves are "
-                "left out; --metric draws others",
-                soft_wrap=True,
-            )
-
-
-def _headline(runs: Sequence[RunDir], console: Console) -> list[str]:
-    """The plugins' headline metrics that have more than one point."""
-    names: dict[str, None] = {}
-    for plugin in _owners(runs):
-        where = f"{plugin}: headline"
-        names |= dict.fromkeys(
-            _contained(lambda p=plugin: list(map(str, plugins.load(p).headline)), where, console)
-        )
-    return [n for n in names if any(len(comparison.points(run, n)) > 1 for run in runs)]
-
-
-def _contained(call: Callable[[], list[Any]], hook: str, console: Console) -> list[Any]:
-    """What a plugin's hook returns; a hook that fails gives nothing, and a line names it."""
-    try:
-        return call()
-    except (Exception, SystemExit) as error:  # the runs are done, whatever a plugin's hook does
-        kind = "" if isinstance(error, LabError) else f"{type(error).__name__}: "
-        text = f"lab: plugin {hook} failed: {kind}{reason_of(error)}"
-        console.print(text, style="yellow", soft_wrap=True)
-        return []
-
-
-def _print_settings(arms: Sequence[comparison.Arm], console: Console) -> None:
-    """The settings and seeds that differ between the arms and are not in their labels."""
-    settings = {arm.label: settings_of(arm.runs[0]) | _seeds(arm) for arm in arms}
-    differing = unlabelled(settings)
-    if not differing:
-        return
-    console.print("the arms differ beside their labels in:")
-    for key, by_value in list(differing.items())[:MOST_SETTINGS]:
-        values = (f"{value} ({_some(labels)})" for value, labels in by_value.items())
-        console.print(f"  {key}: {', '.join(values)}", soft_wrap=True)
-    if len(differing) > MOST_SETTINGS:
-        console.print(f"  and {len(differing) - MOST_SETTINGS} more; `lab runs show` has them")
-
-
-def _seeds(arm: comparison.Arm) -> dict[str, object]:
-    seeds = sorted(run.experiment().run.seed for run in arm.runs)
-    known = arm.runs[0].data_fingerprint()
-    data = {"data fingerprint": known[:12]} if known else {}
-    return {"seeds": ",".join(map(str, seeds)), **data}
-
-
-def _some(labels: Sequence[str]) -> str:
-    shown = ", ".join(labels[:MOST_ARMS])
-    return shown if len(labels) <= MOST_ARMS else f"{shown} and {len(labels) - MOST_ARMS} more"
-
-
-def _print_table(table: comparison.Table, arms: Sequence[comparison.Arm], console: Console) -> None:
-    seeds = sorted({len(arm.runs) for arm in arms})
-    wide = _one_column_an_arm(table)
-    unbound = console.options.update(width=WIDEST)
-    fits = console.measure(wide, options=unbound).maximum <= console.width
-    console.print(wide if fits else _one_row_an_arm(table))
-    counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
-    console.print(f"mean over {counts} seed(s) ± half the 95% t-interval over seeds")
-    if seeds[0] < 5:
-        console.print("fewer than 5 seeds: read a difference between methods as a hint, no more")
-
-
-def _one_column_an_arm(table: comparison.Table) -> RichTable:
-    shown = RichTable("task", "metric", box=None, pad_edge=False)
-    for column in table.columns:
-        shown.add_column(column, justify="right")
-    for (task, metric), cells in table.rows.items():
-        shown.add_row(task, metric, *(str(cells.get(column, "-")) for column in table.columns))
-    return shown
-
-
-def _one_row_an_arm(table: comparison.Table) -> RichTable:
-    """The table for labels that are too wide for one column an arm."""
-    shown = RichTable("task", "metric", "arm", Column("value", justify="right"), box=None)
-    for (task, metric), cells in table.rows.items():
-        for arm, cell in cells.items():
-            shown.add_row(task, metric, arm, str(cell))
-    return shown
-
-
-def print_differences(found: Sequence[paired.Difference], baseline: str, console: Console) -> None:
-    console.print(f"\nless {baseline}, paired by seed")
-    shown = RichTable("task", "metric", "arm", box=None, pad_edge=False)
-    for name in ("difference", "p", "p (Holm)"):
-        shown.add_column(name, justify="right")
-    for d in found:
-        ps = ("-" if math.isnan(p) else f"{p:.3f}" for p in (d.p, d.p_holm))
-        shown.add_row(d.task, d.metric, d.arm, str(d.difference), *ps)
-    console.print(shown)
-    least = min(d.difference.n for d in found)
-    console.print(
-        "difference ± half its 95% t-interval; p of the paired t-test (- where all differences are "
-        "one number, without spread), Holm-corrected over the "
-        f"arms and tasks of a metric; with {least} seeds an exact sign-flip test could not go "
-        f"below {paired.smallest_permutation_p(least):.3g}",
-        soft_wrap=True,
-    )

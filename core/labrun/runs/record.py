@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from labrun.experiment import Experiment
-from labrun.runs.run_dir import RunDir, Status, scores_in, series_in
+from labrun.runs.run_dir import RunDir, Status, scores_in, seconds_in, series_in
 from labrun.runs.seals import DamagedError
 from labrun.score import Score
 
@@ -35,8 +35,12 @@ class RunRecord(RunDir):
         self._refuse_damage()
         return self._results[1]
 
-    def events_fault(self) -> str | None:
+    def seconds(self) -> dict[int, float]:
+        self._refuse_damage()
         return self._results[2]
+
+    def events_fault(self) -> str | None:
+        return self._results[3]
 
     @cached_property
     def _experiment(self) -> Experiment:
@@ -53,14 +57,19 @@ class RunRecord(RunDir):
     @cached_property
     def _results(
         self,
-    ) -> tuple[dict[str, dict[int, float]], dict[tuple[str, str], dict[int, Score]], str | None]:
-        """Series, scores, and what is wrong with the events."""
+    ) -> tuple[
+        dict[str, dict[int, float]],
+        dict[tuple[str, str], dict[int, Score]],
+        dict[int, float],
+        str | None,
+    ]:
+        """Series, scores, seconds, and what is wrong with the events."""
         events: list[dict[str, Any]] = []
         try:
             events = self.current_events()
         except DamagedError as error:
-            return {}, {}, str(error)
-        return series_in(events), scores_in(events), None
+            return {}, {}, {}, str(error)
+        return series_in(events), scores_in(events), seconds_in(events), None
 
     def _refuse_damage(self) -> None:
         if fault := self.events_fault():

@@ -217,6 +217,10 @@ class RunDir:
         """(task, metric) -> step -> score."""
         return scores_in(self.current_events())
 
+    def seconds(self) -> dict[int, float]:
+        """Step -> seconds that the run had taken when it logged or scored it."""
+        return seconds_in(self.current_events())
+
     def current_events(self, *, check: bool = True) -> list[dict[str, Any]]:
         """The events that hold: those of earlier attempts only up to where the next one resumed."""
         return holding(self.events(check=check))
@@ -240,6 +244,22 @@ def scores_in(events: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict
             score = Score(**event["score"])
             scores.setdefault((score.task, score.metric), {})[event["step"]] = score
     return scores
+
+
+def seconds_in(events: Iterable[Mapping[str, Any]]) -> dict[int, float]:
+    """Step -> seconds of the attempts until then, evaluation included, of the events that hold.
+
+    What was computed twice after a crash counts once.
+    """
+    seconds: dict[int, float] = {}
+    before, began = 0.0, None
+    for event in events:
+        if event["kind"] == "attempt":
+            before, began = max(seconds.values(), default=0.0), event["time"]
+        elif "step" in event:
+            began = event["time"] if began is None else began
+            seconds[event["step"]] = before + event["time"] - began
+    return seconds
 
 
 @functools.cache

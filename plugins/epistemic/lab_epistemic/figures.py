@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labrun.results.compare import START, Arm, Table, table
-from labrun.results.intervals import Interval
+from labrun.results.statistics.intervals import Interval
 
 from lab_epistemic.richness import figure as richness_figure
 from lab_epistemic.richness.config import LEVELS

@@ -22,7 +22,7 @@ from lab_llm.text.prompts import COUNTDOWN_TEMPLATE
 from labrun import LabError, Plan, Setup
 from labrun.config.experiments import compose
 from labrun.errors import PreemptedError
-from labrun.results.intervals import t_interval
+from labrun.results.statistics.intervals import t_interval
 from labrun.runs import run_dir
 from labrun.runs.context import RunContext
 from labrun.runs.run_dir import RunDir

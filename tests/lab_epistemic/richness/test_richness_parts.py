@@ -21,7 +21,7 @@ from lab_llm.text.epistemic_words import EPISTEMIC_WORDS
 from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, encode
 from labrun import LabError
 from labrun.config.experiments import compose, studied
-from labrun.results.intervals import Interval
+from labrun.results.statistics.intervals import Interval
 
 
 def problem(name, solution=None):

@@ -66,21 +66,6 @@ def test_flips_are_counted_against_the_outcome_before():
     assert found["flip_excess"] == [1, -1, 1]
 
 
-def test_an_interval_resamples_problems_with_all_their_rollouts():
-    # problem 0 has the flips 1, 1, 1 and problem 1 has 0. Drawn twice, once and never, problem 0
-    # gives the means 3*2/(3*2) = 1, 3/4 and 0; the 2.5% point of 0, .75, 1 lies .05 of the way
-    # from 0 to .75, the 97.5% point .95 of the way from .75 to 1.
-    counts = np.array([[2, 0], [1, 1], [0, 2]])
-    found = flips.clustered([1.0, 0.0, 1.0, 1.0], [0, 1, 0, 0], counts)
-    assert (found.value, found.n) == (0.75, 4)
-    assert (found.low, found.high) == pytest.approx((0.0375, 0.9875))
-
-
-def test_a_resample_without_a_rollout_of_the_kind_does_not_count():
-    found = flips.clustered([1.0, 0.0], [0, 0], np.array([[2, 0], [1, 1], [0, 2]]))
-    assert (found.low, found.value, found.high) == (0.5, 0.5, 0.5)
-
-
 def test_rates_have_the_percentile_bootstrap_over_problems():
     # 40 problems of 4 rollouts, which flip all or not at all after the phrase at the maximum and
     # never else. Problems are of equal size, so that scipy's bootstrap of their means is the same.

@@ -106,7 +106,7 @@ def test_the_end_of_a_resume_prints_and_saves_the_whole_group(make_run, event, t
     assert "mean over 2 seed(s)" in printed
     assert f"table    {home / 'compare' / 'g' / 'scores.csv'}" in printed
     rows = (home / "compare" / "g" / "scores.csv").read_text().splitlines()
-    assert rows[1].split(",")[3:] == ["0.6", rows[1].split(",")[4], "2"]
+    assert rows[1].split(",")[3:6] == ["0.6", rows[1].split(",")[4], "2"]
     assert not (home / "compare" / "other").exists()
     assert {done.id, other.id} < {run.id for run in run_dir.all_runs(home)}
 

@@ -6,7 +6,7 @@ import pytest
 from labrun.errors import LabError
 from labrun.results import compare
 from labrun.results.differing import settings_of, unlabelled
-from labrun.results.intervals import t_interval
+from labrun.results.statistics.intervals import t_interval
 
 # 97.5% quantiles of Student's t in closed form, with 1 and 2 degrees of freedom
 T_1 = math.tan(math.pi * 0.475)  # 12.7062
@@ -150,41 +150,13 @@ def test_only_runs_that_are_done_are_compared(scored):
 def test_csv_has_a_line_for_each_score_and_arm(scored):
     runs = [scored(value, seed=seed) for seed, value in enumerate([0.25, 0.75])]
     rows = list(csv.reader(compare.table(compare.arms(runs)).to_csv().splitlines()))
-    assert rows[0] == ["task", "metric", "arm", "mean", "t95_half_width", "num_seeds"]
+    assert rows[0][:6] == ["task", "metric", "arm", "mean", "t95_half_width", "num_seeds"]
+    assert rows[0][6:] == ["interval", "low", "high", "num_problems"]
     assert rows[1][:4] == ["test", "accuracy", "plain", "0.5"]
     assert float(rows[1][4]) == pytest.approx(T_1 * 0.25)
-    assert rows[1][5] == "2"
-
-
-def test_points_are_those_of_a_series_or_of_a_score(make_run, event):
-    run = make_run(event.metrics(1, loss=3.0), event.metrics(2, loss=2.0), event.score(2, 0.5))
-    assert compare.points(run, "loss") == {1: 3.0, 2: 2.0}
-    assert compare.points(run, "test/accuracy") == {2: 0.5}
-    assert compare.metric_names([run]) == ["loss", "test/accuracy"]
-
-
-def test_unknown_metric_is_refused_with_its_nearest_neighbour(make_run, event):
-    run = make_run(event.metrics(1, loss=3.0))
-    with pytest.raises(LabError, match="no metric 'los'; did you mean 'loss'"):
-        compare.check_metrics(["los"], [run])
-
-
-def test_curves_are_a_png_with_a_panel_for_each_metric(make_run, event, tmp_path):
-    runs = [
-        make_run(*(event.metrics(s, loss=1 / s, reward=s) for s in (1, 2, 3)), seed=seed, method=m)
-        for m in ("plain", "momentum")
-        for seed in (0, 1)
-    ]
-    path = compare.curves(compare.arms(runs), ["loss", "reward"], tmp_path / "a" / "curves.png")
-    data = path.read_bytes()
-    assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    # 2 panels of 4.6 inches at 150 dots an inch, one row of 3.4 inches
-    assert (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) == (1380, 510)
-
-
-def test_smoothing_averages_the_last_values_by_hand():
-    assert compare._smoothed([1.0, 3.0, 5.0, 9.0], 2).tolist() == [1.0, 2.0, 4.0, 7.0]
-    assert compare._smoothed([1.0, 3.0, 5.0], 10).tolist() == [1.0, 2.0, 3.0]
+    assert rows[1][5:7] == ["2", "seeds"]
+    assert float(rows[1][7]) == pytest.approx(0.5 - T_1 * 0.25)
+    assert rows[1][9] == "4"
 
 
 def test_settings_that_a_command_line_names_are_in_the_labels_of_all_methods(scored):
@@ -268,9 +240,3 @@ def test_equal_settings_with_other_data_start_apart(scored):
     for run, fingerprint in zip(runs, ("one", "two"), strict=True):
         (run.path / "data.json").write_text(json.dumps({"fingerprint": fingerprint}))
     assert compare.table(compare.arms(runs)).columns == ("start of a", "start of b", "a", "b")
-
-
-def test_a_title_with_dollars_is_drawn_as_it_stands(make_run, event, tmp_path):
-    run = make_run(*(event.metrics(s, **{"$\\frac$ cost": 1.0}) for s in (1, 2)), method="$x$_")
-    compare.curves(compare.arms([run]), ["$\\frac$ cost"], tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").exists()

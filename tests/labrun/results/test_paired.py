@@ -2,14 +2,13 @@
 
 import csv
 import io
-import math
+from dataclasses import replace
 
-import numpy as np
 import pytest
 from labrun.errors import LabError
 from labrun.results import compare
 from labrun.results import report as compare_report
-from labrun.results.paired import differences, holm, paired_p, smallest_permutation_p, to_csv
+from labrun.results.paired import differences, to_csv
 from rich.console import Console
 
 
@@ -26,37 +25,6 @@ def arms(make_run, event):
         return compare.arms(runs)
 
     return make
-
-
-def test_holm_by_hand():
-    # ascending .01, .03, .04: x3 = .03, x2 = .06, x1 = .04, raised to the .06 before it
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.9, 0.6]) == [1.0, 1.0]
-    assert holm([]) == []
-
-
-def test_a_paired_t_test_by_hand():
-    # differences 1, 2, 3: t = 2 / (1 / sqrt 3) = 3.4641 with 2 degrees of freedom, whose two-sided
-    # p is 1 - t / sqrt(t^2 + 2) = 1 - sqrt(12 / 14)
-    assert paired_p(np.array([1.0, 2.0, 3.0])) == pytest.approx(1 - (12 / 14) ** 0.5)
-    assert paired_p(np.zeros(3)) == 1.0
-
-
-def test_equal_differences_have_no_p():
-    assert math.isnan(paired_p(np.array([0.25, 0.25, 0.25])))
-    # equal but for rounding: 0.3 - 0.2 and 0.4 - 0.3 differ in the 17th digit
-    rounded = np.array([0.3 - 0.2, 0.4 - 0.3])
-    assert np.ptp(rounded) > 0
-    assert math.isnan(paired_p(rounded))
-    # a small spread is one: mean 1, s = 1e-6 sqrt 2, t = 1e6, p = 1 - 2 atan(t) / pi = 6.4e-7
-    assert paired_p(np.array([1 - 1e-6, 1 + 1e-6])) == pytest.approx(2 / math.pi * 1e-6, rel=1e-3)
-
-
-def test_a_p_that_is_not_there_is_left_out_of_the_correction():
-    # of the other two .01 x2 = .02 and .04 x1
-    first, missing, last = holm([0.04, math.nan, 0.01])
-    assert (first, last) == pytest.approx((0.04, 0.02))
-    assert math.isnan(missing)
 
 
 def test_an_arm_is_compared_seed_by_seed(arms):
@@ -78,8 +46,30 @@ def test_seeds_that_only_one_arm_has_are_left_out(arms):
 def test_a_baseline_that_is_not_there_or_has_no_seeds_in_common_is_named(arms):
     with pytest.raises(LabError, match="no baseline 'grpo'"):
         differences(arms(plain=[0.1, 0.2], momentum=[0.1, 0.2]), "grpo")
-    with pytest.raises(LabError, match="two seeds in common with the baseline 'plain'"):
-        differences(arms(plain=[0.1], momentum=[0.1, 0.2]), "plain")
+    compared = arms(plain=[0.1, 0.2], momentum=[0.3])
+    apart = [replace(compared[0], runs=compared[0].runs[:1]), compared[1]]
+    apart[1] = replace(apart[1], runs=apart[1].runs[1:])
+    with pytest.raises(LabError, match="no arm has a seed in common with the baseline 'plain'"):
+        differences(apart, "plain")
+
+
+def test_one_seed_in_common_is_paired_by_problem(make_run, event):
+    # differences of the problems .1, .2, .3: t = 3.4641, as by seed; flipped, 2 of 8 are as far
+    runs = [
+        make_run(scored(event, items), method=method)
+        for method, items in {"plain": [0.0, 0.5, 1.0], "momentum": [0.1, 0.7, 1.3]}.items()
+    ]
+    (only,) = differences(compare.arms(runs), "plain")
+    assert (only.by, only.num_seeds, only.difference.n) == ("problems", 1, 3)
+    assert only.difference.mean == pytest.approx(0.2)
+    assert only.p == pytest.approx(1 - (12 / 14) ** 0.5)
+    assert only.p_flip == 0.25
+
+
+def scored(event, items):
+    score = event.score(3, sum(items) / len(items))
+    score["score"] |= {"items": items, "n": len(items)}
+    return score
 
 
 def test_the_table_is_written_as_csv(arms):
@@ -88,6 +78,7 @@ def test_the_table_is_written_as_csv(arms):
     assert row["baseline"] == "plain"
     assert float(row["difference"]) == pytest.approx(0.2)
     assert float(row["p_holm"]) == found[0].p_holm
+    assert (float(row["p_sign_flip"]), row["paired_by"], row["num_pairs"]) == (0.25, "seeds", "3")
 
 
 def test_a_p_that_is_not_there_is_an_empty_cell(arms):
@@ -100,11 +91,7 @@ def test_a_p_that_is_not_there_is_printed_as_a_dash(arms, capsys):
     found = differences(arms(plain=[0.25, 0.5, 0.75], momentum=[0.5, 0.75, 1.0]), "plain")
     compare_report.print_differences(found, "plain", Console(width=100))
     line = next(x for x in capsys.readouterr().out.splitlines() if "momentum" in x)
-    assert line.split() == ["test", "accuracy", "momentum", "0.250", "±", "0.000", "-", "-"]
-
-
-def test_five_seeds_cannot_reach_a_permutation_p_of_five_percent():
-    assert smallest_permutation_p(5) == 0.0625
+    assert line.split()[2:] == ["momentum", "0.250", "±", "0.000", "-", "-", "0.250"]
 
 
 def test_the_command_prints_and_writes_the_differences(lab_here, home, make_run, event):

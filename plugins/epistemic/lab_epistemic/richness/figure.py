@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from labrun.results.intervals import Interval, t_interval
+from labrun.results.statistics.intervals import Interval, t_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

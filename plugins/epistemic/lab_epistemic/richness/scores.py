@@ -7,7 +7,7 @@ from statistics import fmean
 
 from lab_llm.text.epistemic_words import epistemic_count, epistemic_words
 from labrun import Score
-from labrun.results.intervals import Interval, t_interval
+from labrun.results.statistics.intervals import Interval, t_interval
 
 from lab_epistemic.richness.config import Level
 from lab_epistemic.richness.responses import Asked

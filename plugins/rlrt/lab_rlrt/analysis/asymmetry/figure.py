@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from labrun.results.intervals import t_interval
+from labrun.results.statistics.intervals import t_interval
 
 from lab_rlrt.analysis import colours
 from lab_rlrt.analysis.traces import Trace

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from lab_llm.evaluation.pass_at_k_curves import CONFIDENCE, NUM_RESAMPLES
+from labrun.results.statistics.bootstrap import over_clusters, resamples
 
 Arm = Literal["max", "max_control", "random", "random_control"]
 ARMS: tuple[Arm, ...] = ("max", "max_control", "random", "random_control")
@@ -79,26 +79,12 @@ def rates(table: Sequence[Outcomes], rng: np.random.Generator) -> dict[str, Rate
     rollouts, and the same ones for every metric.
     """
     numbers = sorted({row.problem for row in table})
-    n = len(numbers)
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=NUM_RESAMPLES)
+    counts = resamples(len(numbers), rng)
     found: dict[str, Rate] = {}
     for name, values in items(table).items():
         kind = next(kind for kind in KINDS if name.startswith(kind))
         places = [numbers.index(row.problem) for row in counted(table, kind)]
         if values:
-            found[name] = clustered(values, places, counts)
+            bounded = over_clusters(values, places, counts)
+            found[name] = Rate(bounded.mean, bounded.low, bounded.high, len(values))
     return found
-
-
-def clustered(values: Sequence[float], places: Sequence[int], counts: np.ndarray) -> Rate:
-    """The mean over rollouts with the percentile interval of a bootstrap over problems.
-
-    `places` are the rollouts' problems, columns of `counts` (num_resamples, num_problems): how
-    often a resample draws each. Resamples that draw none of these rollouts do not count.
-    """
-    width = counts.shape[1]
-    sums = counts @ np.bincount(places, weights=values, minlength=width)
-    sizes = counts @ np.bincount(places, minlength=width)
-    means = sums[sizes > 0] / sizes[sizes > 0]
-    low, high = np.quantile(means, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
-    return Rate(sum(values) / len(values), float(low), float(high), len(values))

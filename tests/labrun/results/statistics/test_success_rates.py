@@ -2,8 +2,14 @@
 
 from itertools import combinations
 
+import numpy as np
 import pytest
-from lab_llm.evaluation.pass_at_k import avg_at_k, pass_at_k
+from labrun.results.statistics.success_rates import (
+    avg_at_k,
+    pass_at_each,
+    pass_at_k,
+    powers_of_two,
+)
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 5, 7])
@@ -32,3 +38,15 @@ def test_avg_at_k_is_the_mean():
     assert avg_at_k([1.0, 0.0, 0.0, 1.0]) == 0.5
     with pytest.raises(ValueError, match="no samples"):
         avg_at_k([])
+
+
+def test_ks_are_powers_of_two_and_all_samples():
+    assert powers_of_two(1) == (1,)
+    assert powers_of_two(5) == (1, 2, 4, 5)
+    assert powers_of_two(8) == (1, 2, 4, 8)
+
+
+def test_each_problem_has_its_row_and_each_k_its_column():
+    # of 4 samples: 1 - C(3,2)/C(4,2) = 1/2, 1 - C(2,2)/C(4,2) = 5/6
+    table = pass_at_each(4, [1, 2, 0], (1, 2))
+    assert table == pytest.approx(np.array([[1 / 4, 1 / 2], [1 / 2, 5 / 6], [0, 0]]))

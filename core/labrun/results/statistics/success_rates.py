@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 
 def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
     """The chance that k of the n samples, drawn without replacement, hold a correct one.
@@ -26,3 +28,16 @@ def avg_at_k(rewards: Sequence[float]) -> float:
     if not rewards:
         raise ValueError("avg@k of no samples")
     return sum(rewards) / len(rewards)
+
+
+def powers_of_two(largest: int) -> tuple[int, ...]:
+    """1, 2, 4, ... and last `largest` itself."""
+    return (*(2**i for i in range((largest - 1).bit_length())), largest)
+
+
+def pass_at_each(num_samples: int, num_correct: Sequence[int], ks: Sequence[int]) -> np.ndarray:
+    """pass@k of each problem, (P, number of ks): what `bootstrap.over_problems` takes.
+
+    num_correct: (P,), of `num_samples` samples of each problem.
+    """
+    return np.array([[pass_at_k(num_samples, c, k) for k in ks] for c in num_correct])

@@ -1,0 +1,1 @@
+"""Figures of compared runs, in a style that a paper takes."""
