@@ -45,6 +45,7 @@ def make_run(tmp_path) -> Callable[..., RunDir]:
         sections: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
         uri: str = "",
         plugin: str = "toy",
+        trainer: str = "trainer",
         group: str = "g",
         state: str = "done",
         root: Path = tmp_path / "home",
@@ -53,7 +54,7 @@ def make_run(tmp_path) -> Callable[..., RunDir]:
             plugin=plugin,
             run=RunConfig(seed=seed, group=group, tracking=TrackingConfig(uri=uri)),
             settings={"trainer": {"max_steps": 3, "inner": {"rate": 0.5}, **settings}, **sections},
-            components={"trainer": f"{plugin}.trainer"},
+            components={"trainer": f"{plugin}.{trainer}"},
             choices={"method": method},
             overrides=("plugin=toy", f"method={method}", f"seed={seed}", *overrides),
         )

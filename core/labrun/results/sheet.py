@@ -42,7 +42,7 @@ def sheet_of(
 ) -> Sheet:
     """The table with the best arm of each row, where the metric says what is better, and marks of
     the arms that differ from the baseline."""
-    ps = {(d.task, d.metric, d.arm): d.p_holm for d in against}
+    ps = {(d.task, d.metric, d.arm): d.p_holm for d in against if d.by == "seeds"}
     rows = {}
     for key, cells in table.rows.items():
         best = best_of(cells, direction(key[1], lower=lower, task=key[0]))
@@ -122,11 +122,12 @@ def _test_notes(against: Sequence[Difference], baseline: str | None) -> list[str
         return []
     marks = ", ".join(f"{mark} p < {level}" for level, mark in reversed(MARKS))
     notes = [
-        f"{marks}: paired t-test against {baseline}, after Holm's correction over the arms and "
-        "tasks of the metric"
+        f"{marks}: t-test against {baseline}, paired by seed, after Holm's correction over the "
+        "arms and tasks of the metric"
     ]
     if any(d.by == "problems" for d in against):
         notes.append(
-            "paired by problem where there is one seed in common, which says nothing of other seeds"
+            "no mark where there is one seed in common: a test by problem says nothing of other "
+            "seeds"
         )
     return notes

@@ -231,8 +231,12 @@ def series_in(events: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, float]
     series: dict[str, dict[int, float]] = {}
     for event in events:
         if event["kind"] == "metrics":
+            step = event["step"]
             for name, value in event["metrics"].items():
-                series.setdefault(name, {})[event["step"]] = value
+                try:
+                    series[name][step] = value
+                except KeyError:
+                    series[name] = {step: value}
     return series
 
 

@@ -37,7 +37,7 @@ STYLE: Mapping[str, Any] = {
     "grid.linewidth": 0.5,
     "lines.linewidth": 1.3,
     "lines.markersize": 3,
-    "savefig.dpi": 300,
+    "savefig.dpi": 200,
 }
 HEIGHT = 2.2
 """Inches of a panel."""
