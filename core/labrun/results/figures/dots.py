@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 ROW = 0.15
 """Inches of an arm's line; a task has as many as there are arms, and one between."""
 LEAST_ROWS = 5
+LONGEST = 24
+"""Characters of a task's name; the middle of a longer one is left out."""
 
 
 def draw(table: Table, metric: str, *, width: str = "column") -> "Figure | None":
@@ -60,8 +62,13 @@ def _rows(
 
 def _name(axis: "Axes", metric: str, tasks: Sequence[str], num_arms: int) -> None:
     places = [place * (num_arms + 1) + (num_arms - 1) / 2 for place in range(len(tasks))]
-    axis.set_yticks(places, list(tasks), parse_math=False)
+    axis.set_yticks(places, [_short(task) for task in tasks], parse_math=False)
     axis.set_ylim(places[-1] + (num_arms + 1) / 2, places[0] - (num_arms + 1) / 2)
     axis.set_xlabel(metric, parse_math=False)
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="y", visible=False)
+
+
+def _short(task: str) -> str:
+    half = LONGEST // 2
+    return task if len(task) <= LONGEST else f"{task[:half]}…{task[-half:]}"

@@ -34,6 +34,10 @@ class Beside:
     pictures: Sequence[tuple[int, str, Picture]]
     """Place of the arm, its label with the seed, its picture."""
 
+    @property
+    def is_wide(self) -> bool:
+        return any(picture.is_wide for _, _, picture in self.pictures)
+
 
 class Pictures:
     """All pictures of one comparison; `notes` says what was left out."""
@@ -54,6 +58,7 @@ class Pictures:
             figure = curves.draw(
                 self.found.arms, [metric], smooth=smooth, width="column", says=False
             )
+            figure.axes[0].set_ylabel("")  # the caption is its name
             made.append(drawn(figure, title=clean(metric), name=f"curve{place}"))
         return self._within(made)
 
@@ -65,6 +70,7 @@ class Pictures:
         for place, metric in enumerate(metrics[:MOST_METRICS]):
             figure = dots.draw(self.found.table, metric)
             if figure is not None:
+                figure.axes[0].set_xlabel("")
                 made.append(drawn(figure, title=clean(metric), name=f"task{place}"))
         return self._within(made)
 

@@ -2,6 +2,8 @@
 
 import base64
 import io
+import struct
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,8 @@ MOST_SVG_BYTES = 200_000
 MOST_PNG_BYTES = 2_000_000
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 DPI = 200
+WIDE = 1.7
+"""Width by height from which on a picture has a row of its own."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Picture:
     svg: Markup | None = None
     png: str = ""
     is_wide: bool = False
+    """Whether it has a row of its own."""
 
 
 def drawn(figure: "Figure", *, title: str, name: str, is_wide: bool = False) -> Picture:
@@ -49,13 +54,16 @@ def _written(figure: "Figure", kind: str) -> bytes:
 
     out = io.BytesIO()
     undated = {"Date": None} if kind == "svg" else {}
-    with style.in_style(), rc_context({"svg.fonttype": "none", "svg.hashsalt": "labrun"}):
+    settings = rc_context({"svg.fonttype": "none"})
+    with warnings.catch_warnings(), style.in_style(), settings:
+        # of letters that its font lacks, which the reader's browser has, and of long labels
+        warnings.simplefilter("ignore", UserWarning)
         colour = "none" if kind == "svg" else "white"
         figure.savefig(out, format=kind, dpi=DPI, facecolor=colour, metadata=undated)
     return out.getvalue()
 
 
-def read(path: Path, *, title: str, is_wide: bool = True) -> Picture | None:
+def read(path: Path, *, title: str) -> Picture | None:
     """The PNG in this file; None where it is none, or too large."""
     try:
         if path.stat().st_size > MOST_PNG_BYTES:
@@ -65,4 +73,6 @@ def read(path: Path, *, title: str, is_wide: bool = True) -> Picture | None:
         return None
     if not content.startswith(SIGNATURE):
         return None
+    width, height = struct.unpack(">II", content[16:24].ljust(8, b"\0"))
+    is_wide = width > WIDE * height
     return Picture(title, None, base64.b64encode(content).decode(), is_wide)

@@ -22,8 +22,11 @@ def question_of(arms: Sequence[Arm], runs: Sequence[RunRecord]) -> str:
     axes = _axes([run for arm in arms for run in arm.runs])
     if not axes:
         return f"How do {_some(labels)} compare?"
-    parts = [f"{key} ({_some(values)})" for key, values in axes.items()]
-    return f"What does it change to vary {joined(parts)}?"
+    if len(axes) == 1:
+        key, values = next(iter(axes.items()))
+        return f"What difference does {clean(key)} make: {_some(values, by='or')}?"
+    parts = [f"{clean(key)} ({_some(values)})" for key, values in axes.items()]
+    return f"What difference do {joined(parts)} make?"
 
 
 def _axes(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
@@ -54,7 +57,7 @@ def scope_of(arms: Sequence[Arm]) -> list[tuple[str, str]]:
     ]
 
 
-def _some(names: Sequence[str]) -> str:
+def _some(names: Sequence[str], *, by: str = "and") -> str:
     first = [clean(name) for name in names[:MOST_VALUES]]
     more = len(names) - MOST_VALUES
-    return joined([*first, f"{more} more"] if more > 0 else first)
+    return joined([*first, f"{more} more"] if more > 0 else first, by)

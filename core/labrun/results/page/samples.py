@@ -18,6 +18,8 @@ MOST_CHARACTERS = 4_000
 """Of a prompt and of a completion; what is beyond is left out, and said."""
 MOST_TASKS = 8
 
+ALL, NONE = "all right", "none right"
+
 Key = tuple[str, str, str, str]
 """Task, problem, prompt, answer."""
 
@@ -50,10 +52,16 @@ class SideBySide:
     arms: Sequence[tuple[int, str]]
     """Place among all arms, and label with the seed."""
     asked: Sequence[Asked] = ()
-    outcomes: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
-    """Task -> (who was right, on how many problems)."""
+    outcomes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Task -> who was right -> on how many problems."""
     meaning: str = ""
     notes: Sequence[str] = ()
+
+    @property
+    def who(self) -> list[str]:
+        """Everybody who was right on a problem, all of them first and none last."""
+        found = {who for counts in self.outcomes.values() for who in counts}
+        return sorted(found, key=lambda who: (who == NONE, who != ALL, who))
 
 
 @dataclass(frozen=True)
@@ -222,7 +230,7 @@ def pieces(text: str, marked: Sequence[tuple[int, int]]) -> list[tuple[str, bool
 
 def _counts(
     keys: Sequence[Key], right: Right, labels: Mapping[int, str]
-) -> dict[str, list[tuple[str, int]]]:
+) -> dict[str, Counter[str]]:
     """Task -> who was right on its first sample -> on how many problems."""
     counts: dict[str, Counter[str]] = {}
     for key in keys:
@@ -231,13 +239,13 @@ def _counts(
             continue
         who = [labels[arm] for arm, is_right in firsts.items() if is_right]
         counts.setdefault(clean(key[0]), Counter())[_who(who, len(firsts))] += 1
-    return {task: count.most_common() for task, count in counts.items()}
+    return counts
 
 
 def _who(right: Sequence[str], num_arms: int) -> str:
     if len(right) == num_arms:
-        return "all right" if num_arms > 1 else "right"
-    return f"only {' and '.join(right)} right" if right else "none right"
+        return ALL
+    return f"only {' and '.join(right)}" if right else NONE
 
 
 def _how(shown: int, keys: Sequence[Key], right: Right, num_arms: int) -> list[str]:

@@ -31,10 +31,10 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def joined(words: Iterable[str]) -> str:
+def joined(words: Iterable[str], by: str = "and") -> str:
     """`a`, `a and b`, `a, b and c`."""
     *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
+    return f"{', '.join(first)} {by} {last}" if first else last
 
 
 def moment(seconds: float) -> str:
