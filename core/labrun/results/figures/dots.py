@@ -47,7 +47,9 @@ def _rows(
     axis: "Axes", table: Table, key: tuple[str, str], arms: Sequence[str], first: int
 ) -> None:
     cells = table.rows[key]
-    starts = [cells[column].mean for column in table.columns if _is_start(column) and column in cells]
+    starts = [
+        cells[column].mean for column in table.columns if _is_start(column) and column in cells
+    ]
     middle = first + (len(arms) - 1) / 2
     for start in starts:
         axis.plot([start], [middle], marker="o", mfc="none", color="0.5", ls="", zorder=3)

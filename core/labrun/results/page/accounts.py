@@ -29,7 +29,9 @@ def accounts(found: Comparison, runs: Sequence[RunRecord]) -> list[Account]:
     """All runs, those that count first."""
     labels = {run.id: arm.label for arm in found.arms for run in arm.runs}
     ordered = sorted(runs, key=lambda run: run.id in found.left_out)
-    return [_account(run, labels.get(run.id, ""), found.left_out.get(run.id, "")) for run in ordered]
+    return [
+        _account(run, labels.get(run.id, ""), found.left_out.get(run.id, "")) for run in ordered
+    ]
 
 
 def _account(run: RunRecord, arm: str, left_out: str) -> Account:

@@ -80,9 +80,11 @@ def _by_method(runs: Sequence[tuple[str, ...]]) -> list[str]:
     lines = []
     for members in alike.values():
         sweep = _sweep(members) if len(members) > 1 else None
-        lines += [f"lab run -m {command_line(sweep)}"] if sweep else [
-            f"lab run {command_line(words)}" for words in members
-        ]
+        lines += (
+            [f"lab run -m {command_line(sweep)}"]
+            if sweep
+            else [f"lab run {command_line(words)}" for words in members]
+        )
     return lines
 
 

@@ -36,7 +36,9 @@ def _axes(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
     keys = dict.fromkeys(key for words in said for key in words if key not in OWN)
     found = {}
     for key in keys:
-        values = [words.get(key, of.get(key, "default")) for words, of in zip(said, chosen, strict=True)]
+        values = [
+            words.get(key, of.get(key, "default")) for words, of in zip(said, chosen, strict=True)
+        ]
         if len(set(values)) > 1:
             found[key] = list(dict.fromkeys(values))
     return found

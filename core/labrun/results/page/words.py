@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}
 """A control character -> its picture, which a page can show."""
-BIDIRECTIONAL = {code: 0xFFFD for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+BIDIRECTIONAL = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
 """Characters that turn the order of what follows; a text could pretend to be another one."""
 
 

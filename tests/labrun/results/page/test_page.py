@@ -84,7 +84,9 @@ def test_hostile_text_is_text_everywhere(language_run, event, said, report):
 
 
 def test_the_page_names_no_address_and_forbids_all_requests(language_run, event, report):
-    runs = [language_run(*(event.score(step, 0.5) for step in (0, 3)), seed=seed) for seed in (0, 1)]
+    runs = [
+        language_run(*(event.score(step, 0.5) for step in (0, 3)), seed=seed) for seed in (0, 1)
+    ]
     page = report(runs)
     assert not re.search(r"https?:|//[a-z]", report.path.read_text())
     policies = [value for tag, name, value in page.attributes if "default-src" in value]
@@ -118,8 +120,8 @@ def test_arms_that_share_no_task_have_a_table_and_no_pairs(language_run, event, 
     ]
     page = report(runs)
     cells = {tuple(row) for row in page.rows}
-    assert ("test", "accuracy", "0.500 ± 0.000", "–") in cells
-    assert ("elsewhere", "accuracy", "–", "0.250 ± 0.000") in cells
+    assert ("test", "accuracy", "0.500 ± 0.000", "-") in cells
+    assert ("elsewhere", "accuracy", "-", "0.250 ± 0.000") in cells
     assert "no problem was asked of two of these arms" in page.words("samples")
 
 
