@@ -12,6 +12,7 @@ from labrun.results.cells import MEANING
 from labrun.results.compare import Table, named_intervals
 from labrun.results.comparison import Comparison, beside_the_labels, mixed, some
 from labrun.results.paired import Difference
+from labrun.results.sheet import not_finite
 from labrun.results.statistics.significance import smallest_permutation_p
 
 WIDEST = 10_000
@@ -30,6 +31,8 @@ def print_table(found: Comparison, console: Console) -> None:
     seeds = sorted({len(arm.runs) for arm in found.arms})
     counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
     console.print(f"mean over {counts} seed(s) {_intervals(table)}", soft_wrap=True)
+    if nans := not_finite(table):
+        console.print(f"not finite in some run: {some(nans)}", style="yellow", soft_wrap=True)
     if "problems" in named_intervals(table):
         console.print("an interval over problems says nothing of other seeds", soft_wrap=True)
     if seeds[0] < FEW_SEEDS:
@@ -117,12 +120,12 @@ def print_differences(found: Sequence[Difference], baseline: str, console: Conso
     said = (
         "difference ± half its 95% t-interval; p of the paired t-test (- where all differences are "
         "one number, without spread), Holm-corrected over the arms and tasks of a metric; p (flip) "
-        "of the exact sign-flip test"
+        "of the sign-flip test"
     )
     seeds = [d.difference.n for d in found if d.by == "seeds"]
     if seeds:
-        least = min(seeds)
-        said += f", which with {least} seeds could not go below {smallest_permutation_p(least):.3g}"
+        bound = smallest_permutation_p(min(seeds))
+        said += f", which is exact and with {min(seeds)} seeds cannot go below {bound:.3g}"
     console.print(said, soft_wrap=True)
     if "problems" in kinds:
         console.print(

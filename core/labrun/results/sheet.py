@@ -106,15 +106,19 @@ def interval_notes(table: Table) -> list[str]:
 
 def _notes(table: Table, bold: bool) -> list[str]:
     notes = ["mean over seeds", *interval_notes(table)]
-    nans = [
+    if nans := not_finite(table):
+        notes.append(f"not finite in some run: {', '.join(nans)}")
+    return [*notes, *(["bold: the best mean of the row"] if bold else [])]
+
+
+def not_finite(table: Table) -> list[str]:
+    """The cells, as `in_domain/accuracy of grpo`, of which some run has no finite score."""
+    return [
         f"{task}/{metric} of {column}"
         for (task, metric), cells in table.rows.items()
         for column, cell in cells.items()
         if not math.isfinite(cell.mean)
     ]
-    if nans:
-        notes.append(f"not finite in some run: {', '.join(nans)}")
-    return [*notes, *(["bold: the best mean of the row"] if bold else [])]
 
 
 def _test_notes(against: Sequence[Difference], baseline: str | None) -> list[str]:

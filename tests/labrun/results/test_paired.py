@@ -102,7 +102,7 @@ def test_the_command_prints_and_writes_the_differences(lab_here, home, make_run,
     assert done.returncode == 0, done.stderr
     assert "less plain, paired by seed" in done.stdout
     assert "0.200 ± 0.248" in done.stdout  # t 4.3027 times .1 / sqrt 3
-    assert "could not go below 0.25" in done.stdout
+    assert "cannot go below 0.25" in done.stdout
     assert (home / "compare" / "g" / "paired.csv").exists()
     refused = lab_here("compare", "--group", "g", "--baseline", "plan")
     assert refused.returncode == 2

@@ -57,7 +57,7 @@ def draw(
         ]
         style.name_lines(figure, axes, ends)
         if says:
-            figure.supxlabel(meaning(compared), fontsize=6.5, color="0.35")
+            style.explain(figure, meaning(compared))
     return figure
 
 
@@ -103,7 +103,7 @@ def _half_widths(values: np.ndarray) -> np.ndarray:
 
 
 def _line(axis: "Axes", curve: Curve, label: str, index: int) -> None:
-    marker = "o" if len(curve.steps) <= MARKED else None
+    marker = style.marker(index) if len(curve.steps) <= MARKED else None
     (line,) = axis.plot(curve.cost, curve.mean, label=label, marker=marker, **style.look(index))
     if curve.num_seeds > 1:
         low, high = curve.mean - curve.half_width, curve.mean + curve.half_width

@@ -59,7 +59,9 @@ def _rows(
         cell, colour = cells[arm], style.look(index)["color"]
         if not math.isnan(cell.half_width):
             axis.plot([cell.low, cell.high], [first + index] * 2, color=colour, lw=1.2)
-        axis.plot([cell.mean], [first + index], marker="o", ls="", color=colour, label=arm)
+        axis.plot(
+            [cell.mean], [first + index], marker=style.marker(index), ls="", color=colour, label=arm
+        )
 
 
 def _name(axis: "Axes", metric: str, tasks: Sequence[str], num_arms: int) -> None:

@@ -37,7 +37,7 @@ def draw(
         if not style.is_direct([arm.label for arm in compared]):
             style.legend(figure, axes)
         said = "mean over seeds, with 95% t-intervals where there are several; line: Pareto front"
-        figure.supxlabel(said, fontsize=6.5, color="0.35")
+        style.explain(figure, said)
     return figure
 
 
@@ -66,8 +66,8 @@ def _point(axis: "Axes", x: Interval, y: Interval, label: str, index: int) -> No
         *(x.mean, y.mean),
         xerr=errors[0],
         yerr=errors[1],
-        fmt="o",
-        color=style.look(index)["color"],
+        fmt=style.marker(index),
+        color=style.colour(index),
         elinewidth=0.8,
         label=label,
     )
@@ -80,7 +80,7 @@ def _name(axis: "Axes", x: Interval, y: Interval, label: str, index: int) -> Non
         xytext=(4, 3),
         textcoords="offset points",
         fontsize=7,
-        color=style.look(index)["color"],
+        color=style.colour(index),
         parse_math=False,
     )
 

@@ -17,8 +17,10 @@ WIDTHS: Mapping[str, float] = {"column": 3.3, "page": 6.8}
 FORMATS = (".png", ".svg", ".pdf")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette for colour-blind readers, without its yellow."""
-DASHES = ("-", "--", ":", "-.")
+DASHES, MARKERS = ("-", "--", ":", "-."), ("o", "s", "^", "D")
 """Each in turn once the colours are used up."""
+CHARACTERS_AN_INCH = 18
+"""Of an explanation below the panels."""
 STYLE: Mapping[str, Any] = {
     "pdf.fonttype": 42,  # TrueType: conferences refuse Type 3 fonts
     "ps.fonttype": 42,
@@ -94,8 +96,28 @@ def panels(count: int, *, width: str) -> tuple["Figure", list["Axes"]]:
 
 def look(index: int) -> dict[str, Any]:
     """Colour and dashes of the line with this number."""
-    round_ = index // len(COLOURS)
-    return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[round_ % len(DASHES)]}
+    return {"color": colour(index), "linestyle": DASHES[index // len(COLOURS) % len(DASHES)]}
+
+
+def colour(index: int) -> str:
+    """The colour of the arm with this number."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def marker(index: int) -> str:
+    """The mark of its points."""
+    return MARKERS[index // len(COLOURS) % len(MARKERS)]
+
+
+def explain(figure: "Figure", text: str) -> None:
+    """The sentence below the panels that says what lines, bands and bars are."""
+    width = int(figure.get_figwidth() * CHARACTERS_AN_INCH)
+    wrapped = "\n".join(textwrap.wrap(text, width))
+    if figure.legends:
+        figure.legends[0].set_title(wrapped, prop={"size": 6.5})
+        figure.legends[0].get_title().set_color("0.35")
+    else:
+        figure.supxlabel(wrapped, fontsize=6.5, color="0.35")
 
 
 def name_lines(
@@ -137,7 +159,10 @@ def legend(figure: "Figure", axes: Sequence["Axes"]) -> None:
         handles, labels = axis.get_legend_handles_labels()
         found |= dict(zip(labels, handles, strict=True))
     longest = max(map(len, found), default=1)
-    columns = max(1, int(figure.get_figwidth() * 15 / (longest + 6)))
+    fitting = max(1, int(figure.get_figwidth() * CHARACTERS_AN_INCH / (longest + 8)))
+    rows = -(-len(found) // fitting)
+    columns = -(-len(found) // rows)
+    figure.set_figheight(figure.get_figheight() + rows * LINE_PT * 1.4 / 72)
     made = figure.legend(
         found.values(), found.keys(), loc="outside lower center", ncols=columns, frameon=False
     )
