@@ -1,13 +1,13 @@
 """How the runs of a report are made again: the commands, as a shell takes them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from labrun.config.credentials import masked
-from labrun.config.words import command_line, expand
+from labrun.config.words import command_line, expand, is_sweep
 from labrun.errors import LabError
 from labrun.results.page import provenance
-from labrun.results.page.words import clean
+from labrun.results.page.words import clean, counted
 from labrun.runs.record import RunRecord
 
 MOST_COMMANDS = 40
@@ -16,36 +16,33 @@ OWN = ("seed", "group")
 
 
 @dataclass(frozen=True)
-class Command:
-    """A command, and what it is for."""
+class Step:
+    """What is done, and the commands that do it."""
 
-    text: str
     what: str
+    lines: Sequence[str] = ()
 
 
-def commands(runs: Sequence[RunRecord], report: str) -> list[Command]:
-    """The code, the runs as few commands, and `report`, the command that made the report."""
-    found = [*_checkouts(runs)]
-    words = [_words(run) for run in runs]
-    known = [one for one in words if one]
-    folded = _folded(known)
-    for text in folded[:MOST_COMMANDS]:
-        found.append(Command(clean(masked(text)), "train and evaluate"))
-    if (more := len(folded) - MOST_COMMANDS) > 0:
-        found.append(Command("", f"{more} more; `lab runs show RUN` prints each"))
-    if missing := len(words) - len(known):
-        found.append(Command("", f"{missing} runs have a damaged spec and no command"))
-    return [*found, Command(clean(masked(report)), "this page")]
+def steps(runs: Sequence[RunRecord], report: str) -> list[Step]:
+    """The code, the runs in few commands, and `report`, the command that made the report."""
+    known = [words for run in runs if (words := _words(run))]
+    lines = [clean(masked(text)) for text in _folded(list(dict.fromkeys(known)))]
+    found = [*_checkouts(runs), Step("train and evaluate", lines[:MOST_COMMANDS])]
+    if (more := len(lines) - MOST_COMMANDS) > 0:
+        found.append(Step(f"and {more} more; `lab runs show RUN` prints each"))
+    if missing := len(runs) - len(known):
+        found.append(Step(f"{counted(missing, 'run')} with a damaged spec: not known"))
+    return [*found, Step("this page", [clean(masked(report))])]
 
 
-def _checkouts(runs: Sequence[RunRecord]) -> list[Command]:
+def _checkouts(runs: Sequence[RunRecord]) -> list[Step]:
     found = []
     for name, by_commit in provenance.commits(runs).items():
         for commit, is_changed in by_commit.items():
-            what = f"the code of {name}"
+            what = f"the code of {clean(name)}"
             if is_changed:
                 what += "; uncommitted changes lie in the run directories (code.diff)"
-            found.append(Command(f"git checkout {clean(commit)}", what))
+            found.append(Step(what, [f"git checkout {clean(commit)}"]))
     return found
 
 
@@ -61,31 +58,34 @@ def _words(run: RunRecord) -> tuple[str, ...]:
 
 
 def _folded(runs: Sequence[tuple[str, ...]]) -> list[str]:
-    """One sweep where the runs are all combinations of their values; else a command each."""
-    distinct = list(dict.fromkeys(runs))
-    sweep = _sweep(distinct)
-    if len(distinct) > 1 and sweep:
-        return [f"lab run -m {command_line(sweep)}"]
-    if len(distinct) > 1:
-        return _by_method(distinct)
-    return [f"lab run {command_line(words)}" for words in distinct]
+    """The runs as sweeps, as many together as are all combinations of their values.
+
+    Tried are all, those of equal seeds, those that differ in the seed alone, and each by itself.
+    """
+    for key in (lambda words: "", _seeds_of(runs), _but_seed):
+        groups: dict[object, list[tuple[str, ...]]] = {}
+        for words in runs:
+            groups.setdefault(key(words), []).append(words)
+        sweeps = [_sweep(members) for members in groups.values()]
+        if all(sweeps):
+            return [_line(words) for words in sweeps if words]
+    return [_line(words) for words in runs]
 
 
-def _by_method(runs: Sequence[tuple[str, ...]]) -> list[str]:
-    """A sweep over the seeds of the runs that are alike but for it; a command each elsewhere."""
-    alike: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+def _line(words: Sequence[str]) -> str:
+    return f"lab run {'-m ' if is_sweep(words) else ''}{command_line(words)}"
+
+
+def _but_seed(words: Sequence[str]) -> object:
+    return tuple(word for word in words if not word.startswith("seed="))
+
+
+def _seeds_of(runs: Sequence[tuple[str, ...]]) -> Callable[[tuple[str, ...]], object]:
+    """The seeds of all runs that are like one but for the seed."""
+    seeds: dict[object, set[str]] = {}
     for words in runs:
-        rest = tuple(word for word in words if not word.startswith("seed="))
-        alike.setdefault(rest, []).append(words)
-    lines = []
-    for members in alike.values():
-        sweep = _sweep(members) if len(members) > 1 else None
-        lines += (
-            [f"lab run -m {command_line(sweep)}"]
-            if sweep
-            else [f"lab run {command_line(words)}" for words in members]
-        )
-    return lines
+        seeds.setdefault(_but_seed(words), set()).update(set(words) - {*_but_seed(words)})
+    return lambda words: frozenset(seeds[_but_seed(words)])
 
 
 def _sweep(runs: Sequence[tuple[str, ...]]) -> list[str] | None:

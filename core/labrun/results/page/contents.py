@@ -13,7 +13,7 @@ from labrun.results.comparison import Comparison, mixed
 from labrun.results.figures.curves import meaning
 from labrun.results.page import again, provenance, question
 from labrun.results.page.accounts import Account, accounts, counts
-from labrun.results.page.again import Command
+from labrun.results.page.again import Step
 from labrun.results.page.figures import Beside, Pictures
 from labrun.results.page.pictures import Picture
 from labrun.results.page.provenance import Fact
@@ -79,7 +79,7 @@ class Page:
     differing: Differing
     accounts: Sequence[Account]
     provenance: Sequence[Fact]
-    commands: Sequence[Command]
+    commands: Sequence[Step]
     notes: Sequence[str] = field(default_factory=list)
     made: str = ""
     version: str = __version__
@@ -133,7 +133,7 @@ def page_of(
         differing=differing_settings(found.arms),
         accounts=accounts(found, every),
         provenance=provenance.facts(every),
-        commands=again.commands(every, about.command),
+        commands=again.steps(every, about.command),
         notes=pictures.notes,
         made=moment(time.time()),
     )

@@ -110,7 +110,7 @@ def _machine(run: RunRecord, said: Mapping[str, Any]) -> str:
 
 def _devices(run: RunRecord, said: Mapping[str, Any]) -> str:
     del said
-    return ", ".join(run.status().devices) or "CPU"
+    return ", ".join(run.status().devices) or "no GPU"
 
 
 def _data(run: RunRecord, said: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ MOST_ARMS = 4
 """Arms whose completions stand side by side."""
 MOST_CHARACTERS = 4_000
 """Of a prompt and of a completion; what is beyond is left out, and said."""
+LONG = 1_500
 MOST_TASKS = 8
 
 ALL, NONE = "all right", "none right"
@@ -44,6 +45,11 @@ class Asked:
     answer: str
     answers: Sequence[Answer]
 
+    @property
+    def is_long(self) -> bool:
+        """Whether it may be broken over pages of paper."""
+        return any(sum(len(p) for p, _ in one.pieces) > LONG for one in self.answers)
+
 
 @dataclass(frozen=True)
 class SideBySide:
@@ -53,7 +59,7 @@ class SideBySide:
     """Place among all arms, and label with the seed."""
     asked: Sequence[Asked] = ()
     outcomes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Task -> who was right -> on how many problems."""
+    """Task -> who was right on the first sample -> on how many problems."""
     meaning: str = ""
     notes: Sequence[str] = ()
 
@@ -238,14 +244,18 @@ def _counts(
         if None in firsts.values():
             continue
         who = [labels[arm] for arm, is_right in firsts.items() if is_right]
-        counts.setdefault(clean(key[0]), Counter())[_who(who, len(firsts))] += 1
+        counts.setdefault(clean(key[0]), Counter()).update(_who(who, len(firsts)))
     return counts
 
 
-def _who(right: Sequence[str], num_arms: int) -> str:
-    if len(right) == num_arms:
-        return ALL
-    return f"only {' and '.join(right)}" if right else NONE
+def _who(right: Sequence[str], num_arms: int) -> list[str]:
+    """Where a problem counts: of two arms in one place, of more under each arm that was right."""
+    if not right:
+        return [NONE]
+    everybody = [ALL] if len(right) == num_arms else []
+    if num_arms > 2:
+        return [*everybody, *(f"{label} right" for label in right)]
+    return everybody or [f"only {right[0]}"]
 
 
 def _how(shown: int, keys: Sequence[Key], right: Right, num_arms: int) -> list[str]:

@@ -4,12 +4,12 @@ import json
 import shlex
 
 from labrun.config.words import expand
-from labrun.results.page.again import commands
+from labrun.results.page.again import steps
 from labrun.runs.record import records
 
 
 def texts(runs):
-    return [one.text for one in commands(records(runs), "lab report --group g")]
+    return [line for one in steps(records(runs), "lab report --group g") for line in one.lines]
 
 
 def points(text):
@@ -39,6 +39,15 @@ def test_what_is_no_product_is_a_sweep_over_seeds_for_each_arm(language_run):
     ]
 
 
+def test_arms_of_equal_seeds_are_one_sweep(language_run):
+    runs = [language_run(method=m, seed=s) for m in ("grpo", "rlrt") for s in (0, 1)]
+    runs.append(language_run(method="sdpo", seed=3))
+    assert texts(runs)[:2] == [
+        "lab run -m plugin=rlrt method=grpo,rlrt seed=0,1 group=g",
+        "lab run plugin=rlrt method=sdpo seed=3 group=g",
+    ]
+
+
 def test_a_value_with_a_comma_is_not_swept(language_run):
     runs = [language_run(overrides=[f"name='a,{n}'"], seed=0) for n in (1, 2)]
     found = texts(runs)[:-1]
@@ -57,6 +66,6 @@ def test_the_commit_is_checked_out_first_and_changes_are_said(language_run):
     run = language_run()
     one = {"distributions": ["labrun"], "commit": "abc123", "changed": True}
     (run.path / "provenance.json").write_text(json.dumps({"repositories": [one]}))
-    first = commands(records([run]), "lab report")[0]
-    assert first.text == "git checkout abc123"
+    first = steps(records([run]), "lab report")[0]
+    assert first.lines == ["git checkout abc123"]
     assert first.what.startswith("the code of labrun; uncommitted changes lie in")

@@ -108,7 +108,7 @@ def test_runs_that_do_not_count_are_counted_and_named(language_run, event, repor
     assert "grpo: failed; no memory" in page.words("runs")
     assert f"damaged: {spec} was edited" in page.words("runs")
     assert ["left out: grpo: failed; no memory"] in page.rows
-    assert "1 runs have a damaged spec and no command" in page.words("again")
+    assert "1 run with a damaged spec: not known" in page.words("again")
 
 
 def test_arms_that_share_no_task_have_a_table_and_no_pairs(language_run, event, said, report):

@@ -44,6 +44,24 @@ def test_the_baseline_stands_left_and_outcomes_that_differ_come_first(language_r
     ]
 
 
+def test_of_three_arms_each_has_its_count(language_run, event, said):
+    kept = {"a": (1, 1, 0), "b": (1, 0, 0), "c": (1, 1, 0)}
+    runs = [
+        language_run(
+            event.score(3, 0.5),
+            method=method,
+            completions={
+                "test": [
+                    said("x", of=f"p{n}", correct=float(one)) for n, one in enumerate(outcomes)
+                ]
+            },
+        )
+        for method, outcomes in kept.items()
+    ]
+    wanted = {"all right": 1, "a right": 2, "b right": 1, "c right": 2, "none right": 1}
+    assert shown(runs).outcomes["test"] == wanted
+
+
 def test_epistemic_words_are_marked_and_said(language_run, event, said, report):
     text = "4+8=12 no wait 12+6=18, checking: maybe"
     run = language_run(event.score(3, 0.5), completions={"test": [said(text)]})
