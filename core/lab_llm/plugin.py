@@ -50,6 +50,7 @@ def lab_plugin() -> PluginInfo:
                 config="lab_llm.evaluation.config:AccuracyConfig",
                 factory="lab_llm.evaluation.accuracy:AccuracyEvaluator",
                 summary="avg@k, pass@k, length and epistemic words of sampled completions",
+                samples="lab_llm.evaluation.completion_files:samples_of",
             ),
         ),
         defaults={"trainer": "warmstart", "dataset": "countdown", "evaluator": "accuracy"},

@@ -33,6 +33,9 @@ class Component:
     `config` names a `@schema` dataclass; `factory` names a callable that takes an instance of it.
     The module of `config` must import no heavy library: it is read to check a configuration.
     `lab plugins NAME --check` checks both, and that every method of the kind is there.
+    `samples` of an evaluator that keeps completions names a function of a run directory and the
+    evaluator's section (`evaluator.accuracy`) that returns them as `labrun.sample.Samples`;
+    `lab report` shows them side by side.
     """
 
     kind: Kind
@@ -40,6 +43,7 @@ class Component:
     config: str
     factory: str
     summary: str = ""
+    samples: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from lab_epistemic.verbalization.config import VerbalizationConfig
 from lab_epistemic.verbalization.evaluator import VerbalizationEvaluator
 from lab_epistemic.verbalization.figure import draw
 from lab_epistemic.verbalization.page import marked, page
+from lab_epistemic.verbalization.samples import samples_of
 from lab_llm.evaluation.accuracy import AccuracyEvaluator, Graded
 from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.policy.config import PolicyConfig
@@ -20,6 +21,7 @@ from labrun import LabError, Setup
 from labrun.config.components import build
 from labrun.config.experiments import compose
 from labrun.experiment import ResourcesConfig
+from labrun.runs import run_dir
 from labrun.runs.context import RunContext
 from labrun.runs.run_dir import RunDir
 
@@ -406,3 +408,14 @@ def test_a_language_models_trainer_takes_no_episodes(words):
         LabError, match=r"trainer works on problems .* OfflineDataset loads OfflineData"
     ):
         parts.trainer.plan(Setup(dataset=parts.dataset))
+
+
+def test_a_report_marks_the_words_of_the_run(tmp_path):
+    words = "evaluator.verbalization.words=[hold]"
+    run = run_dir.create(compose(["plugin=epistemic", words]), root=tmp_path)
+    folder = run.artifacts / "verbalization" / "completions"
+    folder.mkdir(parents=True)
+    (folder / "in_domain.jsonl").write_text('{"id": "p1", "completion": "wait, hold on"}\n')
+    found = samples_of(run, "evaluator.verbalization")
+    assert found.meaning == "epistemic words: hold"
+    assert [sample.marked for sample in found.samples] == [[(6, 10)]]

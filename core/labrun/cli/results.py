@@ -77,6 +77,64 @@ def compare(
     catch_up(home(), run_index.of(runs))
 
 
+def report(
+    names: RunNames = None,
+    plugin: Annotated[list[str] | None, typer.Option(help="Runs of this plugin.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Runs of this method.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Every run of this group.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Runs with this tag.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Runs from then on: 2026-11-25, or a span such as 12h, 2d.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Arm against which the others are tested; it stands first.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", help="The file; not set: beside `lab compare`'s.")
+    ] = None,
+    question: Annotated[
+        str | None, typer.Option(help="What the runs are to answer; not set: their note.")
+    ] = None,
+    interval: Annotated[
+        str, typer.Option(help="auto, seeds, problems, both or bootstrap.")
+    ] = "auto",
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Series or score to draw; may be repeated.")
+    ] = None,
+    smooth: Annotated[int, typer.Option(min=1, help="Steps averaged in the curves.")] = 5,
+    samples: Annotated[
+        int, typer.Option(min=0, max=200, help="Problems that are shown with their answers.")
+    ] = 12,
+) -> None:
+    """One HTML file of a group or of chosen runs, to send to somebody: it loads nothing.
+
+    It has the question, the scores with intervals, curves, samples side by side, the settings that
+    differ, every run, where they come from, and the commands that make them again.
+    """
+    from pathlib import Path
+
+    from labrun.results.page.contents import Wanted as Shown
+    from labrun.results.page.making import Asked, make
+    from labrun.results.store import catch_up
+    from labrun.runs import run_index
+    from labrun.runs.run_dir import home
+    from labrun.runs.selection import Wanted, selected, time_of
+
+    began = time_of(since) if since else None
+    chosen = Wanted(plugin or (), method or (), group or (), tag or (), began)
+    runs = selected(names or [], chosen, home())
+    asked = Asked(
+        baseline=baseline,
+        interval=interval,
+        question=question or "",
+        command=sys.argv[1:],
+        wanted=Shown(metric or (), smooth, samples),
+    )
+    path = make(runs, home(), console(), asked=asked, path=Path(out) if out else None)
+    print(f"report   {path}")
+    catch_up(home(), run_index.of(runs))
+
+
 def ui(
     group: Group = None,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,

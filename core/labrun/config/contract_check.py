@@ -78,15 +78,17 @@ def _description(info: PluginInfo) -> Iterator[str]:
         yield from _lines_of(default_of, info, kind)
     for package in info.presets:
         yield from _lines_of(package_folder, info, package)
-    for reference in info.figures:
+    named = [("PluginInfo.figures", reference) for reference in info.figures]
+    named += [(f"evaluator {c.name!r}", c.samples) for c in info.components if c.samples]
+    for owner, reference in named:
         try:
-            figure = found(reference, root=module.partition(".")[0])
+            function = found(reference, root=module.partition(".")[0])
         except FlawError as flaw:
             at = place_of_text(module, reference)
-            yield f"PluginInfo.figures names {reference}: {flaw}; it is written at {at}"
+            yield f"{owner} names {reference}: {flaw}; it is written at {at}"
             continue
-        if not callable(figure):
-            yield f"PluginInfo.figures names {reference}, a {type(figure).__name__}, no function"
+        if not callable(function):
+            yield f"{owner} names {reference}, a {type(function).__name__}, no function"
 
 
 def _lines_of(look: Any, *arguments: Any) -> list[str]:

@@ -1,6 +1,6 @@
 """What the plugins say of compared runs: their headline metrics and their own figures."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,16 @@ Draw = Callable[[Sequence[Arm], Path], list[Path]]
 
 def draw_figures(arms: Sequence[Arm], folder: Path, console: Console) -> None:
     """The plugins' own figures of compared runs; none of a plugin that is not installed here."""
+    for figure in drawn_figures(arms, folder, console):
+        console.print(f"figure   {figure}", soft_wrap=True)
+
+
+def drawn_figures(arms: Sequence[Arm], folder: Path, console: Console) -> Iterator[Path]:
+    """The files in `folder` of the plugins' own figures, as they are drawn."""
     for plugin in _owners(run for arm in arms for run in arm.runs):
         for name in _contained(lambda p=plugin: list(plugins.load(p).figures), plugin, console):
-            drawn = _contained(lambda n=name: _drawn(n, arms, folder), f"{plugin}: {name}", console)
-            for figure in drawn:
-                console.print(f"figure   {figure}", soft_wrap=True)
+            where = f"{plugin}: {name}"
+            yield from _contained(lambda n=name: _drawn(n, arms, folder), where, console)
 
 
 def _drawn(name: str, arms: Sequence[Arm], folder: Path) -> list[Path]:

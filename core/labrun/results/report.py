@@ -90,7 +90,7 @@ def compare(
     plugin_figures.print_not_installed(found.runs, console)
     for run_id, line in lineage.lines(found.runs).items():
         console.print(f"{run_id}: {line}", soft_wrap=True)
-    folder = out or home / "compare" / _folder(runs, home)
+    folder = out or home / "compare" / folder_name(runs, home)
     _write(folder / "scores.csv", found.table.to_csv())
     console.print(f"table    {folder / 'scores.csv'}", soft_wrap=True)
     if found.baseline is not None:
@@ -167,7 +167,7 @@ def _write(path: Path, text: str) -> None:
         raise LabError(f"cannot write to {path.parent}: {error.strerror}; choose --out") from error
 
 
-def _folder(runs: Sequence[RunDir], home: Path) -> str:
+def folder_name(runs: Sequence[RunDir], home: Path) -> str:
     """The group's name, where these are all its runs, else a name that no group can have."""
     groups = {run_dir.group_of(run) for run in runs}
     ids = sorted(run.id for run in runs)

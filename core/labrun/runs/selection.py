@@ -105,6 +105,12 @@ def tags_of(run: RunDir) -> list[str]:
     return _texts(tags if isinstance(tags, list) else [])
 
 
+def note_of(run: RunDir) -> str:
+    """The note in the run's notes.json; empty where there is none, or it cannot be read."""
+    note = _object(run.path / NOTES).get("note")
+    return note.strip() if isinstance(note, str) else ""
+
+
 def _frozen(run: RunDir) -> dict[str, Any]:
     """The experiment of spec.json, unchecked: what is compared is read again, and checked then."""
     frozen = _object(run.path / "spec.json").get("experiment")

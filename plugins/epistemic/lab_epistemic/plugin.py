@@ -29,6 +29,7 @@ def lab_plugin() -> PluginInfo:
                 config="lab_epistemic.verbalization.config:VerbalizationConfig",
                 factory="lab_epistemic.verbalization.evaluator:VerbalizationEvaluator",
                 summary="words of uncertainty beside accuracy and length, word by word",
+                samples="lab_epistemic.verbalization.samples:samples_of",
             ),
             Component(
                 kind="evaluator",

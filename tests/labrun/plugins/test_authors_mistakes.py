@@ -64,6 +64,15 @@ REFERENCES = {
         (PLUGIN, '"lab_mine.config:WalkConfig"', "Component"),
         "config of trainer 'walk' is a class; write it as a text, 'labrun.contract:Component'",
     ],
+    "samples: a dot for the colon": [
+        (
+            PLUGIN,
+            'name="length",',
+            'name="length",\n                samples="lab_mine.parts.kept",',
+        ),
+        "samples of evaluator 'length' is 'lab_mine.parts.kept' and no module:object; "
+        "did you mean 'lab_mine.parts:kept'?",
+    ],
     "factory: module": [
         (PLUGIN, "lab_mine.parts:Walk", "lab_mine.part:Walk"),
         "factory of trainer 'walk': lab_mine.part:Walk: ModuleNotFoundError: No module named "
@@ -676,6 +685,11 @@ ONLY_CHECKED = {
         "PluginInfo.figures names lab_mine.parts:drew: AttributeError: lab_mine.parts has no "
         "'drew'; did you mean 'draw'?",
         "plugin.py, line 33",
+    ],
+    "samples misspelt": [
+        (PLUGIN, 'name="length",', 'name="length", samples="lab_mine.parts:drew",'),
+        "evaluator 'length' names lab_mine.parts:drew: AttributeError: lab_mine.parts has no "
+        "'drew'; did you mean 'draw'?",
     ],
     "a preset outside of a group": [
         ("lab_mine/conf/quick.yaml", "", "gamma: 0.9"),

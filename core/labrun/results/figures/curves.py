@@ -41,11 +41,13 @@ def draw(
     smooth: int = 1,
     cost: str = STEPS,
     width: str = "page",
+    says: bool = True,
 ) -> "Figure":
     """One panel a metric: mean over seeds, with a band of the 95% t-interval over seeds.
 
     A metric is a logged series (`reward`), of which `smooth` steps are averaged, or a score over
-    steps (`in_domain/accuracy`), drawn as it was taken.
+    steps (`in_domain/accuracy`), drawn as it was taken. With `says` the figure says what line and
+    band are.
     """
     with style.in_style():
         figure, axes = style.panels(len(metrics), width=width)
@@ -54,7 +56,8 @@ def draw(
             for axis, metric in zip(axes, metrics, strict=True)
         ]
         style.name_lines(figure, axes, ends)
-        style.explain(figure, _said(compared))
+        if says:
+            style.explain(figure, meaning(compared))
     return figure
 
 
@@ -119,7 +122,7 @@ def smoothed(values: Sequence[float], window: int) -> np.ndarray:
     return np.where(missing[ends] > missing[starts], np.nan, means)
 
 
-def _said(compared: Sequence[Arm]) -> str:
+def meaning(compared: Sequence[Arm]) -> str:
     """What line and band are, in words."""
     seeds = sorted({len(arm.runs) for arm in compared})
     if seeds == [1]:

@@ -15,6 +15,7 @@ from lab_epistemic.verbalization import page as verbalization_page
 from lab_epistemic.verbalization import stored_completions
 from lab_epistemic.verbalization.breakdown import breakdown, per_thousand
 from lab_epistemic.verbalization.config import VerbalizationConfig
+from lab_epistemic.verbalization.samples import FOLDER
 
 if TYPE_CHECKING:
     from labrun.runs.context import RunContext
@@ -28,7 +29,7 @@ class VerbalizationEvaluator(AccuracyEvaluator):
     the same ratio of one problem's responses.
     """
 
-    folder = "verbalization/"
+    folder = FOLDER
     section = "verbalization"
 
     def __init__(self, config: VerbalizationConfig) -> None:

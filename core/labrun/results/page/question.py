@@ -1,0 +1,65 @@
+"""What a report asks: the note of its runs, or what they vary, in words."""
+
+from collections.abc import Sequence
+
+from labrun.results.arms import Arm
+from labrun.results.page.words import clean, counted, joined
+from labrun.runs.record import RunRecord
+from labrun.runs.selection import note_of
+
+MOST_VALUES = 6
+OWN = ("seed", "group", "plugin")
+
+
+def question_of(arms: Sequence[Arm], runs: Sequence[RunRecord]) -> str:
+    """The note that the runs have, where they have one; else what differs between them."""
+    notes = list(dict.fromkeys(note for run in runs if (note := note_of(run))))
+    if len(notes) == 1:
+        return clean(notes[0])
+    if len(arms) == 1:
+        return f"How well does {arms[0].label} do?"
+    labels = [arm.label for arm in arms]
+    axes = _axes([run for arm in arms for run in arm.runs])
+    if not axes:
+        return f"How do {_some(labels)} compare?"
+    if len(axes) == 1:
+        key, values = next(iter(axes.items()))
+        return f"What difference does {clean(key)} make: {_some(values, by='or')}?"
+    parts = [f"{clean(key)} ({_some(values)})" for key, values in axes.items()]
+    return f"What difference do {joined(parts)} make?"
+
+
+def _axes(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
+    """Key -> values, of what the command lines say differently; a preset's default counts."""
+    said = [dict(word.split("=", 1) for word in run.experiment().overrides) for run in runs]
+    chosen = [run.experiment().choices for run in runs]
+    keys = dict.fromkeys(key for words in said for key in words if key not in OWN)
+    found = {}
+    for key in keys:
+        values = [
+            words.get(key, of.get(key, "default")) for words, of in zip(said, chosen, strict=True)
+        ]
+        if len(set(values)) > 1:
+            found[key] = list(dict.fromkeys(values))
+    return found
+
+
+def scope_of(arms: Sequence[Arm]) -> list[tuple[str, str]]:
+    """What the answer rests on: plugin, arms, seeds, tasks, problems."""
+    runs = [run for arm in arms for run in arm.runs]
+    plugins = list(dict.fromkeys(run.experiment().plugin for run in runs))
+    tasks = list(dict.fromkeys(task for run in runs for task, _ in run.scores()))
+    seeds = sorted({len(arm.runs) for arm in arms})
+    counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
+    return [
+        ("plugin" if len(plugins) == 1 else "plugins", _some(plugins)),
+        (counted(len(arms), "arm"), _some([arm.label for arm in arms])),
+        ("seeds an arm", counts),
+        (counted(len(tasks), "task"), _some(tasks) if tasks else "no scores"),
+    ]
+
+
+def _some(names: Sequence[str], *, by: str = "and") -> str:
+    first = [clean(name) for name in names[:MOST_VALUES]]
+    more = len(names) - MOST_VALUES
+    return joined([*first, f"{more} more"] if more > 0 else first, by)
