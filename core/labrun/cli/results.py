@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from labrun.cli.options import RunNames, console
+from labrun.cli.options import Group, RunNames, console
 
 
 def compare(

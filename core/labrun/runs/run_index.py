@@ -130,9 +130,9 @@ def members(group: str, root: Path, *, archived: bool = False) -> list[RunDir]:
 def groups(root: Path) -> dict[str, list[str]]:
     """Group -> the ids of its runs under `root`, oldest first; unreadable ones left out."""
     found: dict[str, list[str]] = {}
-    for run_id, group in _grouped(root):
-        if group is not None:
-            found.setdefault(group, []).append(run_id)
+    for member in _members(root):
+        if member.group is not None:
+            found.setdefault(member.group, []).append(member.run.id)
     return found
 
 

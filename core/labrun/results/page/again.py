@@ -76,7 +76,7 @@ def _line(words: Sequence[str]) -> str:
     return f"lab run {'-m ' if is_sweep(words) else ''}{command_line(words)}"
 
 
-def _but_seed(words: Sequence[str]) -> object:
+def _but_seed(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(word for word in words if not word.startswith("seed="))
 
 

@@ -3,11 +3,11 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
 
-from labrun import __version__
 from labrun.results import printing
 from labrun.results.comparison import Comparison, mixed
 from labrun.results.figures.curves import meaning
@@ -82,7 +82,7 @@ class Page:
     commands: Sequence[Step]
     notes: Sequence[str] = field(default_factory=list)
     made: str = ""
-    version: str = __version__
+    version: str = field(default_factory=lambda: version("labrun"))
 
     @property
     def by_task(self) -> dict[str, list[tuple[str, Sequence[Entry | None]]]]:

@@ -16,7 +16,7 @@ class Sink:
     """
 
     def __init__(self, run: RunDir) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         folder = run.path / FOLDER
@@ -28,7 +28,7 @@ class Sink:
         self._writer.add_event(Event(step=0, session_log=start))
 
     def write(self, points: Iterable[Point]) -> None:
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
         for point in points:
             value = Summary.Value(tag=point.name, simple_value=point.value)

@@ -8,12 +8,14 @@ are those of a version that is known here.
 import contextlib
 import json
 import math
+import shutil
 import socket
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 from labrun.results.store.events import Batch, batches, continues
 from labrun.results.store.fact_rows import (
