@@ -104,11 +104,11 @@ def _run_missing(asked: _Asked, *, detach: bool, wait: bool) -> "list[RunDir]":
     held = asked.held()
     new = [one for one in asked.wanted if needed.key_of(one.experiment) not in held]
     stopped = [run for run in held.values() if session.is_to_go_on(run)]
+    if new:
+        _refuse_missing(asked, new)
     text = f"{len(held) - len(stopped)} of {len(asked.wanted)} runs of {asked.group}"
     told = f"{text} are done or under way; {len(stopped)} go on, {len(new)} begin"
     print(f"lab: {told}", file=sys.stderr)
-    if new:
-        _refuse_missing(asked, new)
     gc.enable()
     begin = [one.experiment for one in new]
     if submitting.outlives(asked.wanted[0].experiment.run, detach=detach):

@@ -64,6 +64,9 @@ def needed(
         common = replaced(replaced([*scale.overrides, *group], words), own)
         for seed in numbers:
             found.append(_one(arm, point, [*common, Placed(seed)], suite))
+    if not found:
+        text = f"suite {suite.name} at scale={scale.name} holds no run"
+        raise LabError(f"{text}: leave_out leaves none; take an entry out of it")
     _refuse_equal(found, suite)
     return found
 

@@ -139,9 +139,10 @@ def test_a_dry_run_plans_every_run_and_starts_nothing(mine, home, lab_here):
 def test_what_a_scale_needs_is_asked_for_before_anything_starts(mine, home, lab_here):
     refused = lab_here("bench", mine, "--scale", "paper")
     assert refused.returncode == 2
-    assert (
+    assert refused.stderr.startswith(
         "lab: suite mine at scale=paper needs dataset.held_out_file=...: the published points; "
-    ) in refused.stderr
+    )
+    assert refused.stderr.count("\n") == 1
     assert not home.exists()
 
 
@@ -171,6 +172,16 @@ def test_a_word_of_the_file_that_does_not_fit_names_its_line(mine, tmp_path, lab
     refused = lab_here("bench", mine, "--dry-run")
     assert refused.stderr.startswith("lab: no key 'max_stepz'; did you mean ")
     assert refused.stderr.endswith(" (mine.yaml, line 7)\n")
+
+
+def test_a_suite_that_leaves_out_every_run_is_refused(mine, tmp_path, lab_here):
+    file = tmp_path / mine
+    file.write_text(f"{file.read_text()}leave_out: [{{arm: plain}}, {{arm: momentum}}]\n")
+    refused = lab_here("bench", mine)
+    assert refused.stderr == (
+        "lab: suite mine at scale=tiny holds no run: leave_out leaves none; "
+        "take an entry out of it\n"
+    )
 
 
 def test_settings_that_were_changed_are_named_above_the_table(mine, lab_here):
