@@ -290,8 +290,9 @@ def _console(*, quiet: bool) -> "Console":
     """Plain lines, also in a notebook, whose widgets a thread cannot draw into."""
     from rich.console import Console
 
-    plain = {"highlight": False, "markup": False, "force_jupyter": False, "force_terminal": False}
-    return Console(quiet=quiet, **plain)
+    return Console(
+        quiet=quiet, highlight=False, markup=False, force_jupyter=False, force_terminal=False
+    )
 
 
 def _headline(runs: Sequence[RunDir]) -> list[str]:

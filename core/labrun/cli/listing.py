@@ -164,8 +164,9 @@ def _text(value: object) -> str:
 
 
 def _change(mine: object, theirs: object) -> str:
-    both = isinstance(mine, float | int) and isinstance(theirs, float | int)
-    return f"{theirs - mine:+.4g}" if both else ""
+    if isinstance(mine, float | int) and isinstance(theirs, float | int):
+        return f"{theirs - mine:+.4g}"
+    return ""
 
 
 def print_warnings(run: RunDir, console: Console) -> None:

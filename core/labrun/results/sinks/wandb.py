@@ -26,7 +26,7 @@ class Sink:
     """
 
     def __init__(self, run: RunDir) -> None:
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
 
         experiment = run.experiment()
         self._path = run.path / FILE
