@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -95,7 +95,7 @@ class Runs(Sequence[RunDir]):
 class Picture:
     """A figure that shows itself in a notebook."""
 
-    png: bytes
+    png: bytes = field(repr=False)
 
     def save(self, path: str | Path) -> Path:
         """Write it as PNG; returns the path."""

@@ -144,7 +144,6 @@ def runs_delete(
 ) -> None:
     """Delete runs for good, from the results store too; never a queued or running one."""
     from labrun.launch import deleting
-    from labrun.runs.run_dir import home
 
     runs = chosen(names or [], group, filter_, archived=True)
     deleting.refuse_under_way(runs)
@@ -152,7 +151,7 @@ def runs_delete(
     question = f"delete {_counted(runs)} for good, {size:.1f} MiB: {_ids(runs)}"
     if not yes and not _agreed(question):
         raise LabError("nothing was deleted")
-    for fault in deleting.delete(runs, home()):
+    for fault in deleting.delete(runs):
         print(f"lab: {fault}", file=sys.stderr)
     print(f"deleted {_counted(runs)}: {_ids(runs)}")
 

@@ -32,7 +32,7 @@ def _is_under_way(run: RunDir, word: Word | None) -> bool:
     return lives or run.status().state in following.OPEN
 
 
-def delete(runs: Sequence[RunDir], home: Path) -> list[str]:
+def delete(runs: Sequence[RunDir]) -> list[str]:
     """Delete the runs; returns what could not be brought into line with them, a sentence each.
 
     Raises LabError, before anything is deleted, where a run is under way or in other hands.
@@ -42,13 +42,13 @@ def delete(runs: Sequence[RunDir], home: Path) -> list[str]:
     try:
         for run in runs:
             claims.append(run.claim())
-        uris = dict.fromkeys(map(_uri, runs))
+        stores = dict.fromkeys((run.path.parent, _uri(run)) for run in runs)
         for run in runs:
             _remove(run)
     finally:
         for claim in claims:
             os.close(claim)
-    return [fault for uri in uris if (fault := _forgotten(home, uri))]
+    return [fault for home, uri in stores if (fault := _forgotten(home, uri))]
 
 
 def size_of(run: RunDir) -> int:

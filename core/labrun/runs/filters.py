@@ -131,7 +131,7 @@ def select(entries: Iterable[Entry], text: str = "", sort: str = "") -> Selectio
     """
     every = [RunFacts(entry) for entry in entries]
     clauses = parse(text)
-    for key in [*(clause.key for clause in clauses), *filter(None, [sort.removeprefix("-")])]:
+    for key in [*(clause.key for clause in clauses), *([sort.removeprefix("-")] if sort else ())]:
         _refuse_unknown(key, every)
     runs, unasked = every, dict[str, str]()
     for clause in sorted(clauses, key=lambda one: _cost(one.key, every)):

@@ -56,6 +56,8 @@ def entries(root: Path) -> list[Entry]:
 def find(name: str, root: Path) -> RunDir:
     """The run with this id, display name, or unambiguous beginning of an id, or at this path;
     `last` is the newest that is not archived."""
+    if not name.strip():
+        raise LabError("an empty name means no run; is a variable of your shell empty?")
     for path in (root / name, Path(name)):
         if len(name) < LONGEST_NAME and os.path.lexists(path / "spec.json"):
             return RunDir(path.absolute())

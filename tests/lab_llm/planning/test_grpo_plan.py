@@ -269,3 +269,16 @@ def test_without_a_gpu_bfloat16_is_taken(model, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: False)
     asked = GRPOSettings(model=PolicyConfig(name=str(model), dtype="bfloat16"))
     assert plan(asked).missing == []
+
+
+@pytest.mark.parametrize(
+    ("schedule", "keys"),
+    [("constant", ()), ("constant_with_warmup", ()), ("linear", ("lr_schedule",))],
+)
+def test_a_schedule_that_ends_with_max_steps_is_named_for_longer_runs(schedule, keys):
+    experiment = compose(["plugin=rlrt", f"lr_schedule={schedule}"])
+    said = build(experiment).plan(experiment.run.resources)["trainer"].continues
+    assert said is not None
+    assert said.follow_max_steps == keys
+    assert set(said.free) == {"save_every", "evaluate_every", "evaluate_start"}
+    assert set(said.free) <= set(experiment.settings["trainer"])

@@ -16,6 +16,8 @@ from lab_stairs.baselines.odis.network import acted_entities
 from lab_stairs.baselines.odis.objectives import relaxed_log_sample, skill_labels, skill_prior_loss
 from lab_stairs.methods import odis
 from labrun import LabError, Setup
+from labrun.config.components import build
+from labrun.config.experiments import compose
 from stairs_cases import grid_layout, marine_layout
 from torch.nn import functional
 
@@ -229,3 +231,12 @@ def test_a_share_that_leaves_nothing_for_the_policy_is_refused():
     trainer = odis(ODISConfig(max_steps=2, pretrain_share=0.4))
     with pytest.raises(LabError, match=r"leaves none of trainer\.max_steps=2 for the policy"):
         trainer.plan(Setup(dataset=data))
+
+
+@pytest.mark.parametrize(("method", "keys"), [("odis", ("pretrain_share",)), ("hissd", ())])
+def test_the_share_of_max_steps_is_named_for_longer_runs(method, keys):
+    experiment = compose(["plugin=stairs", f"method={method}"])
+    said = build(experiment).plan(experiment.run.resources)["trainer"].continues
+    assert said is not None
+    assert said.follow_max_steps == keys
+    assert {*said.free, *keys} <= set(experiment.settings["trainer"])

@@ -44,6 +44,8 @@ def test_a_tag_without_a_run_or_a_run_without_a_tag_is_refused(lab_here, runs):
 
 def test_a_note_and_a_name_are_shown(lab_here, runs):
     lab_here("runs", "rename", runs[0].id, "my best")
+    lab_here("runs", "note", "my best", "-5 is too low")
+    assert lab_here("runs", "note", "my best").stdout == "-5 is too low\n"
     lab_here("runs", "note", "my best", "rate too high")
     assert lab_here("runs", "note", "my best").stdout == "rate too high\n"
     shown = lab_here("runs", "show", "my best").stdout

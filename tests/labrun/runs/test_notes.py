@@ -99,6 +99,12 @@ def test_a_run_is_named_by_its_display_name(make_run):
     run_index.refuse_taken("best", run, home)
 
 
+def test_an_empty_name_means_no_run(make_run):
+    run = make_run()
+    with pytest.raises(LabError, match="an empty name means no run"):
+        run_index.find("", run.path.parent)
+
+
 def test_archived_runs_are_chosen_only_by_name(make_run):
     run, archived = make_run(group="a"), make_run(seed=1, group="a")
     home = run.path.parent

@@ -1,6 +1,7 @@
 """TensorBoard: event files in the run's own folder `tensorboard`, made anew by each command."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from labrun.results.sinks.feed import Point
 from labrun.runs.run_dir import RunDir
@@ -16,23 +17,25 @@ class Sink:
     """
 
     def __init__(self, run: RunDir) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+        from tensorboard.compat.proto import event_pb2
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         folder = run.path / FOLDER
         for file in folder.glob("events.out.tfevents.*"):
             file.unlink()
         self._writer = EventFileWriter(str(folder))
-        self._event = Event
-        start = SessionLog(status=SessionLog.START)
-        self._writer.add_event(Event(step=0, session_log=start))
+        protocol: Any = event_pb2  # its classes are made when it is imported
+        self._event = protocol.Event
+        start = protocol.SessionLog(status=protocol.SessionLog.START)
+        self._writer.add_event(self._event(step=0, session_log=start))
 
     def write(self, points: Iterable[Point]) -> None:
-        from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+        from tensorboard.compat.proto import summary_pb2
 
+        protocol: Any = summary_pb2
         for point in points:
-            value = Summary.Value(tag=point.name, simple_value=point.value)
-            summary = Summary(value=[value])
+            value = protocol.Summary.Value(tag=point.name, simple_value=point.value)
+            summary = protocol.Summary(value=[value])
             event = self._event(wall_time=point.time, step=point.step, summary=summary)
             self._writer.add_event(event)
         self._writer.flush()
