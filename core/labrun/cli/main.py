@@ -42,6 +42,7 @@ app.add_typer(runs_app, name="runs")
 runs_app.callback()(results.runs_default)
 runs_app.command("list")(results.runs_list)
 runs_app.command("show")(results.runs_show)
+runs_app.command("register")(results.runs_register)
 app.add_typer(data_app, name="data")
 data_app.command("make")(running.data_make)
 

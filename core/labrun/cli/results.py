@@ -37,6 +37,26 @@ def runs_show(name: Annotated[str, typer.Argument(help="A run id, or `last`.")])
     catch_up(home(), run_index.of([shown]))
 
 
+def runs_register(
+    run: Annotated[str, typer.Argument(help="A run id, or `last`.")],
+    name: Annotated[str, typer.Argument(help="Name of the registered model in MLflow.")],
+) -> None:
+    """Register a run's trained model in MLflow, as the next version of this name."""
+    from labrun.results.store import Mirror
+    from labrun.results.store.registry import register
+    from labrun.runs import run_index
+    from labrun.runs.run_dir import home
+    from labrun.system.home import refuse_unwritable
+
+    refuse_unwritable(home())
+    found = run_index.find(run, home())
+    mirror = Mirror(home(), found.experiment().run.tracking.uri)
+    version = register(found, name, mirror=mirror)
+    already = "" if version.is_new else " already"
+    number = version.number
+    print(f"{found.id} is{already} version {number} of {name}: models:/{name}/{number}")
+
+
 def compare(
     names: RunNames = None,
     group: Group = None,
