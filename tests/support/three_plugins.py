@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,6 @@ from labrun.runs.run_dir import RunDir, event_line
 
 GROUP = "three"
 STEPS = 40
-NOW = 1_780_000_000.0
-"""Seconds since the epoch when a run begins."""
 COMMANDS = (
     *(("plugin=rlrt", f"learning_rate={rate}") for rate in ("1e-4", "3e-4")),
     ("plugin=epistemic", "method=sdpo"),
@@ -40,26 +39,27 @@ def write_run(home: Path, words: list[str]) -> RunDir:
     """A finished run of this command."""
     experiment = compose(words)
     run = run_dir.create(experiment, root=home)
-    events = _events(experiment.plugin, experiment.run.seed)
+    now = time.time()
+    events = _events(experiment.plugin, experiment.run.seed, now)
     (run.path / "events.jsonl").write_text("".join(map(event_line, events)))
     (run.path / "data.json").write_text(json.dumps({"fingerprint": experiment.plugin * 8}))
     (run.path / "provenance.json").write_text(json.dumps({"git_commit": "c0ffee"}))
     if experiment.plugin != "stairs":
         _write_completions(run.artifacts)
-    run.write_status(state="done", step=STEPS, started=NOW, ended=NOW + STEPS)
+    run.write_status(state="done", step=STEPS, started=now, ended=now + STEPS)
     return run
 
 
-def _events(plugin: str, seed: int) -> Iterator[dict[str, Any]]:
-    yield {"time": NOW, "kind": "attempt", "attempt": 0, "resumed_from": None}
+def _events(plugin: str, seed: int, now: float) -> Iterator[dict[str, Any]]:
+    yield {"time": now, "kind": "attempt", "attempt": 0, "resumed_from": None}
     for step in range(STEPS + 1):
         if step:
             values = _metrics(plugin, step, seed)
-            yield {"time": NOW + step, "kind": "metrics", "step": step, "metrics": values}
+            yield {"time": now + step, "kind": "metrics", "step": step, "metrics": values}
         for task, metric in SCORES[plugin] if step % 20 == 0 else ():
             value = round(0.2 + 0.01 * step + 0.02 * seed, 4)
             score = {"task": task, "metric": metric, "value": value, "n": 4, "items": [value] * 4}
-            yield {"time": NOW + step, "kind": "score", "step": step, "score": score}
+            yield {"time": now + step, "kind": "score", "step": step, "score": score}
 
 
 def _metrics(plugin: str, step: int, seed: int) -> dict[str, float]:

@@ -55,6 +55,7 @@ runs_app.command("archive")(runs.runs_archive)
 runs_app.command("delete")(runs.runs_delete)
 runs_app.command("export")(runs.runs_export)
 runs_app.command("diff")(runs.runs_diff)
+runs_app.command("register")(runs.runs_register)
 app.add_typer(data_app, name="data")
 data_app.command("make")(running.data_make)
 

@@ -230,6 +230,26 @@ def chosen(
     return runs
 
 
+def runs_register(
+    run: Annotated[str, typer.Argument(help="A run id, or `last`.")],
+    name: Annotated[str, typer.Argument(help="Name of the registered model in MLflow.")],
+) -> None:
+    """Register a run's trained model in MLflow, as the next version of this name."""
+    from labrun.results.store import Mirror
+    from labrun.results.store.registry import register
+    from labrun.runs import run_index
+    from labrun.runs.run_dir import home
+    from labrun.system.home import refuse_unwritable
+
+    refuse_unwritable(home())
+    found = run_index.find(run, home())
+    mirror = Mirror(home(), found.experiment().run.tracking.uri)
+    version = register(found, name, mirror=mirror)
+    already = "" if version.is_new else " already"
+    number = version.number
+    print(f"{found.id} is{already} version {number} of {name}: models:/{name}/{number}")
+
+
 def _say_unasked(selection: "Selection") -> None:
     for run_id, fault in selection.unasked.items():
         print(f"lab: left out {run_id}: {fault}", file=sys.stderr)

@@ -12,8 +12,9 @@ MOST_ROWS = 50
 MOST_TABLES = 20
 LONGEST_CELL = 4000
 """Characters of a text that are kept."""
-COLUMNS = ("id", "sample", "prompt", "completion", "gold", "reward", "tokens")
-"""Those that come first, in this order; further keys of the lines are left out."""
+COLUMNS = ("id", "completion", "reward", "gold", "prompt", "sample", "tokens")
+"""In this order: MLflow lays runs side by side by the first one and shows the second. Further keys
+of the lines are left out."""
 
 
 class Table(NamedTuple):

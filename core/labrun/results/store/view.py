@@ -18,7 +18,7 @@ VIEW_TAG = f"mlflow.sharedViewState.{KEY}"
 OVERVIEW = "settings and scores"
 SECTIONS = tuple(name.removesuffix("/") for name in (EVAL, TRAIN, TIME))
 """In their order on the page."""
-MOST_AXES = 8
+MOST_AXES = 6
 MOST_OVERVIEWS = 3
 MOST_SCORES = 3
 MOST_COLUMNS = 4
@@ -31,6 +31,8 @@ class Stored:
     """What the store holds of a group's runs, by MLflow's ids of them."""
 
     runs: frozenset[str]
+    said: frozenset[str] = frozenset()
+    """Keys that the runs' commands name."""
     params: dict[str, dict[str, str]] = field(default_factory=dict)
     """Setting -> run -> its value."""
     metrics: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -43,7 +45,10 @@ def stored_group(database: sqlite3.Connection, group: str) -> Stored:
         "select t.run_uuid from tags t join runs r using (run_uuid)"
         " where t.key = 'group' and t.value = ? and r.lifecycle_stage = 'active'"
     )
-    found = Stored(frozenset(run for (run,) in database.execute(runs, (group,))))
+    commands = f"select r.run_uuid, source_name from runs r where r.run_uuid in ({runs})"
+    made = dict(database.execute(commands, (group,)).fetchall())
+    words = (word.partition("=")[0] for source in made.values() for word in source.split())
+    found = Stored(frozenset(made), frozenset(words))
     for table, value, into in (
         ("params", "value", found.params),
         ("latest_metrics", "step", found.metrics),
@@ -102,11 +107,11 @@ def keep_view(database: sqlite3.Connection, experiment: int, view: Mapping[str, 
 
 
 def swept(stored: Stored, runs: frozenset[str]) -> list[str]:
-    """The settings that differ between these runs and that all of them have."""
-    unswept = {stored_name(key) for key in UNSWEPT}
+    """The settings that differ between these runs, that all have and that a command names."""
+    keys = stored.said - UNSWEPT
     values = {key: [of[run] for run in runs if run in of] for key, of in stored.params.items()}
     differing = [k for k, v in values.items() if len(v) == len(runs) and len(set(v)) > 1]
-    own = [k for k in differing if k not in NAMED and k.split(".")[0] not in unswept]
+    own = [k for k in differing if any(f".{k}".endswith(f".{stored_name(key)}") for key in keys)]
     return [*(key for key in NAMED if key in differing), *own][:MOST_AXES]
 
 
@@ -144,6 +149,7 @@ def _section(name: str) -> dict[str, Any]:
         "isReordered": False,
         "deleted": False,
         "isGenerated": name != OVERVIEW,
+        "columns": 2 if name == OVERVIEW else 3,
     }
 
 
