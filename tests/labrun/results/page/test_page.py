@@ -5,6 +5,7 @@ import re
 import pytest
 from labrun.errors import LabError
 from labrun.results.page.contents import Section, Wanted
+from labrun.results.page.question import parted
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -155,6 +156,12 @@ def test_the_question_is_asked_or_the_runs_own_or_what_they_vary(language_run, e
         (run.path / "notes.json").write_text('{"note": "Does the teacher help?"}')
     assert "Does the teacher help?" in report(runs).words("")
     assert "And now?" in report(runs, question="And now?").words("")
+
+
+def test_a_long_question_is_a_heading_and_a_paragraph():
+    assert parted("Why?\n\nBecause.") == ("Why?", "Because.")
+    assert parted("word " * 40) == (("word " * 32).strip() + " …", "… " + ("word " * 8).strip())
+    assert parted("a" * 200) == ("a" * 160 + " …", "… " + "a" * 40)
 
 
 def test_settings_that_differ_stand_in_a_row_a_key(language_run, event, report):
