@@ -76,13 +76,13 @@ def _line(words: Sequence[str]) -> str:
     return f"lab run {'-m ' if is_sweep(words) else ''}{command_line(words)}"
 
 
-def _but_seed(words: Sequence[str]) -> object:
+def _but_seed(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(word for word in words if not word.startswith("seed="))
 
 
 def _seeds_of(runs: Sequence[tuple[str, ...]]) -> Callable[[tuple[str, ...]], object]:
     """The seeds of all runs that are like one but for the seed."""
-    seeds: dict[object, set[str]] = {}
+    seeds: dict[tuple[str, ...], set[str]] = {}
     for words in runs:
         seeds.setdefault(_but_seed(words), set()).update(set(words) - {*_but_seed(words)})
     return lambda words: frozenset(seeds[_but_seed(words)])

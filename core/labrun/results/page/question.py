@@ -67,7 +67,7 @@ def scope_of(arms: Sequence[Arm]) -> list[tuple[str, str]]:
     counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
     return [
         ("plugin" if len(plugins) == 1 else "plugins", _some(plugins)),
-        (counted(len(arms), "arm"), _some([arm.label for arm in arms])),
+        (counted(len(arms), "arm"), _some([short(arm.label, 24) for arm in arms])),
         ("seeds an arm", counts),
         (counted(len(tasks), "task"), _some(tasks) if tasks else "no scores"),
     ]

@@ -131,7 +131,9 @@ def test_runs_without_completions_say_so_and_agents_have_no_samples(
 ):
     page = report([language_run(event.score(3, 0.5))])
     assert page.words("samples") == "Samples these runs have kept no completions"
-    assert "samples" not in report([make_run(event.score(3, 0.5))]).text
+    other = report([make_run(event.score(3, 0.5))])
+    assert "samples" not in other.text
+    assert "plugin toy is not installed here: its figures" in other.words("")
 
 
 def test_many_arms_stand_below_each_other(language_run, event, report):
