@@ -114,8 +114,8 @@ def explain(figure: "Figure", text: str) -> None:
     width = int(figure.get_figwidth() * CHARACTERS_AN_INCH)
     wrapped = "\n".join(textwrap.wrap(text, width))
     if figure.legends:
-        figure.legends[0].set_title(wrapped, prop={"size": 6.5})
-        figure.legends[0].get_title().set_color("0.35")
+        figure.legends[0].set_title(wrapped)
+        figure.legends[0].get_title().set(fontsize=6.5, color="0.35")
     else:
         figure.supxlabel(wrapped, fontsize=6.5, color="0.35")
 
