@@ -39,8 +39,9 @@ def words_of(runs: Iterable[RunDir]) -> set[str]:
 
 
 def labels(arms: Sequence[Settings], words: Iterable[str]) -> list[str]:
-    """For each arm its method, each key that differs between the arms of this method, and each
-    that differs between all arms and that a command line names, or a preset beside the method."""
+    """For each arm its method, each key that differs between the arms of this method of its plugin,
+    and each that differs between all arms and that a command line names, or a preset beside the
+    method."""
     named = set(words)
     asked = [key for key in differing(arms) if _is_asked(key, arms, named)]
     found = [_label(mine, arms, asked, shown=str) for mine in arms]
@@ -74,7 +75,7 @@ def _names(word: str, key: str) -> bool:
 
 
 def _label(mine: Settings, arms: Sequence[Settings], asked: Sequence[str], *, shown) -> str:
-    alike = [arm for arm in arms if method_of(arm) == method_of(mine)]
+    alike = [arm for arm in arms if _origin(arm) == _origin(mine)]
     keys = dict.fromkeys(key for arm in alike for key in arm)
     own = [key for key in keys if len({_text(arm.get(key)) for arm in alike}) > 1]
     words = _words(sorted({*own, *asked}), mine, shown)
@@ -91,6 +92,10 @@ def _words(keys: Sequence[str], mine: Settings, shown=str) -> list[str]:
         k: k.removesuffix(".component") if k.endswith(".component") else t for k, t in short.items()
     }
     return [f"{named[key]}={shown(mine.get(key))}" for key in keys]
+
+
+def _origin(settings: Settings) -> tuple[object, object]:
+    return settings["plugin"], method_of(settings)
 
 
 def method_of(settings: Settings) -> object:

@@ -43,13 +43,18 @@ def _owners(runs: Iterable[RunDir]) -> list[str]:
 
 def print_not_installed(runs: Iterable[RunDir], console: Console) -> None:
     """Say whose figures and headline are left out."""
-    for name in dict.fromkeys(run.experiment().plugin for run in runs):
-        if name not in plugins.installed():
-            console.print(
-                f"plugin {name} is not installed here: its figures and its choice of curves are "
-                "left out; --metric draws others",
-                soft_wrap=True,
-            )
+    for name in not_installed(runs):
+        console.print(
+            f"plugin {name} is not installed here: its figures and its choice of curves are "
+            "left out; --metric draws others",
+            soft_wrap=True,
+        )
+
+
+def not_installed(runs: Iterable[RunDir]) -> list[str]:
+    """The plugins of these runs that are not installed here."""
+    owners = dict.fromkeys(run.experiment().plugin for run in runs)
+    return [name for name in owners if name not in plugins.installed()]
 
 
 def headline(runs: Sequence[RunDir], console: Console, *, least: int = 2) -> list[str]:

@@ -190,6 +190,14 @@ def test_settings_that_differ_without_a_word_are_listed(scored):
     }
 
 
+def test_a_method_of_two_plugins_is_labelled_by_them_and_not_by_all_their_settings(scored):
+    runs = [
+        scored(0.5, plugin="toy", method="grpo", settings={"rate": 1}),
+        scored(0.5, plugin="other", method="grpo", settings={"words": ["wait"]}),
+    ]
+    assert [arm.label for arm in compare.arms(runs)] == ["other/grpo", "toy/grpo"]
+
+
 def test_settings_in_every_label_are_not_listed_again(scored):
     runs = [scored(0.1, settings={"rate": rate}) for rate in (1, 2)]
     assert differing(runs) == {}

@@ -111,13 +111,11 @@ def marker(index: int) -> str:
 
 def explain(figure: "Figure", text: str) -> None:
     """The sentence below the panels that says what lines, bands and bars are."""
-    from matplotlib.font_manager import FontProperties
-
     width = int(figure.get_figwidth() * CHARACTERS_AN_INCH)
     wrapped = "\n".join(textwrap.wrap(text, width))
     if figure.legends:
-        figure.legends[0].set_title(wrapped, prop=FontProperties(size=6.5))
-        figure.legends[0].get_title().set_color("0.35")
+        figure.legends[0].set_title(wrapped)
+        figure.legends[0].get_title().set(fontsize=6.5, color="0.35")
     else:
         figure.supxlabel(wrapped, fontsize=6.5, color="0.35")
 

@@ -82,7 +82,7 @@ def _but_seed(words: Sequence[str]) -> tuple[str, ...]:
 
 def _seeds_of(runs: Sequence[tuple[str, ...]]) -> Callable[[tuple[str, ...]], object]:
     """The seeds of all runs that are like one but for the seed."""
-    seeds: dict[object, set[str]] = {}
+    seeds: dict[tuple[str, ...], set[str]] = {}
     for words in runs:
         seeds.setdefault(_but_seed(words), set()).update(set(words) - {*_but_seed(words)})
     return lambda words: frozenset(seeds[_but_seed(words)])

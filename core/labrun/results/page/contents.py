@@ -19,7 +19,7 @@ from labrun.results.page.pictures import Picture
 from labrun.results.page.provenance import Fact
 from labrun.results.page.samples import SideBySide, side_by_side
 from labrun.results.page.settings import Differing, differing_settings
-from labrun.results.page.words import clean, moment
+from labrun.results.page.words import moment
 from labrun.results.paired import Difference, untested
 from labrun.results.sheet import Entry, Sheet
 from labrun.runs.record import RunRecord, records
@@ -61,7 +61,8 @@ class Page:
     """The page's parts in their order."""
 
     about: About
-    question: str
+    question: tuple[str, str]
+    """Its first line, and what follows."""
     scope: Sequence[tuple[str, str]]
     counts: str
     arms: Sequence[str]
@@ -115,7 +116,7 @@ def page_of(
     left = untested(found.arms, found.baseline, found.against) if found.baseline else []
     return Page(
         about=about,
-        question=clean(about.question) or question.question_of(found.arms, every),
+        question=question.parted(about.question or question.question_of(found.arms, every)),
         scope=question.scope_of(found.arms),
         counts=counts(found, every),
         arms=[arm.label for arm in found.arms],

@@ -45,7 +45,7 @@ class Pictures:
     def __init__(self, found: Comparison, console: Console) -> None:
         self.found = found
         self.console = console
-        self.notes: list[str] = []
+        self.notes = [*map(_not_installed, plugin_figures.not_installed(found.runs))]
         self._left = MOST_BYTES
 
     def curves(self, metrics: Sequence[str] = (), *, smooth: int = 1) -> list[Picture]:
@@ -119,6 +119,11 @@ class Pictures:
     def _note_more(self, what: str, count: int, most: int) -> None:
         if count > most:
             self.notes.append(f"the first {most} of {count} {what} are shown")
+
+
+def _not_installed(plugin: str) -> str:
+    text = f"plugin {clean(plugin)} is not installed here"
+    return f"{text}: its figures and choice of curves are left out"
 
 
 def _first(arm: Arm) -> RunRecord:

@@ -21,6 +21,7 @@ MOST_SVG_BYTES = 200_000
 """A larger drawing is a PNG."""
 MOST_PNG_BYTES = 2_000_000
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+END = b"IEND\xaeB`\x82"
 DPI = 200
 WIDE = 1.7
 """Width by height from which on a picture has a row of its own."""
@@ -64,15 +65,15 @@ def _written(figure: "Figure", kind: str) -> bytes:
 
 
 def read(path: Path, *, title: str) -> Picture | None:
-    """The PNG in this file; None where it is none, or too large."""
+    """The PNG in this file; None where it is none, cut off, or too large."""
     try:
         if path.stat().st_size > MOST_PNG_BYTES:
             return None
         content = path.read_bytes()
     except OSError:
         return None
-    if not content.startswith(SIGNATURE):
+    if not (content.startswith(SIGNATURE) and content.endswith(END)):
         return None
-    width, height = struct.unpack(">II", content[16:24].ljust(8, b"\0"))
+    width, height = struct.unpack(">II", content[16:24])
     is_wide = width > WIDE * height
     return Picture(title, None, base64.b64encode(content).decode(), is_wide)

@@ -1,13 +1,15 @@
 """What a report asks: the note of its runs, or what they vary, in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from labrun.results.arms import Arm
-from labrun.results.page.words import clean, counted, joined
+from labrun.results.page.words import clean, counted, joined, short
 from labrun.runs.record import RunRecord
 from labrun.runs.selection import note_of
 
 MOST_VALUES = 6
+LONGEST = 160
+"""Characters of a heading."""
 OWN = ("seed", "group", "plugin")
 
 
@@ -15,13 +17,25 @@ def question_of(arms: Sequence[Arm], runs: Sequence[RunRecord]) -> str:
     """The note that the runs have, where they have one; else what differs between them."""
     notes = list(dict.fromkeys(note for run in runs if (note := note_of(run))))
     if len(notes) == 1:
-        return clean(notes[0])
+        return notes[0]
     if len(arms) == 1:
-        return f"How well does {arms[0].label} do?"
-    labels = [arm.label for arm in arms]
+        return f"How well does {short(arms[0].label)} do?"
     axes = _axes([run for arm in arms for run in arm.runs])
-    if not axes:
-        return f"How do {_some(labels)} compare?"
+    asked = _of_axes(axes) if axes else f"How do {_some([arm.label for arm in arms])} compare?"
+    return asked if len(asked) <= LONGEST else f"How do these {len(arms)} arms compare?"
+
+
+def parted(text: str) -> tuple[str, str]:
+    """The first line as a heading, and what follows; a heading is not long."""
+    first, _, rest = clean(text.strip()).partition("\n")
+    if len(first) <= LONGEST:
+        return first, rest.strip()
+    cut = first.rfind(" ", 0, LONGEST)
+    cut = cut if cut > 0 else LONGEST
+    return f"{first[:cut]} …", f"… {first[cut:].strip()}\n{rest}".strip()
+
+
+def _of_axes(axes: Mapping[str, Sequence[str]]) -> str:
     if len(axes) == 1:
         key, values = next(iter(axes.items()))
         return f"What difference does {clean(key)} make: {_some(values, by='or')}?"
@@ -53,13 +67,13 @@ def scope_of(arms: Sequence[Arm]) -> list[tuple[str, str]]:
     counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
     return [
         ("plugin" if len(plugins) == 1 else "plugins", _some(plugins)),
-        (counted(len(arms), "arm"), _some([arm.label for arm in arms])),
+        (counted(len(arms), "arm"), _some([short(arm.label, 24) for arm in arms])),
         ("seeds an arm", counts),
         (counted(len(tasks), "task"), _some(tasks) if tasks else "no scores"),
     ]
 
 
 def _some(names: Sequence[str], *, by: str = "and") -> str:
-    first = [clean(name) for name in names[:MOST_VALUES]]
+    first = [short(name, 40) for name in names[:MOST_VALUES]]
     more = len(names) - MOST_VALUES
     return joined([*first, f"{more} more"] if more > 0 else first, by)

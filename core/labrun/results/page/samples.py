@@ -1,22 +1,21 @@
 """Completions of several arms to the same problems, side by side."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from labrun.errors import LabError
-from labrun.plugins import discovery
 from labrun.results.arms import Arm
+from labrun.results.page.sources import Source, source_of
 from labrun.results.page.words import clean, clipped, counted
 from labrun.results.store import reason_of
-from labrun.runs.record import RunRecord
-from labrun.sample import Sample, Samples
+from labrun.sample import Sample
 
 MOST_ARMS = 4
 """Arms whose completions stand side by side."""
 MOST_CHARACTERS = 4_000
 """Of a prompt and of a completion; what is beyond is left out, and said."""
 LONG = 1_500
+"""Characters of a completion that may be broken over pages of paper."""
 MOST_TASKS = 8
 
 ALL, NONE = "all right", "none right"
@@ -70,17 +69,6 @@ class SideBySide:
         return sorted(found, key=lambda who: (who == NONE, who != ALL, who))
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Where one arm's samples come from: its run, the function of its evaluator."""
-
-    arm: int
-    label: str
-    run: RunRecord
-    seed: int
-    read: Callable[[], list[Samples]]
-
-
 def side_by_side(arms: Sequence[Arm], *, baseline: str | None, most: int) -> SideBySide | None:
     """At most `most` problems that several arms were asked; first those with different outcomes.
 
@@ -90,7 +78,7 @@ def side_by_side(arms: Sequence[Arm], *, baseline: str | None, most: int) -> Sid
     order = sorted(range(len(arms)), key=lambda index: (arms[index].label != baseline, index))
     sources, notes = [], []
     for index in order:
-        if source := _source(arms, index, order):
+        if source := source_of(arms, index, order):
             sources.append(source)
     if not sources:
         return None
@@ -99,65 +87,35 @@ def side_by_side(arms: Sequence[Arm], *, baseline: str | None, most: int) -> Sid
         notes.append(f"the first {MOST_ARMS} arms are shown; left out: {left}")
         sources = sources[:MOST_ARMS]
     right, faults = _outcomes(sources)
-    keys = [key for key in right if len(right[key]) == max(map(len, right.values()))]
+    sources = [source for source in sources if source.run.id not in faults]
+    widest = max(map(len, right.values()), default=0)
+    keys = [key for key in right if len(right[key]) == widest]
     chosen = _chosen(keys, right, most)
     asked, meaning = _answers(sources, chosen, right) if chosen else ([], "")
     heads = [(source.arm, f"{source.label}, seed {source.seed}") for source in sources]
     counts = _counts(keys, right, {source.arm: source.label for source in sources})
-    notes += [*faults, *_how(len(asked), keys, right, len(sources))]
+    notes += [*faults.values(), *_how(len(asked), keys, right, len(sources))]
     return SideBySide(heads, asked, counts, meaning, notes)
-
-
-def _source(arms: Sequence[Arm], index: int, order: Sequence[int]) -> _Source | None:
-    seeds = [{run.experiment().run.seed for run in arms[i].runs} for i in order]
-    common = set.intersection(*seeds)
-    arm = arms[index]
-    by_seed = {run.experiment().run.seed: run for run in arm.runs}
-    seed = min(common or by_seed)
-    run = by_seed[seed]
-    functions = _functions(run)
-    if not functions:
-        return None
-    read = [lambda f=function, s=section: f(run, s) for section, function in functions]
-    return _Source(index, arm.label, run, seed, lambda: [one() for one in read])
-
-
-def _functions(run: RunRecord) -> list[tuple[str, Callable[..., Samples]]]:
-    """(section, function) of each evaluator of the run that keeps completions."""
-    found = []
-    for section, name in run.experiment().components.items():
-        owner = name.partition(".")[0]
-        if not section.startswith("evaluator") or owner not in discovery.installed():
-            continue
-        try:
-            _, component = discovery.find("evaluator", name, discovery.load(owner))
-            if component.samples:
-                found.append((section, discovery.resolve(component.samples)))
-        except LabError:
-            continue  # an evaluator that is no longer there; the scores are, whatever it kept
-    return found
 
 
 Right = dict[Key, dict[int, list[bool | None]]]
 """Problem -> arm -> whether each of its samples is right."""
 
 
-def _outcomes(sources: Sequence[_Source]) -> tuple[Right, list[str]]:
+def _outcomes(sources: Sequence[Source]) -> tuple[Right, dict[str, str]]:
+    """The outcomes; and run id -> why its completions were not read."""
     right: Right = {}
-    faults = []
+    faults = {}
     for source in sources:
         try:
-            for sample in _all(source):
-                of_arm = right.setdefault(_key(sample), {}).setdefault(source.arm, [])
-                of_arm.append(sample.correct)
+            kept = [(_key(sample), sample.correct) for sample in source.samples()]
         except Exception as error:  # a plugin's function may fail in any way; the rest is shown
-            faults.append(f"completions of {source.run.id} were not read: {reason_of(error)}")
+            name = source.run.id
+            faults[name] = f"completions of {name} were not read: {reason_of(error)}"
+            continue
+        for key, correct in kept:
+            right.setdefault(key, {}).setdefault(source.arm, []).append(correct)
     return right, faults
-
-
-def _all(source: _Source) -> Iterator[Sample]:
-    for samples in source.read():
-        yield from samples.samples
 
 
 def _key(sample: Sample) -> Key:
@@ -187,7 +145,7 @@ def _is_different(of_arms: Mapping[int, Sequence[bool | None]]) -> bool:
 
 
 def _answers(
-    sources: Sequence[_Source], chosen: Sequence[Key], right: Right
+    sources: Sequence[Source], chosen: Sequence[Key], right: Right
 ) -> tuple[list[Asked], str]:
     """The chosen problems with their first answers, and what the marks mean."""
     wanted: dict[Key, dict[int, Answer]] = {key: {} for key in chosen}

@@ -26,6 +26,18 @@ def clipped(text: str, limit: int) -> str:
     return f"{text[:limit]} … ({len(text):,} characters)"
 
 
+def short(text: str, limit: int = 80) -> str:
+    """The text, clean, its middle left out where it is longer than `limit`.
+
+    >>> short("abcdefgh", 5)
+    'ab…gh'
+    """
+    if len(text) <= limit:
+        return clean(text)
+    half = (limit - 1) // 2
+    return clean(f"{text[:half]}…{text[-half:]}")
+
+
 def counted(count: int, what: str) -> str:
     """`1 run`, `2 runs`."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"

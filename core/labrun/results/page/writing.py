@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from labrun.errors import LabError, shown
 from labrun.results.page.contents import Page
-from labrun.results.page.words import clean
+from labrun.results.page.words import clean, short
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -41,7 +41,7 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["clean"] = clean
+    made.filters |= {"clean": clean, "short": short}
     return made
 
 

@@ -5,6 +5,7 @@ import re
 import pytest
 from labrun.errors import LabError
 from labrun.results.page.contents import Section, Wanted
+from labrun.results.page.question import parted
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -130,7 +131,9 @@ def test_runs_without_completions_say_so_and_agents_have_no_samples(
 ):
     page = report([language_run(event.score(3, 0.5))])
     assert page.words("samples") == "Samples these runs have kept no completions"
-    assert "samples" not in report([make_run(event.score(3, 0.5))]).text
+    other = report([make_run(event.score(3, 0.5))])
+    assert "samples" not in other.text
+    assert "plugin toy is not installed here: its figures" in other.words("")
 
 
 def test_many_arms_stand_below_each_other(language_run, event, report):
@@ -155,6 +158,12 @@ def test_the_question_is_asked_or_the_runs_own_or_what_they_vary(language_run, e
         (run.path / "notes.json").write_text('{"note": "Does the teacher help?"}')
     assert "Does the teacher help?" in report(runs).words("")
     assert "And now?" in report(runs, question="And now?").words("")
+
+
+def test_a_long_question_is_a_heading_and_a_paragraph():
+    assert parted("Why?\n\nBecause.") == ("Why?", "Because.")
+    assert parted("word " * 40) == (("word " * 32).strip() + " …", "… " + ("word " * 8).strip())
+    assert parted("a" * 200) == ("a" * 160 + " …", "… " + "a" * 40)
 
 
 def test_settings_that_differ_stand_in_a_row_a_key(language_run, event, report):

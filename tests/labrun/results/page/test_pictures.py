@@ -62,8 +62,10 @@ def test_only_png_files_within_the_bound_are_read(tmp_path, monkeypatch):
     assert pictures.read(path, title="x") is None
     header = pictures.SIGNATURE + b"\0\0\0\rIHDR" + (300).to_bytes(4) + (100).to_bytes(4)
     path.write_bytes(header)
+    assert pictures.read(path, title="x") is None
+    path.write_bytes(header + pictures.END)
     found = pictures.read(path, title="x")
-    assert base64.b64decode(found.png) == header
+    assert base64.b64decode(found.png) == header + pictures.END
     assert found.is_wide
     monkeypatch.setattr(pictures, "MOST_PNG_BYTES", 10)
     assert pictures.read(path, title="x") is None

@@ -139,6 +139,18 @@ def test_a_plugins_function_that_fails_is_named(language_run, event, said):
     assert found.notes[0].startswith(f"completions of {run.id} were not read: ")
 
 
+def test_an_arm_that_cannot_be_read_hides_no_other(language_run, event, said):
+    runs = [
+        language_run(event.score(3, 0.5), method=m, completions={"test": [said(m)]})
+        for m in ("grpo", "rlrt")
+    ]
+    (runs[0].artifacts / "completions" / "zero.jsonl").mkdir()
+    found = shown(runs)
+    assert [label for _, label in found.arms] == ["rlrt, seed 0"]
+    assert [[a.pieces for a in one.answers] for one in found.asked] == [[[("rlrt", False)]]]
+    assert found.notes[0].startswith(f"completions of {runs[0].id} were not read: ")
+
+
 def test_a_long_completion_is_cut_and_says_how_long_it_was():
     text = "a" * (MOST_CHARACTERS + 1)
     assert pieces(text, [])[0][0] == "a" * MOST_CHARACTERS + " … (4,001 characters)"

@@ -1,4 +1,4 @@
-from labrun.results.page.words import clipped, counted, duration, joined, moment
+from labrun.results.page.words import clipped, counted, duration, joined, moment, short
 
 
 def test_durations_have_their_two_largest_units():
@@ -19,3 +19,8 @@ def test_lists_and_counts_read_as_english():
 def test_a_text_of_the_limit_is_whole():
     assert clipped("abc", 3) == "abc"
     assert clipped("abcd", 3) == "abc … (4 characters)"
+
+
+def test_the_middle_of_a_long_label_is_left_out():
+    assert short("grpo lr=1", 9) == "grpo lr=1"
+    assert short("grpo lr=10", 9) == "grpo…r=10"
