@@ -1,18 +1,16 @@
 """Which runs a command means: by id, or by what they have in common."""
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from labrun.errors import LabError, shown, unknown
 from labrun.runs import run_index
-from labrun.runs.run_dir import RunDir, group_of, names
+from labrun.runs.run_dir import RunDir
+from labrun.runs.run_index import Entry
 
-NOTES = "notes.json"
 UNITS_S = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 DATES = ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
 
@@ -40,93 +38,41 @@ def selected(named: Sequence[str], wanted: Wanted, root: Path) -> list[RunDir]:
     """
     if not wanted:
         return run_index.select(named, None, root)
-    runs = [run_index.find(name, root) for name in named] or _all(wanted, root)
+    found = run_index.of(run_index.find(name, root) for name in named) or _shown(root)
     for what, values, of in (
-        ("plugin", wanted.plugins, plugin_of),
-        ("method", wanted.methods, method_of),
-        ("group", wanted.groups, _group_of),
-        ("tag", wanted.tags, tags_of),
+        ("group", wanted.groups, lambda entry: [entry.group]),
+        ("run with plugin", wanted.plugins, lambda entry: [entry.facts.get("plugin")]),
+        ("run with method", wanted.methods, lambda entry: [entry.facts.get("method")]),
+        ("run with tag", wanted.tags, lambda entry: entry.notes.tags),
     ):
-        runs = _having(what, values, of, runs) if values else runs
-    if wanted.since is not None:
-        runs = [run for run in runs if run.created() >= wanted.since]
-    if not runs:
-        raise LabError(f"{_words(wanted)}: no run has all of these; `lab runs` lists them")
-    return runs
+        found = _having(what, values, of, found) if values else found
+    since = wanted.since or 0.0
+    if runs := [entry.run for entry in found if entry.created >= since]:
+        return runs
+    raise LabError(f"{_words(wanted)}: no run has all of these; `lab runs` lists them")
 
 
-def _all(wanted: Wanted, root: Path) -> list[RunDir]:
-    """Of one group, or all of them."""
-    if wanted.groups:
-        return [run for group in dict.fromkeys(wanted.groups) for run in _members(group, root)]
-    if not names(root):
+def _shown(root: Path) -> list[Entry]:
+    """Every run that is not archived."""
+    entries = run_index.entries(root)
+    if not entries:
         raise LabError(f"there are no runs in {root}; `lab run plugin=...` makes one")
-    return [entry.run for entry in run_index.entries(root)]
-
-
-def _members(group: str, root: Path) -> list[RunDir]:
-    return run_index.select([], group, root)
+    return [entry for entry in entries if not entry.notes.archived]
 
 
 def _having(
     what: str,
     values: Sequence[str],
-    of: Callable[[RunDir], Iterable[str]],
-    runs: Sequence[RunDir],
-) -> list[RunDir]:
+    of: Callable[[Entry], Iterable[str | None]],
+    found: Sequence[Entry],
+) -> list[Entry]:
     """The runs with one of the values. Raises LabError for a value that none of them has."""
-    held = {run: set(of(run)) for run in runs}
+    held = {entry.id: {value for value in of(entry) if value is not None} for entry in found}
     known = set().union(*held.values())
     for value in values:
         if value not in known:
-            raise unknown(f"run with {what}", value, known)
-    return [run for run in runs if not held[run].isdisjoint(values)]
-
-
-def _group_of(run: RunDir) -> list[str]:
-    group = group_of(run)
-    return [] if group is None else [group]
-
-
-def plugin_of(run: RunDir) -> list[str]:
-    """The run's plugin; nothing of a spec that cannot be read."""
-    return _texts([_frozen(run).get("plugin")])
-
-
-def method_of(run: RunDir) -> list[str]:
-    """The run's preset of the method; nothing where it has none."""
-    choices = _frozen(run).get("choices")
-    return _texts([choices.get("method")] if isinstance(choices, dict) else [])
-
-
-def tags_of(run: RunDir) -> list[str]:
-    """The tags in the run's notes.json; nothing where there is none, or it cannot be read."""
-    tags = _object(run.path / NOTES).get("tags")
-    return _texts(tags if isinstance(tags, list) else [])
-
-
-def note_of(run: RunDir) -> str:
-    """The note in the run's notes.json; empty where there is none, or it cannot be read."""
-    note = _object(run.path / NOTES).get("note")
-    return note.strip() if isinstance(note, str) else ""
-
-
-def _frozen(run: RunDir) -> dict[str, Any]:
-    """The experiment of spec.json, unchecked: what is compared is read again, and checked then."""
-    frozen = _object(run.path / "spec.json").get("experiment")
-    return frozen if isinstance(frozen, dict) else {}
-
-
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        said = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
-def _texts(values: Iterable[Any]) -> list[str]:
-    return [value for value in values if isinstance(value, str)]
+            raise unknown(what, value, known)
+    return [entry for entry in found if not held[entry.id].isdisjoint(values)]
 
 
 def time_of(text: str, *, now: float | None = None) -> float:

@@ -5,7 +5,8 @@ import time
 
 import pytest
 from labrun.errors import LabError
-from labrun.runs.selection import Wanted, selected, tags_of, time_of
+from labrun.runs import notes
+from labrun.runs.selection import Wanted, selected, time_of
 
 
 @pytest.fixture
@@ -71,7 +72,13 @@ def test_a_damaged_run_hides_no_other(root, make_run):
     (bad.path / "spec.json").write_text("{")
     (bad.path / "notes.json").write_text("[1")
     assert seeds(selected([], Wanted(plugins=["toy"]), root)) == [0, 1]
-    assert tags_of(bad) == []
+
+
+def test_archived_runs_are_left_out_unless_they_are_named(root):
+    (first, *_) = selected([], Wanted(plugins=["toy"]), root)
+    notes.change(first.path, archived=True)
+    assert seeds(selected([], Wanted(plugins=["toy"]), root)) == [1]
+    assert seeds(selected([first.id], Wanted(plugins=["toy"]), root)) == [0]
 
 
 def test_times_are_dates_or_spans():

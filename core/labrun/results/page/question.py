@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from labrun.results.arms import Arm
 from labrun.results.page.words import clean, counted, joined, short
+from labrun.runs import notes
 from labrun.runs.record import RunRecord
-from labrun.runs.selection import note_of
 
 MOST_VALUES = 6
 LONGEST = 160
@@ -15,9 +15,9 @@ OWN = ("seed", "group", "plugin")
 
 def question_of(arms: Sequence[Arm], runs: Sequence[RunRecord]) -> str:
     """The note that the runs have, where they have one; else what differs between them."""
-    notes = list(dict.fromkeys(note for run in runs if (note := note_of(run))))
-    if len(notes) == 1:
-        return notes[0]
+    said = list(dict.fromkeys(note for run in runs if (note := notes.known(run.path).note)))
+    if len(said) == 1:
+        return said[0]
     if len(arms) == 1:
         return f"How well does {short(arms[0].label)} do?"
     axes = _axes([run for arm in arms for run in arm.runs])
