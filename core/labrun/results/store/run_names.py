@@ -24,6 +24,7 @@ class Words(NamedTuple):
     method: str
     seed: int
     said: dict[str, str]
+    group: str = ""
 
 
 @dataclass
@@ -35,10 +36,9 @@ class RunNames:
 
     def of(self, run: RunDir) -> str:
         """`rlrt seed 0`; where the group's runs of a method vary another key, `rlrt lr=1e-4 s0`."""
-        group = run.experiment().run.group
         mine = words_of(run.path)
-        assert mine is not None
-        return short_name(mine, self._of_group(run.path.parent, group))
+        assert mine is not None, "its spec was read before"
+        return short_name(mine, self._of_group(run.path.parent, mine.group))
 
     def _of_group(self, home: Path, group: str) -> list[Words]:
         if (home, group) not in self._members:
@@ -57,7 +57,8 @@ def words_of(path: Path) -> Words | None:
         pairs = (word.partition("=") for word in spec["overrides"])
         said = {key: text for key, _, text in pairs if key.split(".")[0] not in UNSWEPT}
         method = spec["choices"].get("method") or spec["plugin"]
-        return Words(spec["plugin"], method, spec["run"]["seed"], said)
+        run = spec["run"]
+        return Words(spec["plugin"], method, run["seed"], said, run["group"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
