@@ -21,6 +21,7 @@ default_role = "code"  # docstrings are Markdown: `name` is code
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_class_signature = "separated"
+autodoc_default_options = {"exclude-members": "__init__, __new__"}
 autodoc_preserve_defaults = True
 smartquotes = False  # they make one dash of --help
 
