@@ -4,11 +4,13 @@ Heavy imports stand inside the commands that need them.
 """
 
 import gc
+import os
 import sys
+from typing import Annotated
 
 import typer
 
-from labrun.cli import bench, packages, results, running, runs
+from labrun.cli import bench, completion, packages, results, running, runs
 from labrun.errors import LabError
 from labrun.system import streams
 
@@ -30,6 +32,35 @@ SIGNED = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
 data_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Data that are made before the runs."
 )
+
+
+def _install(asked: bool) -> None:
+    """Install completion for the user's shell, and end."""
+    if not asked:
+        return
+    from pathlib import Path
+
+    from labrun.cli import shells
+
+    script, start = shells.install(shells.shell_of_user(), user=Path.home())
+    print(f"{start} reads {script}: open a new shell, then `lab run plugin=` and TAB")
+    raise typer.Exit
+
+
+@app.callback()
+def lab(
+    install_completion: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion",
+            is_eager=True,
+            callback=_install,
+            help="Let TAB complete commands, keys, values and runs in bash or zsh ($SHELL).",
+        ),
+    ] = False,
+) -> None:
+    """One lab for training methods: run, compare and add them as plugins."""
+
 
 app.command()(running.run)
 app.command()(running.resume)
@@ -66,6 +97,9 @@ def main() -> None:
     streams.keep()
     gc.disable()  # what starting makes stays: looking for garbage in it takes a quarter of the time
     try:
+        if completion.LINE in os.environ:
+            completion.answer(typer.main.get_command(app))
+            return
         app()
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)

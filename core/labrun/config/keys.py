@@ -147,7 +147,7 @@ def owners(key: str, info: PluginInfo) -> list[tuple[str, str]]:
             (f"{component.kind}={_name(component, owner, info)}", full)
             for owner in group
             for component in owner.components
-            for full in _component_keys(owner, component)
+            for full, _ in _component_keys(owner, component)
             if f".{full}".endswith(f".{key}") or (full.endswith(".*") and key.startswith(full[:-1]))
         ]
         if homes:
@@ -164,18 +164,19 @@ def _near(info: PluginInfo) -> list[PluginInfo]:
     return near
 
 
-def known_keys(info: PluginInfo, *, everywhere: bool) -> dict[str, None]:
-    """Every key that a preset may set, in order: those of every run, then those of the components
-    of the plugin and its defaults, or of every plugin; `NAME.*` stands for an open mapping."""
+def known_keys(info: PluginInfo, *, everywhere: bool) -> dict[str, Any]:
+    """Every key that a preset may set with its type, in order: those of every run, then those of
+    the components of the plugin and its defaults, or of every plugin; `NAME.*` stands for an open
+    mapping."""
     group = [*plugins.usable()] if everywhere else _near(info)
     components = [(owner, component) for owner in group for component in owner.components]
     own = [key for owner, component in components for key in _component_keys(owner, component)]
-    return dict.fromkeys([*_keys_of(RunConfig, ""), *own])
+    return dict([*_keys_of(RunConfig, ""), *own])
 
 
-def _component_keys(owner: PluginInfo, component: Component) -> Iterator[str]:
-    """Every key of a component, in full: `dataset.path`, `evaluator.accuracy.num_samples`,
-    `dataset.evaluation.*` for a mapping that takes new keys."""
+def _component_keys(owner: PluginInfo, component: Component) -> Iterator[tuple[str, Any]]:
+    """Every key of a component, in full, with its type: `dataset.path`,
+    `evaluator.accuracy.num_samples`, `dataset.evaluation.*` for a mapping that takes new keys."""
     kind = component.kind
     prefix = f"{kind}.{component.name}." if kind == "evaluator" else f"{kind}."
     try:
@@ -185,14 +186,14 @@ def _component_keys(owner: PluginInfo, component: Component) -> Iterator[str]:
     return _keys_of(schema, prefix)
 
 
-def _keys_of(schema: Any, prefix: str) -> Iterator[str]:
+def _keys_of(schema: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     for name, hint in fields_of(schema).items():
         if dataclasses.is_dataclass(hint):
             yield from _keys_of(hint, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}"
+            yield f"{prefix}{name}", hint
             if is_mapping_type(hint):
-                yield f"{prefix}{name}.*"
+                yield f"{prefix}{name}.*", value_type(hint)
 
 
 def _name(component: Component, owner: PluginInfo, home: PluginInfo) -> str:

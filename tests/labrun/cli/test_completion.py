@@ -1,0 +1,129 @@
+"""What TAB offers: by value, and in real shells."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from labrun.cli import completion, shells
+from labrun.cli.main import app
+from labrun.errors import LabError
+
+ROOT = typer.main.get_command(app)
+
+
+def offered(line: str) -> list[str]:
+    return completion.offers(ROOT, line)
+
+
+@pytest.mark.parametrize(
+    ("line", "some"),
+    [
+        ("lab ", ["run", "compare", "runs", "data"]),
+        ("lab co", ["compare"]),
+        ("lab runs ", ["list", "show", "tag", "diff"]),
+        ("lab run --d", ["--dry-run", "--detach"]),
+        ("lab run ", ["plugin="]),
+        ("lab run plugin=r", ["plugin=rlrt"]),
+        ("lab run plugin=rlrt me", ["method="]),
+        ("lab run plugin=rlrt method=rlrt_", ["method=rlrt_all"]),
+        ("lab run -m plugin=rlrt method=grpo,rlrt_", ["method=grpo,rlrt_all"]),
+        ("lab run plugin=rlrt trainer.max_s", ["trainer.max_steps="]),
+        ("lab run plugin=rlrt max_s", ["max_steps="]),
+        ("lab run plugin=rlrt trai", ["trainer=", "trainer."]),
+        ("lab run plugin=rlrt launcher=", ["launcher=local", "launcher=slurm", "launcher=ray"]),
+        ("lab run plugin=rlrt slurm.sees_home=t", ["slurm.sees_home=true"]),
+        ("lab data make plugin=s", ["plugin=stairs"]),
+        ("lab plugins st", ["stairs"]),
+        ("lab bench rlrt-m", ["rlrt-main"]),
+    ],
+)
+def test_it_offers(home, line, some):
+    assert set(some) <= set(offered(line))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "lab run plugin=rlrt method=rlrt_all method=n",  # no such preset
+        "lab run plugin=nobody method=",
+        "lab plugins rlrt st",  # one plugin is named
+        "lab nothing ",
+        "lab run plugin=rlrt learning_rate=",
+    ],
+)
+def test_where_nothing_fits_nothing_is_offered(home, line):
+    assert [word for word in offered(line) if not word.endswith("=")] in ([], offered("lab "))
+
+
+def test_a_preset_group_that_is_chosen_is_not_offered_again():
+    assert "method=" not in offered("lab run plugin=rlrt method=grpo ")
+
+
+def test_runs_and_groups_are_offered_newest_first(make_run, tmp_path, monkeypatch):
+    first, second = make_run(seed=0, group="a"), make_run(seed=1, group="b")
+    monkeypatch.setenv("LABRUN_HOME", str(tmp_path / "home"))
+    runs = offered("lab logs ")
+    assert runs[0] == "last"
+    assert set(runs[1:]) == {first.id, second.id}
+    assert offered(f"lab runs diff {first.id} toy-") == [second.id]
+    assert set(offered("lab compare --group ")) == {"a", "b"}
+
+
+def test_files_of_words_are_offered(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert offered("lab run @m") == ["@mine.yaml"]
+
+
+@pytest.fixture
+def shell_home(tmp_path, monkeypatch) -> Path:
+    """A user's home, and a `lab` on PATH."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "lab"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m labrun.cli "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def in_bash(line: str) -> list[str]:
+    """What bash would put in place of the part behind the last `=` of the line."""
+    code = 'source ~/.bashrc; COMP_LINE=$1; COMP_POINT=${#1}; _lab_complete lab; printf "%s\\n" '
+    code += '"${COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "-c", code, "bash", line], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_bash_completes_once_it_is_installed(shell_home, monkeypatch, lab_here):
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    done = lab_here("--install-completion")
+    assert done.returncode == 0, done.stderr
+    assert "open a new shell" in done.stdout
+    assert in_bash("lab run plugin=r") == ["rlrt"]
+    assert in_bash("lab run plugin=rlrt method=rls") == ["rlsd"]
+    assert in_bash("lab comp") == ["compare"]
+    before = (shell_home / ".bashrc").read_text()
+    lab_here("--install-completion")
+    assert (shell_home / ".bashrc").read_text() == before
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh here")
+def test_zsh_asks_for_the_whole_word(shell_home):
+    shells.install("zsh", user=shell_home)
+    code = (
+        "compdef() { :; }; compadd() { print -rl -- ${(P)@[-1]} }; source ~/.zshrc; "
+        "words=(lab run plugin=r); CURRENT=3; _lab_complete"
+    )
+    done = subprocess.run(["zsh", "-f", "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["plugin=rlrt"], done.stderr
+
+
+def test_another_shell_is_refused(tmp_path):
+    with pytest.raises(LabError, match="no shell 'fish'; allowed: bash, zsh"):
+        shells.install("fish", user=tmp_path)
