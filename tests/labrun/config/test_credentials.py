@@ -8,6 +8,7 @@ from labrun.errors import LabError
 from labrun.experiment import Experiment, RunConfig, TrackingConfig
 from labrun.results.store import Mirror, check_uri
 from labrun.results.store.facts import facts_of
+from labrun.results.store.run_names import RunNames
 from rich.console import Console
 
 
@@ -96,8 +97,9 @@ def test_reindex_keeps_no_password_beside_the_runs(lab, make_run):
 
 def test_an_old_run_s_password_is_in_no_list_and_no_store(make_run, event):
     run = make_run(event.metrics(1, loss=1.0), uri="http://me:hunter2@host:1")
-    assert facts_of(run).params["tracking.uri"] == "http://***@host:1"
-    assert "hunter2" not in str(facts_of(run))
+    facts = facts_of(run, RunNames())
+    assert facts.params["tracking.uri"] == "http://***@host:1"
+    assert "hunter2" not in str(facts)
     assert Mirror(run.path.parent, "http://me:hunter2@host:1").mended_by == (
         "lab reindex --uri http://host:1"
     )

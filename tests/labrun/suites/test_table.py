@@ -46,7 +46,8 @@ def test_a_cell_is_the_mean_and_t_interval_that_lab_compare_prints(two_arms):
     assert found[0].ours.mean == pytest.approx(0.3)
     assert found[0].ours.half_width == pytest.approx(1.2706, abs=1e-4)
     compared = compare.table(compare.arms(two_arms.values())).rows["test", "accuracy"]
-    assert [line.ours for line in found] == [compared["a"], compared["b"]]
+    shown = [(compared[arm].mean, compared[arm].half_width) for arm in ("a", "b")]
+    assert [(line.ours.mean, line.ours.half_width) for line in found] == shown
 
 
 def test_percent_is_a_hundred_times_the_score_and_stands_beside_the_published_number(two_arms):
