@@ -26,7 +26,8 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
 demo: $(VENV)/.installed
 	$(BIN)/lab run -m plugin=rlrt method=grpo,rlrt
 
-WORKERS ?= 2
+# One more than two cores: tests of jobs and clusters mostly wait.
+WORKERS ?= 3
 PYRIGHT := $(BIN)/pyright --pythonpath $(BIN)/python
 test: export OMP_NUM_THREADS ?= 1
 # Hundreds of short processes start from these sources: each would compile them anew.

@@ -12,6 +12,8 @@ EXIT_PREEMPTED = 75
 EXIT_HANG = 124
 MOST_NAMES = 10
 """Names that one message lists."""
+LONGEST_NAME = 300
+"""Characters of a name that are looked at for its neighbours: more take minutes."""
 
 
 class LabError(Exception):
@@ -64,7 +66,8 @@ def nearest(got: str, names: Iterable[str], *, cutoff: float = 0.6) -> str:
     'trainer'
     """
     by_small = {name.lower(): name for name in sorted(names, reverse=True)}
-    near = difflib.get_close_matches(got.lower(), by_small, n=1, cutoff=cutoff)
+    small = got[:LONGEST_NAME].lower()
+    near = difflib.get_close_matches(small, by_small, n=1, cutoff=cutoff)
     return by_small[near[0]] if near else ""
 
 
@@ -83,5 +86,5 @@ def listed(names: Iterable[str], *, near: str = "", most: int = MOST_NAMES) -> s
 
 def _unlikeness(name: str, near: str) -> float:
     """0 for equal names, 1 for names without a common letter; a dotted name counts by its end."""
-    ends = [name, name.rsplit(".", 1)[-1]]
+    ends, near = [name, name.rsplit(".", 1)[-1]], near[:LONGEST_NAME]
     return 1 - max(difflib.SequenceMatcher(a=near, b=end).ratio() for end in ends)

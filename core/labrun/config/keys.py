@@ -10,7 +10,7 @@ from typing import Any
 from labrun.config.values import fields_of, is_mapping_type, options, read, value_type
 from labrun.config.words import Word
 from labrun.contract import Component, PluginInfo
-from labrun.errors import MOST_NAMES, LabError, listed, shown
+from labrun.errors import LONGEST_NAME, MOST_NAMES, LabError, listed, shown
 from labrun.experiment import RunConfig
 from labrun.plain import flat
 from labrun.plugins import discovery as plugins
@@ -114,6 +114,7 @@ class Keys:
     def _nearest(self, key: str) -> str:
         ends = {leaf[at:]: leaf for leaf in self.leaves for at in _ends(leaf)}
         names = ends | {name: name for name in [*self.leaves, *self.others]}
+        key = key[:LONGEST_NAME]
         near = difflib.get_close_matches(key, names, n=3, cutoff=0.6)
         if near and difflib.SequenceMatcher(a=near[0], b=key).ratio() >= PLAIN_SLIP:
             near = near[:1]
