@@ -36,6 +36,8 @@ LOOK_S = 1.0
 """Seconds between looks for devices that another command has freed."""
 PASSING = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Errors of starting a process that may be gone once another job has ended."""
+PATIENCE_S = 5.0
+"""Seconds for which such an error is waited out while no job of this command runs."""
 NO_RETRY = ("done", "refused", "diverged", "preempted")
 
 
@@ -99,6 +101,7 @@ class LocalExecutor:
         self._stopping = False
         self._told = False
         self._looked = -LOOK_S
+        self._short_since: float | None = None
 
     def preflight(self, run: RunConfig) -> None:
         self.pool.refuse_infeasible(run.resources)
@@ -169,13 +172,26 @@ class LocalExecutor:
                 waiting.appendleft(one)
                 return False
             self._start(one, lease)
+            self._short_since = None
         except (LabError, OSError) as error:
             self._free(one.run)
-            if self._jobs and _is_passing(error):
+            if _is_passing(error) and self._is_patient_now():
                 waiting.appendleft(one)
                 return False
             self._lose(one.run, error)
         return True
+
+    def _is_patient_now(self) -> bool:
+        """Whether to wait until something is free again: a job's end frees it, or another process.
+
+        Without a job to wait for, for a few seconds.
+        """
+        now = time.monotonic()
+        if self._jobs:
+            self._short_since = None
+        elif self._short_since is None:
+            self._short_since = now
+        return self._short_since is None or now - self._short_since < PATIENCE_S
 
     def _start(self, one: _Waiting, lease: Lease) -> None:
         try:

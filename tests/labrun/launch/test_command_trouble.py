@@ -274,7 +274,7 @@ def spare_handles(number):
             os.close(handle)
 
 
-@pytest.mark.parametrize("number", [8, 11])
+@pytest.mark.parametrize("number", [10, 13])  # a job's start takes 8
 def test_jobs_wait_for_handles_that_others_have(create, tmp_path, capsys, number):
     executor = LocalExecutor(Pool([Device("cpu", i) for i in range(6)], tmp_path / "leases"))
     runs = [create(f"seed={seed}", "max_steps=2", "sleep_s=0.1") for seed in range(6)]
@@ -282,6 +282,27 @@ def test_jobs_wait_for_handles_that_others_have(create, tmp_path, capsys, number
         executor.drain(runs, nothing)
     assert [run.status().state for run in runs] == ["done"] * 6
     assert "not started" not in capsys.readouterr().err
+
+
+def test_handles_that_are_free_again_soon_are_waited_for_without_a_job(create, executor, capsys):
+    run = create("max_steps=2")
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with spare_handles(5):
+        later = threading.Timer(1.0, resource.setrlimit, (resource.RLIMIT_NOFILE, most))
+        later.start()
+        executor.drain([run], nothing)
+        later.join()
+    assert run.status().state == "done"
+    assert "not started" not in capsys.readouterr().err
+
+
+def test_handles_that_nothing_frees_fail_the_runs_in_seconds(create, executor, capsys, monkeypatch):
+    monkeypatch.setattr(executors, "PATIENCE_S", 0.5)
+    runs = [create(f"seed={seed}", "max_steps=2") for seed in range(2)]
+    with spare_handles(5):
+        executor.drain(runs, nothing)
+    assert [run.status().state for run in runs] == ["failed"] * 2
+    assert capsys.readouterr().err.count("not started: [Errno 24] Too many open files") == 2
 
 
 def test_a_claim_or_lease_for_which_no_handle_is_left_is_waited_for(make_run, tmp_path):
