@@ -32,8 +32,7 @@ class _BatchEngine:
         share: Share,
         beat: Beat,
     ) -> Completions:
-        generator = torch.Generator(device=self.policy.model.device)
-        generator.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         found: Completions = {}
         size, num = sampling.prompts_at_a_time, sampling.num_samples
         for start in range(0, len(prompts), size):

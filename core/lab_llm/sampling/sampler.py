@@ -59,7 +59,8 @@ def sample(
 
     `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 keep the whole vocabulary. Randomness comes
     from `generator` alone, which may be None when greedy: equal generators give equal completions,
-    and a row's random numbers do not depend on when other rows end. Weights are read anew at each
+    and a row's random numbers do not depend on when other rows end. The numbers are drawn on the
+    generator's own device: with one on the CPU they are the same wherever the model lies. Weights are read anew at each
     call. Raises LabError for an architecture outside `decoder.ARCHITECTURES`, for settings that
     the decoder lacks (sliding windows, biases), and for sequences longer than the model's
     positions; DivergedError for logits that are not finite.
@@ -69,9 +70,8 @@ def sample(
     longest = max(map(len, prompts), default=0)
     _check(prompts, num_samples, longest + max_new_tokens, temperature, generator, model)
     device, num_rows = model.device, len(prompts) * num_samples
-    uniforms = torch.zeros(max_new_tokens, num_rows, device=device)
-    if temperature > 0:
-        uniforms.uniform_(generator=generator).clamp_(max=LARGEST_UNIFORM)
+    uniforms = _uniforms((max_new_tokens, num_rows), generator if temperature > 0 else None)
+    uniforms = uniforms.to(device)
     ids = torch.full((len(prompts), longest), pad_token_id, device=device)
     is_real = torch.zeros(ids.shape, dtype=torch.bool, device=device)
     for row, prompt in enumerate(prompts):
@@ -117,6 +117,14 @@ def _check(
         raise LabError(
             f"longest prompt + max_new_tokens = {length} tokens; the model takes {positions}"
         )
+
+
+def _uniforms(shape: tuple[int, int], generator: torch.Generator | None) -> Tensor:
+    """Random numbers in [0, 1) on the generator's device; zeros without one."""
+    if generator is None:
+        return torch.zeros(shape)
+    drawn = torch.zeros(shape, device=generator.device)
+    return drawn.uniform_(generator=generator).clamp_(max=LARGEST_UNIFORM)
 
 
 def _check_finite(values: Tensor) -> None:

@@ -42,7 +42,7 @@ def decoded_rollouts(
         top_k=settings.top_k,
         eos_token_ids=eos_token_ids,
         pad_token_id=pad_token_id,
-        generator=torch.Generator(device=policy.model.device).manual_seed(seed),
+        generator=torch.Generator().manual_seed(seed),
     )
     return {
         "prompt_ids": [prompt for prompt in ids for _ in range(size)],

@@ -60,9 +60,11 @@ def train(
     policy = load_policy(settings.model)
     check_evaluators(ctx, policy, sets)
     if settings.max_steps == 0:
-        return TrainResult(policy, 0)
+        return TrainResult(_on_gpu(policy), 0)
     if ctx.resume_from is None and settings.evaluate_start:
-        ctx.evaluate(policy, sets, step=0)
+        ctx.evaluate(_on_gpu(policy), sets, step=0)
+        if settings.deepspeed:  # it spreads the weights out of the machine's memory
+            policy.model.cpu()
     trainer = build_trainer(ctx, policy, sets, settings, objective, words=words)
     trainer.train_in_run()
     step = trainer.state.global_step
@@ -70,6 +72,15 @@ def train(
         raise PreemptedError(f"stopped at step {step} of {settings.max_steps}")
     warn_of_dead_run(ctx, distils=objective.learns_from_equal_rewards)
     return TrainResult(_keep(ctx, trainer, policy), step)
+
+
+def _on_gpu(policy: Policy) -> Policy:
+    """The policy, its weights on this process's GPU where there is one."""
+    import torch
+
+    if torch.cuda.is_available():
+        policy.model.to("cuda")  # pyright: ignore[reportArgumentType]
+    return policy
 
 
 def _keep(ctx: "RunContext", trainer: Any, policy: Policy) -> Policy:

@@ -28,6 +28,10 @@ class Batch:
     ids: torch.Tensor
     labels: torch.Tensor
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        return Batch(self.ids.to(device), self.labels.to(device))
+
 
 class Batches:
     """Batches by step: `batches[step]` is a pure function of (config, seed, step).

@@ -61,6 +61,7 @@ class WarmStartTrainer:
         config and seed have equal weights, bit for bit, on one thread, interrupted or not.
         """
         policy = new_policy(self.config, self.sizes)
+        policy.model.to("cuda" if torch.cuda.is_available() else "cpu")  # pyright: ignore
         optimizer = torch.optim.AdamW(
             policy.model.parameters(), betas=ADAM_BETAS, weight_decay=self.config.weight_decay
         )
@@ -97,7 +98,7 @@ class WarmStartTrainer:
         policy.model.train()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, self.config)
-        loss = imitation_loss(policy.model, batch)
+        loss = imitation_loss(policy.model, batch.to(policy.model.device))
         value = loss.item()
         if not math.isfinite(value):
             raise DivergedError(f"warm start: loss {value} at step {step}")

@@ -117,8 +117,7 @@ def sample_groups(
     """
     name, problems = choose_set(data, settings)
     prompts = [encode(policy.tokenizer, problem.prompt) for problem in problems]
-    generator = torch.Generator(device=policy.model.device)
-    generator.manual_seed(ctx.derive_seed("analysis", name))
+    generator = torch.Generator().manual_seed(ctx.derive_seed("analysis", name))
     size, at_once = settings.num_samples, max(1, settings.batch_size // settings.num_samples)
     found: list[Rollout] = []
     for start in range(0, len(problems), at_once):

@@ -127,8 +127,7 @@ def continue_all(
 ) -> list[list[int]]:
     """One continuation of each. With its prefix it is at most max_new_tokens long; the phrase
     does not count."""
-    generator = torch.Generator(device=policy.model.device)
-    generator.manual_seed(ctx.derive_seed("analysis", "continue"))
+    generator = torch.Generator().manual_seed(ctx.derive_seed("analysis", "continue"))
     order = sorted(range(len(arms)), key=lambda i: len(arms[i].kept))
     found: list[list[int]] = [[] for _ in arms]
     for start in range(0, len(order), config.batch_size):
