@@ -2,6 +2,7 @@
 # make test   install with the test tools, then every check; WORKERS=8 on a larger machine
 # make lint   the checks that run no test
 # make docs   build the docs site: site/index.html
+# make gpu    what one GPU gives: right values, speed, memory; ten minutes at most
 # make faults N=100         kill and resume 100 runs at random moments, and compare their ends
 # make faults SEED=17 N=1   one of these trials alone
 # make faults LAUNCHER=slurm   the same on a SLURM of two nodes that it starts (Debian, as root)
@@ -20,7 +21,7 @@ TORCH := torch==2.13.0
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo docs test lint quick-lint faults clean
+.PHONY: demo docs test lint quick-lint gpu faults clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -44,6 +45,9 @@ quick-lint: $(VENV)/.installed-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
+
+gpu: $(VENV)/.installed
+	PYTHONPATH="$(CURDIR)/benchmarks$${PYTHONPATH:+:$$PYTHONPATH}" $(BIN)/python -m gpu
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build -q -E -W --keep-going -c docs . site

@@ -74,6 +74,7 @@ def generate(case: Case, seed: int) -> int:
     )
     torch.manual_seed(seed)
     model: Any = case.policy.model
+    ids, real = ids.to(model.device), real.to(model.device)
     # generate takes what is None in its settings from the model's own.
     model.generation_config.eos_token_id = settings.eos_token_id
     with torch.inference_mode():

@@ -75,7 +75,16 @@ def _memory(
     settings: GRPOSettings, shape: estimates.ModelShape, num_processes: int, num_teachers: int
 ) -> str:
     """Memory of one GPU and what it is made of."""
-    dtype, gib = settings.model.dtype, estimates.GIB
+    parts, gib = memory(settings, shape, num_processes, num_teachers), estimates.GIB
+    named = ", ".join(f"{name} {size / gib:.3g}" for name, size in parts.items() if size)
+    return f"{sum(parts.values()) / gib:.3g} ({named})"
+
+
+def memory(
+    settings: GRPOSettings, shape: estimates.ModelShape, num_processes: int, num_teachers: int
+) -> dict[str, float]:
+    """What takes a GPU's memory -> bytes of it."""
+    dtype = settings.model.dtype
     state = estimates.state_bytes(
         estimates.num_parameters(shape),
         dtype=dtype,
@@ -92,7 +101,7 @@ def _memory(
     logits = estimates.logits_bytes(shape, tokens=tokens, dtype=dtype)
     vllm_share = ENGINES[settings.sampler].gpu_share(settings)
     total = estimates.gpu_bytes(state.total + activations + logits, vllm_share=vllm_share)
-    parts = {
+    return {
         "weights": state.weights,
         "gradients": state.gradients,
         "optimizer": state.optimizer,
@@ -101,5 +110,3 @@ def _memory(
         "logits": logits,
         "vllm": total * vllm_share,
     }
-    named = ", ".join(f"{name} {size / gib:.3g}" for name, size in parts.items() if size)
-    return f"{total / gib:.3g} ({named})"

@@ -1,0 +1,133 @@
+"""Memory of one GRPO step: what the plan says, and the most that was held.
+
+The models have random weights and the sizes of Qwen3. On a GPU the most that torch had allocated;
+on a CPU by how much the process's greatest resident memory grew.
+"""
+
+import resource
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lab_llm.datasets.countdown import CountdownDataset
+from lab_llm.datasets.countdown_config import CountdownConfig
+from lab_llm.planning import estimates
+from lab_llm.planning.sizes import memory
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import Policy
+from lab_llm.policy.tokenizer_files import load_tokenizer
+from lab_llm.training.run import build_trainer
+from lab_rlrt.config import RLRTConfig
+from lab_rlrt.methods import make_objective
+from labrun.config.experiments import compose
+from labrun.runs import run_dir
+from labrun.runs.context import RunContext
+from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers.trainer_callback import TrainerCallback
+
+from gpu.place import Place, Rows
+
+QWEN3 = {
+    "30M": estimates.ModelShape(8, 512, 8, 4, 64, 1536, 1024, True, context_length=1024),
+    "0.6B": estimates.ModelShape(28, 1024, 16, 8, 128, 3072, 151936, True, context_length=1024),
+    "1.7B": estimates.ModelShape(28, 2048, 16, 8, 128, 6144, 151936, True, context_length=1024),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One step: a model, its precision, the rollouts' length (tokens), and whether activations
+    are computed anew."""
+
+    model: str
+    dtype: str
+    length: int
+    checkpointing: bool
+
+
+class NoCheckpoint(TrainerCallback):
+    """Keeps the trainer from writing gigabytes at the end."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        control.should_save = False
+        return control
+
+
+def rows(place: Place) -> Rows:
+    cases = [Case("30M", "float32", 64, False)]
+    if not place.is_small:
+        for model in ("0.6B", "1.7B"):
+            for dtype in ("float32", "bfloat16"):
+                cases += [Case(model, dtype, 256, checkpointing) for checkpointing in (False, True)]
+    for case in cases:
+        settings = RLRTConfig(
+            model=PolicyConfig(dtype=case.dtype),  # pyright: ignore[reportArgumentType]
+            credit="grpo",
+            max_steps=1,
+            prompts_per_step=4,
+            num_generations=8,
+            micro_batch_size=16,
+            max_completion_length=case.length,
+            gradient_checkpointing=case.checkpointing,
+            evaluate_start=False,
+            save_every=2,
+        )
+        shape = QWEN3[case.model]
+        planned = memory(settings, shape, 1, 0)
+        measured = most_bytes(settings, shape, place)
+        yield {
+            "model": case.model,
+            "dtype": case.dtype,
+            "tokens": case.length,
+            "checkpointing": case.checkpointing,
+            "planned_gib": sum(planned.values()) / 2**30,
+            "measured_gib": measured / 2**30,
+            "planned_of_measured": sum(planned.values()) / measured,
+        }
+
+
+def most_bytes(settings: RLRTConfig, shape: estimates.ModelShape, place: Place) -> int:
+    """The most memory that one step held (bytes)."""
+    begin = peak(place)
+    if place.device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        begin = 0
+    with tempfile.TemporaryDirectory() as folder:
+        run = run_dir.create(compose(["plugin=rlrt", "method=grpo"]), root=Path(folder))
+        ctx = RunContext(
+            run=run, seed=0, attempt=0, devices=(), resume_from=None, keep_checkpoints=1
+        )
+        torch.manual_seed(0)
+        policy = Policy(built(shape, settings.model.dtype), load_tokenizer(PolicyConfig()))
+        sets = CountdownDataset(CountdownConfig()).load(ctx)
+        trainer = build_trainer(ctx, policy, sets, settings, make_objective(settings))
+        trainer.add_callback(NoCheckpoint())
+        trainer.train()
+    return peak(place) - begin
+
+
+def peak(place: Place) -> int:
+    if place.device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def built(shape: estimates.ModelShape, dtype: str) -> Qwen3ForCausalLM:
+    config = Qwen3Config(
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_hidden_layers=shape.num_layers,
+        num_attention_heads=shape.num_heads,
+        num_key_value_heads=shape.num_kv_heads,
+        head_dim=shape.head_dim,
+        max_position_embeddings=shape.context_length,
+        tie_word_embeddings=shape.tied,
+        bos_token_id=None,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    return Qwen3ForCausalLM(config).to(getattr(torch, dtype)).eval()
