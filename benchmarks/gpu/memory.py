@@ -1,9 +1,11 @@
-"""Memory of one GRPO step: what the plan says, and the most that was held.
+"""Memory of GRPO steps: what the plan says, and the most that was held.
 
-The models have random weights and the sizes of Qwen3. On a GPU the most that torch had allocated;
-on a CPU by how much the process's greatest resident memory grew.
+Two steps: the optimizer has its moments from the end of the first on. The models have random
+weights and the sizes of Qwen3. On a GPU the most that torch had allocated; on a CPU by how much the
+process's greatest resident memory grew.
 """
 
+import gc
 import resource
 import tempfile
 from dataclasses import dataclass
@@ -38,7 +40,7 @@ QWEN3 = {
 
 @dataclass(frozen=True)
 class Case:
-    """One step: a model, its precision, the rollouts' length (tokens), and whether activations
+    """A model, its precision, the rollouts' length (tokens), and whether activations
     are computed anew."""
 
     model: str
@@ -56,7 +58,7 @@ class NoCheckpoint(TrainerCallback):
 
 
 def rows(place: Place) -> Rows:
-    cases = [Case("30M", "float32", 64, False)]
+    cases = [Case("30M", "float32", 32 if place.is_small else 64, False)]
     if not place.is_small:
         for model in ("0.6B", "1.7B"):
             for dtype in ("float32", "bfloat16"):
@@ -65,14 +67,14 @@ def rows(place: Place) -> Rows:
         settings = RLRTConfig(
             model=PolicyConfig(dtype=case.dtype),  # pyright: ignore[reportArgumentType]
             credit="grpo",
-            max_steps=1,
+            max_steps=2,
             prompts_per_step=4,
             num_generations=8,
             micro_batch_size=16,
             max_completion_length=case.length,
             gradient_checkpointing=case.checkpointing,
             evaluate_start=False,
-            save_every=2,
+            save_every=3,
         )
         shape = QWEN3[case.model]
         planned = memory(settings, shape, 1, 0)
@@ -89,7 +91,8 @@ def rows(place: Place) -> Rows:
 
 
 def most_bytes(settings: RLRTConfig, shape: estimates.ModelShape, place: Place) -> int:
-    """The most memory that one step held (bytes)."""
+    """The most memory that the steps held (bytes)."""
+    gc.collect()
     begin = peak(place)
     if place.device == "cuda":
         torch.cuda.empty_cache()
@@ -101,7 +104,7 @@ def most_bytes(settings: RLRTConfig, shape: estimates.ModelShape, place: Place) 
             run=run, seed=0, attempt=0, devices=(), resume_from=None, keep_checkpoints=1
         )
         torch.manual_seed(0)
-        policy = Policy(built(shape, settings.model.dtype), load_tokenizer(PolicyConfig()))
+        policy = Policy(built(shape, settings.model.dtype, place), load_tokenizer(PolicyConfig()))
         sets = CountdownDataset(CountdownConfig()).load(ctx)
         trainer = build_trainer(ctx, policy, sets, settings, make_objective(settings))
         trainer.add_callback(NoCheckpoint())
@@ -115,7 +118,8 @@ def peak(place: Place) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def built(shape: estimates.ModelShape, dtype: str) -> Qwen3ForCausalLM:
+def built(shape: estimates.ModelShape, dtype: str, place: Place) -> Qwen3ForCausalLM:
+    """Random weights, made where they are used: the CPU would take minutes."""
     config = Qwen3Config(
         vocab_size=shape.vocab_size,
         hidden_size=shape.hidden_size,
@@ -130,4 +134,5 @@ def built(shape: estimates.ModelShape, dtype: str) -> Qwen3ForCausalLM:
         eos_token_id=2,
         pad_token_id=0,
     )
-    return Qwen3ForCausalLM(config).to(getattr(torch, dtype)).eval()
+    with torch.device(place.device):
+        return Qwen3ForCausalLM(config).to(getattr(torch, dtype)).eval()

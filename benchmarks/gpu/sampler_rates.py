@@ -30,7 +30,7 @@ def rows(place: Place) -> Rows:
                 problems = countdown.problems("in_domain", "train", batch // sampler.PER_PROMPT, 0)
                 prompts = [encode(policy.tokenizer, p.prompt) for p in problems]
                 case = sampler.Case(policy, prompts, NEW_TOKENS, ends=False)
-                found = sampler.measured(case, repeats=2)
+                found = sampler.measured(case, repeats=1)
                 yield {
                     "model": name,
                     "dtype": dtype,

@@ -25,7 +25,7 @@ def rows(place: Place) -> Rows:
         for mask, config in episodes.MASKS.items():
             for device in place.devices:
                 batches = drawn(
-                    episodes.LAYOUTS[task], torch.device(device), 2 if place.is_small else 6
+                    episodes.LAYOUTS[task], torch.device(device), 2 if place.is_small else 4
                 )
                 learner = StairsLearner([batches[0].layout], config, device=torch.device(device))
                 learner.update(batches[0])

@@ -5,9 +5,10 @@ but for roundings at the edge of a token's share. STAIRS' token dropout is off: 
 come from the device.
 """
 
+import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,14 +17,13 @@ import torch
 import trl.trainer.grpo_trainer  # noqa: F401  # so that forks have it
 from labrun import worker
 from labrun.config.experiments import compose, preset_groups
-from labrun.errors import LabError
 from labrun.plugins import discovery
 from labrun.runs import run_dir
 
 from gpu import forks
 from gpu.place import Place, Rows
 
-SMALL = {"rlrt": ("rlrt", "sdpo"), "epistemic": ("sft_unguided",), "stairs": ("stairs",)}
+SMALL: Mapping[str, tuple[str, ...]] = {"rlrt": ("sdpo",), "stairs": ("stairs",)}
 COMMON = {
     "rlrt": ("max_steps=1", "trainer.evaluate_start=false"),
     "epistemic": ("max_steps=1", "trainer.evaluate_start=false"),
@@ -34,8 +34,8 @@ COMMON = {
         "dataset.num_episodes=64",
     ),
 }
-BFLOAT16 = {"rlrt": "trainer.model.dtype", "epistemic": "trainer.model.dtype"}
-NO_GRAD = "trainer.no_grad_dtype"
+DATA = {"td3_bc": ("dataset=mamujoco",)}
+"""The method that needs other data than its plugin's own."""
 
 
 @dataclass(frozen=True)
@@ -85,32 +85,26 @@ def planned(place: Place) -> Sequence[Step]:
     for precision, device in kinds:
         for plugin, words in COMMON.items():
             names = preset_groups(discovery.load(plugin))["method"]
-            for method in SMALL[plugin] if place.is_small else names:
-                more = precision_words(plugin, method, precision)
+            for method in SMALL.get(plugin, ()) if place.is_small else names:
+                data = DATA.get(method, ())
+                if data and not importlib.util.find_spec("mujoco"):
+                    continue
+                chosen = (f"plugin={plugin}", f"method={method}", *words, *data)
+                more = precision_words(chosen, precision)
                 if more is not None:
-                    chosen = (f"plugin={plugin}", f"method={method}", *words, *more)
-                    found.append(Step(plugin, method, precision, device, chosen))
+                    found.append(Step(plugin, method, precision, device, (*chosen, *more)))
     return found
 
 
-def precision_words(plugin: str, method: str, precision: str) -> tuple[str, ...] | None:
+def precision_words(words: Sequence[str], precision: str) -> tuple[str, ...] | None:
     """What chooses the precision; None where the method has float32 alone."""
-    if plugin in BFLOAT16:
-        return (f"{BFLOAT16[plugin]}={precision}",)
-    words = (f"plugin={plugin}", f"method={method}")
-    keys = [key for key in (NO_GRAD, "trainer.token_dropout") if has_key(words, key)]
-    if precision != "float32" and NO_GRAD not in keys:
+    trainer = compose(words).settings["trainer"]
+    if "model" in trainer:
+        return (f"trainer.model.dtype={precision}",)
+    values = {"no_grad_dtype": precision, "token_dropout": "0"}
+    if precision != "float32" and "no_grad_dtype" not in trainer:
         return None
-    values = {NO_GRAD: precision, "trainer.token_dropout": "0"}
-    return tuple(f"{key}={values[key]}" for key in keys)
-
-
-def has_key(words: Sequence[str], key: str) -> bool:
-    section, _, name = key.partition(".")
-    try:
-        return name in compose(words).settings[section]
-    except LabError:
-        return False
+    return tuple(f"trainer.{key}={value}" for key, value in values.items() if key in trainer)
 
 
 def fit(path: Path, device: str) -> None:

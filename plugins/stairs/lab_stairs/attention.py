@@ -34,8 +34,8 @@ def attention_record(
     """The record of one episode from the maps that `policy.Episode` collected."""
     own = torch.stack([step[-1][0, 0, :, 0].mean(0) for step in maps])
     square = [[m[0, 0].mean(0) for m in step if m.shape[-2] == m.shape[-1]] for step in maps]
-    pairs = torch.stack([step[-1] for step in square]).float().numpy() if square[0] else None
-    return AttentionRecord(token_names(layout, temporal=temporal), own.float().numpy(), pairs)
+    pairs = torch.stack([step[-1] for step in square]).float().cpu().numpy() if square[0] else None
+    return AttentionRecord(token_names(layout, temporal=temporal), own.float().cpu().numpy(), pairs)
 
 
 def token_names(layout: Layout, *, temporal: bool) -> tuple[str, ...]:
