@@ -1,5 +1,6 @@
 """The command `lab`: how it starts and how it ends."""
 
+import atexit
 import gc
 import os
 import sys
@@ -13,6 +14,7 @@ def main() -> None:
     pipe or the disk behind the output ends it."""
     streams.keep()
     gc.disable()  # what starting makes stays: looking for garbage in it takes a quarter of the time
+    atexit.register(gc.freeze)  # and nothing is to be taken apart when it ends
     try:
         _obey()
     except LabError as error:
