@@ -22,6 +22,7 @@ NOT_FINITE: Mapping[Any, float] = {
     "Infinity": math.inf,
     "-Infinity": -math.inf,
 }
+_ENCODER = json.JSONEncoder(allow_nan=False)
 RESTART = "restart"
 """Kind of the event after which no earlier one holds: `lab resume --restart`."""
 
@@ -32,9 +33,9 @@ def event_line(event: Mapping[str, Any]) -> str:
     Such a number among metrics or in a score stands as the string "NaN", "Infinity" or "-Infinity".
     """
     try:
-        return json.dumps(event, allow_nan=False) + "\n"
+        return _ENCODER.encode(event) + "\n"
     except ValueError:
-        return json.dumps(_spelt_out(event), allow_nan=False) + "\n"
+        return _ENCODER.encode(_spelt_out(event)) + "\n"
 
 
 def _spelt_out(value: Any) -> Any:
