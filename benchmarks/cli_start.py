@@ -1,24 +1,17 @@
 """Seconds that `lab --help` and `lab plugins` take from a warm disk cache.
 
-Each is started 20 times after 3 that are not counted. For comparison, a Python that does nothing.
+Each is started 20 times after 3 that are not counted, in turn with a Python that does nothing. The
+goal is one of CPU seconds: other programs make wall seconds longer.
 """
 
-import subprocess
 import sys
-import time
-from collections.abc import Sequence
+import tempfile
 from pathlib import Path
 
 import harness
 
-GOAL_S = 0.2
+GOAL_S = 0.15
 WARM_UP = 3
-
-
-def seconds(command: Sequence[str]) -> float:
-    began = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -26,21 +19,29 @@ def main() -> None:
     options.add_argument("--starts", type=int, default=20)
     chosen = options.parse_args()
     before = harness.machine()
-    lab = str(Path(sys.executable).with_name("lab"))
+    lab = [sys.executable, "-m", "labrun.cli"]
     commands = {
-        "lab --help": [lab, "--help"],
-        "lab plugins": [lab, "plugins"],
+        "lab --help": [*lab, "--help"],
+        "lab plugins": [*lab, "plugins"],
         "python -c pass": [sys.executable, "-c", "pass"],
     }
+    times: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
+    with tempfile.TemporaryDirectory() as folder:
+        harness.keep_bytecode(Path(folder))
+        for _ in range(WARM_UP + chosen.starts):
+            for name, command in commands.items():
+                times[name].append(harness.timed(command))
     found = {}
-    for name, command in commands.items():
-        times = [seconds(command) for _ in range(WARM_UP + chosen.starts)][WARM_UP:]
-        found[name] = harness.spread(times)
-        print(f"{name:<15} {harness.show(found[name], ' s')}")
-    slowest = max(found[name]["median"] for name in ("lab --help", "lab plugins"))
+    for name, taken in times.items():
+        found[name] = {
+            key: harness.spread([one[key] for one in taken[WARM_UP:]]) for key in taken[0]
+        }
+        shown = "  ".join(f"{key} {harness.show(one)}" for key, one in found[name].items())
+        print(f"{name:<15} {shown}")
+    slowest = max(found[name]["cpu_s"]["median"] for name in ("lab --help", "lab plugins"))
     met = slowest <= GOAL_S
     print(f"slower median: {slowest:.3f} s  goal <= {GOAL_S} s: {'met' if met else 'not met'}")
-    claim = "lab --help and lab plugins start in 0.2 s (median)"
+    claim = "lab --help and lab plugins take 0.15 s of CPU (median)"
     result = {"claim": claim, "goal_s": GOAL_S, "goal_met": met, "seconds": found}
     settings = {"options": vars(chosen) | {"out": None}, "machine": before}
     harness.write(chosen.out, result | settings)

@@ -65,18 +65,7 @@ def write_run(home: Path, index: int, *, num_steps: int) -> run_dir.RunDir:
 
 def timed(home: Path, *words: str) -> dict[str, float]:
     """Wall and CPU seconds of one command; workers that it waited for count, too."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    began = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "labrun.cli", *words],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env=os.environ | {"LABRUN_HOME": str(home)},
-    )
-    wall = time.perf_counter() - began
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"wall_s": wall, "cpu_s": cpu}
+    return harness.timed([sys.executable, "-m", "labrun.cli", *words], LABRUN_HOME=str(home))
 
 
 def lists(home: Path, options: Any) -> dict[str, Any]:
@@ -199,12 +188,6 @@ def install_example(folder: Path) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(search)
 
 
-def keep_bytecode(folder: Path) -> None:
-    """Let a second command find compiled modules, as a user's does, whatever this shell says."""
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
-
-
 def main() -> None:
     options = harness.parser("runs_at_scale", __doc__)
     options.add_argument("--what", nargs="+", choices=PARTS, default=list(PARTS))
@@ -215,7 +198,7 @@ def main() -> None:
     chosen = options.parse_args()
     before, found = harness.machine(), {}
     with tempfile.TemporaryDirectory() as folder:
-        keep_bytecode(Path(folder) / "bytecode")
+        harness.keep_bytecode(Path(folder) / "bytecode")
         if {"plan", "start", "sweep"} & set(chosen.what):
             install_example(Path(folder) / "installed")
         for part in chosen.what:

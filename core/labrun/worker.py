@@ -271,4 +271,5 @@ if __name__ == "__main__":
     gc.disable()  # imports make no garbage: looking for it takes a fifth of their time
     exit_code = main()
     leaving.announce()
+    gc.freeze()  # else Python takes all of it apart as it ends: seconds, with torch
     sys.exit(exit_code)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import typer
-from labrun.cli.main import app
+from labrun.cli.app import app
 
 
 def page(_: str = "") -> str:

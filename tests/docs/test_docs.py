@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import warm
+from labrun.cli import app as cli
 from labrun.cli import describe
-from labrun.cli import main as cli
 from labrun.cli.new import templates
 from labrun.plugins import discovery as plugins
 from labrun.runs import run_index

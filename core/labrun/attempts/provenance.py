@@ -5,7 +5,7 @@ import platform
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import Distribution, distributions
 from typing import Any
 
@@ -22,11 +22,13 @@ def record(run: RunDir, *, seed: int) -> None:
 
     labrun's is code.diff, a plugin's in a repository of its own `code-<distribution>.diff`.
     """
-    used = repositories(run.experiment())
+    asked = repositories(run.experiment())
+    packages = dict(map(_name_and_version, distributions()))  # while git works
+    used = asked()
     for one in used:
         if one.diff:
             (run.path / _diff_name(one)).write_bytes(one.diff)
-    write_json(run.path / "provenance.json", _facts(used) | {"seed": seed})
+    write_json(run.path / "provenance.json", _facts(used, packages) | {"seed": seed})
 
 
 def _diff_name(repository: Repository) -> str:
@@ -46,7 +48,7 @@ def _repository_facts(repository: Repository) -> dict[str, Any]:
     }
 
 
-def _facts(used: Sequence[Repository]) -> dict[str, Any]:
+def _facts(used: Sequence[Repository], packages: Mapping[str, str]) -> dict[str, Any]:
     ours = next((one for one in used if OURS in one.distributions), None)
     return {
         "time": time.time(),
@@ -55,7 +57,7 @@ def _facts(used: Sequence[Repository]) -> dict[str, Any]:
         "git_changed": ours.changed if ours else False,
         "repositories": [_repository_facts(one) for one in used],
         "python": sys.version,
-        "packages": dict(map(_name_and_version, distributions())),
+        "packages": packages,
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "cpu": platform.processor() or platform.machine(),

@@ -1,9 +1,12 @@
-"""The git repositories whose code a run uses: commit, uncommitted changes, untracked code."""
+"""The git repositories whose code a run uses: commit, uncommitted changes, untracked code.
+
+Git is asked several questions at once: each answer is waited for, and a run's start with it.
+"""
 
 import importlib
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,31 +37,39 @@ class Repository:
     def changed(self) -> bool:
         return bool(self.diff or self.untracked)
 
-    def read(self) -> "Repository":
-        """The checkout with its present commit and changes."""
-        self.commit = _git(self.root, "rev-parse", "HEAD").decode().strip() or None
+    def asked(self) -> "Callable[[], Repository]":
+        """Gives the checkout with its present commit and changes, for which git is asked now."""
         plain = ("--no-color", "--no-ext-diff", "--no-textconv")
-        self.diff = _git(self.root, "diff", *plain, "HEAD")
-        listed = _git(
-            self.root, "ls-files", "-z", "--others", "--exclude-standard", "--", *self.code
-        )
-        names = [os.fsdecode(name) for name in listed.split(b"\0") if name]
-        self.untracked = [name for name in names if "__pycache__" not in name]
-        return self
+        others = ("-z", "--others", "--exclude-standard", "--", *self.code)
+        commit = _git(self.root, "rev-parse", "HEAD")
+        diff = _git(self.root, "diff", *plain, "HEAD")
+        listed = _git(self.root, "ls-files", *others)
+
+        def read() -> Repository:
+            self.commit, self.diff = commit().decode().strip() or None, diff()
+            names = [os.fsdecode(name) for name in listed().split(b"\0") if name]
+            self.untracked = [name for name in names if "__pycache__" not in name]
+            return self
+
+        return read
 
 
-def repositories(experiment: Experiment) -> list[Repository]:
-    """labrun's checkout first, if it is one, then each plugin's, each once."""
+def repositories(experiment: Experiment) -> Callable[[], list[Repository]]:
+    """Gives labrun's checkout first, if it is one, then each plugin's, each once; git is asked
+    now."""
+    code_of = _code_of(experiment)
+    asked_of = {path: _root(path) for path in {p for code in code_of.values() for p in code}}
+    root_of = {path: answer() for path, answer in asked_of.items()}
     known: dict[Path, Repository] = {}
-    for distribution, code in _code_of(experiment).items():
+    for distribution, code in code_of.items():
         for path in dict.fromkeys(code):
-            root = _root(path)
-            if root is None:
+            if (root := root_of[path]) is None:
                 continue
             one = known.setdefault(root, Repository(root, [], []))
             one.code += [path] if path not in one.code else []
             one.distributions += [distribution] if distribution not in one.distributions else []
-    return [one.read() for one in known.values()]
+    asked = [one.asked() for one in known.values()]
+    return lambda: [read() for read in asked]
 
 
 def _code_of(experiment: Experiment) -> Mapping[str, list[Path]]:
@@ -93,20 +104,36 @@ def _places(modules: Iterable[str]) -> list[Path]:
     return places
 
 
-def _root(code: Path) -> Path | None:
-    """The root of the checkout that holds the code; None if it is installed or git ignores it."""
+def _root(code: Path) -> Callable[[], Path | None]:
+    """Gives the root of the checkout that holds the code; None if it is installed or git ignores
+    it."""
+    if not set(INSTALLED).isdisjoint(code.parts):
+        return lambda: None
     folder = code if code.is_dir() else code.parent
-    root = _git(folder, "rev-parse", "--show-toplevel").rstrip(b"\n")
-    if not root or not set(INSTALLED).isdisjoint(code.parts):
-        return None
-    return None if _git(folder, "check-ignore", "--", code) else Path(os.fsdecode(root))
+    root = _git(folder, "rev-parse", "--show-toplevel")
+    ignored = _git(folder, "check-ignore", "--", code)
+
+    def read() -> Path | None:
+        answers = root().rstrip(b"\n"), ignored()
+        return Path(os.fsdecode(answers[0])) if answers[0] and not answers[1] else None
+
+    return read
 
 
-def _git(folder: Path, *words: str | Path) -> bytes:
-    """Git's answer about the code; empty if the code is in no checkout."""
+def _git(folder: Path, *words: str | Path) -> Callable[[], bytes]:
+    """Gives git's answer about the code, for which it is asked now; empty if the code is in no
+    checkout."""
     environment = {name: v for name, v in os.environ.items() if not name.startswith("GIT_")}
     asked = ["git", "-c", "safe.directory=*", "-C", str(folder), *map(str, words)]
     try:
-        return subprocess.run(asked, capture_output=True, check=True, env=environment).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return b""
+        process = subprocess.Popen(
+            asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        )
+    except OSError:
+        return lambda: b""
+
+    def answer() -> bytes:
+        told, _ = process.communicate()
+        return told if process.returncode == 0 else b""
+
+    return answer

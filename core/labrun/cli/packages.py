@@ -18,27 +18,25 @@ def plugins(
     grep: Annotated[str, typer.Option(help="The same as KEY.")] = "",
 ) -> None:
     """List the installed plugins, or show one with all its keys."""
-    from labrun.plugins.discovery import installed
-
     if check:
-        _check_plugins([name] if name else [*installed()])
-        return
-    if name:
+        _check_plugins(name)
+    elif name:
         from labrun.cli.describe import print_plugin
 
         print_plugin(name, console(), only=key or grep)
-        return
-    for plugin, claims in installed().items():
-        owners = " and ".join(f"{c.distribution} {c.version}" for c in claims)
-        conflict = "  CONFLICT: uninstall one" if len(claims) > 1 else ""
-        print(f"{plugin:<14} {owners:<28} {claims[0].module}{conflict}")
+    else:
+        from labrun.cli import installed
+
+        installed.show()
 
 
-def _check_plugins(names: list[str]) -> None:
-    """Print what is wrong in each, one line a fault; exit code 2 where there is a fault."""
+def _check_plugins(name: str | None) -> None:
+    """Print what is wrong in the plugin, or in each, one line a fault; exit code 2 where there is a
+    fault."""
     from labrun.config.contract_check import faults, summary
+    from labrun.plugins.discovery import installed
 
-    wrong = {name: faults(name) for name in names}
+    wrong = {name: faults(name) for name in ([name] if name else installed())}
     for name, lines in wrong.items():
         for line in lines:
             print(line if line.startswith("plugin ") else f"{name}: {line}", file=sys.stderr)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 
 from labrun.contract import GROUP, Component, Kind, PluginInfo
 from labrun.errors import LabError, unknown
@@ -53,9 +53,15 @@ def _installed(places: tuple[tuple[str, int], ...]) -> dict[str, list[Installed]
 
 
 def _claim(point: EntryPoint) -> Installed:
-    dist = point.dist
-    name, version = (dist.name, dist.version) if dist else ("unknown", "?")
+    name, version = _owner(point.dist) if point.dist else ("unknown", "?")
     return Installed(point.name, point.value, name, version)
+
+
+@functools.lru_cache(maxsize=16)
+def _owner(dist: Distribution) -> tuple[str, str]:
+    """Name and version; each look at the metadata reads the whole file, README and all."""
+    said = dist.metadata
+    return said["Name"], said["Version"]
 
 
 _claims: dict[str, Installed] = {}

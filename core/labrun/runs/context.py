@@ -267,6 +267,6 @@ class RunContext:
     def _event(self, kind: str, **values: Any) -> None:
         if self.rank > 0:
             return
-        line = event_line({"time": time.time(), "kind": kind, **values})
-        path = self.run.path / EVENTS
-        disk.patiently(lambda: disk.append(path, line.encode()))
+        line = event_line({"time": time.time(), "kind": kind, **values}).encode()
+        path = f"{self.run.path}/{EVENTS}"
+        disk.patiently(lambda: disk.append(path, line))

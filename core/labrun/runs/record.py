@@ -1,4 +1,4 @@
-"""A run that has ended, each of its files read once however often it is asked for."""
+"""Runs whose files are read once however often they are asked for."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,14 +12,23 @@ from labrun.score import Score
 
 
 @dataclass(frozen=True)
-class RunRecord(RunDir):
+class SpecRecord(RunDir):
+    """A run that may go on; only its spec, which never changes, is read once."""
+
+    def experiment(self) -> Experiment:
+        return self._experiment
+
+    @cached_property
+    def _experiment(self) -> Experiment:
+        return super().experiment()
+
+
+@dataclass(frozen=True)
+class RunRecord(SpecRecord):
     """What a run's files say, as they were when each was first asked for.
 
     It answers like the `RunDir` of its path. The events are read in one pass and not kept.
     """
-
-    def experiment(self) -> Experiment:
-        return self._experiment
 
     def recorded_status(self) -> Status:
         return self._status
@@ -41,10 +50,6 @@ class RunRecord(RunDir):
 
     def events_fault(self) -> str | None:
         return self._results[3]
-
-    @cached_property
-    def _experiment(self) -> Experiment:
-        return super().experiment()
 
     @cached_property
     def _status(self) -> Status:

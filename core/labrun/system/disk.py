@@ -13,6 +13,7 @@ NEARLY_NOTHING = 1 << 20
 WAIT_S = 60.0
 """Seconds for which a small write waits for room: another run's draft may be removed."""
 PAUSE_S = 0.2
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 
 def is_full(folder: Path, error: BaseException) -> bool:
@@ -41,17 +42,20 @@ def patiently(write: Callable[[], object], *, wait_s: float = WAIT_S) -> None:
         time.sleep(PAUSE_S)
 
 
-def append(path: Path, data: bytes) -> None:
-    """Append all of it or nothing."""
-    with open(path, "ab", buffering=0) as out:
-        before = out.tell()
-        try:
-            written = 0
-            while written < len(data):
-                written += out.write(data[written:])
-        except OSError:
-            out.truncate(before)
-            raise
+def append(path: str | Path, data: bytes) -> None:
+    """Append all of it or nothing, to a file that no other process writes. The kernel has it when
+    this returns: it outlives the process, and readers on other machines see it."""
+    handle = os.open(path, APPEND, 0o666)
+    written = 0
+    try:
+        written = os.write(handle, data)
+        while written < len(data):
+            written += os.write(handle, data[written:])
+    except OSError:
+        os.ftruncate(handle, os.fstat(handle).st_size - written)
+        raise
+    finally:
+        os.close(handle)
 
 
 def _says_full(error: BaseException) -> bool:

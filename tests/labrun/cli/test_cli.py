@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from labrun.cli import packages
 from labrun.cli.main import main
 
 HEAVY = {
@@ -20,13 +21,12 @@ HEAVY = {
     "example_plugin",
 }
 CALL = """
-import sys
-from labrun.cli.main import app
+import json, sys
+from labrun.cli.main import main
 try:
-    app(sys.argv[1:])
+    main()
 except SystemExit as end:
-    assert end.code == 0, end.code
-import json
+    assert not end.code, end.code
 print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
 """
 
@@ -39,6 +39,13 @@ def test_start_imports_no_heavy_library_and_no_plugin(words, home):
     imported = set(json.loads(called.stdout.splitlines()[-1]))
     assert imported & HEAVY == set()
     assert "labrun" in imported
+    assert words != ["plugins"] or imported & {"typer", "pydantic"} == set()
+
+
+@pytest.mark.usefixtures("example")
+def test_the_list_of_plugins_is_the_same_with_and_without_a_parser(lab_here, capsys):
+    packages.plugins()
+    assert capsys.readouterr().out == lab_here("plugins").stdout != ""
 
 
 def test_what_jobs_are_started_with_imports_nothing_that_only_shows_them():

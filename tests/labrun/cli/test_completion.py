@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 from labrun.cli import completion, shells
-from labrun.cli.main import app
+from labrun.cli.app import app
 from labrun.errors import LabError
 
 ROOT = typer.main.get_command(app)

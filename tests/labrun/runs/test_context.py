@@ -1,4 +1,7 @@
 import json
+import struct
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -70,6 +73,40 @@ def test_log_appends_one_event_and_keeps_the_step(context):
     ctx.log(4, {"loss": np.float32(0.5)})
     assert ctx.step == 4
     assert ctx.run.series() == {"loss": {4: 0.5}}
+
+
+LOGS = """
+import mmap, struct, sys
+from pathlib import Path
+from labrun.runs.context import RunContext
+from labrun.runs.run_dir import RunDir
+run = RunDir(Path(sys.argv[1]))
+ctx = RunContext(run, seed=0, attempt=0, devices=(), resume_from=None, keep_checkpoints=1)
+with open(sys.argv[2], "r+b") as file:
+    logged = mmap.mmap(file.fileno(), 8)
+for step in range(1, 10**9):
+    ctx.log(step, {"loss": step / 7, "reward": -step})
+    struct.pack_into("q", logged, 0, step)
+"""
+"""Logs without end; the last step that was logged stands in a file that outlives the process."""
+
+
+def test_a_kill_loses_no_point_whose_log_has_returned(make_run, tmp_path):
+    run, counter = make_run(state="running"), tmp_path / "logged"
+    counter.write_bytes(bytes(8))
+    process = subprocess.Popen([sys.executable, "-c", LOGS, str(run.path), str(counter)])
+    while (logged := struct.unpack("q", counter.read_bytes())[0]) < 1000:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    logged = struct.unpack("q", counter.read_bytes())[0]
+    series = run.series()
+    assert {s: series["loss"][s] for s in range(1, logged + 1)} == {
+        s: s / 7 for s in range(1, logged + 1)
+    }
+    assert [series["reward"][s] for s in range(1, logged + 1)] == [-s for s in range(1, logged + 1)]
+    assert len(series["loss"]) <= logged + 1
 
 
 def test_start_attempt_mends_a_line_that_a_crash_cut_off(context, make_run, event):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from labrun.runs.run_dir import EVENTS, RunDir
@@ -33,7 +33,7 @@ class Mark:
     layout: int = LAYOUT
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps(vars(self))
 
 
 class Copied(NamedTuple):

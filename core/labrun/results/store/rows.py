@@ -42,6 +42,7 @@ from labrun.results.store.run_names import RunNames
 from labrun.results.store.shown_files import copy_to
 from labrun.results.store.tables import Table, tables_of
 from labrun.results.store.view import KEY, keep_view, stored_group, view_of
+from labrun.runs.record import SpecRecord
 from labrun.runs.run_dir import ENDED, RunDir
 
 KNOWN_TABLES = "dc11669786a5"
@@ -52,6 +53,9 @@ MOST_NAMED = 500
 """Runs up to which only theirs are looked up; of more, those of all runs."""
 AT_ONCE = 2**20
 """Bytes of new events up to which a run is written in one transaction."""
+CACHE_KIB = 32 * 1024
+"""Memory for pages of the file where many runs are written: their keys are random, so that each run
+touches pages everywhere, and sqlite's own 2 MiB are read and written again and again."""
 OURS = ("metrics", "latest_metrics", "params", "tags", "runs")
 _COPIES = """select t.value, r.run_uuid, r.lifecycle_stage = 'active'
     and e.lifecycle_stage = 'active' from tags t join runs r using (run_uuid)
@@ -102,6 +106,7 @@ class Rows:
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """Write several runs in one transaction; a run that cannot be written is left out."""
+        self._ask(f"pragma cache_size = -{CACHE_KIB}")
         self.is_together = True
         try:
             with self.transaction():
@@ -133,6 +138,7 @@ class Rows:
 
     def update(self, run: RunDir, *, afresh: bool = False) -> str:
         """Bring the run up to its directory's present content; returns MLflow's id of it."""
+        run = SpecRecord(run.path)
         with self.transaction():
             known = next((one for one in self._find(run.id) if one in self._live), None)
             mark = self._mark(known) if known and not afresh else Mark()

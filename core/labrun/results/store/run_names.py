@@ -32,21 +32,23 @@ class RunNames:
     """Names runs by what sets them apart in their group, of which each is read once."""
 
     _groups: dict[Path, dict[str, list[str]]] = field(default_factory=dict)
-    _members: dict[tuple[Path, str], list[Words]] = field(default_factory=dict)
+    _members: dict[tuple[Path, str], dict[str, Words]] = field(default_factory=dict)
 
     def of(self, run: RunDir) -> str:
         """`rlrt seed 0`; where the group's runs of a method vary another key, `rlrt lr=1e-4 s0`."""
-        mine = words_of(run.path)
+        group = self._of_group(run.path.parent, run.experiment().run.group)
+        mine = group.get(run.id) or words_of(run.path)
         assert mine is not None, "its spec was read before"
-        return short_name(mine, self._of_group(run.path.parent, mine.group))
+        return short_name(mine, [*group.values()])
 
-    def _of_group(self, home: Path, group: str) -> list[Words]:
+    def _of_group(self, home: Path, group: str) -> dict[str, Words]:
+        """Id -> words of each run of the group."""
         if (home, group) not in self._members:
             if home not in self._groups:
                 self._groups[home] = run_index.groups(home)
             ids = self._groups[home].get(group, [])
-            found = (words_of(home / run_id) for run_id in ids)
-            self._members[home, group] = [words for words in found if words]
+            found = {run_id: words_of(home / run_id) for run_id in ids}
+            self._members[home, group] = {key: words for key, words in found.items() if words}
         return self._members[home, group]
 
 

@@ -1,0 +1,86 @@
+"""The subcommands of `lab`.
+
+Heavy imports stand inside the commands that need them.
+"""
+
+from typing import Annotated
+
+import typer
+
+from labrun.cli import bench, packages, results, running, runs
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="One lab for training methods: run, compare and add them as plugins.",
+)
+runs_app = typer.Typer(
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    help="List the runs, show one, and look after them.",
+)
+SIGNED = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
+"""Of a command whose words may begin with a dash: it has no short option."""
+data_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Data that are made before the runs."
+)
+
+
+def _install(asked: bool) -> None:
+    """Install completion for the user's shell, and end."""
+    if not asked:
+        return
+    from pathlib import Path
+
+    from labrun.cli import shells
+
+    script, start = shells.install(shells.shell_of_user(), user=Path.home())
+    print(f"{start} reads {script}: open a new shell, then `lab run plugin=` and TAB")
+    raise typer.Exit
+
+
+@app.callback()
+def lab(
+    install_completion: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion",
+            is_eager=True,
+            callback=_install,
+            help="Let TAB complete commands, keys, values and runs in bash or zsh ($SHELL).",
+        ),
+    ] = False,
+) -> None:
+    """One lab for training methods: run, compare and add them as plugins."""
+
+
+app.command()(running.run)
+app.command()(running.resume)
+app.command()(packages.plugins)
+app.command()(packages.new)
+app.command()(running.status)
+app.command()(running.logs)
+app.command()(running.cancel)
+app.command()(results.compare)
+app.command()(bench.bench)
+app.command()(results.report)
+app.command()(results.ui)
+app.command()(packages.doctor)
+app.command()(results.reindex)
+app.add_typer(runs_app, name="runs")
+runs_app.callback()(runs.runs_default)
+runs_app.command("list")(runs.runs_list)
+runs_app.command("show")(runs.runs_show)
+runs_app.command("tag", context_settings=SIGNED)(runs.runs_tag)
+runs_app.command("note", context_settings=SIGNED)(runs.runs_note)
+runs_app.command("rename")(runs.runs_rename)
+runs_app.command("archive")(runs.runs_archive)
+runs_app.command("delete")(runs.runs_delete)
+runs_app.command("export")(runs.runs_export)
+runs_app.command("diff")(runs.runs_diff)
+runs_app.command("register")(runs.runs_register)
+app.add_typer(data_app, name="data")
+data_app.command("make")(running.data_make)
