@@ -78,43 +78,43 @@ def test_compare_leaves_a_run_with_damaged_events_out_and_names_it(two, lab_here
     assert "damaged" in alone.stderr
 
 
-def test_commands_name_cut_events(two, lab):
+def test_commands_name_cut_events(two, lab_here):
     sound, bad = two
     damage_events(bad, "half")
     path = bad.path / "events.jsonl"
-    shown = lab("runs", "show", bad.id)
+    shown = lab_here("runs", "show", bad.id)
     assert shown.returncode == 0, shown.stderr
     assert f"  damaged: {path} is damaged: " in shown.stdout
     assert "held_out/mse" not in shown.stdout
-    listed = lab("runs")
+    listed = lab_here("runs")
     assert listed.returncode == 0, listed.stderr
     states = {line.split()[0]: line.split()[1] for line in listed.stdout.splitlines()}
     assert (states[sound.id], states[bad.id]) == ("done", "damaged")
     assert f"damaged: {bad.id}: {path} is damaged: " in listed.stdout
-    looked = lab("doctor")
+    looked = lab_here("doctor")
     assert f"{bad.id} is damaged: {path} is damaged: " in looked.stdout
-    reindexed = lab("reindex")
+    reindexed = lab_here("reindex")
     assert reindexed.returncode == 0, reindexed.stderr
     assert f"lab: left out {bad.id}: {path} is damaged: " in reindexed.stderr
 
 
-def test_a_run_without_seal_is_shown_as_unsealed_and_compared(two, lab, lab_here):
+def test_a_run_without_seal_is_shown_as_unsealed_and_compared(two, lab_here):
     _, old = two
     said = json.loads((old.path / "status.json").read_text())
     del said["sealed"]
     (old.path / "status.json").write_text(json.dumps(said))
-    first = lab("runs", "show", old.id).stdout.splitlines()[0]
+    first = lab_here("runs", "show", old.id).stdout.splitlines()[0]
     assert first == f"{old.id}  done  unsealed"
     compared = lab_here("compare", "--group", "sweep")
     assert "left out" not in compared.stdout
 
 
 @pytest.mark.parametrize("how", ["half", "flipped"])
-def test_a_damaged_done_run_can_be_resumed_and_has_its_scores_again(two, lab, how):
+def test_a_damaged_done_run_can_be_resumed_and_has_its_scores_again(two, lab_here, how):
     _, bad = two
     expected = bad.series(), bad.scores()
     damage_events(bad, how)
-    resumed = lab("resume", bad.id)
+    resumed = lab_here("resume", bad.id)
     if resumed.returncode == 0:
         assert (bad.series(), bad.scores()) == expected
         assert bad.status().state == "done"
@@ -127,7 +127,7 @@ FILES = ["spec.json", "status.json", "data.json", "progress.json", "mlflow.json"
 
 
 @pytest.mark.parametrize("how", ["null", "folder"])
-def test_every_command_goes_on_beside_a_run_whose_files_are_damaged(two, lab, lab_here, how):
+def test_every_command_goes_on_beside_a_run_whose_files_are_damaged(two, lab_here, how):
     sound, bad = two
     for name in FILES:
         (bad.path / name).unlink(missing_ok=True)
@@ -137,14 +137,14 @@ def test_every_command_goes_on_beside_a_run_whose_files_are_damaged(two, lab, la
             (bad.path / name).mkdir()
     right = values(sound)[-1]
     for words in (["runs"], ["doctor"], ["reindex"]):
-        done = lab(*words)
+        done = lab_here(*words)
         assert "Traceback" not in done.stderr + done.stdout, (words, done.stderr)
     compared = lab_here("compare", sound.id, bad.id)
     assert compared.returncode == 0, compared.stderr
     assert right in compared.stdout
     fault = f"{bad.path / 'spec.json'} cannot be read"
     assert f"left out, damaged: {bad.id}: {fault}" in compared.stdout
-    named = lab("runs", "show", bad.id)
+    named = lab_here("runs", "show", bad.id)
     assert named.returncode == 2
     assert named.stderr.splitlines()[-1].startswith(f"lab: {fault}")
 
@@ -173,13 +173,13 @@ def test_a_checkpoint_whose_manifest_was_made_to_fit_gives_way_to_the_one_before
     assert said.startswith(f"checkpoint passed over: damaged: {newest / 'state.json'} (")
 
 
-def test_where_no_checkpoint_can_be_loaded_the_run_is_refused_and_not_retried(home, lab):
+def test_where_no_checkpoint_can_be_loaded_the_run_is_refused_and_not_retried(home, lab_here):
     run = stopped(home)
     for folder in checkpoints.folders(run.checkpoints):
         (folder / "state.json").write_text("{")
         sums = {"state.json": checkpoints._sha256(folder / "state.json")}
         (folder / "manifest.json").write_text(json.dumps({"sha256": sums}))
-    refused = lab("resume", run.id)
+    refused = lab_here("resume", run.id)
     assert refused.returncode == 2, refused.stderr
     status = run.status()
     assert (status.state, status.exit_code) == ("refused", 2)
@@ -190,19 +190,19 @@ def test_where_no_checkpoint_can_be_loaded_the_run_is_refused_and_not_retried(ho
     assert starts == [None, 8, 4]
 
 
-def test_a_resume_over_cut_events_ends_without_gaps(home, lab):
+def test_a_resume_over_cut_events_ends_without_gaps(home, lab_here):
     run = stopped(home)
     expected = run.series(), run.scores()
     path = run.path / "events.jsonl"
     os.truncate(path, path.read_bytes().index(b'"step": 7'))
     run.write_status(sealed=None)
-    resumed = lab("resume", run.id)
+    resumed = lab_here("resume", run.id)
     assert resumed.returncode == 0, resumed.stderr
     assert f"checkpoint passed over: {path} is damaged before step 8" in resumed.stderr
     assert (run.series(), run.scores()) == expected
 
 
-def test_deleted_checkpoints_are_said_and_need_a_restart(home, lab, lab_here):
+def test_deleted_checkpoints_are_said_and_need_a_restart(home, lab_here):
     run = stopped(home)
     shutil.rmtree(run.checkpoints)
     refused = lab_here("resume", run.id)
@@ -211,14 +211,14 @@ def test_deleted_checkpoints_are_said_and_need_a_restart(home, lab, lab_here):
         f"lab: the checkpoints of run {run.id} are gone, and there was one at step 8; put them "
         f"back into {run.checkpoints}, or `lab resume --restart` begins again at step 0\n"
     )
-    assert lab("resume", run.id, "--restart").returncode == 0
+    assert lab_here("resume", run.id, "--restart").returncode == 0
     assert sorted(run.series()["loss"]) == list(range(1, 11))
 
 
-def test_a_resume_of_a_group_leaves_a_damaged_run_out(home, lab):
+def test_a_resume_of_a_group_leaves_a_damaged_run_out(home, lab_here):
     bad, sound = stopped(home, "group=g", "seed=1"), stopped(home, "group=g", "seed=2")
     (bad.path / "data.json").write_text("null")
-    resumed = lab("resume", "--group", "g")
+    resumed = lab_here("resume", "--group", "g")
     assert f"lab: left out {bad.id}: {bad.path / 'data.json'} cannot be read" in resumed.stderr
     assert "Traceback" not in resumed.stderr
     assert sound.status().state == "done"

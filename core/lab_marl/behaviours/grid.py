@@ -4,7 +4,6 @@ from typing import Literal, get_args
 
 import numpy as np
 from labrun.errors import unknown
-from scipy.optimize import linear_sum_assignment
 
 from lab_marl.behaviours.noise import noisy
 from lab_marl.environments.grid import MOVES, REACH, GridEnv
@@ -51,6 +50,8 @@ def steps_to_reach(cells: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
 def _assigned(steps: np.ndarray, live: np.ndarray) -> np.ndarray:
     """[E, n] a landmark of its own for each agent of the live copies, the sum of steps least."""
+    from scipy.optimize import linear_sum_assignment
+
     goals = np.zeros(steps.shape[:2], np.int64)
     for index in np.flatnonzero(live):
         goals[index] = linear_sum_assignment(steps[index])[1]

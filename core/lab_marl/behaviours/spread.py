@@ -1,7 +1,6 @@
 """A scripted team for simple_spread: every agent takes a landmark of its own and stops on it."""
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from lab_marl.behaviours.noise import noisy
 from lab_marl.environments.interface import Actor, Frame, VectorEnv
@@ -47,6 +46,8 @@ def state_entities(layout: Layout, state: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def assignment(agents: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """[E, n] landmark of each agent: the pairing [n, 2] to [n, 2] of least total distance."""
+    from scipy.optimize import linear_sum_assignment
+
     distances = np.linalg.norm(agents[:, :, None] - landmarks[:, None], axis=-1)
     return np.array([linear_sum_assignment(costs)[1] for costs in distances])
 

@@ -1,7 +1,6 @@
 """A scripted pack for simple_tag: predators share the prey out and run to where it will be."""
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from lab_marl.behaviours.noise import noisy
 from lab_marl.behaviours.spread import state_entities, steer
@@ -31,6 +30,8 @@ def start(env: VectorEnv, *, epsilon: float, rng: np.random.Generator) -> Actor:
 def shared_out(predators: np.ndarray, prey: np.ndarray) -> np.ndarray:
     """[E, P] prey of each predator: of least total distance, with at most P / Q hunters, rounded
     up, for each prey."""
+    from scipy.optimize import linear_sum_assignment
+
     num_predators, num_prey = predators.shape[1], prey.shape[1]
     distances = np.linalg.norm(predators[:, :, None] - prey[:, None], axis=-1)
     rounds = -(-num_predators // num_prey)

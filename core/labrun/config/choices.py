@@ -24,8 +24,9 @@ NAME = re.compile(r"\w[\w-]*(\.\w[\w-]*)?")
 DATA_FILES = (".jsonl", ".json", ".parquet", ".csv")
 
 OF_AN_APPLICATION = ("output", "help", "hydra_help", "hydra_logging", "job_logging", "env")
-"""Hydra's own groups for a program that it runs. Here it only composes, and to read their files
-takes half of the time."""
+OF_AN_APPLICATION += ("launcher", "sweeper")
+"""Hydra's own groups for a program that it runs. Here it only composes, and to read them takes
+more than half of the time."""
 
 Components = dict[tuple[Kind, str], tuple[str, Component]]
 
@@ -49,6 +50,27 @@ def register(info: PluginInfo, picks: Mapping[str, Word]) -> Components:
                     raise _no_choice(info, kind, name, plugins.component_names(kind, info))
                 qualified, component = plugins.find(kind, name, info)
                 offered[kind, name] = offered[kind, qualified] = (qualified, component)
+    if not _is_in_store(info, offered):
+        _in_store.clear()
+        _put(info, offered)
+        _in_store.append((info, offered))
+    return offered
+
+
+_in_store: list[tuple[PluginInfo, Components]] = []
+"""The plugin, and its components on offer, that Hydra's store holds now. To put them there takes a
+third of the time."""
+
+
+def _is_in_store(info: PluginInfo, offered: Components) -> bool:
+    """Whether they are these very objects: a plugin that was loaded anew may have new defaults."""
+    for of, held in _in_store:
+        same = [c is held[k][1] for k, (_, c) in offered.items() if k in held]
+        return of is info and len(held) == len(offered) == len(same) and all(same)
+    return False
+
+
+def _put(info: PluginInfo, offered: Components) -> None:
     store = ConfigStore.instance()
     # Also of groups that are files here: another plugin of this process may have declared them.
     for group in {*KINDS, *preset_groups(info)}:
@@ -60,7 +82,6 @@ def register(info: PluginInfo, picks: Mapping[str, Word]) -> Components:
         for name, values in presets.items():
             store.store(group=group, name=name, node=to_plain(values), package="_global_")
     store.store(name=ROOT, node=_root(info))
-    return offered
 
 
 def _is_path(name: str) -> bool:

@@ -32,7 +32,7 @@ from labrun.plugins.building import config_class
 
 OmegaConf.register_new_resolver("by", lambda key, values: values[key], replace=True)
 """For presets: `${by:${trainer.objective},{grpo: 1.0e-6, sdpo: 1.0e-5}}` is the key's value."""
-MOST_KEPT = 64
+MOST_KEPT = 128
 """Compositions, and variants of each, that are kept."""
 _READS = re.compile(r"\$\{\s*([^${}:]+?)\s*\}")
 _CALLS = re.compile(r"\$\{\s*([\w.]+)\s*:")

@@ -78,7 +78,7 @@ def stands_still(home) -> bool:
     return len(done) == 2 and bool(held)
 
 
-def test_an_interrupted_suite_goes_on_and_makes_only_what_is_missing(mine, home, lab, release):
+def test_an_interrupted_suite_goes_on_and_makes_only_what_is_missing(mine, home, lab_here, release):
     command = [sys.executable, "-m", "labrun.cli", "bench", mine]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -91,13 +91,13 @@ def test_an_interrupted_suite_goes_on_and_makes_only_what_is_missing(mine, home,
     assert states(home)["plain 0"] == states(home)["plain 1"] == "done"
     assert "done" not in {states(home)["momentum 0"], states(home)["momentum 1"]}
     release.touch()
-    again = lab("bench", mine)
+    again = lab_here("bench", mine)
     assert again.returncode == 0, again.stderr
     assert "lab: 2 of 4 runs of mine-tiny are done or under way; 2 go on, 0 begin\n" in again.stderr
     assert set(states(home).values()) == {"done"}
     assert len(all_runs(home)) == 4
     assert {attempts(r) for r in all_runs(home) if name_of(r).startswith("plain")} == {1}
-    more = lab("bench", mine, "--seeds", "0,1,2")
+    more = lab_here("bench", mine, "--seeds", "0,1,2")
     assert "lab: 4 of 6 runs of mine-tiny are done or under way; 0 go on, 2 begin\n" in more.stderr
     assert len(all_runs(home)) == 6
     lines = more.stdout.splitlines()
@@ -109,7 +109,7 @@ def test_an_interrupted_suite_goes_on_and_makes_only_what_is_missing(mine, home,
     assert "runs     6 of 6 done" in lines
     assert "…" not in more.stdout
     assert "ours (tiny)" not in more.stdout
-    nothing = lab("bench", mine, "--report-only")
+    nothing = lab_here("bench", mine, "--report-only")
     assert "runs     4 of 4 done" in nothing.stdout
     assert "2 more runs of this group have other settings or seeds, and do not count" in (
         nothing.stdout
@@ -221,39 +221,39 @@ def test_a_misspelt_suite_names_the_nearest(lab_here):
     assert refused.stderr.startswith("lab: no suite 'rlrt-mian'; did you mean 'rlrt-main'? suites")
 
 
-def test_a_file_of_words_is_run_with_what_is_typed(example, home, tmp_path, lab, monkeypatch):
+def test_a_file_of_words_is_run_with_what_is_typed(example, home, tmp_path, lab_here, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my.yaml").write_text(
         "plugin: example\ntrainer: {max_steps: 3}\narms: {a: method=plain, b: method=momentum}\n"
     )
-    done = lab("run", "@my.yaml", "-m", "seed=1,2", "group=words")
+    done = lab_here("run", "@my.yaml", "-m", "seed=1,2", "group=words")
     assert done.returncode == 0, done.stderr
     assert set(states(home)) == {"plain 1", "plain 2", "momentum 1", "momentum 2"}
     assert {r.experiment().settings["trainer"]["max_steps"] for r in all_runs(home)} == {3}
-    refused = lab("run", "@my.yaml", "seed=1,2")
+    refused = lab_here("run", "@my.yaml", "seed=1,2")
     assert refused.stderr.startswith("lab: a value with commas is a sweep: add -m")
 
 
-def test_a_suite_that_is_detached_ends_at_once_and_is_reported_later(mine, home, lab, release):
-    begun = lab("bench", mine, "--detach", "--seeds", "0")
+def test_a_suite_that_is_detached_ends_at_once_and_is_reported_later(mine, home, lab_here, release):
+    begun = lab_here("bench", mine, "--detach", "--seeds", "0")
     assert begun.returncode == 0, begun.stderr
     lines = begun.stdout.splitlines()
     assert "results  lab compare --group mine-tiny" in lines
     assert not any(line.startswith("runs     2 of 2 done") for line in lines)
     release.touch()
     wait_for(lambda: set(states(home).values()) == {"done"})
-    again = lab("bench", mine, "--seeds", "0")
+    again = lab_here("bench", mine, "--seeds", "0")
     assert "lab: 2 of 2 runs of mine-tiny are done or under way; 0 go on, 0 begin" in again.stderr
     assert "runs     2 of 2 done" in again.stdout.splitlines()
 
 
-def test_a_failed_run_is_named_and_gives_the_exit_code(mine, home, tmp_path, lab, release):
+def test_a_failed_run_is_named_and_gives_the_exit_code(mine, home, tmp_path, lab_here, release):
     (tmp_path / "hold.py").write_text("raise RuntimeError('asked for')\n")
-    failed = lab("bench", mine, "--seeds", "0", "max_retries=0")
+    failed = lab_here("bench", mine, "--seeds", "0", "max_retries=0")
     assert failed.returncode == 1, failed.stdout
     assert "failed (exit 1)" in failed.stdout
     assert "runs     1 of 2 done, 1 failed" in failed.stdout.splitlines()
     (tmp_path / "hold.py").write_text("")
-    mended = lab("bench", mine, "--seeds", "0")
+    mended = lab_here("bench", mine, "--seeds", "0")
     assert mended.returncode == 0, mended.stderr
     assert "1 of 2 runs of mine-tiny are done or under way; 1 go on, 0 begin" in mended.stderr

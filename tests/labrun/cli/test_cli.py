@@ -116,18 +116,18 @@ def test_dry_run_prints_what_is_not_at_its_default_and_starts_nothing(lab, home)
 
 
 @pytest.mark.usefixtures("example")
-def test_dry_run_with_all_prints_every_setting_and_cuts_no_value(lab, tmp_path):
+def test_dry_run_with_all_prints_every_setting_and_cuts_no_value(lab_here, tmp_path):
     path = tmp_path / ("long" * 30 + ".csv")
     path.write_text("x,y\n0,0\n1,2\n")
-    planned = lab("run", "plugin=example", f"held_out_file={path}", "--dry-run", "--all")
+    planned = lab_here("run", "plugin=example", f"held_out_file={path}", "--dry-run", "--all")
     lines = [" ".join(line.split()) for line in planned.stdout.splitlines()]
     assert f"dataset held_out_file {path}" in lines
     assert "trainer learning_rate 0.1" in lines
     assert "--all prints" not in planned.stdout
 
 
-def test_runs_of_an_empty_home(lab, home):
-    listed = lab("runs")
+def test_runs_of_an_empty_home(lab_here, home):
+    listed = lab_here("runs")
     assert (listed.returncode, listed.stdout) == (
         0,
         "no runs yet; `lab run plugin=...` makes one\n",
@@ -136,23 +136,23 @@ def test_runs_of_an_empty_home(lab, home):
 
 
 @pytest.mark.usefixtures("example")
-def test_runs_lists_whole_ids_with_state_step_and_group(lab, make_run):
+def test_runs_lists_whole_ids_with_state_step_and_group(lab_here, make_run):
     done, failed = make_run(group="a"), make_run(group="a", seed=1, state="failed")
     done.write_status(step=3)
-    lines = [line.split() for line in lab("runs").stdout.splitlines()]
+    lines = [line.split() for line in lab_here("runs").stdout.splitlines()]
     assert [line[:4] for line in lines[1:]] == [
         [done.id, "done", "3", "a"],
         [failed.id, "failed", "0", "a"],
     ]
-    assert lab("runs", "list", "--group", "a").returncode == 0
+    assert lab_here("runs", "list", "--group", "a").returncode == 0
 
 
-def test_runs_show_prints_settings_scores_and_notes(lab, make_run, event):
+def test_runs_show_prints_settings_scores_and_notes(lab_here, make_run, event):
     note = {"time": 1.0, "kind": "note", "step": 0, "message": "a smaller model was used"}
     run = make_run(note, event.score(0, 0.25), event.metrics(3, loss=0.125), event.score(3, 0.75))
     (run.artifacts / "model").mkdir()
     (run.artifacts / "model" / "weights").write_text("")
-    shown = lab("runs", "show", "last")
+    shown = lab_here("runs", "show", "last")
     assert shown.returncode == 0
     assert shown.stdout.splitlines() == [
         f"{run.id}  done  unsealed",
@@ -185,10 +185,10 @@ def test_edited_run_is_refused_by_resume(lab_here, make_run):
 
 
 @pytest.mark.usefixtures("example")
-def test_doctor_names_packages_plugins_devices_and_killed_runs(lab, make_run):
+def test_doctor_names_packages_plugins_devices_and_killed_runs(lab_here, make_run):
     run = make_run(state="running")
     run.write_status(pid=2**22 + 1, host=socket.gethostname(), started=1.0)
-    checked = lab("doctor")
+    checked = lab_here("doctor")
     assert checked.returncode == 0, checked.stdout
     rows = [line.split() for line in checked.stdout.splitlines()]
     assert ["ok", "plugin", "example", "labrun-example", "1.2.0"] in rows
@@ -197,12 +197,12 @@ def test_doctor_names_packages_plugins_devices_and_killed_runs(lab, make_run):
     assert f"{run.id} was killed; `lab resume {run.id}` goes on" in checked.stdout
 
 
-def test_doctor_names_runs_that_were_killed_before_they_started(lab, make_run):
+def test_doctor_names_runs_that_were_killed_before_they_started(lab_here, make_run):
     waiting, again = make_run(state="queued"), make_run(seed=1, state="queued")
     for run in (waiting, again):
         run.write_status(process="4194305@1@boot", host=socket.gethostname())
     (waiting.path / "events.jsonl").unlink()
-    checked = lab("doctor")
+    checked = lab_here("doctor")
     words = f"was not started, its command is gone; `lab resume {waiting.id}` starts it"
     assert f"{waiting.id} {words}" in checked.stdout
     assert f"{again.id} was killed; `lab resume {again.id}` goes on" in checked.stdout

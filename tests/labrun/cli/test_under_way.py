@@ -141,19 +141,19 @@ def test_a_damaged_file_hides_no_other_run(lines, make_run, text):
     assert lines()[-1] == "ended: 1 unreadable"
 
 
-def test_a_group_is_shown_alone(lab, make_run):
+def test_a_group_is_shown_alone(lab_here, make_run):
     mine = begin(make_run(group="a"), stage="train", step=2, total=3)
     begin(make_run(group="b", seed=1), stage="train")
-    shown = lab("status", "--group", "a")
+    shown = lab_here("status", "--group", "a")
     assert shown.returncode == 0, shown.stderr
     assert [line.split()[0] for line in shown.stdout.splitlines()] == ["run", mine.id, "ended:"]
-    unknown = lab("status", "--group", "c")
+    unknown = lab_here("status", "--group", "c")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert unknown.stderr == "lab: no group 'c'; allowed: a, b\n"
 
 
-def test_status_of_an_empty_home_makes_nothing(lab, home):
-    shown = lab("status")
+def test_status_of_an_empty_home_makes_nothing(lab_here, home):
+    shown = lab_here("status")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout == "no runs yet; `lab run plugin=...` makes one\n"
     assert not home.exists()

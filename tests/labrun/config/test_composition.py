@@ -2,12 +2,13 @@
 
 import copy
 import time
+from dataclasses import replace
 
 import pytest
-from hydra.core.config_store import ConfigStore
-from labrun.config import composition
+from labrun.config import choices, composition
 from labrun.config import experiments as config
 from labrun.errors import LabError
+from labrun.plugins import discovery
 
 pytestmark = pytest.mark.usefixtures("example")
 
@@ -124,7 +125,7 @@ def test_compositions_are_not_kept_without_end(monkeypatch):
 
 def test_presets_that_another_plugin_declared_in_this_process_are_not_seen():
     others = {"trainer": {"learning_rate": 0.125}}
-    store = ConfigStore.instance()
-    store.store(group="method", name="clip_higher", node=others, package="_global_")
+    declared = {"method": {"clip_higher": others}}
+    choices.register(replace(discovery.load("rlrt"), presets_in_python=declared), {})
     settings = config.compose(["plugin=rlrt", "method=clip_higher"]).settings
     assert settings["trainer"]["learning_rate"] == 5e-4

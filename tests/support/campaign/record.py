@@ -1,7 +1,9 @@
 """What a run directory says, read from its files alone, without the code that is tested."""
 
+import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,10 +98,22 @@ def run_of(home: Path) -> Path | None:
     return specs[0].parent if specs else None
 
 
+# What follows is asked hundreds of times a second: a file is read again only where it changed.
+
+_runs: dict[Path, Path] = {}
+"""The run of each home, from when it was first seen."""
+
+
+def _run(home: Path) -> Path | None:
+    if home not in _runs and (run := run_of(home)):
+        _runs[home] = run
+    return _runs.get(home)
+
+
 def events_of(home: Path) -> int:
     """Lines of events that the run has written."""
-    run = run_of(home)
-    return _bytes(run / "events.jsonl").count(b"\n") if run else 0
+    run = _run(home)
+    return _num_lines(run / "events.jsonl", _stamp(run / "events.jsonl")) if run else 0
 
 
 def stage_of(home: Path, *, since: float) -> str:
@@ -115,38 +129,54 @@ def state_of(home: Path) -> str:
 
 def drafts_of(home: Path) -> set[tuple[str, int]]:
     """The checkpoints that are half written, each with its inode: a later one has another."""
-    try:
-        drafts = [*home.glob("[!.]*/checkpoints/.draft-*")]
-    except FileNotFoundError:  # a folder that went while it was looked through
+    if (run := _run(home)) is None:
         return set()
-    return {(draft.name, inode) for draft in drafts if (inode := _inode(draft))}
+    try:
+        names = os.listdir(run / "checkpoints")
+    except FileNotFoundError:  # not there yet, or gone while it was looked through
+        return set()
+    drafts = [name for name in names if name.startswith(".draft-")]
+    inodes = {name: _stamp(run / "checkpoints" / name)[0] for name in drafts}
+    return {(name, inode) for name, inode in inodes.items() if inode}
 
 
 def store_stamp(home: Path) -> int:
     """When a file of MLflow's store last changed, in nanoseconds; 0 before there is one."""
-    return max((_changed(path) for path in home.glob("*mlflow.db*")), default=0)
-
-
-def _changed(path: Path) -> int:
     try:
-        return path.stat().st_mtime_ns
+        names = os.listdir(home)
     except FileNotFoundError:
         return 0
+    return max((_stamp(home / name)[1] for name in names if "mlflow.db" in name), default=0)
 
 
-def _inode(path: Path) -> int:
+Stamp = tuple[int, int, int]
+"""Inode, time of change in nanoseconds, and bytes of a file; all 0 where there is none."""
+
+
+def _stamp(path: Path) -> Stamp:
     try:
-        return path.stat().st_ino
-    except FileNotFoundError:
-        return 0
+        facts = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return (0, 0, 0)
+    return (facts.st_ino, facts.st_mtime_ns, facts.st_size)
 
 
 def _json(home: Path, name: str) -> dict[str, Any]:
-    run = run_of(home)
+    run = _run(home)
+    return _parsed(run / name, _stamp(run / name)) if run else {}
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(path: Path, stamp: Stamp) -> dict[str, Any]:
     try:
-        return json.loads(_bytes(run / name)) if run else {}
+        return json.loads(_bytes(path))
     except ValueError:
         return {}
+
+
+@functools.lru_cache(maxsize=256)
+def _num_lines(path: Path, stamp: Stamp) -> int:
+    return _bytes(path).count(b"\n")
 
 
 def _bytes(path: Path) -> bytes:

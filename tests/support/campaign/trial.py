@@ -24,6 +24,8 @@ CATCH_UP_S = 20.0
 PATIENCE_S = 5.0
 """Time that the kernel has to end a killed process."""
 POLL_S = 0.003
+SETTLE_S = 0.05
+"""Time between two looks at the state of a run whose process ends."""
 AGAIN_S = 0.2
 """Time after which a kill whose target is not there yet is tried again."""
 LOOK_S = 1.0
@@ -105,7 +107,7 @@ class Trial:
         until then its run reads as running."""
         until = time.monotonic() + PATIENCE_S
         while (state := self._state()) in NOT_AN_END and time.monotonic() < until:
-            time.sleep(POLL_S)
+            time.sleep(SETTLE_S)
         return state
 
     def _command(self, waiting: list[Kill]) -> int | None:
