@@ -40,7 +40,7 @@ def compare(
     figure: Annotated[
         list[str] | None, typer.Option(help="Figure: PATH.png, .svg or .pdf; may be repeated.")
     ] = None,
-    plot: Annotated[str, typer.Option(help="Of the figure: curves or pareto.")] = "curves",
+    plot: Annotated[str, typer.Option(help="Of the figure: curves, pareto or profile.")] = "curves",
     cost: Annotated[
         str | None,
         typer.Option(help="What it stands over: steps, samples, seconds, or a series summed up."),

@@ -14,6 +14,7 @@ from labrun.launch import following
 from labrun.results import compare as comparison
 from labrun.runs import run_index
 from labrun.runs.run_dir import RunDir, home
+from labrun.score import number_text
 from labrun.suites import finding, needed, table
 from labrun.suites.needed import Needed
 from labrun.suites.reading import read
@@ -171,7 +172,7 @@ def _print_lines(found: Sequence[table.Line], scale: Scale, console: Console) ->
 def _as_published(number: float, row: Row) -> str:
     """The number with as many decimals as the row's numbers have."""
     decimals = max(len(f"{one:g}".partition(".")[2]) for one in row.published.values())
-    return f"{number:.{decimals}f}"
+    return number_text(number, decimals=decimals)
 
 
 def _number(line: table.Line) -> str:
@@ -179,10 +180,10 @@ def _number(line: table.Line) -> str:
     if line.ours is None:
         return "-"
     decimals = DECIMALS[line.row.unit]
-    mean = f"{line.ours.mean:.{decimals}f}"
+    mean = number_text(line.ours.mean, decimals=decimals)
     if math.isnan(line.ours.half_width):
         return mean
-    return f"{mean} ± {line.ours.half_width:.{decimals}f}"
+    return f"{mean} ± {number_text(line.ours.half_width, decimals=decimals)}"
 
 
 def _print_counts(wanted: Sequence[Needed], held: Held, console: Console) -> None:

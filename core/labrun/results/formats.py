@@ -3,13 +3,16 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from labrun.results.cells import Cell
 from labrun.results.comparison import Comparison, beside_the_labels, mixed
+from labrun.results.directions import direction
+from labrun.results.over_tasks import Aggregate
 from labrun.results.paired import Difference
-from labrun.results.sheet import Entry, Sheet, best_of, direction
+from labrun.results.sheet import Entry, Sheet, best_of
+from labrun.results.statistics.intervals import Bounded, Interval
 from labrun.runs.record import RunRecord
 
 LATEX = {
@@ -46,7 +49,7 @@ def to_markdown(sheet: Sheet) -> str:
     """A pipe table with its notes below; the best of a row in bold."""
     head = ["task", "metric", *map(markdown_text, sheet.columns)]
     lines = [_piped(head), _piped(["---", "---", *("---:" for _ in sheet.columns)])]
-    for key, entries in sheet.rows.items():
+    for key, entries in [*sheet.rows.items(), *sheet.summary.items()]:
         cells = [_entry(one, markdown_text, bold="**{}**", mark="{}") for one in entries]
         lines.append(_piped([*map(markdown_text, key), *cells]))
     return "\n".join([*lines, "", *(f"- {markdown_text(note)}" for note in sheet.notes), ""])
@@ -74,15 +77,21 @@ def to_latex(sheet: Sheet) -> str:
         _row(head),
         r"\midrule",
     ]
-    for key, entries in sheet.rows.items():
-        cells = [
-            _entry(one, latex_text, bold=r"\textbf{{{}}}", mark=r"\rlap{{\textsuperscript{{{}}}}}")
-            for one in entries
-        ]
-        lines.append(_row([*map(latex_text, key), *cells]))
+    lines += map(_latex_row, sheet.rows.items())
+    if sheet.summary:
+        lines += [r"\midrule", *map(_latex_row, sheet.summary.items())]
     notes = " ".join(f"{_sentence(latex_text(note))}" for note in sheet.notes)
     end = [r"\bottomrule", r"\end{tabular}", r"\par\smallskip", rf"{{\footnotesize {notes}}}", ""]
     return "\n".join([*lines, *end])
+
+
+def _latex_row(row: tuple[tuple[str, str], Sequence[Entry | None]]) -> str:
+    key, entries = row
+    cells = [
+        _entry(one, latex_text, bold=r"\textbf{{{}}}", mark=r"\rlap{{\textsuperscript{{{}}}}}")
+        for one in entries
+    ]
+    return _row([*map(latex_text, key), *cells])
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -108,6 +117,7 @@ def to_json(found: Comparison) -> str:
         "baseline": found.baseline,
         "notes": list(found.sheet.notes),
         "rows": rows,
+        "over_tasks": [_aggregate(one) for one in found.over_tasks],
         "runs": {arm.label: [_run(run) for run in arm.runs] for arm in found.arms},
         "left_out": found.left_out,
         "differing": beside_the_labels(found.arms),
@@ -131,6 +141,22 @@ def _numbers(cell: Cell) -> dict[str, Any]:
         "num_problems": cell.num_problems,
         "values": list(cell.values),
     }
+
+
+def _aggregate(one: Aggregate) -> dict[str, Any]:
+    return {
+        "metric": one.metric,
+        "arm": one.arm,
+        "tasks": list(one.tasks),
+        "num_seeds": one.num_seeds,
+        "mean": _ends(one.mean),
+        "iqm": _ends(one.iqm),
+        "better_than_baseline": _ends(one.better),
+    }
+
+
+def _ends(value: Interval | Bounded | None) -> dict[str, float] | None:
+    return value and {"value": value.mean, "low": value.low, "high": value.high}
 
 
 def _test(found: Difference) -> dict[str, Any]:

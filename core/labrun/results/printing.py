@@ -12,7 +12,8 @@ from labrun.results.cells import MEANING
 from labrun.results.compare import Table, named_intervals
 from labrun.results.comparison import Comparison, beside_the_labels, mixed, some
 from labrun.results.paired import Difference
-from labrun.results.sheet import not_finite
+from labrun.results.sheet import not_finite, task_notes
+from labrun.results.statistics.intervals import Bounded, Interval
 from labrun.results.statistics.significance import smallest_permutation_p
 
 WIDEST = 10_000
@@ -67,6 +68,29 @@ def _one_row_an_arm(table: Table) -> RichTable:
         for arm, cell in cells.items():
             shown.add_row(task, metric, arm, str(cell))
     return shown
+
+
+def print_over_tasks(found: Comparison, console: Console) -> None:
+    """Each arm on all tasks at once; nothing where there is one task."""
+    if not found.over_tasks:
+        return
+    console.print("\nover several tasks at once")
+    better = f"better than {found.baseline}"
+    columns = [name for name in ("mean", "IQM") if any(one.iqm for one in found.over_tasks)]
+    columns += [better] if any(one.better for one in found.over_tasks) else []
+    shown = RichTable("metric", "arm", box=None, pad_edge=False)
+    for name in columns:
+        shown.add_column(name, justify="right")
+    for one in found.over_tasks:
+        cells = {"mean": one.mean, "IQM": one.iqm, better: one.better}
+        shown.add_row(one.metric, one.arm, *(_or_dash(cells[name]) for name in columns))
+    console.print(shown)
+    for note in task_notes(found.over_tasks, found.baseline):
+        console.print(note, soft_wrap=True)
+
+
+def _or_dash(value: Interval | Bounded | None) -> str:
+    return "-" if value is None else str(value)
 
 
 def print_warnings(found: Comparison, console: Console) -> None:

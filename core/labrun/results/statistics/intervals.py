@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from labrun.score import number_text
+
 T_95 = (
     12.706204736174694,
     4.302652729749462,
@@ -52,8 +54,8 @@ class Interval:
 
     def __str__(self) -> str:
         if math.isnan(self.half_width):
-            return f"{self.mean:.3f}"
-        return f"{self.mean:.3f} ± {self.half_width:.3f}"
+            return number_text(self.mean)
+        return f"{number_text(self.mean)} ± {number_text(self.half_width)}"
 
     @property
     def low(self) -> float:
@@ -66,11 +68,16 @@ class Interval:
 
 @dataclass(frozen=True)
 class Bounded:
-    """A mean with the ends of its interval, which need not be symmetric."""
+    """A mean with the ends of its interval, not always symmetric; nan where there is none."""
 
     mean: float
     low: float
     high: float
+
+    def __str__(self) -> str:
+        if math.isnan(self.low):
+            return number_text(self.mean)
+        return f"{number_text(self.mean)} [{number_text(self.low)}, {number_text(self.high)}]"
 
 
 def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
