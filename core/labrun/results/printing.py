@@ -11,6 +11,7 @@ from labrun.results import paired
 from labrun.results.cells import MEANING
 from labrun.results.compare import Table, named_intervals
 from labrun.results.comparison import Comparison, beside_the_labels, mixed, some
+from labrun.results.over_tasks import Aggregate
 from labrun.results.paired import Difference
 from labrun.results.sheet import not_finite, task_notes
 from labrun.results.statistics.intervals import Bounded, Interval
@@ -70,22 +71,24 @@ def _one_row_an_arm(table: Table) -> RichTable:
     return shown
 
 
-def print_over_tasks(found: Comparison, console: Console) -> None:
-    """Each arm on all tasks at once; nothing where there is one task."""
-    if not found.over_tasks:
+def print_over_tasks(
+    found: Sequence[Aggregate], baseline: str | None, console: Console, *, of: str = ""
+) -> None:
+    """Each arm on all tasks at once; nothing where there is one task. `of` ends the heading."""
+    if not found:
         return
-    console.print("\nover several tasks at once")
-    better = f"better than {found.baseline}"
-    columns = [name for name in ("mean", "IQM") if any(one.iqm for one in found.over_tasks)]
-    columns += [better] if any(one.better for one in found.over_tasks) else []
+    console.print(f"\nover several tasks at once{of}")
+    better = f"better than {baseline}"
+    columns = [name for name in ("mean", "IQM") if any(one.iqm for one in found)]
+    columns += [better] if any(one.better for one in found) else []
     shown = RichTable("metric", "arm", box=None, pad_edge=False)
     for name in columns:
         shown.add_column(name, justify="right")
-    for one in found.over_tasks:
+    for one in found:
         cells = {"mean": one.mean, "IQM": one.iqm, better: one.better}
         shown.add_row(one.metric, one.arm, *(_or_dash(cells[name]) for name in columns))
     console.print(shown)
-    for note in task_notes(found.over_tasks, found.baseline):
+    for note in task_notes(found, baseline):
         console.print(note, soft_wrap=True)
 
 

@@ -91,7 +91,7 @@ def compare(
     runs = records(runs)
     found = _comparison(runs, asked)
     printing.print_table(found, console)
-    printing.print_over_tasks(found, console)
+    printing.print_over_tasks(found.over_tasks, found.baseline, console)
     printing.print_warnings(found, console)
     plugin_figures.print_not_installed(found.runs, console)
     for run_id, line in lineage.lines(found.runs).items():
