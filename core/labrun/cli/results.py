@@ -17,6 +17,7 @@ def compare(
     since: Annotated[
         str | None, typer.Option(help="Runs from then on: 2026-11-25, or a span such as 12h, 2d.")
     ] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="Archived runs, too.")] = False,
     metric: Annotated[
         list[str] | None, typer.Option(help="Series or score to draw; may be repeated.")
     ] = None,
@@ -61,20 +62,27 @@ def compare(
     from labrun.results.store import catch_up
     from labrun.runs import run_index
     from labrun.runs.run_dir import home
-    from labrun.runs.selection import Wanted, selected, time_of
+    from labrun.runs.selection import Wanted, num_archived, selected, time_of
 
     check_choices(kind=kind, interval=interval, plot=plot, width=width)
     drawing = Drawing([Path(one) for one in figure or ()], plot, metric or (), smooth, cost, width)
     asked = Asked(baseline, interval, score or (), lower or (), drawing)
     began = time_of(since) if since else None
-    wanted = Wanted(plugin or (), method or (), group or (), tag or (), began)
+    wanted = Wanted(plugin or (), method or (), group or (), tag or (), began, archived)
     runs = selected(names or [], wanted, home())
     if kind == "text":
         folder = Path(out) if out else None
         report.compare(runs, home(), console(), out=folder, asked=asked)
     else:
         print(show(runs, kind, console(stderr=True), asked=asked), end="")
+    _say_archived(num_archived(names or [], wanted, runs, home()))
     catch_up(home(), run_index.of(runs))
+
+
+def _say_archived(count: int) -> None:
+    if count:
+        of = "run is" if count == 1 else "runs are"
+        print(f"lab: {count} archived {of} left out; --archived takes them in", file=sys.stderr)
 
 
 def report(
@@ -86,6 +94,7 @@ def report(
     since: Annotated[
         str | None, typer.Option(help="Runs from then on: 2026-11-25, or a span such as 12h, 2d.")
     ] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="Archived runs, too.")] = False,
     baseline: Annotated[
         str | None, typer.Option(help="Arm against which the others are tested; it stands first.")
     ] = None,
@@ -118,10 +127,10 @@ def report(
     from labrun.results.store import catch_up
     from labrun.runs import run_index
     from labrun.runs.run_dir import home
-    from labrun.runs.selection import Wanted, selected, time_of
+    from labrun.runs.selection import Wanted, num_archived, selected, time_of
 
     began = time_of(since) if since else None
-    chosen = Wanted(plugin or (), method or (), group or (), tag or (), began)
+    chosen = Wanted(plugin or (), method or (), group or (), tag or (), began, archived)
     runs = selected(names or [], chosen, home())
     asked = Asked(
         baseline=baseline,
@@ -132,6 +141,7 @@ def report(
     )
     path = make(runs, home(), console(), asked=asked, path=Path(out) if out else None)
     print(f"report   {path}")
+    _say_archived(num_archived(names or [], chosen, runs, home()))
     catch_up(home(), run_index.of(runs))
 
 

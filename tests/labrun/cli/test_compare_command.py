@@ -153,3 +153,13 @@ def test_a_profile_says_what_it_cannot_draw(lab_here, on_two_tasks, home, make_r
         done = lab_here("compare", "--plot", "profile", *words)
         assert done.returncode == 2
         assert said in done.stderr
+
+
+def test_archived_runs_are_counted_and_taken_in_when_asked_for(lab_here, runs, home):
+    assert lab_here("runs", "archive", "--filter", "method=eps seed=0,1").returncode == 0
+    done = lab_here("compare", "--group", "g", "--format", "json")
+    assert "lab: 2 archived runs are left out; --archived takes them in\n" in done.stderr
+    assert [len(found) for found in json.loads(done.stdout)["runs"].values()] == [1, 3]
+    done = lab_here("compare", "--group", "g", "--format", "json", "--archived")
+    assert "archived" not in done.stderr
+    assert [len(found) for found in json.loads(done.stdout)["runs"].values()] == [3, 3]
