@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from labrun.cli.options import Group, RunNames, console
+from labrun.errors import LabError
 
 
 def compare(
@@ -114,8 +115,15 @@ def report(
     samples: Annotated[
         int, typer.Option(min=0, max=200, help="Problems that are shown with their answers.")
     ] = 12,
+    suite: Annotated[
+        str | None, typer.Option(help="The runs of this suite; RUNS are then its key=value words.")
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="Of the suite; its first one if not set.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Of the suite, such as 0,1,2.")] = None,
 ) -> None:
-    """One HTML file of a group or of chosen runs, to send to somebody: it loads nothing.
+    """One HTML file of a group, a suite or chosen runs, to send to somebody: it loads nothing.
 
     It has the question, the scores with intervals, curves, samples side by side, the settings that
     differ, every run, where they come from, and the commands that make them again.
@@ -131,7 +139,6 @@ def report(
 
     began = time_of(since) if since else None
     chosen = Wanted(plugin or (), method or (), group or (), tag or (), began, archived)
-    runs = selected(names or [], chosen, home())
     asked = Asked(
         baseline=baseline,
         interval=interval,
@@ -139,9 +146,23 @@ def report(
         command=sys.argv[1:],
         wanted=Shown(metric or (), smooth, samples),
     )
-    path = make(runs, home(), console(), asked=asked, path=Path(out) if out else None)
+    path = Path(out) if out else None
+    if suite is not None:
+        if chosen or archived:
+            raise LabError("--suite says which runs; leave options that choose runs out")
+        from labrun.suites import page, result
+
+        found = result.result_of(suite, home(), scale=scale, seeds=seeds, typed=names or [])
+        runs, left = list(found.held.values()), 0
+        path = page.make(found, home(), console(), asked=asked, path=path)
+    elif scale is not None or seeds is not None:
+        raise LabError("--scale and --seeds are of a suite; name it with --suite")
+    else:
+        runs = selected(names or [], chosen, home())
+        left = num_archived(names or [], chosen, runs, home())
+        path = make(runs, home(), console(), asked=asked, path=path)
     print(f"report   {path}")
-    _say_archived(num_archived(names or [], chosen, runs, home()))
+    _say_archived(left)
     catch_up(home(), run_index.of(runs))
 
 

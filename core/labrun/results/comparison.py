@@ -80,14 +80,16 @@ def comparison_of(
     interval: str = AUTO,
     scores: Sequence[str] = (),
     lower: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
 ) -> Comparison:
-    """The comparison of these runs. `scores` are the rows to keep; all where it is empty.
+    """The comparison of these runs. `scores` are the rows to keep; all where it is empty. `labels`:
+    run id -> what its arm is called, in the order of the arms; else what sets the arms apart.
 
     Raises LabError where no run is done, an arm holds a seed twice within a group, or the baseline
     or a score is not there.
     """
     taken = records(runs)
-    every = compare.arms(taken)
+    every = _labelled(compare.arms(taken), labels or {})
     arms, repeated = zip(*(_newest(arm) for arm in every), strict=True)
     table = compare.table(arms, interval=interval)
     _check_rows([*scores, *lower], table)
@@ -108,6 +110,15 @@ def comparison_of(
         num_runs=len(taken),
         lower=lower,
         grids=grids_of(arms, shown_table.rows, lower=lower),
+    )
+
+
+def _labelled(arms: Sequence[Arm], labels: Mapping[str, str]) -> list[Arm]:
+    """The arms under these labels, those that have none last."""
+    order = list(dict.fromkeys(labels.values()))
+    named = [replace(arm, label=labels.get(arm.runs[0].id, arm.label)) for arm in arms]
+    return sorted(
+        named, key=lambda arm: order.index(arm.label) if arm.label in order else len(order)
     )
 
 

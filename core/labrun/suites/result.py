@@ -4,14 +4,30 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from labrun.results.over_tasks import Aggregate, Grid, aggregates
+from labrun.runs import run_index
 from labrun.runs.run_dir import RunDir
-from labrun.suites import table
-from labrun.suites.needed import Needed, is_changed
+from labrun.suites import finding, table
+from labrun.suites.needed import Needed, held, is_changed, needed, scale_of
 from labrun.suites.over_tasks import grids_of
 from labrun.suites.suite import Scale, Suite
 from labrun.suites.table import Line, Runs
+
+
+def result_of(
+    name: str, home: Path, *, scale: str | None, seeds: str | None, typed: Sequence[str]
+) -> "Result":
+    """What the runs under `home` give of the suite of this name or file.
+
+    Raises LabError for a suite, scale, seed or word that is none.
+    """
+    suite = finding.find(name)
+    at = scale_of(suite, scale)
+    wanted = needed(suite, at, seeds=seeds, typed=typed)
+    there = run_index.members(wanted[0].experiment.run.group, home)
+    return Result(suite, at, wanted, held(there, wanted), typed)
 
 
 @dataclass(frozen=True)
