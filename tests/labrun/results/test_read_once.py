@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from labrun.cli.under_way import print_status
 from labrun.results import report
-from labrun.runs import run_index
+from labrun.runs import index_file, run_index
 from labrun.runs.record import RunRecord, records
 from labrun.runs.run_dir import RunDir
 from labrun.runs.seals import DamagedError

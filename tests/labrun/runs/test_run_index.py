@@ -3,7 +3,7 @@
 import os
 import socket
 
-from labrun.runs import run_index
+from labrun.runs import index_file, run_index
 from labrun.system import processes
 
 HERE = socket.gethostname()

@@ -41,6 +41,7 @@ T_95 = (
 )
 """t(n - 1) of a 95% interval for n = 2, 3, ..., 30, as scipy gives it; its import takes longer than
 the whole comparison."""
+HUGE = 1e100
 DEGREES = range(1, len(T_95) + 1)
 
 
@@ -95,7 +96,20 @@ def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval
     if n == 1:
         return Interval(mean, math.nan, 1)
     quantile = t_quantile(n - 1, confidence)
-    return Interval(mean, float(quantile * np.std(values, ddof=1) / math.sqrt(n)), n)
+    return Interval(mean, float(quantile * deviation(values) / math.sqrt(n)), n)
+
+
+def deviation(values: Sequence[float] | np.ndarray) -> float:
+    """The standard deviation with n - 1; inf or nan without a warning where it is not finite.
+
+    Numbers whose squares no float holds are divided by their size first.
+    """
+    given = np.asarray(values, float)
+    size = float(np.abs(given).max())
+    with np.errstate(invalid="ignore", over="ignore"):
+        if HUGE < size < math.inf:
+            return float(np.std(given / size, ddof=1)) * size
+        return float(np.std(given, ddof=1))
 
 
 def clustered_interval(
