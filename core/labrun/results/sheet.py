@@ -145,7 +145,7 @@ def task_notes(over_tasks: Sequence[Aggregate], baseline: str | None) -> list[st
     for one in over_tasks:
         by_tasks.setdefault(one.tasks, {})[one.metric] = None
     notes = [
-        f"{', '.join(metrics)} over {len(tasks)} tasks: {_some(tasks)}"
+        f"over {len(tasks)} tasks ({_some(tasks)}): {', '.join(metrics)}"
         for tasks, metrics in by_tasks.items()
     ]
     if any(one.iqm for one in over_tasks):

@@ -130,7 +130,7 @@ def test_several_tasks_at_once_stand_below_the_table(lab_here, on_two_tasks, hom
         "-",
     ]
     assert below[2].endswith("0.625 ± 0.000  0.625 [0.625, 0.625]  1.000 [1.000, 1.000]")
-    assert below[3] == "win_rate over 2 tasks: a, b"
+    assert below[3] == "over 2 tasks (a, b): win_rate"
     assert (home / "compare" / "g" / "profile.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -53,7 +53,9 @@ def test_arms_have_the_suite_s_names_and_order(result, text_of):
 
 def test_the_labels_of_axes_are_put_together(result, text_of):
     text = text_of(result({"a": SEEDS, "b": SEEDS}, labels=["easy", "hard"]))
-    assert "Over all tasks and labels win_rate over 4 tasks: x easy, y easy, x hard, y hard" in text
+    assert (
+        "Over all tasks and labels over 4 tasks (x easy, y easy, x hard, y hard): win_rate" in text
+    )
 
 
 def test_a_suite_without_runs_says_how_to_make_them(result, text_of):
