@@ -11,7 +11,6 @@ import tempfile
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from labrun.results.compare import Arm, Table
+    from labrun.results.comparison import Comparison as Compared
 
 __all__ = ["Comparison", "Picture", "Runs", "compare", "run", "runs"]
 
@@ -113,16 +113,26 @@ class Comparison:
     An arm is the runs that differ in their seed alone.
     """
 
-    arms: tuple["Arm", ...]
-    baseline: str | None = None
+    found: "Compared"
+    """What the command prints of these runs."""
 
-    @cached_property
+    @property
+    def arms(self) -> Sequence["Arm"]:
+        return self.found.arms
+
+    @property
+    def baseline(self) -> str | None:
+        return self.found.baseline
+
+    @property
     def table(self) -> "Table":
-        """Rows (task, metric) -> arm -> mean and interval. Raises LabError where an arm holds a
-        seed twice."""
-        from labrun.results import compare as comparison
+        """Rows (task, metric) -> arm -> mean and interval."""
+        return self.found.table
 
-        return comparison.table(self.arms)
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Run id -> why it is in no arm: not done, damaged, or repeated by a newer run."""
+        return self.found.left_out
 
     def to_frame(self) -> "DataFrame":
         """A row a task, metric and arm: mean over seeds, the interval, the number of seeds.
@@ -137,7 +147,7 @@ class Comparison:
         """A row a task, metric and arm other than the baseline: the difference, paired by seed, and
         the p of its paired tests; the columns of paired.csv.
 
-        Raises LabError where no baseline was named, or no arm has two seeds in common with it.
+        Raises LabError where no baseline was named.
         """
         from pandas import read_csv
 
@@ -145,8 +155,17 @@ class Comparison:
 
         if self.baseline is None:
             raise LabError("no baseline; labrun.compare(..., baseline='grpo') names one")
-        found = paired.differences(self.arms, self.baseline)
-        return read_csv(io.StringIO(paired.to_csv(found, self.baseline)))
+        return read_csv(io.StringIO(paired.to_csv(self.found.against, self.baseline)))
+
+    def over_tasks(self) -> "DataFrame":
+        """A row a metric and arm, over all tasks at once; empty where there is one task.
+
+        Columns: metric, arm, num_tasks, num_seeds, and mean, iqm, better_than_baseline, each with
+        _low and _high (docs/results/statistics.md).
+        """
+        from labrun.results import frames
+
+        return frames.over_tasks(self.found.over_tasks)
 
     def curves(self, *metrics: str, smooth: int = 1) -> Picture:
         """One panel a metric: mean over seeds and 95% interval over optimizer steps.
@@ -158,9 +177,8 @@ class Comparison:
         from labrun.results.figures import curves, style
         from labrun.results.points import check_metrics
 
-        runs = [run for arm in self.arms for run in arm.runs]
-        drawn = list(metrics) or _headline(runs)
-        check_metrics(drawn, runs)
+        drawn = list(metrics) or _headline(self.found.runs)
+        check_metrics(drawn, self.found.runs)
         with tempfile.TemporaryDirectory() as folder:
             figure = curves.draw(self.arms, drawn, smooth=smooth)
             return Picture(style.save(figure, Path(folder) / "curves.png").read_bytes())
@@ -259,10 +277,10 @@ def compare(
     group. Runs that are not done are left out. `baseline`: the arm that `differences()` compares
     the others with.
 
-    Raises LabError where no run is done, or an arm holds a seed twice.
+    Raises LabError where no run is done, an arm holds a seed twice within a group, or no arm
+    shares a seed with the baseline.
     """
-    from labrun.results import compare as comparison
-    from labrun.results import paired
+    from labrun.results.comparison import comparison_of
     from labrun.runs import run_index
 
     if compared is None:
@@ -272,9 +290,7 @@ def compare(
     else:
         words = [compared] if isinstance(compared, str) else compared
         found = [run_index.find(w, home()) if isinstance(w, str) else w for w in words]
-    arms = tuple(comparison.arms(found))
-    comparison.check_seeds(arms)
-    return Comparison(arms, baseline and paired.baseline_of(arms, baseline))
+    return Comparison(comparison_of(found, baseline=baseline))
 
 
 def _refuse_failed(made: Iterable[RunDir]) -> None:

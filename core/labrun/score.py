@@ -1,10 +1,13 @@
 """What an evaluator gives for one task and metric."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from labrun.errors import LabError
+
+LARGEST_FIXED = 1e6
+"""From here on numbers are printed with a power of ten."""
 
 
 @dataclass(frozen=True)
@@ -12,7 +15,8 @@ class Score:
     """One result: `value` of `metric` on `task`, the mean of `items` over `n` items.
 
     `items` holds one number per item (problem, episode) in a fixed order, so that runs can be
-    paired item by item; it may be empty where a metric has no per-item value.
+    paired item by item; it may be empty where a metric has no per-item value. `over` names the
+    tasks whose mean this score is, so that no table counts them twice; empty for a task of its own.
     """
 
     task: str
@@ -20,6 +24,24 @@ class Score:
     value: float
     n: int
     items: Sequence[float] = ()
+    over: Sequence[str] = ()
+
+    def to_event(self) -> dict[str, Any]:
+        """The score as events.jsonl holds it, without an empty `over`."""
+        plain = asdict(self)
+        if not self.over:
+            del plain["over"]
+        return plain
+
+
+def number_text(value: float, *, decimals: int = 3) -> str:
+    """The value as tables print it.
+
+    >>> number_text(0.5), number_text(1e300)
+    ('0.500', '1.000e+300')
+    """
+    kind = "e" if abs(value) >= LARGEST_FIXED else "f"
+    return f"{value:.{decimals}{kind}}"
 
 
 def scores_of(evaluator: Any, returned: Any) -> list[Score]:

@@ -1,7 +1,7 @@
 """Runs written by hand, so that every expected number stands in the test."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,8 +24,15 @@ class Events:
         return {"time": 2.0 + step, "kind": "metrics", "step": step, "metrics": values}
 
     @staticmethod
-    def score(step: int, value: float, metric: str = "accuracy") -> dict[str, Any]:
-        fields = {"task": "test", "metric": metric, "value": value, "n": 4, "items": [value] * 4}
+    def score(
+        step: int,
+        value: float,
+        metric: str = "accuracy",
+        task: str = "test",
+        over: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        fields = {"task": task, "metric": metric, "value": value, "n": 4, "items": [value] * 4}
+        fields |= {"over": [*over]} if over else {}
         return {"time": 2.5 + step, "kind": "score", "step": step, "score": fields}
 
 

@@ -91,7 +91,8 @@ def means(name: str, scores: list[Score]) -> list[Score]:
 
     Means of returns and lengths are left out: tasks have scales of their own.
     """
-    rates = [score.value for score in scores if score.metric == "win_rate"]
+    rates = {score.task: score.value for score in scores if score.metric == "win_rate"}
     if not rates:
         return []
-    return [Score(name, "win_rate", float(np.mean(rates)), len(rates), tuple(rates))]
+    values = tuple(rates.values())
+    return [Score(name, "win_rate", float(np.mean(values)), len(values), values, tuple(rates))]

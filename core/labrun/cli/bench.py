@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from labrun.cli.options import Detach, Wait, console
-from labrun.errors import LabError
+from labrun.errors import LabError, unknown
 from labrun.system import streams
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rich.console import Console
+
     from labrun.experiment import Experiment
     from labrun.runs.run_dir import RunDir
     from labrun.suites.needed import Needed
+    from labrun.suites.result import Result
     from labrun.suites.suite import Scale, Suite
 
 
@@ -42,27 +45,36 @@ def bench(
     ] = False,
     wait: Wait = False,
     detach: Detach = False,
+    kind: Annotated[
+        str, typer.Option("--format", help="Of the table: text, md, latex, csv or json.")
+    ] = "text",
 ) -> None:
     """Run a published table, what is missing of it, and print it: lab bench rlrt-main."""
     from labrun.cli import suite_reports as report
     from labrun.results.store import catch_up
     from labrun.runs.run_dir import home
-    from labrun.suites import finding, needed
+    from labrun.suites import finding, formats, needed
 
+    if kind not in formats.FORMATS:
+        raise unknown("--format", kind, formats.FORMATS)
     if suite is None:
         report.print_suites(console())
         return
     found, typed = finding.find(suite), overrides or []
     chosen = needed.scale_of(found, scale)
     wanted = needed.needed(found, chosen, seeds=seeds, typed=typed)
-    asked = _Asked(found, chosen, wanted, typed, home())
+    asked = _Asked(found, chosen, wanted, typed, home(), is_table_alone=kind != "text")
     if dry_run:
         from labrun.cli.suite_plan import print_plan
 
-        print_plan(found, chosen, wanted, asked.held(), typed, console())
+        print_plan(asked.result(), console())
         return
     runs = [] if report_only else _run_missing(asked, detach=detach, wait=wait)
-    failed = report.print_results(found, chosen, wanted, asked.held(), typed, runs, console())
+    failed = report.print_started(runs, asked.console())
+    if asked.is_table_alone:
+        print(formats.formatted(asked.result(), kind), end="")
+    else:
+        report.print_results(asked.result(), console())
     catch_up(home())
     report.refuse_failed(failed)
 
@@ -76,6 +88,18 @@ class _Asked:
     wanted: "Sequence[Needed]"
     typed: Sequence[str]
     home: "Path"
+    is_table_alone: bool
+    """Whether standard output has the table in another format and nothing else."""
+
+    def console(self) -> "Console":
+        """Where everything but the table is said."""
+        return console(stderr=self.is_table_alone)
+
+    def result(self) -> "Result":
+        """What is there now."""
+        from labrun.suites.result import Result
+
+        return Result(self.suite, self.scale, self.wanted, self.held(), self.typed)
 
     @property
     def group(self) -> str:
@@ -146,9 +170,9 @@ def _launched(
         away.setdefault(run.experiment().run.launcher, []).append(run)
     here, done = away.pop(asked.launcher, []), []
     for runs in away.values():
-        session.resume(runs, asked.home, console, detach=detach, wait=wait)
+        session.resume(runs, asked.home, asked.console, detach=detach, wait=wait)
         done += runs
     if not new and not here:
         return done
     how = {"go_on": here, "detach": detach, "wait": wait}
-    return [*done, *session.launch(new, asked.home, console, **how)]
+    return [*done, *session.launch(new, asked.home, asked.console, **how)]

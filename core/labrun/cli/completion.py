@@ -38,6 +38,8 @@ def offers(root: Command, line: str) -> list[str]:
         found = [word for option in command.params for word in option.opts if word[:2] == "--"]
     elif rest and rest[-1] == "--group":
         found = _groups()
+    elif rest and rest[-1] == "--suite":
+        found = _suites(rest[:0], current)
     elif commands := getattr(command, "commands", None):
         found = list(commands)
     else:

@@ -15,6 +15,7 @@ from labrun.runs.facts import RunFacts
 from labrun.runs.filters import Selection
 from labrun.runs.run_dir import RunDir
 from labrun.runs.run_index import Entry
+from labrun.score import number_text
 
 MINUTE = "%Y-%m-%d %H:%M"
 ALWAYS = ("run", "state", "step", "group", "created")
@@ -115,7 +116,8 @@ def _print_notes(run: RunDir, console: Console) -> None:
 
 def _print_events(run: RunDir, console: Console) -> None:
     for (task, metric), steps in run.scores().items():
-        values = "  ".join(f"step {step}: {steps[step].value:.3f}" for step in sorted(steps))
+        last = ((step, number_text(steps[step].value)) for step in sorted(steps))
+        values = "  ".join(f"step {step}: {text}" for step, text in last)
         console.print(f"  {task}/{metric}  {values}", soft_wrap=True)
     for name, values in run.series().items():
         console.print(f"  {name}  last {values[max(values)]:.4g} at step {max(values)}")

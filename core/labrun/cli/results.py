@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from labrun.cli.options import Group, RunNames, console
+from labrun.errors import LabError
 
 
 def compare(
@@ -17,6 +18,7 @@ def compare(
     since: Annotated[
         str | None, typer.Option(help="Runs from then on: 2026-11-25, or a span such as 12h, 2d.")
     ] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="Archived runs, too.")] = False,
     metric: Annotated[
         list[str] | None, typer.Option(help="Series or score to draw; may be repeated.")
     ] = None,
@@ -40,7 +42,7 @@ def compare(
     figure: Annotated[
         list[str] | None, typer.Option(help="Figure: PATH.png, .svg or .pdf; may be repeated.")
     ] = None,
-    plot: Annotated[str, typer.Option(help="Of the figure: curves or pareto.")] = "curves",
+    plot: Annotated[str, typer.Option(help="Of the figure: curves, pareto or profile.")] = "curves",
     cost: Annotated[
         str | None,
         typer.Option(help="What it stands over: steps, samples, seconds, or a series summed up."),
@@ -61,20 +63,27 @@ def compare(
     from labrun.results.store import catch_up
     from labrun.runs import run_index
     from labrun.runs.run_dir import home
-    from labrun.runs.selection import Wanted, selected, time_of
+    from labrun.runs.selection import Wanted, num_archived, selected, time_of
 
     check_choices(kind=kind, interval=interval, plot=plot, width=width)
     drawing = Drawing([Path(one) for one in figure or ()], plot, metric or (), smooth, cost, width)
     asked = Asked(baseline, interval, score or (), lower or (), drawing)
     began = time_of(since) if since else None
-    wanted = Wanted(plugin or (), method or (), group or (), tag or (), began)
+    wanted = Wanted(plugin or (), method or (), group or (), tag or (), began, archived)
     runs = selected(names or [], wanted, home())
     if kind == "text":
         folder = Path(out) if out else None
         report.compare(runs, home(), console(), out=folder, asked=asked)
     else:
         print(show(runs, kind, console(stderr=True), asked=asked), end="")
+    _say_archived(num_archived(names or [], wanted, runs, home()))
     catch_up(home(), run_index.of(runs))
+
+
+def _say_archived(count: int) -> None:
+    if count:
+        of = "run is" if count == 1 else "runs are"
+        print(f"lab: {count} archived {of} left out; --archived takes them in", file=sys.stderr)
 
 
 def report(
@@ -86,6 +95,7 @@ def report(
     since: Annotated[
         str | None, typer.Option(help="Runs from then on: 2026-11-25, or a span such as 12h, 2d.")
     ] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="Archived runs, too.")] = False,
     baseline: Annotated[
         str | None, typer.Option(help="Arm against which the others are tested; it stands first.")
     ] = None,
@@ -105,8 +115,15 @@ def report(
     samples: Annotated[
         int, typer.Option(min=0, max=200, help="Problems that are shown with their answers.")
     ] = 12,
+    suite: Annotated[
+        str | None, typer.Option(help="The runs of this suite; RUNS are then its key=value words.")
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="Of the suite; its first one if not set.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Of the suite, such as 0,1,2.")] = None,
 ) -> None:
-    """One HTML file of a group or of chosen runs, to send to somebody: it loads nothing.
+    """One HTML file of a group, a suite or chosen runs, to send to somebody: it loads nothing.
 
     It has the question, the scores with intervals, curves, samples side by side, the settings that
     differ, every run, where they come from, and the commands that make them again.
@@ -118,11 +135,10 @@ def report(
     from labrun.results.store import catch_up
     from labrun.runs import run_index
     from labrun.runs.run_dir import home
-    from labrun.runs.selection import Wanted, selected, time_of
+    from labrun.runs.selection import Wanted, num_archived, selected, time_of
 
     began = time_of(since) if since else None
-    chosen = Wanted(plugin or (), method or (), group or (), tag or (), began)
-    runs = selected(names or [], chosen, home())
+    chosen = Wanted(plugin or (), method or (), group or (), tag or (), began, archived)
     asked = Asked(
         baseline=baseline,
         interval=interval,
@@ -130,8 +146,23 @@ def report(
         command=sys.argv[1:],
         wanted=Shown(metric or (), smooth, samples),
     )
-    path = make(runs, home(), console(), asked=asked, path=Path(out) if out else None)
+    path = Path(out) if out else None
+    if suite is not None:
+        if chosen or archived:
+            raise LabError("--suite says which runs; leave options that choose runs out")
+        from labrun.suites import page, result
+
+        found = result.result_of(suite, home(), scale=scale, seeds=seeds, typed=names or [])
+        runs, left = list(found.held.values()), 0
+        path = page.make(found, home(), console(), asked=asked, path=path)
+    elif scale is not None or seeds is not None:
+        raise LabError("--scale and --seeds are of a suite; name it with --suite")
+    else:
+        runs = selected(names or [], chosen, home())
+        left = num_archived(names or [], chosen, runs, home())
+        path = make(runs, home(), console(), asked=asked, path=path)
     print(f"report   {path}")
+    _say_archived(left)
     catch_up(home(), run_index.of(runs))
 
 

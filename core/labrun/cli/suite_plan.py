@@ -5,34 +5,29 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from labrun.cli.reports import print_missing
-from labrun.cli.suite_reports import Held, print_head
+from labrun.cli.suite_reports import print_head
 from labrun.config import word_files
 from labrun.errors import LabError, listed
 from labrun.launch import session
 from labrun.suites import needed
 from labrun.suites.needed import Needed
-from labrun.suites.suite import Scale, Suite
+from labrun.suites.result import Result
+from labrun.suites.suite import Scale
 
 
-def print_plan(
-    suite: Suite,
-    scale: Scale,
-    wanted: Sequence[Needed],
-    held: Held,
-    typed: Sequence[str],
-    console: Console,
-) -> None:
+def print_plan(result: Result, console: Console) -> None:
     """Every run of the suite, what it knows of itself, and what is missing on this machine."""
-    print_head(suite, scale, typed, console)
+    print_head(result, console)
+    scale, wanted, held = result.scale, result.wanted, result.held
     todo = [one for one in wanted if needed.key_of(one.experiment) not in held]
     begun = sum(1 for run in held.values() if run.status().state != "done")
     console.print(
-        f"plan: {len(wanted)} runs in group {wanted[0].experiment.run.group}; "
+        f"plan: {len(wanted)} runs in group {result.group}; "
         f"{len(held) - begun} done, {begun} begun, {len(todo)} to begin; nothing was started",
         soft_wrap=True,
     )
     _print_arms(scale, wanted, console)
-    lacking = [f"needs {text}" for text in needed.not_given(scale, typed)]
+    lacking = [f"needs {text}" for text in needed.not_given(scale, result.typed)]
     found, refused = _planned(wanted)
     print_missing([*lacking, *session.missing(found)], console)
     for text, names in refused.items():

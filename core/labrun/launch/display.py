@@ -19,6 +19,7 @@ from rich.progress import (
 from labrun.plugins import discovery as plugins
 from labrun.runs.run_dir import ENDED, RunDir, Status, parse_event
 from labrun.runs.signs import Mark, mark_of
+from labrun.score import number_text
 
 TICK_S = 0.5
 MOST_LOOKS = 50
@@ -138,7 +139,7 @@ class _Tail:
         if event["kind"] == "metrics":
             for name in self._names:
                 if name in event["metrics"]:
-                    self._headline = f"{name} {event['metrics'][name]:.3f}"
+                    self._headline = f"{name} {number_text(event['metrics'][name])}"
                     break
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from labrun.results.statistics.bootstrap import hierarchical
-from labrun.results.statistics.intervals import Interval, crossed_interval, t_interval
+from labrun.results.statistics.intervals import Bounded, Interval, crossed_interval, t_interval
 from labrun.score import Score
 
 AUTO = "auto"
@@ -37,7 +37,7 @@ class Cell(Interval):
     def __str__(self) -> str:
         if self.ends is None:
             return super().__str__()
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return str(Bounded(self.mean, self.low, self.high))
 
     @property
     def low(self) -> float:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from labrun.errors import LabError, shown, unknown
 from labrun.results import compare, paired
@@ -10,6 +11,7 @@ from labrun.results.arms import Arm
 from labrun.results.cells import AUTO
 from labrun.results.compare import Table
 from labrun.results.differing import method_of, settings_of, unlabelled
+from labrun.results.over_tasks import Aggregate, Grid, aggregates, grids_of
 from labrun.results.paired import Difference
 from labrun.results.sheet import Sheet, sheet_of
 from labrun.runs.record import RunRecord, records
@@ -36,6 +38,8 @@ class Comparison:
     """Run id -> the newer run of equal settings and seed that counts in its place."""
     num_runs: int
     lower: Sequence[str] = ()
+    grids: Sequence[Grid] = ()
+    """The scores that several tasks have in common, a grid a metric."""
 
     @property
     def runs(self) -> list[RunRecord]:
@@ -43,7 +47,23 @@ class Comparison:
 
     @property
     def sheet(self) -> Sheet:
-        return sheet_of(self.table, self.against, baseline=self.baseline, lower=self.lower)
+        return sheet_of(
+            self.table,
+            self.against,
+            baseline=self.baseline,
+            lower=self.lower,
+            over_tasks=self.over_tasks,
+        )
+
+    @property
+    def rates(self) -> list[Grid]:
+        """The grids of rates, of which a performance profile can be drawn."""
+        return [grid for grid in self.grids if grid.is_rate]
+
+    @cached_property
+    def over_tasks(self) -> list[Aggregate]:
+        """Each arm on all tasks of a metric at once; empty where there is one task."""
+        return [one for grid in self.grids for one in aggregates(grid, self.baseline)]
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -60,14 +80,16 @@ def comparison_of(
     interval: str = AUTO,
     scores: Sequence[str] = (),
     lower: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
 ) -> Comparison:
-    """The comparison of these runs. `scores` are the rows to keep; all where it is empty.
+    """The comparison of these runs. `scores` are the rows to keep; all where it is empty. `labels`:
+    run id -> what its arm is called, in the order of the arms; else what sets the arms apart.
 
     Raises LabError where no run is done, an arm holds a seed twice within a group, or the baseline
     or a score is not there.
     """
     taken = records(runs)
-    every = compare.arms(taken)
+    every = _labelled(compare.arms(taken), labels or {})
     arms, repeated = zip(*(_newest(arm) for arm in every), strict=True)
     table = compare.table(arms, interval=interval)
     _check_rows([*scores, *lower], table)
@@ -87,6 +109,16 @@ def comparison_of(
         repeated={old: new for one in repeated for old, new in one.items()},
         num_runs=len(taken),
         lower=lower,
+        grids=grids_of(arms, shown_table.rows, lower=lower),
+    )
+
+
+def _labelled(arms: Sequence[Arm], labels: Mapping[str, str]) -> list[Arm]:
+    """The arms under these labels, those that have none last."""
+    order = list(dict.fromkeys(labels.values()))
+    named = [replace(arm, label=labels.get(arm.runs[0].id, arm.label)) for arm in arms]
+    return sorted(
+        named, key=lambda arm: order.index(arm.label) if arm.label in order else len(order)
     )
 
 

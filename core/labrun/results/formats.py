@@ -3,13 +3,16 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from labrun.results.cells import Cell
 from labrun.results.comparison import Comparison, beside_the_labels, mixed
+from labrun.results.directions import direction
+from labrun.results.over_tasks import Aggregate
 from labrun.results.paired import Difference
-from labrun.results.sheet import Entry, Sheet, best_of, direction
+from labrun.results.sheet import Entry, Sheet, best_of
+from labrun.results.statistics.intervals import Bounded, Interval
 from labrun.runs.record import RunRecord
 
 LATEX = {
@@ -45,11 +48,23 @@ def markdown_text(text: str) -> str:
 def to_markdown(sheet: Sheet) -> str:
     """A pipe table with its notes below; the best of a row in bold."""
     head = ["task", "metric", *map(markdown_text, sheet.columns)]
-    lines = [_piped(head), _piped(["---", "---", *("---:" for _ in sheet.columns)])]
-    for key, entries in sheet.rows.items():
+    lines = piped_head(head, first_number=2)
+    for key, entries in [*sheet.rows.items(), *sheet.summary.items()]:
         cells = [_entry(one, markdown_text, bold="**{}**", mark="{}") for one in entries]
         lines.append(_piped([*map(markdown_text, key), *cells]))
     return "\n".join([*lines, "", *(f"- {markdown_text(note)}" for note in sheet.notes), ""])
+
+
+def piped_rows(rows: Sequence[Sequence[str]], *, first_number: int) -> list[str]:
+    """The lines of a pipe table of these texts; the first row is its head."""
+    head, *body = [[*map(markdown_text, row)] for row in rows]
+    return [*piped_head(head, first_number=first_number), *map(_piped, body)]
+
+
+def piped_head(head: Sequence[str], *, first_number: int) -> list[str]:
+    """The head of a pipe table whose columns are numbers from this one on."""
+    marks = ["---" if column < first_number else "---:" for column in range(len(head))]
+    return [_piped(head), _piped(marks)]
 
 
 def _piped(cells: Iterable[str]) -> str:
@@ -74,15 +89,33 @@ def to_latex(sheet: Sheet) -> str:
         _row(head),
         r"\midrule",
     ]
-    for key, entries in sheet.rows.items():
-        cells = [
-            _entry(one, latex_text, bold=r"\textbf{{{}}}", mark=r"\rlap{{\textsuperscript{{{}}}}}")
-            for one in entries
-        ]
-        lines.append(_row([*map(latex_text, key), *cells]))
+    lines += map(_latex_row, sheet.rows.items())
+    if sheet.summary:
+        lines += [r"\midrule", *map(_latex_row, sheet.summary.items())]
     notes = " ".join(f"{_sentence(latex_text(note))}" for note in sheet.notes)
     end = [r"\bottomrule", r"\end{tabular}", r"\par\smallskip", rf"{{\footnotesize {notes}}}", ""]
     return "\n".join([*lines, *end])
+
+
+def latex_rows(rows: Sequence[Sequence[str]], *, first_number: int) -> list[str]:
+    """The lines of a tabular of these texts; the first row is its head, and a line whose first
+    cell is empty goes on with the one before it."""
+    head, *body = [[*map(latex_text, row)] for row in rows]
+    kinds = "l" * first_number + "r" * (len(head) - first_number)
+    lines = [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", _row(head), r"\midrule"]
+    for place, row in enumerate(body):
+        lines += [r"\addlinespace"] if place and row[0] else []
+        lines.append(_row(row))
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def _latex_row(row: tuple[tuple[str, str], Sequence[Entry | None]]) -> str:
+    key, entries = row
+    cells = [
+        _entry(one, latex_text, bold=r"\textbf{{{}}}", mark=r"\rlap{{\textsuperscript{{{}}}}}")
+        for one in entries
+    ]
+    return _row([*map(latex_text, key), *cells])
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -108,12 +141,13 @@ def to_json(found: Comparison) -> str:
         "baseline": found.baseline,
         "notes": list(found.sheet.notes),
         "rows": rows,
+        "over_tasks": [aggregate_values(one) for one in found.over_tasks],
         "runs": {arm.label: [_run(run) for run in arm.runs] for arm in found.arms},
         "left_out": found.left_out,
         "differing": beside_the_labels(found.arms),
         "warnings": mixed(found.arms),
     }
-    return json.dumps(_finite(whole), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(finite(whole), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def _run(run: RunRecord) -> dict[str, Any]:
@@ -133,6 +167,23 @@ def _numbers(cell: Cell) -> dict[str, Any]:
     }
 
 
+def aggregate_values(one: Aggregate) -> dict[str, Any]:
+    """What `to_json` says of an arm on several tasks."""
+    return {
+        "metric": one.metric,
+        "arm": one.arm,
+        "tasks": list(one.tasks),
+        "num_seeds": one.num_seeds,
+        "mean": _ends(one.mean),
+        "iqm": _ends(one.iqm),
+        "better_than_baseline": _ends(one.better),
+    }
+
+
+def _ends(value: Interval | Bounded | None) -> dict[str, float] | None:
+    return value and {"value": value.mean, "low": value.low, "high": value.high}
+
+
 def _test(found: Difference) -> dict[str, Any]:
     return {
         "difference": found.difference.mean,
@@ -147,9 +198,10 @@ def _test(found: Difference) -> dict[str, Any]:
     }
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value with None in place of numbers that are not finite, at any depth."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list) else value

@@ -1,6 +1,7 @@
 """Runs, scores and series as pandas frames, and as files of CSV or Parquet."""
 
 import json
+import math
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from labrun.config.credentials import masked
 from labrun.errors import LabError, unknown
+from labrun.results.over_tasks import Aggregate
 from labrun.runs import notes
 from labrun.runs.facts import last_scores, settings_of
 from labrun.runs.run_dir import RunDir
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 FORMATS = (".csv", ".parquet")
 RUN_COLUMNS = ("id", "name", "state", "step", "group", "created", "tags", "note", "archived")
 SCORE_COLUMNS = ("run", "plugin", "method", "seed", "task", "metric", "step", "value", "n")
+TASK_COLUMNS = (
+    *("metric", "arm", "num_tasks", "num_seeds"),
+    *("mean", "mean_low", "mean_high", "iqm", "iqm_low", "iqm_high"),
+    *("better_than_baseline", "better_than_baseline_low", "better_than_baseline_high"),
+)
 SERIES_COLUMNS = ("run", "plugin", "method", "seed", "metric", "step", "value")
 
 
@@ -110,6 +117,22 @@ def series(runs: Sequence[RunDir], metrics: Sequence[str] | None = None) -> "Dat
         for step, value in sorted(steps.items())
     ]
     return DataFrame(rows, columns=list(SERIES_COLUMNS))
+
+
+def over_tasks(found: Iterable[Aggregate]) -> "DataFrame":
+    """One row a metric and arm, over all tasks at once; what there is not is nan."""
+    from pandas import DataFrame
+
+    rows = []
+    for one in found:
+        row: dict[str, Any] = {"metric": one.metric, "arm": one.arm}
+        row |= {"num_tasks": len(one.tasks), "num_seeds": one.num_seeds}
+        values = {"mean": one.mean, "iqm": one.iqm, "better_than_baseline": one.better}
+        for name, value in values.items():
+            ends = (value.mean, value.low, value.high) if value else (math.nan,) * 3
+            row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+        rows.append(row)
+    return DataFrame(rows, columns=list(TASK_COLUMNS))
 
 
 def _who(run: RunDir) -> tuple[str, str, str, int]:

@@ -11,8 +11,10 @@ from labrun.results import paired
 from labrun.results.cells import MEANING
 from labrun.results.compare import Table, named_intervals
 from labrun.results.comparison import Comparison, beside_the_labels, mixed, some
+from labrun.results.over_tasks import Aggregate
 from labrun.results.paired import Difference
-from labrun.results.sheet import not_finite
+from labrun.results.sheet import not_finite, task_notes
+from labrun.results.statistics.intervals import Bounded, Interval
 from labrun.results.statistics.significance import smallest_permutation_p
 
 WIDEST = 10_000
@@ -67,6 +69,31 @@ def _one_row_an_arm(table: Table) -> RichTable:
         for arm, cell in cells.items():
             shown.add_row(task, metric, arm, str(cell))
     return shown
+
+
+def print_over_tasks(
+    found: Sequence[Aggregate], baseline: str | None, console: Console, *, of: str = ""
+) -> None:
+    """Each arm on all tasks at once; nothing where there is one task. `of` ends the heading."""
+    if not found:
+        return
+    console.print(f"\nover several tasks at once{of}")
+    better = f"better than {baseline}"
+    columns = [name for name in ("mean", "IQM") if any(one.iqm for one in found)]
+    columns += [better] if any(one.better for one in found) else []
+    shown = RichTable("metric", "arm", box=None, pad_edge=False)
+    for name in columns:
+        shown.add_column(name, justify="right")
+    for one in found:
+        cells = {"mean": one.mean, "IQM": one.iqm, better: one.better}
+        shown.add_row(one.metric, one.arm, *(_or_dash(cells[name]) for name in columns))
+    console.print(shown)
+    for note in task_notes(found, baseline):
+        console.print(note, soft_wrap=True)
+
+
+def _or_dash(value: Interval | Bounded | None) -> str:
+    return "-" if value is None else str(value)
 
 
 def print_warnings(found: Comparison, console: Console) -> None:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -11,7 +12,7 @@ from labrun.errors import LabError, unknown
 from labrun.results import costs, formats, lineage, paired, plugin_figures, printing
 from labrun.results.cells import AUTO, INTERVALS
 from labrun.results.comparison import Comparison, comparison_of
-from labrun.results.figures import curves, pareto, style
+from labrun.results.figures import curves, pareto, profiles, style
 from labrun.results.marl_eval import to_marl_eval
 from labrun.results.points import check_metrics
 from labrun.results.printing import print_differences
@@ -20,11 +21,15 @@ from labrun.runs.record import records
 from labrun.runs.run_dir import RunDir
 from labrun.system.paths import component
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["Asked", "Drawing", "check_choices", "compare", "print_differences", "show"]
 
 TEXT = "text"
 FORMATS = (TEXT, "md", "latex", "csv", "json", "marl-eval")
-PLOTS = ("curves", "pareto")
+PROFILE = "profile"
+PLOTS = ("curves", "pareto", PROFILE)
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ def compare(
     runs = records(runs)
     found = _comparison(runs, asked)
     printing.print_table(found, console)
+    printing.print_over_tasks(found.over_tasks, found.baseline, console)
     printing.print_warnings(found, console)
     plugin_figures.print_not_installed(found.runs, console)
     for run_id, line in lineage.lines(found.runs).items():
@@ -132,6 +138,9 @@ def _comparison(runs: Sequence[RunDir], asked: Asked) -> Comparison:
         lower=asked.lower,
     )
     drawing = asked.drawing
+    if drawing.plot == PROFILE:
+        _check_profile(drawing, found)
+        return found
     check_metrics(drawing.metrics, found.runs)
     if drawing.cost:
         costs.check(drawing.cost, found.runs)
@@ -140,8 +149,27 @@ def _comparison(runs: Sequence[RunDir], asked: Asked) -> Comparison:
     return found
 
 
+def _check_profile(drawing: Drawing, found: Comparison) -> None:
+    """Raise LabError for what a profile does not have, and where no rate is on two tasks."""
+    if drawing.cost:
+        raise LabError("--plot profile stands over scores; leave --cost out")
+    known = [grid.metric for grid in found.rates]
+    if not known:
+        raise LabError(
+            "--plot profile needs a rate, such as accuracy or win_rate, on two tasks or more that "
+            "every run has; `--plot curves` draws what there is"
+        )
+    for name in drawing.metrics:
+        if name not in known:
+            raise unknown("rate on several tasks", name, known)
+
+
 def _draw(found: Comparison, asked: Asked, folder: Path, console: Console) -> None:
     drawing = asked.drawing
+    if found.rates and (drawing.plot == PROFILE or not drawing.paths):
+        _draw_profile(found, drawing, folder, console)
+    if drawing.plot == PROFILE:
+        return
     least = 2 if drawing.plot == "curves" else 1
     metrics = drawing.metrics or plugin_figures.headline(found.runs, console, least=least)
     if not metrics:
@@ -154,9 +182,21 @@ def _draw(found: Comparison, asked: Asked, folder: Path, console: Console) -> No
         figure = curves.draw(
             found.arms, metrics, smooth=drawing.smooth, cost=cost, width=drawing.width
         )
-    for path in drawing.paths or [folder / f"{drawing.plot}.png"]:
+    _save(figure, drawing.paths or [folder / f"{drawing.plot}.png"], drawing.plot, console)
+
+
+def _draw_profile(found: Comparison, drawing: Drawing, folder: Path, console: Console) -> None:
+    """The performance profile of the rates, or of those among `drawing.metrics`."""
+    named = drawing.metrics if drawing.plot == PROFILE else ()
+    grids = [grid for grid in found.rates if not named or grid.metric in named]
+    figure = profiles.draw(grids, width=drawing.width)
+    _save(figure, drawing.paths or [folder / f"{PROFILE}.png"], PROFILE, console)
+
+
+def _save(figure: "Figure", paths: Sequence[Path], what: str, console: Console) -> None:
+    for path in paths:
         style.save(figure, path)
-        console.print(f"{drawing.plot:<8} {path}", soft_wrap=True)
+        console.print(f"{what:<8} {path}", soft_wrap=True)
 
 
 def _write(path: Path, text: str) -> None:

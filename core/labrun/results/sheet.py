@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from labrun.results.cells import MEANING, Cell
+from labrun.results.cells import MEANING
 from labrun.results.compare import START, Table, named_intervals
+from labrun.results.directions import direction
+from labrun.results.over_tasks import Aggregate
 from labrun.results.paired import Difference
+from labrun.results.statistics.intervals import Bounded, Interval
 
-HIGHER = ("accuracy", "pass@", "return", "win_rate", "reward", "success", "score")
-"""Beginnings of metrics of which more is better."""
-LOWER = ("loss", "error", "perplexity", "regret")
+MOST_TASKS = 8
+"""Tasks that a note names."""
 MARKS = ((0.01, "**"), (0.05, "*"))
 """Level of the corrected p and its mark."""
 
@@ -26,11 +28,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Rows of task and metric with an entry for each column, and the sentences below them."""
+    """Rows of task and metric with an entry for each column, and the sentences below them.
+
+    `summary` are the rows of several tasks at once, which stand last.
+    """
 
     columns: tuple[str, ...]
     rows: Mapping[tuple[str, str], Sequence[Entry | None]]
     notes: Sequence[str]
+    summary: Mapping[tuple[str, str], Sequence[Entry | None]] = field(default_factory=dict)
 
 
 def sheet_of(
@@ -39,6 +45,7 @@ def sheet_of(
     *,
     baseline: str | None = None,
     lower: Sequence[str] = (),
+    over_tasks: Sequence[Aggregate] = (),
 ) -> Sheet:
     """The table with the best arm of each row, where the metric says what is better, and marks of
     the arms that differ from the baseline."""
@@ -52,21 +59,40 @@ def sheet_of(
             else None
             for column in table.columns
         ]
-    bold = any(entry and entry.is_best for entries in rows.values() for entry in entries)
-    return Sheet(table.columns, rows, [*_notes(table, bold), *_test_notes(against, baseline)])
+    summary = _summary(over_tasks, table.columns, baseline, lower)
+    every = [entry for of in (rows, summary) for entries in of.values() for entry in entries]
+    bold = any(entry and entry.is_best for entry in every)
+    notes = [*_notes(table, bold), *task_notes(over_tasks, baseline)]
+    return Sheet(table.columns, rows, [*notes, *_test_notes(against, baseline)], summary)
 
 
-def direction(metric: str, *, lower: Sequence[str] = (), task: str = "") -> int:
-    """1 where more of the metric is better, -1 where less is, 0 where neither is known."""
-    if metric in lower or f"{task}/{metric}" in lower:
-        return -1
-    name = metric.rpartition("/")[2]
-    if name.startswith(HIGHER):
-        return 1
-    return -1 if name.startswith(LOWER) else 0
+def _summary(
+    over_tasks: Sequence[Aggregate],
+    columns: Sequence[str],
+    baseline: str | None,
+    lower: Sequence[str],
+) -> dict[tuple[str, str], list[Entry | None]]:
+    """For each metric its mean over tasks, its IQM, and the chance to be better."""
+    rows: dict[tuple[str, str], list[Entry | None]] = {}
+    for metric in dict.fromkeys(one.metric for one in over_tasks):
+        by_arm = {one.arm: one for one in over_tasks if one.metric == metric}
+        tasks = f"{len(next(iter(by_arm.values())).tasks)} tasks"
+        for name, of, sign in (
+            ("mean", lambda one: one.mean, direction(metric, lower=lower)),
+            ("IQM", lambda one: one.iqm, direction(metric, lower=lower)),
+            (f"better than {baseline}", lambda one: one.better, 0),
+        ):
+            found = {arm: value for arm, one in by_arm.items() if (value := of(one)) is not None}
+            best = best_of(found, sign)
+            if found:
+                rows[tasks, f"{metric}, {name}"] = [
+                    Entry(str(found[column]), column in best) if column in found else None
+                    for column in columns
+                ]
+    return rows
 
 
-def best_of(cells: Mapping[str, Cell], sign: int) -> list[str]:
+def best_of(cells: Mapping[str, Interval | Bounded], sign: int) -> list[str]:
     """The columns whose mean, as it is printed, is the best; none of one column alone.
 
     The scores before training take no part.
@@ -109,6 +135,42 @@ def _notes(table: Table, bold: bool) -> list[str]:
     if nans := not_finite(table):
         notes.append(f"not finite in some run: {', '.join(nans)}")
     return [*notes, *(["bold: the best mean of the row"] if bold else [])]
+
+
+def task_notes(over_tasks: Sequence[Aggregate], baseline: str | None) -> list[str]:
+    """What stands in the rows of several tasks; nothing where there are none."""
+    if not over_tasks:
+        return []
+    by_tasks: dict[tuple[str, ...], dict[str, None]] = {}
+    for one in over_tasks:
+        by_tasks.setdefault(one.tasks, {})[one.metric] = None
+    notes = [
+        f"over {len(tasks)} tasks ({_some(tasks)}): {', '.join(metrics)}"
+        for tasks, metrics in by_tasks.items()
+    ]
+    if any(one.iqm for one in over_tasks):
+        notes.append(
+            "mean: over tasks, ± half the 95% t-interval over seeds where there are several; IQM: "
+            "mean of the scores of all seeds and tasks without their lowest and highest quarter "
+            "(arXiv 2108.13264)"
+        )
+    if any(one.better for one in over_tasks):
+        notes.append(
+            f"better than {baseline}: chance that a run of the arm beats one of {baseline} on a "
+            "task, a tie being one half; mean over tasks"
+        )
+    brackets = [one.iqm or one.better for one in over_tasks]
+    if any(found and not math.isnan(found.low) for found in brackets):
+        notes.append(
+            "brackets over tasks: 95% bootstrap over seeds, each drawn with all its tasks; narrow "
+            "below 10 seeds"
+        )
+    return notes
+
+
+def _some(tasks: Sequence[str]) -> str:
+    more = len(tasks) - MOST_TASKS
+    return ", ".join(tasks[:MOST_TASKS]) + (f" and {more} more" if more > 0 else "")
 
 
 def not_finite(table: Table) -> list[str]:

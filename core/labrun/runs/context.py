@@ -119,7 +119,7 @@ class RunContext:
                 raise PreemptedError(f"stopped in the evaluation of step {step}")
             found = scores_of(part, part.evaluate(self, model, data))
             for score in found:
-                self._event("score", step=step, score=asdict(score))
+                self._event("score", step=step, score=score.to_event())
             self._event(
                 "evaluated", step=step, evaluator=number, scores=len(found), **self._seals()
             )

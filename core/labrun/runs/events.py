@@ -13,7 +13,14 @@ NEEDED: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "attempt": {"attempt": int, "resumed_from": (int, type(None))},
 }
 """Kind -> the fields of its event besides `time`."""
-SCORE = {"task": str, "metric": str, "value": (int, float), "n": int, "items": list}
+SCORE = {
+    "task": str,
+    "metric": str,
+    "value": (int, float),
+    "n": int,
+    "items": list,
+    "over": list,
+}
 NUMBER = (int, float)
 _NUMBERS = {int, float, bool}
 """Types of JSON's numbers."""
@@ -96,7 +103,7 @@ def _has_values(event: Mapping[str, Any]) -> bool:
     if event["kind"] == "metrics":
         return _NUMBERS.issuperset(map(type, event["metrics"].values()))
     if event["kind"] == "score":
-        score = {"items": [], **event["score"]}
+        score = {"items": [], "over": [], **event["score"]}
         known = score.keys() == SCORE.keys()
         return known and all(isinstance(score[key], kind) for key, kind in SCORE.items())
     return True

@@ -1,4 +1,4 @@
-"""What the lists of runs show, and which runs a command means."""
+"""The index of runs: an entry for each run, and which runs a command means."""
 
 import os
 from collections.abc import Container, Iterable, Sequence
@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from labrun.errors import LabError, listed, unknown
-from labrun.runs import index
-from labrun.runs.index import FILE, Known, Noted, Recorded
+from labrun.runs import index_file
+from labrun.runs.index_file import FILE, Known, Noted, Recorded
 from labrun.runs.notes import Notes
 from labrun.runs.run_dir import RunDir
 from labrun.runs.run_status import ENDED, gone
@@ -43,12 +43,12 @@ class Entry(NamedTuple):
 
 def entries(root: Path) -> list[Entry]:
     """Every run under `root`, oldest first, archived ones too."""
-    before, place = index.read(root / FILE), str(root)
+    before, place = index_file.read(root / FILE), str(root)
     now = {}
-    for name, spec in index.specs(root, before).items():
+    for name, spec in index_file.specs(root, before).items():
         path, old = f"{place}/{name}", before.get(name)
-        now[name] = Known(spec, index.recorded(path, old), index.noted(path, old))
-    index.keep(root / FILE, before, now)
+        now[name] = Known(spec, index_file.recorded(path, old), index_file.noted(path, old))
+    index_file.keep(root / FILE, before, now)
     found = [_entry(place, name, known) for name, known in now.items()]
     return sorted(found, key=lambda entry: (entry.created, entry.id))
 
@@ -150,7 +150,9 @@ def refreshed(found: Iterable[Entry], ids: Container[str]) -> list[Entry]:
 
 def _of(run: RunDir) -> Entry:
     path = str(run.path)
-    known = Known(index.spec_of(path), index.recorded(path, None), index.noted(path, None))
+    known = Known(
+        index_file.spec_of(path), index_file.recorded(path, None), index_file.noted(path, None)
+    )
     return _entry(str(run.path.parent), run.id, known)
 
 
@@ -164,12 +166,14 @@ class _Member(NamedTuple):
 
 def _members(root: Path) -> list[_Member]:
     """Every run under `root`, oldest first; no status is read."""
-    before, place = index.read(root / FILE), str(root)
+    before, place = index_file.read(root / FILE), str(root)
     now = {}
-    for name, spec in index.specs(root, before).items():
+    for name, spec in index_file.specs(root, before).items():
         old = before.get(name)
-        now[name] = Known(spec, old.recorded if old else None, index.noted(f"{place}/{name}", old))
-    index.keep(root / FILE, before, now)
+        now[name] = Known(
+            spec, old.recorded if old else None, index_file.noted(f"{place}/{name}", old)
+        )
+    index_file.keep(root / FILE, before, now)
     ordered = sorted(now.items(), key=lambda item: (item[1].spec.created, item[0]))
     return [
         _Member(RunDir(root / name), known.spec.group, _notes(known.noted))
@@ -181,7 +185,7 @@ def _entry(root: str, name: str, known: Known) -> Entry:
     """The run's entry now; if the run has not ended, its process is looked up."""
     spec, recorded, noted = known
     assert recorded is not None, "an entry is made of a status"
-    size = index.sign_of(f"{root}/{name}/events.jsonl")[1]
+    size = index_file.sign_of(f"{root}/{name}/events.jsonl")[1]
     state, step = recorded.state, recorded.step
     is_cut = state == "done" and recorded.sealed not in (None, size)
     if is_cut or (state not in ENDED and gone(Path(root, name), recorded.status())):

@@ -3,12 +3,12 @@
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from labrun.errors import LabError, shown, unknown
 from labrun.runs import run_index
-from labrun.runs.run_dir import RunDir
+from labrun.runs.run_dir import RunDir, group_of
 from labrun.runs.run_index import Entry
 
 UNITS_S = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -25,6 +25,8 @@ class Wanted:
     tags: Sequence[str] = ()
     since: float | None = None
     """Seconds since the epoch; runs that were created earlier are left out."""
+    archived: bool = False
+    """Whether archived runs are among them, too."""
 
     def __bool__(self) -> bool:
         return bool(self.plugins or self.methods or self.groups or self.tags) or bool(self.since)
@@ -37,33 +39,65 @@ def selected(named: Sequence[str], wanted: Wanted, root: Path) -> list[RunDir]:
     no run has, and where nothing is left.
     """
     if not wanted:
-        return run_index.select(named, None, root)
-    found = run_index.of(run_index.find(name, root) for name in named) or _shown(root)
+        return run_index.select(named, None, root, archived=wanted.archived)
+    every = run_index.of(run_index.find(name, root) for name in named) or _every(root)
+    is_shown = bool(named) or wanted.archived
+    found = [entry for entry in every if is_shown or not entry.notes.archived]
+    hidden = [entry for entry in every if not is_shown and entry.notes.archived]
     for what, values, of in (
         ("group", wanted.groups, lambda entry: [entry.group]),
         ("run with plugin", wanted.plugins, lambda entry: [entry.facts.get("plugin")]),
         ("run with method", wanted.methods, lambda entry: [entry.facts.get("method")]),
         ("run with tag", wanted.tags, lambda entry: entry.notes.tags),
     ):
-        found = _having(what, values, of, found) if values else found
+        if values:
+            _refuse_archived(what, values, of, found, hidden)
+            found = _having(what, values, of, found)
+            hidden = [entry for entry in hidden if not set(values).isdisjoint(of(entry))]
     since = wanted.since or 0.0
     if runs := [entry.run for entry in found if entry.created >= since]:
         return runs
     raise LabError(f"{_words(wanted)}: no run has all of these; `lab runs` lists them")
 
 
-def _shown(root: Path) -> list[Entry]:
-    """Every run that is not archived."""
+def num_archived(named: Sequence[str], wanted: Wanted, runs: Sequence[RunDir], root: Path) -> int:
+    """How many archived runs the wishes leave out of those that `selected` gave for them."""
+    if named or wanted.archived:
+        return 0
+    if not wanted:
+        groups = [group for run in runs if (group := group_of(run)) is not None]
+        wanted = replace(wanted, groups=list(dict.fromkeys(groups)))
+    return len(selected([], replace(wanted, archived=True), root)) - len(runs)
+
+
+def _every(root: Path) -> list[Entry]:
     entries = run_index.entries(root)
     if not entries:
         raise LabError(f"there are no runs in {root}; `lab run plugin=...` makes one")
-    return [entry for entry in entries if not entry.notes.archived]
+    return entries
+
+
+Of = Callable[[Entry], Iterable[str | None]]
+"""An entry -> its values of one kind."""
+
+
+def _refuse_archived(
+    what: str, values: Sequence[str], of: Of, found: Sequence[Entry], hidden: Sequence[Entry]
+) -> None:
+    """Raise LabError for a value that only archived runs have."""
+    known = {value for entry in found for value in of(entry)}
+    of_what = "run of group" if what == "group" else what
+    for value in values:
+        if value not in known and any(value in of(entry) for entry in hidden):
+            raise LabError(
+                f"every {of_what} {shown(value)!r} is archived; --archived takes them in"
+            )
 
 
 def _having(
     what: str,
     values: Sequence[str],
-    of: Callable[[Entry], Iterable[str | None]],
+    of: Of,
     found: Sequence[Entry],
 ) -> list[Entry]:
     """The runs with one of the values. Raises LabError for a value that none of them has."""

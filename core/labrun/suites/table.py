@@ -33,15 +33,29 @@ class Line:
     """Seeds of the suite."""
 
 
-def lines(scale: Scale, wanted: Sequence[Needed], held: Mapping[str, RunDir]) -> list[Line]:
-    """The table of the scale, rows in the file's order; without rows, every score of the runs."""
+Point = tuple[tuple[str, str], ...]
+"""Axis and label, of every axis."""
+Runs = Mapping[tuple[str, Point, int], RunRecord]
+"""(arm, point, seed) -> the done run."""
+
+
+def point_of(one: Needed) -> Point:
+    return tuple(one.point.items())
+
+
+def done_runs(wanted: Sequence[Needed], held: Mapping[str, RunDir]) -> Runs:
+    """The runs of the suite that are done and whole."""
     done, _ = compare.whole_runs(held.values())
     by_id = {run.id: run for run in done}
-    runs = {
-        (one.arm, tuple(one.point.items()), one.seed): by_id[run.id]
+    return {
+        (one.arm, point_of(one), one.seed): by_id[run.id]
         for one in wanted
         if (run := held.get(key_of(one.experiment))) is not None and run.id in by_id
     }
+
+
+def lines(scale: Scale, wanted: Sequence[Needed], runs: Runs) -> list[Line]:
+    """The table of the scale, rows in the file's order; without rows, every score of the runs."""
     rows = scale.rows or every_row(scale, list(runs.values()))
     return [_line(row, arm, wanted, runs) for row in rows for arm in scale.arms]
 
@@ -59,16 +73,12 @@ def every_row(scale: Scale, runs: Sequence[RunRecord]) -> tuple[Row, ...]:
     )
 
 
-Runs = Mapping[tuple[str, tuple[tuple[str, str], ...], int], RunRecord]
-"""(arm, point, seed) -> the done run."""
-
-
 def _line(row: Row, arm: str, wanted: Sequence[Needed], runs: Runs) -> Line:
     """A seed counts once all its runs, at the labels that the row does not fix, have the score."""
     by_seed: dict[int, list[float | None]] = {}
     for one in wanted:
         if one.arm == arm and row.at.items() <= one.point.items():
-            run = runs.get((arm, tuple(one.point.items()), one.seed))
+            run = runs.get((arm, point_of(one), one.seed))
             by_seed.setdefault(one.seed, []).append(value(run.scores(), row) if run else None)
     whole = [
         [v for v in values if v is not None] for values in by_seed.values() if None not in values

@@ -68,7 +68,7 @@ def test_seen_and_unseen_are_means_over_their_tasks():
 
 def test_means_leave_out_what_has_a_scale_of_its_own():
     made = means("seen", [Score("a", "win_rate", 0.5, 4), Score("b", "win_rate", 1.0, 4)])
-    assert made == [Score("seen", "win_rate", 0.75, 2, (0.5, 1.0))]
+    assert made == [Score("seen", "win_rate", 0.75, 2, (0.5, 1.0), over=("a", "b"))]
     assert means("seen", [Score("a", "return", 0.5, 4)]) == []
 
 

@@ -101,3 +101,65 @@ def test_the_interval_that_stands_in_the_table_is_named(lab_here, runs):
         "compare", "--group", "g", "--interval", "bootstrap", "--metric", "loss"
     ).stdout
     assert "[low, high]: the 95% hierarchical bootstrap over seeds and problems" in drawn
+
+
+@pytest.fixture
+def on_two_tasks(home, make_run, event):
+    """Two methods of two seeds, each scored on two tasks and on their mean."""
+    for method, gain in (("eps", 0.0), ("ucb", 0.25)):
+        for seed in (0, 1):
+            scores = {"a": 0.25 + gain, "b": 0.5 + gain}
+            events = [event.score(3, value, "win_rate", task) for task, value in scores.items()]
+            mean = event.score(3, 0.375 + gain, "win_rate", "seen", over=["a", "b"])
+            make_run(*events, mean, seed=seed, method=method, root=home)
+
+
+def test_several_tasks_at_once_stand_below_the_table(lab_here, on_two_tasks, home):
+    done = lab_here("compare", "--baseline", "eps")
+    assert done.returncode == 0, done.stderr
+    below = done.stdout.partition("over several tasks at once\n")[2].splitlines()
+    assert below[1].split() == [
+        "win_rate",
+        "eps",
+        "0.375",
+        "±",
+        "0.000",
+        "0.375",
+        "[0.375,",
+        "0.375]",
+        "-",
+    ]
+    assert below[2].endswith("0.625 ± 0.000  0.625 [0.625, 0.625]  1.000 [1.000, 1.000]")
+    assert below[3] == "over 2 tasks (a, b): win_rate"
+    assert (home / "compare" / "g" / "profile.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_task_has_no_line_about_several(lab_here, runs, home):
+    done = lab_here("compare", "--group", "g", "--baseline", "eps")
+    assert "several tasks" not in done.stdout
+    assert not (home / "compare" / "g" / "profile.png").exists()
+
+
+def test_a_profile_says_what_it_cannot_draw(lab_here, on_two_tasks, home, make_run, event):
+    far = make_run(event.score(3, 0.5), method="far", group="h", root=home)
+    for words, said in (
+        (["--group", "g", "--metric", "win"], "no rate on several tasks 'win'; allowed: win_rate"),
+        (
+            ["--group", "g", "--cost", "steps"],
+            "--plot profile stands over scores; leave --cost out",
+        ),
+        ([far.id], "--plot profile needs a rate, such as accuracy or win_rate, on two"),
+    ):
+        done = lab_here("compare", "--plot", "profile", *words)
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
+def test_archived_runs_are_counted_and_taken_in_when_asked_for(lab_here, runs, home):
+    assert lab_here("runs", "archive", "--filter", "method=eps seed=0,1").returncode == 0
+    done = lab_here("compare", "--group", "g", "--format", "json")
+    assert "lab: 2 archived runs are left out; --archived takes them in\n" in done.stderr
+    assert [len(found) for found in json.loads(done.stdout)["runs"].values()] == [1, 3]
+    done = lab_here("compare", "--group", "g", "--format", "json", "--archived")
+    assert "archived" not in done.stderr
+    assert [len(found) for found in json.loads(done.stdout)["runs"].values()] == [3, 3]

@@ -1,9 +1,14 @@
 """What TAB offers: by value, and in real shells."""
 
 import os
+import pty
+import select
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +17,17 @@ from labrun.cli import completion, shells
 from labrun.cli.app import app
 from labrun.errors import LabError
 
+PATIENCE_S = 120.0
+SHOW = "\x18g"
+"""Keys that are bound to `show_line`."""
+SHOW_LINE = r"""
+setopt no_beep
+show_line() { print -rn -- "$BUFFER" > ~/.line && mv ~/.line ~/line; BUFFER="" }
+zle -N show_line
+bindkey '^Xg' show_line
+zle-line-init() { : > ~/line }  # the editor takes keys from now on
+zle -N zle-line-init
+"""
 ROOT = typer.main.get_command(app)
 
 
@@ -39,6 +55,7 @@ def offered(line: str) -> list[str]:
         ("lab data make plugin=s", ["plugin=stairs"]),
         ("lab plugins st", ["stairs"]),
         ("lab bench rlrt-m", ["rlrt-main"]),
+        ("lab report --suite rlrt-m", ["rlrt-main"]),
     ],
 )
 def test_it_offers(home, line, some):
@@ -114,14 +131,57 @@ def test_bash_completes_once_it_is_installed(shell_home, monkeypatch, lab_here):
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh here")
-def test_zsh_asks_for_the_whole_word(shell_home):
+def test_zsh_completes_at_a_terminal(shell_home):
     shells.install("zsh", user=shell_home)
-    code = (
-        "compdef() { :; }; compadd() { print -rl -- ${(P)@[-1]} }; source ~/.zshrc; "
-        "words=(lab run plugin=r); CURRENT=3; _lab_complete"
-    )
-    done = subprocess.run(["zsh", "-f", "-c", code], capture_output=True, text=True)
-    assert done.stdout.split() == ["plugin=rlrt"], done.stderr
+    with zsh_at_a_terminal(shell_home) as typed:
+        assert typed("lab run plugin=r\t") == "lab run plugin=rlrt "
+        assert typed("lab run plugin=rlrt method=rls\t") == "lab run plugin=rlrt method=rlsd "
+        assert typed("lab comp\t") == "lab compare "
+        assert typed("lab run plugin=rlrt trainer.max_s\t") == (
+            "lab run plugin=rlrt trainer.max_steps="
+        ), "a value follows, so no space"
+        assert typed("lab run plugin=nobody\t") == "lab run plugin=nobody"
+
+
+@contextmanager
+def zsh_at_a_terminal(user: Path) -> Iterator[Callable[[str], str]]:
+    """`typed(keys)`: the line that zsh's editor holds once it has dealt with all keys.
+
+    A key of the test's own writes the line to a file and empties it. Keys are dealt with in order,
+    so that nothing has to be waited for but that file.
+    """
+    line = user / "line"
+    start = user / ".zshrc"
+    start.write_text(f"autoload -Uz compinit && compinit -u\n{start.read_text()}{SHOW_LINE}")
+    master, slave = pty.openpty()
+    variables = os.environ | {"TERM": "xterm", "COLUMNS": "200", "ZDOTDIR": str(user)}
+    with subprocess.Popen(
+        ["zsh", "-i"],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env=variables,
+        start_new_session=True,
+    ) as shell:
+        os.close(slave)
+
+        def typed(keys: str) -> str:
+            os.write(master, keys.encode())
+            until = time.monotonic() + PATIENCE_S
+            while not line.exists():
+                assert time.monotonic() < until, "zsh has not dealt with the keys"
+                if select.select([master], [], [], 0.05)[0]:
+                    os.read(master, 65536)  # what it draws; unread, it would block
+            held = line.read_text()
+            line.unlink()
+            return held
+
+        try:
+            typed("")
+            yield lambda keys: typed(f"{keys}{SHOW}")
+        finally:
+            shell.kill()
+            os.close(master)
 
 
 def test_another_shell_is_refused(tmp_path):

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from labrun.errors import LabError
 from labrun.results import frames
+from labrun.results.comparison import comparison_of
 from labrun.runs import notes, run_index
 
 
@@ -82,3 +83,14 @@ def test_what_cannot_be_written_is_one_line(runs, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LabError, match="choose another place"):
         frames.write(frames.scores(runs), tmp_path / "file" / "runs.csv")
+
+
+def test_over_tasks_has_a_row_a_metric_and_arm(make_run, event):
+    two = (event.score(3, 0.25, task="a"), event.score(3, 0.75, task="b"))
+    runs = [make_run(*two, seed=seed, method=method) for method in ("x", "y") for seed in (0, 1)]
+    found = frames.over_tasks(comparison_of(runs, baseline="x").over_tasks)
+    assert found["arm"].tolist() == ["x", "y"]
+    assert found["num_tasks"].tolist() == [2, 2]
+    assert found["mean"].tolist() == [0.5, 0.5]
+    assert found["better_than_baseline"].fillna(-1.0).tolist() == [-1.0, 0.5]
+    assert frames.over_tasks([]).columns.tolist() == found.columns.tolist()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from labrun.cli.under_way import print_status
 from labrun.results import report
-from labrun.runs import index, run_index
+from labrun.runs import index_file, run_index
 from labrun.runs.record import RunRecord, records
 from labrun.runs.run_dir import RunDir
 from labrun.runs.seals import DamagedError
@@ -46,7 +46,7 @@ def test_a_comparison_reads_each_spec_and_each_event_file_once(make_run, event, 
 
 
 def test_the_list_of_runs_under_way_reads_no_status_that_the_index_knows(make_run, home, capsys):
-    runs = [make_run(seed=seed, state="queued") for seed in range(index.WORTH_WRITING)]
+    runs = [make_run(seed=seed, state="queued") for seed in range(index_file.WORTH_WRITING)]
     for run in runs:
         run.write_status(host="elsewhere", process="7@1@x")
     run_index.entries(home)

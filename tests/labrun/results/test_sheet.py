@@ -3,7 +3,7 @@
 import pytest
 from labrun.results import compare
 from labrun.results.comparison import comparison_of
-from labrun.results.sheet import direction
+from labrun.results.directions import direction
 
 
 @pytest.mark.parametrize(

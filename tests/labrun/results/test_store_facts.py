@@ -9,9 +9,10 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from labrun.results.store import Mirror, ensure_sqlite
+from labrun.results.store import Mirror, catch_up, ensure_sqlite
 from labrun.results.store.reindex import reindex
 from labrun.results.store.server import Server
+from labrun.runs import notes
 from labrun.runs.run_dir import RunDir
 
 # MLflow and SQLAlchemy use deprecated features of each other and of their dependencies.
@@ -247,3 +248,51 @@ def test_a_run_removed_from_the_store_leaves_no_input(mirror, make_run):
         left = [database.execute(f"select * from {t}").fetchall() for t in ("inputs", "input_tags")]
     database.close()
     assert left == [[], []]
+
+
+def test_the_name_and_tags_that_a_user_gives_are_shown_until_they_are_taken_away(
+    written, make_run, event
+):
+    run = make_run(event.score(3, 0.5), method="rlrt", seed=2)
+    assert written(run).info.run_name == "rlrt seed 2"
+    notes.change(run.path, name="the best")
+    notes.tag(run.path, add=["good", "table"])
+    stored = written(run)
+    assert (stored.info.run_name, stored.data.tags["tags"]) == ("the best", "good, table")
+    assert stored.data.tags["mlflow.runName"] == "the best"
+    notes.change(run.path, name="")
+    notes.tag(run.path, drop=["good", "table"])
+    stored = written(run)
+    assert stored.info.run_name == "rlrt seed 2"
+    assert "tags" not in stored.data.tags
+
+
+def test_a_name_that_was_given_in_mlflow_stays(mirror, written, make_run, event):
+    run = make_run(event.score(3, 0.5))
+    written(run)
+    mirror.client().update_run(only(mirror).info.run_id, name="by hand")
+    end(run)
+    assert written(run).info.run_name == "by hand"
+    notes.tag(run.path, add=["good"])
+    stored = written(run)
+    assert (stored.info.run_name, stored.data.tags["tags"]) == ("by hand", "good")
+
+
+def test_the_next_look_mirrors_a_tag_and_then_reads_nothing(mirror, make_run, event, monkeypatch):
+    run = make_run(event.score(3, 0.5))
+    catch_up(mirror.home)
+    notes.tag(run.path, add=["good"])
+    catch_up(mirror.home)
+    assert only(mirror).data.tags["tags"] == "good"
+    monkeypatch.setattr(Mirror, "update", lambda *_: pytest.fail("nothing is new"))
+    catch_up(mirror.home)
+
+
+def test_reindex_writes_the_name_and_the_tags(mirror, make_run, event):
+    run = make_run(event.score(3, 0.5))
+    notes.change(run.path, name="the best", tags=("good",))
+    reindex(mirror)
+    assert (only(mirror).info.run_name, only(mirror).data.tags["tags"]) == ("the best", "good")
+    notes.change(run.path, name="", tags=())
+    reindex(mirror)
+    assert (only(mirror).info.run_name, "tags" in only(mirror).data.tags) == ("plain seed 0", False)

@@ -3,7 +3,7 @@
 import os
 import socket
 
-from labrun.runs import index, run_index
+from labrun.runs import index_file, run_index
 from labrun.system import processes
 
 HERE = socket.gethostname()
@@ -15,7 +15,7 @@ def states(home):
 
 def test_a_run_that_the_index_knows_is_killed_once_its_process_is_gone(make_run, tmp_path):
     home = tmp_path / "home"
-    runs = [make_run(seed=seed, state="running") for seed in range(index.WORTH_WRITING)]
+    runs = [make_run(seed=seed, state="running") for seed in range(index_file.WORTH_WRITING)]
     for run in runs:
         run.write_status(process=processes.me(), pid=os.getpid(), host=HERE, step=3)
     assert set(states(home).values()) == {"running"}

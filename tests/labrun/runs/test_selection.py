@@ -2,11 +2,12 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from labrun.errors import LabError
 from labrun.runs import notes
-from labrun.runs.selection import Wanted, selected, time_of
+from labrun.runs.selection import Wanted, num_archived, selected, time_of
 
 
 @pytest.fixture
@@ -88,3 +89,18 @@ def test_times_are_dates_or_spans():
     assert time.localtime(time_of("2026-11-25 14:30"))[:5] == (2026, 11, 25, 14, 30)
     with pytest.raises(LabError, match="--since 'yesterday' is no time; write a date"):
         time_of("yesterday")
+
+
+def test_archived_runs_are_left_out_and_counted(root, make_run):
+    (first,) = selected([], Wanted(groups=["b"], plugins=["toy"]), root)
+    notes.change(first.path, archived=True)
+    for wanted in (Wanted(), Wanted(methods=["ucb"]), Wanted(groups=["b"])):
+        runs = selected([], wanted, root)
+        assert seeds(runs) == [2]
+        assert num_archived([], wanted, runs, root) == 1
+        both = replace(wanted, archived=True)
+        assert seeds(selected([], both, root)) == [1, 2]
+        assert num_archived([], both, selected([], both, root), root) == 0
+    assert num_archived([first.id], Wanted(), [first], root) == 0
+    with pytest.raises(LabError, match="every run with tag 'paper' is archived; --archived takes"):
+        selected([], Wanted(methods=["ucb"], tags=["paper"]), root)

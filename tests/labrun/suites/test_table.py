@@ -21,7 +21,7 @@ def needed(run: RunDir, arm: str, **point: str) -> Needed:
 
 
 def lines(of: Scale, wanted, runs):
-    return table.lines(of, wanted, held(runs, wanted))
+    return table.lines(of, wanted, table.done_runs(wanted, held(runs, wanted)))
 
 
 @pytest.fixture

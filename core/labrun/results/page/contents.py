@@ -89,18 +89,22 @@ class Page:
     def by_task(self) -> dict[str, list[tuple[str, Sequence[Entry | None]]]]:
         """Task -> its metrics, each with the entries of all columns."""
         found: dict[str, list[tuple[str, Sequence[Entry | None]]]] = {}
-        for (task, metric), entries in self.sheet.rows.items():
+        for (task, metric), entries in self._rows:
             found.setdefault(task, []).append((metric, entries))
         return found
 
     @property
     def by_score(self) -> list[tuple[str, str, list[tuple[str, Entry]]]]:
         """Task, metric, and the columns that have an entry."""
-        rows = self.sheet.rows.items()
         return [
             (task, metric, [(c, e) for c, e in zip(self.sheet.columns, of, strict=True) if e])
-            for (task, metric), of in rows
+            for (task, metric), of in self._rows
         ]
+
+    @property
+    def _rows(self) -> list[tuple[tuple[str, str], Sequence[Entry | None]]]:
+        """The rows of the table, those of several tasks at once last."""
+        return [*self.sheet.rows.items(), *self.sheet.summary.items()]
 
 
 def page_of(

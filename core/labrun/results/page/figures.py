@@ -10,7 +10,7 @@ from rich.console import Console
 from labrun.results import plugin_figures
 from labrun.results.arms import Arm
 from labrun.results.comparison import Comparison
-from labrun.results.figures import curves, dots
+from labrun.results.figures import curves, dots, profiles
 from labrun.results.page.pictures import Picture, drawn, read
 from labrun.results.page.words import clean
 from labrun.results.points import points
@@ -72,6 +72,10 @@ class Pictures:
             if figure is not None:
                 figure.axes[0].set_xlabel("")
                 made.append(drawn(figure, title=clean(metric), name=f"task{place}"))
+        if grids := self.found.rates:
+            figure = profiles.draw(grids[:MOST_METRICS], says=False)
+            title = "share of seeds and tasks above each score (band: 95% bootstrap over seeds)"
+            made.append(drawn(figure, title=title, name="profile", is_wide=len(grids) > 1))
         return self._within(made)
 
     def of_plugins(self) -> list[Picture]:

@@ -1,6 +1,6 @@
 """`lab report`: from chosen runs to the file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,8 @@ class Asked:
     """The words behind `lab` that make this report."""
     wanted: Wanted = field(default_factory=Wanted)
     sections: Sequence[Section] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Run id -> what its arm is called, in the order of the arms; else what sets the arms apart."""
 
 
 def make(
@@ -52,7 +54,9 @@ def make(
     if path is not None and path.is_dir():
         raise LabError(f"-o {shown(str(path))} is a folder; name a file, such as report.html")
     every = records(runs)
-    found = comparison_of(every, baseline=asked.baseline, interval=asked.interval)
+    found = comparison_of(
+        every, baseline=asked.baseline, interval=asked.interval, labels=asked.labels
+    )
     check_metrics(asked.wanted.metrics, found.runs)
     about = About(
         asked.title or title_of(every),

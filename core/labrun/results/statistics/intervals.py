@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from labrun.score import number_text
+
 T_95 = (
     12.706204736174694,
     4.302652729749462,
@@ -39,6 +41,7 @@ T_95 = (
 )
 """t(n - 1) of a 95% interval for n = 2, 3, ..., 30, as scipy gives it; its import takes longer than
 the whole comparison."""
+HUGE = 1e100
 DEGREES = range(1, len(T_95) + 1)
 
 
@@ -52,8 +55,8 @@ class Interval:
 
     def __str__(self) -> str:
         if math.isnan(self.half_width):
-            return f"{self.mean:.3f}"
-        return f"{self.mean:.3f} ± {self.half_width:.3f}"
+            return number_text(self.mean)
+        return f"{number_text(self.mean)} ± {number_text(self.half_width)}"
 
     @property
     def low(self) -> float:
@@ -66,11 +69,16 @@ class Interval:
 
 @dataclass(frozen=True)
 class Bounded:
-    """A mean with the ends of its interval, which need not be symmetric."""
+    """A mean with the ends of its interval, not always symmetric; nan where there is none."""
 
     mean: float
     low: float
     high: float
+
+    def __str__(self) -> str:
+        if math.isnan(self.low):
+            return number_text(self.mean)
+        return f"{number_text(self.mean)} [{number_text(self.low)}, {number_text(self.high)}]"
 
 
 def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
@@ -88,7 +96,20 @@ def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval
     if n == 1:
         return Interval(mean, math.nan, 1)
     quantile = t_quantile(n - 1, confidence)
-    return Interval(mean, float(quantile * np.std(values, ddof=1) / math.sqrt(n)), n)
+    return Interval(mean, float(quantile * deviation(values) / math.sqrt(n)), n)
+
+
+def deviation(values: Sequence[float] | np.ndarray) -> float:
+    """The standard deviation with n - 1; inf or nan without a warning where it is not finite.
+
+    Numbers whose squares no float holds are divided by their size first.
+    """
+    given = np.asarray(values, float)
+    size = float(np.abs(given).max())
+    with np.errstate(invalid="ignore", over="ignore"):
+        if HUGE < size < math.inf:
+            return float(np.std(given / size, ddof=1)) * size
+        return float(np.std(given, ddof=1))
 
 
 def clustered_interval(

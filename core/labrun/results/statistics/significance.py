@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from labrun.results.statistics.intervals import deviation
+
 ROUNDING = 1e-9
 """Differences that spread by less, in the largest of them, are equal but for rounding."""
 MOST_EXACT = 16
@@ -25,7 +27,7 @@ def paired_p(values: np.ndarray) -> float:
         return math.nan
     from scipy import special
 
-    t = values.mean() / (values.std(ddof=1) / math.sqrt(len(values)))
+    t = values.mean() / (deviation(values) / math.sqrt(len(values)))
     return float(2 * special.stdtr(len(values) - 1, -abs(t)))
 
 

@@ -14,6 +14,7 @@ from labrun.results.store.file import path_of
 from labrun.results.store.marks import Copied, Mark
 from labrun.results.store.mirror import Mirror
 from labrun.results.store.rows import Rows
+from labrun.results.store.said import said_of
 from labrun.results.store.server import place_in
 from labrun.runs.run_dir import ENDED
 from labrun.runs.run_index import Entry, entries
@@ -67,6 +68,8 @@ def _write(entry: Entry, mirror: Mirror) -> None:
 def is_behind(entry: Entry, mark: Copied | Mark) -> bool:
     """Whether the store lacks something of the run."""
     if (mark.size, mark.status) != entry.signs or mark.folder != entry.root:
+        return True
+    if mark.said != said_of(entry.notes):
         return True
     return mark.state not in ENDED and mark.state != entry.state
 

@@ -8,8 +8,9 @@ from labrun.config.credentials import holds_secret, masked
 from labrun.config.words import command_line
 from labrun.experiment import RunConfig
 from labrun.plain import flat, to_plain
-from labrun.results.store.names import LONGEST, name_tags, stored_name, stored_value
+from labrun.results.store.names import name_tags, stored_name, stored_value
 from labrun.results.store.run_names import RunNames
+from labrun.results.store.said import NAME_TAG, shown_name
 from labrun.runs.run_dir import RunDir
 
 EXPERIMENT = "labrun"
@@ -46,11 +47,11 @@ def facts_of(run: RunDir, names: RunNames) -> Facts:
     }
     params = facts | dict(flat(experiment.settings)) | _own_settings(experiment.run)
     tags = {stored_name(k): stored_value(v) for k, v in facts.items()}
-    name = stored_value(names.of(run), longest=LONGEST)
+    name = shown_name(run, names)
     source = stored_value(f"lab run {masked(command_line(experiment.overrides))}")
     user = _owner(run)
     seen = {
-        "mlflow.runName": name,
+        NAME_TAG: name,
         "mlflow.user": user,
         "mlflow.source.name": source,
         "mlflow.source.type": "LOCAL",

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from labrun.results.store.said import said_of
+from labrun.runs import notes
 from labrun.runs.run_dir import EVENTS, RunDir
 from labrun.runs.signs import mark_of as mark_at
 
@@ -31,6 +33,8 @@ class Mark:
     folder: str = ""
     infinite: Mapping[str, list[Any]] = field(default_factory=dict)
     layout: int = LAYOUT
+    said: str = ""
+    """Of the user's name and tags when they were copied (`said_of`)."""
 
     def to_json(self) -> str:
         return json.dumps(vars(self))
@@ -43,13 +47,15 @@ class Copied(NamedTuple):
     status: int = 0
     state: str = ""
     folder: str = ""
+    said: str = ""
 
 
 def copied(text: str) -> Copied:
     """What the mark in this JSON says; empty if the text is no mark."""
     try:
         mark = json.loads(text)
-        return Copied(mark["size"], mark["status"], mark["state"], mark["folder"])
+        said = mark.get("said", "")
+        return Copied(mark["size"], mark["status"], mark["state"], mark["folder"], said)
     except (ValueError, TypeError, KeyError):
         return Copied()
 
@@ -63,10 +69,16 @@ def mark_of(text: str | None) -> Mark:
 
 
 def looked_at(mark: Mark, run: RunDir) -> Mark:
-    """The mark with the run's present signs: the sizes and times of its files, and its state."""
+    """The mark with the run's present signs: the sizes and times of its files, its state, and what
+    the user says of it."""
     size, status = signs(run)
     return replace(
-        mark, size=size, status=status, state=run.status().state, folder=str(run.path.parent)
+        mark,
+        size=size,
+        status=status,
+        state=run.status().state,
+        folder=str(run.path.parent),
+        said=said_of(notes.known(run.path)),
     )
 
 

@@ -39,6 +39,7 @@ from labrun.results.store.facts import (
 from labrun.results.store.late_tags import OWN_NOTE_TAG, late_tags
 from labrun.results.store.marks import LAYOUT, Copied, Mark, copied, looked_at, mark_of, signs
 from labrun.results.store.run_names import RunNames
+from labrun.results.store.said import NAME_TAG, TAGS_TAG, is_renamed, shown_name, shown_tags
 from labrun.results.store.shown_files import copy_to
 from labrun.results.store.tables import Table, tables_of
 from labrun.results.store.view import KEY, keep_view, stored_group, view_of
@@ -167,7 +168,11 @@ class Rows:
                 self._write(run_uuid, batch)
                 mark = batch.mark
         with self.transaction():
-            mark = replace(mark, size=seen.size, status=seen.status, state=seen.state)
+            if seen.said != mark.said:
+                self._keep_said(run, run_uuid, renamed=is_renamed(mark.said, seen.said))
+            mark = replace(
+                mark, size=seen.size, status=seen.status, state=seen.state, said=seen.said
+            )
             self._settle(run, run_uuid, mark)
             keep_input(self._database, run, run_uuid, self._our_experiment()[0])
             if changed:
@@ -261,8 +266,8 @@ class Rows:
         for table in ("metrics", "latest_metrics", "params"):
             self._ask(f"delete from {table} where run_uuid = ?", (chosen,))
         self._ask(
-            "delete from tags where run_uuid = ? and key like 'labrun.%' and key <> ?",
-            (chosen, OWN_NOTE_TAG),
+            "delete from tags where run_uuid = ? and (key = ? or key like 'labrun.%' and key <> ?)",
+            (chosen, TAGS_TAG, OWN_NOTE_TAG),
         )
         experiment, folder = self._our_experiment()
         artifacts = f"{folder}/{chosen}/artifacts"
@@ -342,6 +347,15 @@ class Rows:
             (state_of(mark.state), int(ended * 1000) if ended else None, run_uuid),
         )
         self._set_tags(run_uuid, {"state": mark.state, MARK_TAG: mark.to_json()})
+
+    def _keep_said(self, run: RunDir, run_uuid: str, *, renamed: bool) -> None:
+        """Show the tags that the user gives the run now, and a new name."""
+        if renamed:
+            name = shown_name(run, self._names)
+            self._ask("update runs set name = ? where run_uuid = ?", (name, run_uuid))
+            self._set_tags(run_uuid, {NAME_TAG: name})
+        self._ask("delete from tags where key = ? and run_uuid = ?", (TAGS_TAG, run_uuid))
+        self._set_tags(run_uuid, {TAGS_TAG: tags} if (tags := shown_tags(run)) else {})
 
     def _keep_late_tags(self, run: RunDir, run_uuid: str, tables: Sequence[Table]) -> None:
         latest, present = latest_in(self._database, run_uuid), tags_in(self._database, run_uuid)

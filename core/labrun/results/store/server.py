@@ -25,6 +25,7 @@ from labrun.results.store.late_tags import Latest, late_tags
 from labrun.results.store.marks import LAYOUT, Mark, looked_at, mark_of
 from labrun.results.store.names import stored_name
 from labrun.results.store.run_names import RunNames
+from labrun.results.store.said import TAGS_TAG, is_renamed, shown_name, shown_tags
 from labrun.results.store.shown_files import shown_files
 from labrun.results.store.tables import Table, tables_of
 from labrun.runs.run_dir import ENDED, RunDir, write_json
@@ -119,8 +120,15 @@ class Server:
         self.client.set_tag(place.run, "state", seen.state)
         if changed:
             self._keep_late(run, place, tables)
+        if seen.said != place.mark.said:
+            self._keep_said(run, place.run, renamed=is_renamed(place.mark.said, seen.said))
         place.mark = replace(
-            place.mark, size=seen.size, status=seen.status, state=seen.state, folder=seen.folder
+            place.mark,
+            size=seen.size,
+            status=seen.status,
+            state=seen.state,
+            folder=seen.folder,
+            said=seen.said,
         )
         write_json(place_file(run), asdict(place))
 
@@ -224,6 +232,15 @@ class Server:
         for key, value in EXPERIMENT_TAGS.items():
             self.client.set_experiment_tag(made, key, value)
         return made
+
+    def _keep_said(self, run: RunDir, run_id: str, *, renamed: bool) -> None:
+        """Show the tags that the user gives the run now, and a new name."""
+        if renamed:
+            self.client.update_run(run_id, name=shown_name(run, self._names))
+        if tags := shown_tags(run):
+            self.client.set_tag(run_id, TAGS_TAG, tags)
+        elif TAGS_TAG in self.client.get_run(run_id).data.tags:
+            self.client.delete_tag(run_id, TAGS_TAG)
 
     def _keep_late(self, run: RunDir, place: Place, tables: Sequence[Table]) -> None:
         """Write what is known only after the run has begun."""

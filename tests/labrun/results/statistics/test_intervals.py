@@ -103,3 +103,10 @@ def test_it_is_never_narrower_than_over_seeds_or_over_problems_alone():
     assert found.half_width == pytest.approx(t_interval(items).half_width)
     assert crossed_interval(items[None]).half_width == t_interval(items).half_width
     assert crossed_interval(np.ones((3, 4))).half_width == 0
+
+
+def test_numbers_whose_squares_no_float_holds_have_an_interval():
+    # as of 1, 2 and 3, whose half width is 2.484
+    found = t_interval([1e300, 2e300, 3e300])
+    assert str(found) == "2.000e+300 ± 2.484e+300"
+    assert str(t_interval([1.0, float("inf")])) == "inf"

@@ -11,8 +11,8 @@ Y = np.array([[1, 1], [2, 2], [3, 3]])
 
 
 def test_the_values_of_rliables_tests():
-    assert (suites.mean(X), suites.median(X), suites.iqm(X)) == (1.5, 1.5, 1.5)
-    assert (suites.mean(Y), suites.median(Y), suites.iqm(Y)) == (2, 2, 2)
+    assert (suites.mean(X), suites.iqm(X)) == (1.5, 1.5)
+    assert (suites.mean(Y), suites.iqm(Y)) == (2, 2)
     assert suites.probability_of_improvement(X, Y) == pytest.approx(1 / 3)
 
 
@@ -33,12 +33,6 @@ def test_the_probability_of_improvement_is_mann_and_whitneys_u():
     assert back == pytest.approx(1 - np.mean(shares))
 
 
-def test_the_optimality_gap_counts_nothing_above_the_target():
-    # 1 less the mean of .5, 1, 1, .25
-    scores = np.array([[0.5, 1.0], [3.0, 0.25]])
-    assert suites.optimality_gap(scores) == pytest.approx(1 - 2.75 / 4)
-
-
 def test_a_profile_is_the_share_of_runs_above():
     # of 1 2 2 2 1 1 2 1: all above 0, four above 1, none above 2
     assert suites.performance_profile(X, [0, 1, 2]).tolist() == [1.0, 0.5, 0.0]
@@ -52,6 +46,34 @@ def test_a_stratum_keeps_to_its_task():
     assert set(drawn[..., 1].ravel()) == {10, 11, 12}
     # tasks are drawn apart: the first row pairs 0 with each of 10, 11, 12
     assert len({tuple(row) for row in drawn[:, 0]}) == 9
+
+
+def test_tasks_of_the_same_runs_are_drawn_together():
+    scores = np.array([[0.0, 10.0, 5.0], [1.0, 11.0, 6.0], [2.0, 12.0, 7.0]])
+    drawn = suites.stratified(scores, np.random.default_rng(0), together=[7, 7, 1])
+    assert (drawn[..., 1] == drawn[..., 0] + 10).all()
+    assert len({tuple(row) for row in drawn[:, 0, [0, 2]]}) == 9
+
+
+def test_tasks_that_share_their_runs_widen_every_interval():
+    # one task six times, in the same runs, says no more than once
+    once = np.random.default_rng(5).random((5, 1))
+    six, other = np.repeat(once, 6, axis=1), np.full((5, 6), 0.5)
+    alike = [0] * 6
+    rngs = [np.random.default_rng(6) for _ in range(6)]
+    whole = suites.bounded(six, suites.mean, rngs[0], together=alike)
+    alone = suites.bounded(once, suites.mean, rngs[1])
+    assert (whole.low, whole.high) == pytest.approx((alone.low, alone.high))
+    apart = suites.bounded(six, suites.mean, rngs[2])
+    assert apart.high - apart.low < 0.6 * (whole.high - whole.low)
+    sure, unsure = (
+        suites.bounded_improvement(six, other, rng, together=strata)
+        for rng, strata in zip(rngs[3:5], (None, alike), strict=True)
+    )
+    assert unsure.mean == sure.mean == pytest.approx(np.mean(once > 0.5))
+    assert unsure.high - unsure.low > 1.5 * (sure.high - sure.low)
+    _, ends = suites.bounded_profile(six, [0.5], rngs[5], together=alike)
+    assert ends[1, 0] - ends[0, 0] >= 0.6
 
 
 def test_an_interval_is_scipys_where_there_is_one_task():

@@ -1,6 +1,6 @@
-"""What the files of each run say to the lists of runs, kept in an index beside them.
+"""The file .index.json: what the files of each run say to the lists of runs.
 
-The index is `.index.json` in LABRUN_HOME. It is never the truth: what it says of a run counts only
+It lies in LABRUN_HOME. It is never the truth: what it says of a run counts only
 while the files that it was read from are unchanged, and it may be deleted at any time.
 """
 
