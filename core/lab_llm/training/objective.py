@@ -50,13 +50,18 @@ class Forward(Protocol):
         ...
 
     def inside(self, loss: Callable[[Any], Tensor]) -> Tensor:
-        """`loss(model)`, called within the wrapped model's own forward pass."""
+        """`loss(model)`, called within the wrapped model's own forward pass, in its precision."""
         ...
 
     def hidden_states(
         self, model: Any, ids: Int[Tensor, "B L"], mask: Int[Tensor, "B L"], *, width: int
     ) -> Float[Tensor, "B T H"]:
         """Last hidden states of the model that predict the last `width` tokens."""
+        ...
+
+    def most_calls(self, num_calls: int) -> int:
+        """The most that any rank calls a layer by itself, where the ranks share its weights; else
+        `num_calls`."""
         ...
 
     def share(self, num_tokens: Num[Tensor, ""]) -> Float[Tensor, ""]:

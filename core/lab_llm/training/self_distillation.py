@@ -55,7 +55,7 @@ class SelfDistillation(Objective):
         """The micro-batch's share of the step's loss; runs inside the model's own forward."""
         config, sequences, width = self.config, batch.teacher, batch.width
         assert sequences is not None
-        own, tokens = batch.loss_mask.bool(), batch.ids[:, -width:]
+        own, tokens = _compared_rows(batch.loss_mask), batch.ids[:, -width:]
         teacher = student if self.teacher_model is None else self.teacher_model
         seen = forward.hidden_states(student, batch.ids, batch.attention_mask, width=width)
         with torch.no_grad():
@@ -72,8 +72,9 @@ class SelfDistillation(Objective):
             top_k=config.top_k,
             tail=config.tail,
             chunk_size=config.chunk_size,
+            num_chunks=forward.most_calls(-(-int(own.sum()) // config.chunk_size)),
         )
-        forward.record({"entropy": compared.entropies}, torch.ones_like(compared.entropies))
+        forward.record({"entropy": compared.entropies}, batch.loss_mask[own])
         logprobs = _placed(compared.logprobs, own)
         # While a batch of rollouts makes one update, p_old is p itself.
         old = logprobs if batch.old_logprobs is None else batch.old_logprobs
@@ -159,6 +160,15 @@ def frozen_copy(model: "PreTrainedModel") -> "PreTrainedModel":
 
 def _head(model: Any) -> Any:
     return model.get_output_embeddings()
+
+
+def _compared_rows(loss_mask: Tensor) -> Tensor:
+    """The policy's own tokens (b, T); of rollouts without any the first position, whose loss is
+    masked: the model's backward pass then runs on this rank as on the others."""
+    own = loss_mask.bool()
+    if not own.any():
+        own[0, 0] = True
+    return own
 
 
 def _placed(values: Tensor, rows: Tensor) -> Tensor:
