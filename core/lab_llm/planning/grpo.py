@@ -16,6 +16,7 @@ from lab_llm.problems import Message, Problem
 from lab_llm.text.prompts import encode, most_tokens, with_solution
 from lab_llm.training.config import Context, GRPOSettings
 from lab_llm.training.engines import ENGINES
+from lab_llm.training.precision import check_precision
 from lab_llm.training.zero import zero_stage
 
 
@@ -35,6 +36,12 @@ def plan(settings: GRPOSettings, *, num_teachers: int = 0) -> Plan:
             f"{settings.epsilon}; raise it, or lower trainer.epsilon"
         )
     ENGINES[settings.sampler].check_settings(settings)
+    precision = check_precision(
+        settings.model,
+        master_weights=settings.master_weights,
+        deepspeed=bool(settings.deepspeed),
+        learning_rate=settings.learning_rate,
+    )
     missing = _missing_packages(settings)
     try:
         facts = policy_facts(settings.model)
@@ -53,7 +60,7 @@ def plan(settings: GRPOSettings, *, num_teachers: int = 0) -> Plan:
             f"prompt in the model's {limit} tokens"
         )
     facts |= {"context_length": limit} if limit else {}
-    facts = sizes(settings, shape, num_teachers) | facts
+    facts = sizes(settings, shape, num_teachers) | facts | precision
     ends = ("lr_schedule",) if settings.lr_schedule in ("linear", "cosine") else ()
     return Plan(
         facts,

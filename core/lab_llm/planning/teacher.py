@@ -8,6 +8,7 @@ from labrun.plan import Plan, Setup
 
 from lab_llm.planning import grpo as grpo_plan
 from lab_llm.planning import prompts as prompts_plan
+from lab_llm.planning.sizes import loaded_dtype
 from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import (
     MARKED,
@@ -21,6 +22,7 @@ from lab_llm.text.prompts import check_template
 from lab_llm.training.config import Context, GRPOSettings
 from lab_llm.training.distillation_config import DistillationConfig
 from lab_llm.training.microbatches import check_rollouts
+from lab_llm.training.zero import check_zero_file
 
 
 def plan(
@@ -38,6 +40,7 @@ def plan(
     """
     if setup.num_processes > 1:
         check_rollouts(settings, setup.num_processes)
+    check_zero_file(settings, setup.num_processes)
     sets = problem_sets(setup, key="trainer")
     _check_template(settings.template)
     if distillation is not None:
@@ -78,7 +81,7 @@ def _num_copies(settings: GRPOSettings, distillation: DistillationConfig | None)
     its precision is less than float32."""
     if distillation is None or distillation.teacher == "live":
         return 0
-    return 2 if distillation.teacher == "ema" and settings.model.dtype == "bfloat16" else 1
+    return 2 if distillation.teacher == "ema" and loaded_dtype(settings) == "bfloat16" else 1
 
 
 def _check_template(template: str) -> None:

@@ -21,6 +21,10 @@ class GRPOSettings:
 
     model: PolicyConfig = PolicyConfig()
     """The policy at the start."""
+    master_weights: Literal["float32", "none"] = "float32"
+    """The weights that the optimizer updates where `model.dtype` is bfloat16. float32: float32
+    weights with bfloat16 products (autocast), or DeepSpeed's masters. none: the bfloat16 weights
+    themselves, which round small steps away; refused for rates below 6.1e-5."""
     max_steps: Annotated[int, Ge(0)] = 80
     """Optimizer steps; 0 only evaluates."""
     learning_rate: Annotated[float, Gt(0)] = 5e-4

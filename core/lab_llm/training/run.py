@@ -12,6 +12,7 @@ from labrun.contract import TrainResult
 from labrun.errors import LabError, PreemptedError
 
 from lab_llm.distributed import ranks
+from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import Policy, load_policy, save_policy
 from lab_llm.problems import ProblemSets
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS
@@ -20,6 +21,7 @@ from lab_llm.training.dead_runs import warn_of_dead_run
 from lab_llm.training.engines import ENGINES
 from lab_llm.training.microbatches import micro_batch_size
 from lab_llm.training.objective import Objective
+from lab_llm.training.precision import trained_model
 from lab_llm.training.zero import deepspeed_path
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def train(
     if ctx.world_size > 1:
         ranks.join(cuda=cuda)
         ctx.barrier = ranks.barrier
-    policy = load_policy(settings.model)
+    policy = load_policy(_loaded(settings))
     check_evaluators(ctx, policy, sets)
     if settings.max_steps == 0:
         return TrainResult(policy, 0)
@@ -70,6 +72,17 @@ def train(
         raise PreemptedError(f"stopped at step {step} of {settings.max_steps}")
     warn_of_dead_run(ctx, distils=objective.learns_from_equal_rewards)
     return TrainResult(_keep(ctx, trainer, policy), step)
+
+
+def _loaded(settings: GRPOSettings) -> PolicyConfig:
+    """The model as the run loads it: with room for small steps where any are made."""
+    if settings.max_steps == 0:
+        return settings.model
+    return trained_model(
+        settings.model,
+        master_weights=settings.master_weights,
+        deepspeed=bool(settings.deepspeed),
+    )
 
 
 def _keep(ctx: "RunContext", trainer: Any, policy: Policy) -> Policy:
@@ -204,7 +217,7 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
         vllm_importance_sampling_clip_max=settings.vllm_importance_clip,
         deepspeed=deepspeed_path(settings) or None,
         gradient_checkpointing=settings.gradient_checkpointing,
-        bf16=settings.model.dtype == "bfloat16" and cuda,
+        bf16=settings.model.dtype == "bfloat16",
         use_cpu=not cuda,
         seed=ctx.derive_seed("trainer") % 2**32,
         shuffle_dataset=False,

@@ -34,6 +34,10 @@ class SelfSFTConfig(TeacherPrompt):
     """What is counted in the two sets, in sft_pairs.json."""
     model: PolicyConfig = PolicyConfig()
     """The policy at the start, which also samples the sets."""
+    master_weights: Literal["float32", "none"] = "float32"
+    """The weights that the optimizer updates where `model.dtype` is bfloat16. float32: float32
+    weights with bfloat16 products (autocast). none: the bfloat16 weights
+    themselves, which round small steps away; refused for rates below 6.1e-5."""
     sampler: Literal["cpu", "transformers", "vllm"] = "cpu"
     """What samples the sets: the toolkit's decoder, transformers' generate, or vLLM."""
     sampling_batch_size: Annotated[int, Ge(1)] = 256

@@ -108,7 +108,7 @@ def trl_config(ctx: "RunContext", config: SelfSFTConfig) -> SFTConfig:
         max_length=None,
         packing=False,
         gradient_checkpointing=config.gradient_checkpointing,
-        bf16=config.model.dtype == "bfloat16" and cuda,
+        bf16=config.model.dtype == "bfloat16",
         use_cpu=not cuda,
         seed=ctx.derive_seed("trainer") % 2**32,
         save_strategy="steps",
