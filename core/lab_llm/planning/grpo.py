@@ -35,6 +35,7 @@ def plan(settings: GRPOSettings, *, num_teachers: int = 0) -> Plan:
             f"trainer.epsilon_high={settings.epsilon_high} is below trainer.epsilon="
             f"{settings.epsilon}; raise it, or lower trainer.epsilon"
         )
+    _check_dual_clip(settings)
     ENGINES[settings.sampler].check_settings(settings)
     precision = check_precision(
         settings.model,
@@ -69,6 +70,16 @@ def plan(settings: GRPOSettings, *, num_teachers: int = 0) -> Plan:
         offers=policy,
         continues=Continues(("save_every", "evaluate_every", "evaluate_start"), ends),
     )
+
+
+def _check_dual_clip(settings: GRPOSettings) -> None:
+    """LabError where the dual clip would act before the clip itself."""
+    high = settings.epsilon if settings.epsilon_high is None else settings.epsilon_high
+    if settings.dual_clip is not None and settings.dual_clip <= 1 + high:
+        raise LabError(
+            f"trainer.dual_clip={settings.dual_clip} is not above the upper clip of the ratio, "
+            f"{1 + high:g}; raise it (arXiv 2603.24472: 3), or set trainer.dual_clip=null"
+        )
 
 
 def _check_schedule(settings: GRPOSettings) -> None:

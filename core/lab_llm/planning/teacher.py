@@ -1,5 +1,6 @@
 """What can be known of a run with a teacher before it starts."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from lab_llm.problems import (
     problem_sets,
     without_thinking,
 )
-from lab_llm.text.prompts import check_template
+from lab_llm.text.prompts import check_template, with_short_prompts
 from lab_llm.training.config import Context, GRPOSettings
 from lab_llm.training.distillation_config import DistillationConfig
 from lab_llm.training.microbatches import check_rollouts
@@ -49,9 +50,32 @@ def plan(
     model_here = not plan.missing
     if distillation is not None and model_here:
         grpo_plan.check_head(settings)
-    if sets is not None:
-        _check_data(settings, sets, plan, context, distillation)
+    if sets is None:
+        return plan
+    dropped = 0
+    if plan.offers is not None and settings.max_prompt_length is not None:
+        short = short_prompts(plan.offers.tokenizer, sets.train, settings)
+        dropped = len(sets.train) - len(short)
+        sets = dataclasses.replace(sets, train=short)
+    _check_data(settings, sets, plan, context, distillation)
+    if dropped:
+        long = f"{dropped} with prompts over {settings.max_prompt_length} tokens"
+        return dataclasses.replace(plan, facts={**plan.facts, "problems_left_out": long})
     return plan
+
+
+def short_prompts(
+    tokenizer: Any, problems: Sequence[Problem], settings: GRPOSettings
+) -> Sequence[Problem]:
+    """The problems within `max_prompt_length`. Raises LabError where none is."""
+    longest = settings.max_prompt_length
+    kept = with_short_prompts(tokenizer, problems, longest=longest)
+    if problems and not kept:
+        raise LabError(
+            f"trainer.max_prompt_length={longest} leaves none of {len(problems)} training "
+            "problems; raise it, or set trainer.max_prompt_length=null"
+        )
+    return kept
 
 
 def _check_data(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from labrun.errors import LabError
 
-from lab_llm.problems import Message, without_thinking
+from lab_llm.problems import Message, Problem, without_thinking
 from lab_llm.text.chat_template import render
 
 if TYPE_CHECKING:
@@ -76,6 +76,20 @@ def most_tokens(chat: Sequence[Message]) -> int:
     These are the bytes of the text, and what a chat template may put around it.
     """
     return TEMPLATE_TOKENS + sum(len(message["content"].encode()) for message in chat)
+
+
+def with_short_prompts(
+    tokenizer: "PreTrainedTokenizerBase", problems: Sequence[Problem], *, longest: int | None
+) -> Sequence[Problem]:
+    """The problems whose prompts have at most `longest` tokens (None: all of them)."""
+    if longest is None:
+        return problems
+    return [
+        problem
+        for problem in problems
+        if most_tokens(problem.prompt) <= longest
+        or len(encode(tokenizer, problem.prompt)) <= longest
+    ]
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", prompt: Sequence[Message]) -> list[int]:

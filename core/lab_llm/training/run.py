@@ -16,6 +16,7 @@ from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import Policy, load_policy, save_policy
 from lab_llm.problems import ProblemSets
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS
+from lab_llm.text.prompts import with_short_prompts
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.dead_runs import warn_of_dead_run
 from lab_llm.training.engines import ENGINES
@@ -61,6 +62,8 @@ def train(
         ctx.barrier = ranks.barrier
     policy = load_policy(_loaded(settings))
     check_evaluators(ctx, policy, sets)
+    short = with_short_prompts(policy.tokenizer, sets.train, longest=settings.max_prompt_length)
+    sets = dataclasses.replace(sets, train=short)
     if settings.max_steps == 0:
         return TrainResult(policy, 0)
     if ctx.resume_from is None and settings.evaluate_start:

@@ -18,6 +18,7 @@ from lab_llm.training.distillation import compare_hidden, distillation_loss, imp
 from lab_llm.training.distillation_config import DistillationConfig
 from lab_llm.training.objective import Forward, Objective, WholeModel
 from lab_llm.training.rollouts import Rollouts
+from lab_llm.training.surrogate import mean_over_rollouts
 from lab_llm.training.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -78,9 +79,14 @@ class SelfDistillation(Objective):
         logprobs = _placed(compared.logprobs, own)
         # While a batch of rollouts makes one update, p_old is p itself.
         old = logprobs if batch.old_logprobs is None else batch.old_logprobs
+        divergences = _placed(compared.divergences, own)
+        weight = importance_weight(logprobs, old, clip=config.ratio_clip)
+        if config.reduction == "rollouts":
+            mask = batch.loss_mask * sequences.has_context[:, None]
+            return mean_over_rollouts(divergences * weight, mask) / forward.num_micro_batches
         return distillation_loss(
-            _placed(compared.divergences, own),
-            importance_weight(logprobs, old, clip=config.ratio_clip),
+            divergences,
+            weight,
             batch.loss_mask,
             sequences.has_context,
             num_tokens=forward.share(sequences.num_tokens),
@@ -101,6 +107,14 @@ class SelfDistillation(Objective):
             self.remainders = {name: rest.to(device) for name, rest in self.remainders.items()}
 
     def after_step(self, whole_model: WholeModel) -> None:
+        if self.config.ema_every == "step":
+            self._move_teacher(whole_model)
+
+    def after_batch(self, whole_model: WholeModel) -> None:
+        if self.config.ema_every == "batch":
+            self._move_teacher(whole_model)
+
+    def _move_teacher(self, whole_model: WholeModel) -> None:
         if self.config.teacher == "ema":
             with whole_model() as student:
                 rate = self.config.ema_rate
