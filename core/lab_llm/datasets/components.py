@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ReasoningGymDataset", "RowsDataset", "chat", "fingerprint"]
 
-TAKEN = ("train", "missing", "repeats", "train_size", "eval_size")
+TAKEN = ("train", "reward", "evaluation_reward", "missing", "repeats", "train_size", "eval_size")
 """Keys of the plan that no set may have as its name."""
 
 
@@ -43,7 +43,10 @@ class RowsDataset:
         training questions come again, there or in an evaluation set.
         """
         del setup
-        facts: dict[str, object] = {}
+        facts: dict[str, object] = {
+            "reward": self.config.reward,
+            "evaluation_reward": self._evaluation_rule,
+        }
         missing: list[str] = []
         for name, source in self._sources.items():
             try:
@@ -76,8 +79,14 @@ class RowsDataset:
         return ProblemSets(
             train=self._problems("train"),
             evaluation=self._seen | {n: self._problems(n) for n in self.config.evaluation},
-            verify=RULES[self.config.reward],
+            verify=RULES[self._evaluation_rule],
+            reward=RULES[self.config.reward],
         )
+
+    @property
+    def _evaluation_rule(self) -> str:
+        config = self.config
+        return config.reward if config.evaluation_reward == "same" else config.evaluation_reward
 
     @property
     def _seen(self) -> dict[str, list[Problem]]:

@@ -17,7 +17,7 @@ from lab_llm.problems import (
     Problem,
     ProblemSets,
     problem_sets,
-    without_thinking,
+    shown_without_thinking,
 )
 from lab_llm.text.prompts import check_template, with_short_prompts
 from lab_llm.training.config import Context, GRPOSettings
@@ -138,7 +138,7 @@ def _check_thinking(
 
 
 def _marks_thinking(problem: Problem) -> bool:
-    return problem.solution is not None and without_thinking(problem.solution) is not None
+    return problem.solution is not None and shown_without_thinking(problem.solution) is not None
 
 
 def knows_thinking(settings: GRPOSettings) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from labrun.errors import LabError
 
-from lab_llm.problems import Message, Problem, without_thinking
+from lab_llm.problems import Message, Problem
 from lab_llm.text.chat_template import render
 
 if TYPE_CHECKING:
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 COUNTDOWN_TEMPLATE = "{prompt}\nref: {solution}"
 SOLUTION_TEMPLATE = (
-    "{prompt}\n\nCorrect solution:\n\n{solution}\n\nCorrectly solve the original question."
+    "{prompt}\nCorrect solution:\n\n{solution}\n\nCorrectly solve the original question."
 )
+"""SDPO's, as its published code has it: one line break after the prompt."""
 TEMPLATE_TOKENS = 512
 """More than the chat templates of models put around a prompt (tokens)."""
 TEMPLATE_FILE = "teacher_template.txt"
@@ -62,12 +63,6 @@ def check_template(template: str) -> None:
             raise LabError(
                 f"a teacher template must hold {placeholder} once, not {count} times: {template!r}"
             )
-
-
-def strip_thinking(text: str) -> str:
-    """The text without its thinking; the text itself if it marks none."""
-    found = without_thinking(text)
-    return text if found is None else found
 
 
 def most_tokens(chat: Sequence[Message]) -> int:

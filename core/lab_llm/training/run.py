@@ -148,11 +148,20 @@ def build_trainer(
             settings=settings,
             objective=objective,
             words=words,
-            args=trl_config(ctx, settings),
+            args=_with_end_tokens(trl_config(ctx, settings), policy, settings),
             train_dataset=Rows.from_dict({"prompt": prompts, "index": order}),
         )
     trainer.add_callback(RunCallback(trainer, sets, settings.evaluate_every))
     return trainer
+
+
+def _with_end_tokens(config: Any, policy: Policy, settings: GRPOSettings) -> Any:
+    """TRL's configuration with the policy's end tokens for vLLM, which reads the model's own."""
+    if ENGINES[settings.sampler].uses_vllm():
+        from lab_llm.sampling.batch_engines import end_tokens
+
+        config.generation_kwargs = {"stop_token_ids": list(end_tokens(policy))}
+    return config
 
 
 def prompt_order(ctx: "RunContext", size: int, settings: GRPOSettings) -> Iterator[int]:

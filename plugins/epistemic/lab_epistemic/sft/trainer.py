@@ -137,6 +137,12 @@ class SelfSFTTrainer:
 
 
 def _check_counts(config: SelfSFTConfig) -> None:
+    low, high = config.min_passes, config.max_passes
+    if low > (config.num_probes if high is None else min(high, config.num_probes)):
+        raise LabError(
+            f"trainer: min_passes={low}, max_passes={high}, num_probes={config.num_probes}; "
+            "allowed: min_passes <= max_passes <= num_probes"
+        )
     if not config.pairs and config.responses_per_problem > config.num_probes:
         raise LabError(
             f"trainer.responses_per_problem={config.responses_per_problem} is more than the "
