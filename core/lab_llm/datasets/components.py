@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ReasoningGymDataset", "RowsDataset", "chat", "fingerprint"]
 
-TAKEN = ("train", "reward", "evaluation_reward", "missing", "repeats", "train_size", "eval_size")
+TAKEN = ("train", "reward", "missing", "repeats", "train_size", "eval_size")
 """Keys of the plan that no set may have as its name."""
 
 
@@ -43,10 +43,7 @@ class RowsDataset:
         training questions come again, there or in an evaluation set.
         """
         del setup
-        facts: dict[str, object] = {
-            "reward": self.config.reward,
-            "evaluation_reward": self._evaluation_rule,
-        }
+        facts: dict[str, object] = {"reward": self._rules}
         missing: list[str] = []
         for name, source in self._sources.items():
             try:
@@ -82,6 +79,12 @@ class RowsDataset:
             verify=RULES[self._evaluation_rule],
             reward=RULES[self.config.reward],
         )
+
+    @property
+    def _rules(self) -> str:
+        """The rule of the training reward, and that of the scores where it is another."""
+        reward, scored = self.config.reward, self._evaluation_rule
+        return reward if reward == scored else f"{reward}; scores by {scored}"
 
     @property
     def _evaluation_rule(self) -> str:

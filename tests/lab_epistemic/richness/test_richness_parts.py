@@ -67,6 +67,8 @@ def test_solutions_are_correct_responses_or_the_datasets():
         for seed in range(20)
     }
     assert drawn == {("b0", "c1"), ("b2", "c1")}
+    first = RichnessConfig(response_choice="first")
+    assert solutions(PROBES[1:3], first, np.random.default_rng(0)) == ["b0", "c1"]
     given = [asked("e", [0], solution="whole")]
     config = RichnessConfig(solution_source="dataset")
     assert solutions(given, config, np.random.default_rng(0)) == ["whole"]
