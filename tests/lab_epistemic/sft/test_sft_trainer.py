@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from lab_epistemic.sft.config import SelfSFTConfig
-from lab_epistemic.sft.file import of_kind
+from lab_epistemic.sft.file import of_kind, read
 from lab_epistemic.sft.pairs import of_run
 from lab_epistemic.sft.trainer import SelfSFTTrainer
 from lab_epistemic.sft.transformers_trainer import (
@@ -332,7 +332,7 @@ def test_a_gradient_that_is_not_finite_ends_the_run_as_diverged(tmp_path, sets, 
 
 def test_a_system_prompt_stands_before_prompts_without_one_when_trained_on(pairs):
     policy = load_policy(PolicyConfig())
-    one = pairs[0]
+    one = read(Path(pairs))[0]
     own = dataclasses.replace(one, prompt=({"role": "system", "content": "own"}, *one.prompt))
     plain, told, kept = (
         policy.tokenizer.decode(rows_of(policy, [response], text)["input_ids"][0])
