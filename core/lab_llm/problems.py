@@ -1,6 +1,7 @@
 """The unit of language-model data: a problem with a verifiable answer."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -59,6 +60,21 @@ def _has_word(text: str) -> bool:
     return any(char.isalnum() for char in text)
 
 
+_CLOSED_THINKING = re.compile(f"{THINK_START}.*?{THINK_END}\\s*", re.DOTALL)
+_OPENED_BEFORE = re.compile(f"^.*?{THINK_END}\\s*", re.DOTALL)
+
+
+def shown_without_thinking(solution: str) -> str | None:
+    """`s \\ think` as a teacher is shown it; None where no thinking ends, or nothing else is there.
+
+    Each <think>...</think> is taken out, then what stands before a </think> that is left, whose
+    thinking the prompt opened. Text before <think> stays, and so does thinking that never ends
+    (arXiv 2603.24472's code). A grader reads a response by `without_thinking`.
+    """
+    left = _OPENED_BEFORE.sub("", _CLOSED_THINKING.sub("", solution))
+    return left if left != solution and left.strip() else None
+
+
 @dataclass(frozen=True)
 class Forms:
     """A response to a problem cut down to less information, for a teacher's context.
@@ -72,7 +88,7 @@ class Forms:
 
 
 MARKED = Forms(
-    without_thinking=lambda _, response: without_thinking(response),
+    without_thinking=lambda _, response: shown_without_thinking(response),
     answer=lambda problem, _: problem.answer,
 )
 """<think>...</think> marks the thinking; the answer is the problem's own."""
@@ -86,6 +102,8 @@ class ProblemSets:
     evaluation: Mapping[str, Sequence[Problem]]
     verify: Verify
     forms: Forms = MARKED
+    reward: Verify | None = None
+    """The rule of the training reward, where it is another than `verify`."""
 
 
 def problem_sets(setup: Setup, *, key: str) -> ProblemSets | None:

@@ -82,8 +82,8 @@ def test_each_objective_has_its_published_rate():
 
 def test_thinking_on_and_off_have_their_published_sampling():
     for model, thinking, sampling in (
-        ("qwen3_8b", True, (0.6, 0.95, 20)),
-        ("qwen3_8b_no_thinking", False, (0.7, 0.8, 20)),
+        ("qwen3_8b", True, (0.6, 0.95, 0)),  # the published code passes no top_k on
+        ("qwen3_8b_no_thinking", False, (0.7, 0.8, 0)),
     ):
         settings = settings_of(f"model={model}")
         assert settings["trainer"]["model"]["thinking"] is thinking
@@ -102,6 +102,32 @@ def test_objectives_share_the_settings_of_the_published_code():
         assert weight == ("token_truncate", 2.0)
         assert (trainer["weight_decay"], trainer["scale_rewards"]) == (0.01, "none")
         assert (trainer["max_steps"], trainer["warmup_steps"]) == (200, 20)
+        assert (trainer["loss_type"], trainer["dual_clip"]) == ("grpo", 3.0)
+        assert (trainer["max_prompt_length"], trainer["mask_truncated"]) == (2048, False)
+        distillation = trainer["distillation"]
+        assert (distillation["reduction"], distillation["ema_every"]) == ("rollouts", "batch")
+    data = settings_of()["dataset"]
+    assert (data["reward"], data["evaluation_reward"]) == ("published", "math_verify")
+
+
+def test_study_1_is_as_the_published_code_has_it():
+    (one,) = studied(["plugin=epistemic", "scale=paper_richness", "study=richness", "seed=0"])
+    study = one.settings["evaluator.richness"]
+    assert one.settings["trainer"]["model"]["name"] == "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
+    assert (study["response_choice"], study["rounds"], study["num_problems"]) == ("first", 1, 100)
+    assert (study["num_probes"], study["min_passes"], study["max_passes"]) == (8, 1, 4)
+    assert (study["temperature"], study["top_p"], study["top_k"]) == (0.6, 0.95, 20)
+    assert study["max_new_tokens"] == 32768
+    assert study["template"] == (
+        "{prompt}\n\nCorrect solution: {solution}\n\nCorrectly solve the original question."
+    )
+
+
+def test_coverage_on_the_published_sets_has_a_file_for_each_size():
+    words = ["plugin=epistemic", "scale=paper", "study=coverage_published", "method=sdpo"]
+    paths = [str(one.settings["dataset"]["path"]) for one in studied(words)]
+    names = [path.rpartition("seen_")[2] for path in paths]
+    assert names == [f"{n}.parquet" for n in ("1x64", "8x8", "64", "128", "512")]
 
 
 def test_coverage_of_files_is_equal_updates_on_more_and_more_problems():
@@ -115,10 +141,13 @@ def test_the_other_studies_compose_at_this_scale():
     for words in (("study=richness",), ("study=onpolicy",)):
         assert studied(["plugin=epistemic", "scale=paper", *words, "seed=0"])
     (one, other) = studied(["plugin=epistemic", "scale=paper_sft", "study=offpolicy", "seed=0"])
-    assert one.settings["trainer"]["model"]["name"] == "Qwen/Qwen3-8B"
+    assert one.settings["trainer"]["model"]["name"] == "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
     assert other.settings["trainer"]["guidance"] == "solution"
-    # a guided prompt holds a whole response: 40960 tokens less two leave room for the question
-    assert 40960 - 2 * one.settings["trainer"]["max_completion_length"] >= 4096
+    # a guided prompt holds a whole response: 131072 tokens less two leave room for the question
+    assert 131072 - 2 * one.settings["trainer"]["max_completion_length"] >= 4096
+    window = [one.settings["trainer"][n] for n in ("min_passes", "max_passes", "num_problems")]
+    assert window == [1, 4, 100]
+    assert one.settings["trainer"]["system_prompt"].startswith("Please reason step by step")
 
 
 def test_a_fixture_that_thinks_trains_one_step_and_is_saved_with_its_switch(

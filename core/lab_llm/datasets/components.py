@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ReasoningGymDataset", "RowsDataset", "chat", "fingerprint"]
 
-TAKEN = ("train", "missing", "repeats", "train_size", "eval_size")
+TAKEN = ("train", "reward", "missing", "repeats", "train_size", "eval_size")
 """Keys of the plan that no set may have as its name."""
 
 
@@ -43,7 +43,7 @@ class RowsDataset:
         training questions come again, there or in an evaluation set.
         """
         del setup
-        facts: dict[str, object] = {}
+        facts: dict[str, object] = {"reward": self._rules}
         missing: list[str] = []
         for name, source in self._sources.items():
             try:
@@ -76,8 +76,20 @@ class RowsDataset:
         return ProblemSets(
             train=self._problems("train"),
             evaluation=self._seen | {n: self._problems(n) for n in self.config.evaluation},
-            verify=RULES[self.config.reward],
+            verify=RULES[self._evaluation_rule],
+            reward=RULES[self.config.reward],
         )
+
+    @property
+    def _rules(self) -> str:
+        """The rule of the training reward, and that of the scores where it is another."""
+        reward, scored = self.config.reward, self._evaluation_rule
+        return reward if reward == scored else f"{reward}; scores by {scored}"
+
+    @property
+    def _evaluation_rule(self) -> str:
+        config = self.config
+        return config.reward if config.evaluation_reward == "same" else config.evaluation_reward
 
     @property
     def _seen(self) -> dict[str, list[Problem]]:

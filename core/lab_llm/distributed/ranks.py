@@ -36,15 +36,20 @@ def barrier() -> None:
 
 def any_rank(flag: bool) -> bool:
     """Whether the flag is set on any rank; all get the same answer."""
+    return bool(largest(int(flag)))
+
+
+def largest(value: int) -> int:
+    """The largest of all ranks' values."""
     import torch
     from torch import distributed
 
     if not _together():
-        return flag
+        return value
     device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    seen = torch.tensor(int(flag), device=device)
+    seen = torch.tensor(value, device=device)
     distributed.all_reduce(seen, distributed.ReduceOp.MAX)
-    return bool(seen.item())
+    return int(seen.item())
 
 
 def gather_objects(value: T) -> list[T]:
@@ -68,6 +73,11 @@ def pooled(values: Mapping[str, list[float]]) -> dict[str, list[float]]:
     return mine
 
 
+def shares_weights(model: "nn.Module") -> bool:
+    """Whether each rank holds a part of every weight (ZeRO-3)."""
+    return hasattr(next(model.parameters()), "ds_id")
+
+
 @contextmanager
 def whole_weights(model: "nn.Module", optimizer: Any) -> Iterator[None]:
     """While entered, every rank holds all of the model's weights, which ZeRO-3 spreads otherwise.
@@ -75,7 +85,7 @@ def whole_weights(model: "nn.Module", optimizer: Any) -> Iterator[None]:
     All ranks enter together; inside, each may run the model as often as it likes. `optimizer` is
     the prepared one, which carries ZeRO-3's hooks.
     """
-    if not hasattr(next(model.parameters()), "ds_id"):
+    if not shares_weights(model):
         yield
         return
     import deepspeed  # pyright: ignore[reportMissingImports]

@@ -120,23 +120,33 @@ class State:
 
 
 def state_bytes(
-    parameters: int, *, dtype: str, zero_stage: int, num_processes: int, num_copies: int = 0
+    parameters: int,
+    *,
+    dtype: str,
+    zero_stage: int,
+    num_processes: int,
+    num_copies: int = 0,
+    autocast: bool = False,
 ) -> State:
     """What weights, gradients, AdamW and frozen copies of the model hold in each process.
 
-    With P parameters of b bytes: weights b P, gradients b P, AdamW's two moments 2 b P. DeepSpeed
+    With P parameters of b bytes: weights b P, gradients b P, AdamW's two moments 2 b P. `autocast`
+    keeps a bfloat16 copy of float32 weights, 2 P, from the forward to the backward pass. DeepSpeed
     with bfloat16 keeps float32 masters beside float32 moments: 12 P (ZeRO, arXiv 1910.02054,
-    section 3.1). ZeRO-1 divides the optimizer's part by the number of processes, ZeRO-2 the
-    gradients as well, ZeRO-3 the weights too. A copy (the reference of beta > 0, a frozen or an
-    averaged teacher) has b P, divided under ZeRO-3.
+    section 3.1), and adds gradients up in float32: 4 P (`grad_accum_dtype`). ZeRO-1 divides the
+    optimizer's part by the number of processes, ZeRO-2 the gradients as well, ZeRO-3 the weights
+    too. A copy (the reference of beta > 0, a frozen or an averaged teacher) has b P, divided under
+    ZeRO-3.
     """
     size = float(BYTES[dtype] * parameters)
     masters = zero_stage > 0 and dtype == "bfloat16"
     moments = 12.0 * parameters if masters else 2 * size
+    gradients = 4.0 * parameters if masters else size
+    cast = 2.0 * parameters if autocast else 0.0
     share = {stage: num_processes if zero_stage >= stage else 1 for stage in (1, 2, 3)}
     return State(
-        weights=size / share[3],
-        gradients=size / share[2],
+        weights=size / share[3] + cast,
+        gradients=gradients / share[2],
         optimizer=moments / share[1],
         copies=num_copies * size / share[3],
     )

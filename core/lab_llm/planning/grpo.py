@@ -16,6 +16,7 @@ from lab_llm.problems import Message, Problem
 from lab_llm.text.prompts import encode, most_tokens, with_solution
 from lab_llm.training.config import Context, GRPOSettings
 from lab_llm.training.engines import ENGINES
+from lab_llm.training.precision import check_precision
 from lab_llm.training.zero import zero_stage
 
 
@@ -34,7 +35,14 @@ def plan(settings: GRPOSettings, *, num_teachers: int = 0) -> Plan:
             f"trainer.epsilon_high={settings.epsilon_high} is below trainer.epsilon="
             f"{settings.epsilon}; raise it, or lower trainer.epsilon"
         )
+    _check_dual_clip(settings)
     ENGINES[settings.sampler].check_settings(settings)
+    precision = check_precision(
+        settings.model,
+        master_weights=settings.master_weights,
+        deepspeed=bool(settings.deepspeed),
+        learning_rate=settings.learning_rate,
+    )
     missing = _missing_packages(settings)
     try:
         facts = policy_facts(settings.model)
@@ -53,7 +61,7 @@ def plan(settings: GRPOSettings, *, num_teachers: int = 0) -> Plan:
             f"prompt in the model's {limit} tokens"
         )
     facts |= {"context_length": limit} if limit else {}
-    facts = sizes(settings, shape, num_teachers) | facts
+    facts = sizes(settings, shape, num_teachers) | facts | precision
     ends = ("lr_schedule",) if settings.lr_schedule in ("linear", "cosine") else ()
     return Plan(
         facts,
@@ -62,6 +70,16 @@ def plan(settings: GRPOSettings, *, num_teachers: int = 0) -> Plan:
         offers=policy,
         continues=Continues(("save_every", "evaluate_every", "evaluate_start"), ends),
     )
+
+
+def _check_dual_clip(settings: GRPOSettings) -> None:
+    """LabError where the dual clip would act before the clip itself."""
+    high = settings.epsilon if settings.epsilon_high is None else settings.epsilon_high
+    if settings.dual_clip is not None and settings.dual_clip <= 1 + high:
+        raise LabError(
+            f"trainer.dual_clip={settings.dual_clip} is not above the upper clip of the ratio, "
+            f"{1 + high:g}; raise it (arXiv 2603.24472: 3), or set trainer.dual_clip=null"
+        )
 
 
 def _check_schedule(settings: GRPOSettings) -> None:

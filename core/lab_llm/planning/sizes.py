@@ -5,6 +5,7 @@ from lab_llm.policy.config_files import read_settings
 from lab_llm.policy.location import NotHereError, locate
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.engines import ENGINES
+from lab_llm.training.precision import trained_model
 from lab_llm.training.zero import zero_stage
 
 PLANNED_PROCESSES = (1, 4, 8)
@@ -20,6 +21,13 @@ def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
     if path.is_file():
         return estimates.KNOWN.get(settings.model.name)
     return estimates.shape_of(read_settings(path, settings.model.name))
+
+
+def loaded_dtype(settings: GRPOSettings) -> str:
+    """The precision in which a process holds the weights while it trains."""
+    deepspeed = bool(settings.deepspeed)
+    master = settings.master_weights
+    return trained_model(settings.model, master_weights=master, deepspeed=deepspeed).dtype
 
 
 def sizes(
@@ -43,7 +51,7 @@ def sizes(
     }
     if shape is None:
         return facts
-    parameters, dtype = estimates.num_parameters(shape), settings.model.dtype
+    parameters, dtype = estimates.num_parameters(shape), loaded_dtype(settings)
     disk = estimates.checkpoint_bytes(parameters, dtype=dtype, deepspeed=bool(settings.deepspeed))
     facts |= {"parameters": parameters, "checkpoint_gib": round(disk / estimates.GIB, 3)}
     return facts | {
@@ -85,9 +93,11 @@ def memory(
 ) -> dict[str, float]:
     """What takes a GPU's memory -> bytes of it."""
     dtype = settings.model.dtype
+    loaded = loaded_dtype(settings)
     state = estimates.state_bytes(
         estimates.num_parameters(shape),
-        dtype=dtype,
+        dtype=loaded,
+        autocast=loaded != dtype,
         zero_stage=zero_stage(settings),
         num_processes=num_processes,
         num_copies=num_teachers + int(settings.beta > 0),

@@ -1,5 +1,6 @@
 """What can be known of a run with a teacher before it starts."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from labrun.plan import Plan, Setup
 
 from lab_llm.planning import grpo as grpo_plan
 from lab_llm.planning import prompts as prompts_plan
+from lab_llm.planning.sizes import loaded_dtype
 from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import (
     MARKED,
@@ -15,12 +17,13 @@ from lab_llm.problems import (
     Problem,
     ProblemSets,
     problem_sets,
-    without_thinking,
+    shown_without_thinking,
 )
-from lab_llm.text.prompts import check_template
+from lab_llm.text.prompts import check_template, with_short_prompts
 from lab_llm.training.config import Context, GRPOSettings
 from lab_llm.training.distillation_config import DistillationConfig
 from lab_llm.training.microbatches import check_rollouts
+from lab_llm.training.zero import check_zero_file
 
 
 def plan(
@@ -38,6 +41,7 @@ def plan(
     """
     if setup.num_processes > 1:
         check_rollouts(settings, setup.num_processes)
+    check_zero_file(settings, setup.num_processes)
     sets = problem_sets(setup, key="trainer")
     _check_template(settings.template)
     if distillation is not None:
@@ -46,9 +50,32 @@ def plan(
     model_here = not plan.missing
     if distillation is not None and model_here:
         grpo_plan.check_head(settings)
-    if sets is not None:
-        _check_data(settings, sets, plan, context, distillation)
+    if sets is None:
+        return plan
+    dropped = 0
+    if plan.offers is not None and settings.max_prompt_length is not None:
+        short = short_prompts(plan.offers.tokenizer, sets.train, settings)
+        dropped = len(sets.train) - len(short)
+        sets = dataclasses.replace(sets, train=short)
+    _check_data(settings, sets, plan, context, distillation)
+    if dropped:
+        long = f"{dropped} with prompts over {settings.max_prompt_length} tokens"
+        return dataclasses.replace(plan, facts={**plan.facts, "problems_left_out": long})
     return plan
+
+
+def short_prompts(
+    tokenizer: Any, problems: Sequence[Problem], settings: GRPOSettings
+) -> Sequence[Problem]:
+    """The problems within `max_prompt_length`. Raises LabError where none is."""
+    longest = settings.max_prompt_length
+    kept = with_short_prompts(tokenizer, problems, longest=longest)
+    if problems and not kept:
+        raise LabError(
+            f"trainer.max_prompt_length={longest} leaves none of {len(problems)} training "
+            "problems; raise it, or set trainer.max_prompt_length=null"
+        )
+    return kept
 
 
 def _check_data(
@@ -78,7 +105,7 @@ def _num_copies(settings: GRPOSettings, distillation: DistillationConfig | None)
     its precision is less than float32."""
     if distillation is None or distillation.teacher == "live":
         return 0
-    return 2 if distillation.teacher == "ema" and settings.model.dtype == "bfloat16" else 1
+    return 2 if distillation.teacher == "ema" and loaded_dtype(settings) == "bfloat16" else 1
 
 
 def _check_template(template: str) -> None:
@@ -111,7 +138,7 @@ def _check_thinking(
 
 
 def _marks_thinking(problem: Problem) -> bool:
-    return problem.solution is not None and without_thinking(problem.solution) is not None
+    return problem.solution is not None and shown_without_thinking(problem.solution) is not None
 
 
 def knows_thinking(settings: GRPOSettings) -> bool:

@@ -14,6 +14,7 @@ from lab_llm.policy.config_files import cannot_load, read_config
 from lab_llm.policy.facts import policy_facts
 from lab_llm.policy.location import locate
 from lab_llm.policy.tokenizer_files import load_tokenizer, set_padding
+from lab_llm.text.chat_template import turn_end
 from lab_llm.text.prompts import TEMPLATE_FILE
 
 if TYPE_CHECKING:
@@ -95,6 +96,9 @@ def _load_dir(path: Path, config: PolicyConfig) -> Policy:
 
     tokenizer = load_tokenizer(config)
     ends = generation_settings.end_tokens(path) or (_end_token(tokenizer),)
+    # a base model names the end of a text, and its template ends turns with another token
+    turn = turn_end(tokenizer)
+    ends = ends if turn is None or turn in ends else (*ends, turn)
     bos = generation_settings.special_token(path, "bos_token_id")
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         path,

@@ -124,6 +124,19 @@ def _limited_memory() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+def turn_end(tokenizer: "PreTrainedTokenizerBase") -> int | None:
+    """The special token with which the template ends the assistant's turn; None without one."""
+    chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+    try:
+        text = render(tokenizer, chat, add_generation_prompt=False)
+    except RenderError:
+        return None
+    call: Any = tokenizer
+    ids: list[int] = call(text.rpartition("!")[2].strip(), add_special_tokens=False)["input_ids"]
+    known: Any = tokenizer.added_tokens_decoder
+    return ids[0] if ids and ids[0] in known and known[ids[0]].special else None
+
+
 def default_template(tokenizer: "PreTrainedTokenizerBase") -> str:
     """The template that renders a chat without tools; '' where there is none."""
     template: Any = tokenizer.chat_template

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from labrun.errors import LabError
 
-from lab_llm.problems import Message, without_thinking
+from lab_llm.problems import Message, Problem
 from lab_llm.text.chat_template import render
 
 if TYPE_CHECKING:
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 COUNTDOWN_TEMPLATE = "{prompt}\nref: {solution}"
 SOLUTION_TEMPLATE = (
-    "{prompt}\n\nCorrect solution:\n\n{solution}\n\nCorrectly solve the original question."
+    "{prompt}\nCorrect solution:\n\n{solution}\n\nCorrectly solve the original question."
 )
+"""SDPO's, as its published code has it: one line break after the prompt."""
 TEMPLATE_TOKENS = 512
 """More than the chat templates of models put around a prompt (tokens)."""
 TEMPLATE_FILE = "teacher_template.txt"
@@ -64,18 +65,26 @@ def check_template(template: str) -> None:
             )
 
 
-def strip_thinking(text: str) -> str:
-    """The text without its thinking; the text itself if it marks none."""
-    found = without_thinking(text)
-    return text if found is None else found
-
-
 def most_tokens(chat: Sequence[Message]) -> int:
     """An upper bound of a chat's tokens, since a token holds a byte at least.
 
     These are the bytes of the text, and what a chat template may put around it.
     """
     return TEMPLATE_TOKENS + sum(len(message["content"].encode()) for message in chat)
+
+
+def with_short_prompts(
+    tokenizer: "PreTrainedTokenizerBase", problems: Sequence[Problem], *, longest: int | None
+) -> Sequence[Problem]:
+    """The problems whose prompts have at most `longest` tokens (None: all of them)."""
+    if longest is None:
+        return problems
+    return [
+        problem
+        for problem in problems
+        if most_tokens(problem.prompt) <= longest
+        or len(encode(tokenizer, problem.prompt)) <= longest
+    ]
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", prompt: Sequence[Message]) -> list[int]:

@@ -21,6 +21,10 @@ class GRPOSettings:
 
     model: PolicyConfig = PolicyConfig()
     """The policy at the start."""
+    master_weights: Literal["float32", "none"] = "float32"
+    """The weights that the optimizer updates where `model.dtype` is bfloat16. float32: float32
+    weights with bfloat16 products (autocast), or DeepSpeed's masters. none: the bfloat16 weights
+    themselves, which round small steps away; refused for rates below 6.1e-5."""
     max_steps: Annotated[int, Ge(0)] = 80
     """Optimizer steps; 0 only evaluates."""
     learning_rate: Annotated[float, Gt(0)] = 5e-4
@@ -46,6 +50,12 @@ class GRPOSettings:
     of a process's rollouts of one optimizer step up to it is taken; the plan says which."""
     max_completion_length: Annotated[int, Ge(1)] = 64
     """Longest rollout (tokens)."""
+    mask_truncated: bool = False
+    """Leave out of the loss the rollouts that reach `max_completion_length` without an end token
+    (DAPO, arXiv 2503.14476: overlong filtering). Their rewards still count in their groups."""
+    max_prompt_length: Annotated[int, Ge(1)] | None = None
+    """Longest prompt of a training problem (tokens of the rendered chat); problems with a longer
+    one are left out and counted (arXiv 2603.24472's code: 2,048). None: all are used."""
     temperature: Annotated[float, Gt(0)] = 1.0
     """Divides the logits when sampling and scoring."""
     top_p: Annotated[float, Gt(0), Le(1)] = 1.0
@@ -57,6 +67,9 @@ class GRPOSettings:
     reads neither: its ratio is clipped at `distillation.ratio_clip`."""
     epsilon_high: Annotated[float, Gt(0)] | None = None
     """Upper clip of the importance ratio (clip-higher, DAPO: 0.28); not below `epsilon`."""
+    dual_clip: Annotated[float, Gt(1)] | None = None
+    """Largest importance ratio of a token whose advantage is negative (arXiv 1912.09729, c;
+    arXiv 2603.24472's code: 3); above 1 + the upper clip. None: no bound. SDPO has none."""
     beta: Annotated[float, Ge(0)] = 0.0
     """Weight of the KL to the model at the start; SDPO has no such term and takes 0 only."""
     entropy_coef: Annotated[float, Ge(0)] = 0.0

@@ -112,12 +112,14 @@ def compare_hidden(
     top_k: int,
     tail: bool,
     chunk_size: int,
+    num_chunks: int = 1,
 ) -> Compared:
     """Divergence, log p(y) and entropy of p at every position, from last hidden states.
 
     `heads` are the student's and the teacher's output layers; logits are divided by `temperature`.
     Logits exist for `chunk_size` tokens at a time, in the backward pass too, where they are
-    computed again: of N x V there is never a whole.
+    computed again: of N x V there is never a whole. The heads are called `num_chunks` times at
+    least: under ZeRO-3 each call gathers their weights, and all ranks must make as many.
     """
 
     def one(mine: Tensor, theirs: Tensor, sampled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -128,6 +130,10 @@ def compare_hidden(
         found = divergence(*compared(logits, other, top_k=top_k, tail=tail), alpha=alpha)
         return found, _logprobs(logits, sampled[:, None])[:, 0], entropy
 
-    parts = zip(*(t.split(chunk_size) for t in (student, teacher, tokens)), strict=True)
+    inputs, size = (student, teacher, tokens), len(tokens)
+    parts = [*zip(*(t.split(chunk_size) for t in inputs), strict=True)]
+    # a row, not none: autograd leaves out what is made of empty tensors, and its gathering
+    again = tuple(t[:1] for t in inputs)
+    parts += [again] * (num_chunks - len(parts))
     done = [checkpoint(one, *part, use_reentrant=False) for part in parts]
-    return Compared(*map(torch.cat, zip(*done, strict=True)))
+    return Compared(*(torch.cat(column)[:size] for column in zip(*done, strict=True)))

@@ -27,7 +27,14 @@ class DistillationConfig:
     teacher: Literal["frozen", "ema", "live"] = "frozen"
     """The teacher's weights: those at the start, an exponential moving average, the student's."""
     ema_rate: Annotated[float, Ge(0), Le(1)] = 0.05
-    """Share of the student's weights that enters the average at each optimizer step (ema only)."""
+    """Share of the student's weights that enters the average each time (ema only)."""
+    ema_every: Literal["step", "batch"] = "step"
+    """When they enter it: after each optimizer step, or after the last one of a batch of rollouts
+    (arXiv 2603.24472's code: batch)."""
+    reduction: Literal["tokens", "rollouts"] = "tokens"
+    """The mean of the tokens' losses: over all tokens of rollouts whose teacher has a context; or
+    over each rollout's, then over all rollouts, of which those without a context count as 0
+    (arXiv 2603.24472's code: rollouts)."""
     dont_reprompt_on_self_success: bool = True
     """A rollout is never its own teacher's solution: without another correct one, no loss."""
     richness: Literal["solution", "without_thinking", "answer"] = "solution"

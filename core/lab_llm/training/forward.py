@@ -9,6 +9,7 @@ from torch import Tensor
 from trl.models.utils import _ForwardRedirection
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from lab_llm.distributed import ranks
 from lab_llm.training.objective import TokenPass
 from lab_llm.training.rollouts import Rollouts
 from lab_llm.training.step_metrics import StepMetrics
@@ -43,12 +44,19 @@ class ModelForward:
 
     def inside(self, loss: Callable[[Any], Tensor]) -> Tensor:
         inner = self.trainer.accelerator.unwrap_model(self.model)
-        return _ForwardRedirection()(self.model, inner, loss, inner)
+
+        def within(model: Any) -> Tensor:
+            with self.trainer.accelerator.autocast():
+                return loss(model)
+
+        return _ForwardRedirection()(self.model, inner, within, inner)
 
     def hidden_states(self, model: Any, ids: Tensor, mask: Tensor, *, width: int) -> Tensor:
-        with self.trainer.accelerator.autocast():
-            states = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+        states = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
         return states.last_hidden_state[:, -width - 1 : -1]
+
+    def most_calls(self, num_calls: int) -> int:
+        return ranks.largest(num_calls) if ranks.shares_weights(self.model) else num_calls
 
     def share(self, num_tokens: Tensor) -> Tensor:
         args: Any = self.trainer.args

@@ -50,13 +50,18 @@ class Forward(Protocol):
         ...
 
     def inside(self, loss: Callable[[Any], Tensor]) -> Tensor:
-        """`loss(model)`, called within the wrapped model's own forward pass."""
+        """`loss(model)`, called within the wrapped model's own forward pass, in its precision."""
         ...
 
     def hidden_states(
         self, model: Any, ids: Int[Tensor, "B L"], mask: Int[Tensor, "B L"], *, width: int
     ) -> Float[Tensor, "B T H"]:
         """Last hidden states of the model that predict the last `width` tokens."""
+        ...
+
+    def most_calls(self, num_calls: int) -> int:
+        """The most that any rank calls a layer by itself, where the ranks share its weights; else
+        `num_calls`."""
         ...
 
     def share(self, num_tokens: Num[Tensor, ""]) -> Float[Tensor, ""]:
@@ -103,6 +108,9 @@ class Objective(Protocol):
     def after_step(self, whole_model: WholeModel) -> None:
         """Called after each optimizer step."""
 
+    def after_batch(self, whole_model: WholeModel) -> None:
+        """Called after the last optimizer step of a batch of rollouts, after `after_step`."""
+
     def save(self, folder: Path) -> None:
         """Write what the objective itself must have after a resume."""
 
@@ -126,8 +134,6 @@ class Surrogate(Objective):
     measures: Measures = unmeasured
     shape: Shape | None = None
     """Advantages that depend on the policy's entropy at the update, made of the others there."""
-    delta: float | None = None
-    """Dual clip: the largest ratio of a token whose advantage is negative; above 1 + epsilon."""
     learns_from_equal_rewards: bool = False
 
     def annotate(self, rollouts: Rollouts) -> Rollouts:
@@ -148,7 +154,9 @@ class Surrogate(Objective):
         if batch.reference_logprobs is not None:
             # before the surrogate: gradients then add up in TRL's order, to the last digit
             means["kl"] = surrogate.kl_to_reference(logprobs, batch.reference_logprobs, ratio)
-        losses = surrogate.clipped_surrogate(ratio, advantages, **self._clip, delta=self.delta)
+        losses = surrogate.clipped_surrogate(
+            ratio, advantages, **self._clip, delta=self.settings.dual_clip
+        )
         if batch.importance_weight is not None:
             losses = losses * batch.importance_weight
         if "kl" in means:

@@ -33,7 +33,8 @@ class Rewards:
         with metrics.timed("verify"):
             self.texts = self._completion_texts(completion_ids, index)
             problems = [self.sets.train[i] for i in index]
-            grades = grade_all(self.sets.verify, problems, self.texts)
+            rule = self.sets.verify if self.sets.reward is None else self.sets.reward
+            grades = grade_all(rule, problems, self.texts)
         num, rewards = len(self.texts), grades.rewards
         metrics.add("pass_rate", sum(r == 1.0 for r in rewards) / len(rewards))
         metrics.add("grading_timeout_fraction", sum(grades.timed_out) / num)

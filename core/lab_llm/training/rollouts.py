@@ -5,11 +5,11 @@ tokens lie. What stands before them is a prompt, padded left; the T positions ar
 may hold tokens of others too, such as a tool's result: `loss_mask` says which are the policy's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 
@@ -106,6 +106,25 @@ class Rollouts:
             importance_weight=tokens(self.importance_weight),
             teacher=None if teacher is None else teacher.part(rows, width=width, kept=kept),
         )
+
+
+def without(rollouts: Rollouts, rows: Bool[Tensor, " B"]) -> Rollouts:
+    """The rollouts with these masked: their tokens are read, and have no part in the loss.
+
+    `num_tokens` is then that of this process alone.
+    """
+    kept = (~rows).to(rollouts.loss_mask.dtype)[:, None]
+    mask = rollouts.loss_mask * kept
+    return replace(
+        rollouts, loss_mask=mask, advantages=rollouts.advantages * kept, num_tokens=mask.sum()
+    )
+
+
+def unended(rollouts: Rollouts, end_tokens: Sequence[int]) -> Bool[Tensor, " B"]:
+    """Where a rollout's last token is none of these."""
+    last = rollouts.ids.shape[1] - rollouts.width + rollouts.lengths - 1
+    tokens = rollouts.ids.gather(1, last[:, None])[:, 0]
+    return ~torch.isin(tokens, torch.tensor(end_tokens, device=tokens.device))
 
 
 def _columns(

@@ -12,14 +12,17 @@ from labrun.contract import TrainResult
 from labrun.errors import LabError, PreemptedError
 
 from lab_llm.distributed import ranks
+from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import Policy, load_policy, save_policy
 from lab_llm.problems import ProblemSets
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS
+from lab_llm.text.prompts import with_short_prompts
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.dead_runs import warn_of_dead_run
 from lab_llm.training.engines import ENGINES
 from lab_llm.training.microbatches import micro_batch_size
 from lab_llm.training.objective import Objective
+from lab_llm.training.precision import trained_model
 from lab_llm.training.zero import deepspeed_path
 
 if TYPE_CHECKING:
@@ -57,8 +60,10 @@ def train(
     if ctx.world_size > 1:
         ranks.join(cuda=cuda)
         ctx.barrier = ranks.barrier
-    policy = load_policy(settings.model)
+    policy = load_policy(_loaded(settings))
     check_evaluators(ctx, policy, sets)
+    short = with_short_prompts(policy.tokenizer, sets.train, longest=settings.max_prompt_length)
+    sets = dataclasses.replace(sets, train=short)
     if settings.max_steps == 0:
         return TrainResult(_on_gpu(policy), 0)
     if ctx.resume_from is None and settings.evaluate_start:
@@ -81,6 +86,17 @@ def _on_gpu(policy: Policy) -> Policy:
     if torch.cuda.is_available():
         policy.model.to("cuda")  # pyright: ignore[reportArgumentType]
     return policy
+
+
+def _loaded(settings: GRPOSettings) -> PolicyConfig:
+    """The model as the run loads it: with room for small steps where any are made."""
+    if settings.max_steps == 0:
+        return settings.model
+    return trained_model(
+        settings.model,
+        master_weights=settings.master_weights,
+        deepspeed=bool(settings.deepspeed),
+    )
 
 
 def _keep(ctx: "RunContext", trainer: Any, policy: Policy) -> Policy:
@@ -143,11 +159,20 @@ def build_trainer(
             settings=settings,
             objective=objective,
             words=words,
-            args=trl_config(ctx, settings),
+            args=_with_end_tokens(trl_config(ctx, settings), policy, settings),
             train_dataset=Rows.from_dict({"prompt": prompts, "index": order}),
         )
     trainer.add_callback(RunCallback(trainer, sets, settings.evaluate_every))
     return trainer
+
+
+def _with_end_tokens(config: Any, policy: Policy, settings: GRPOSettings) -> Any:
+    """TRL's configuration with the policy's end tokens for vLLM, which reads the model's own."""
+    if ENGINES[settings.sampler].uses_vllm():
+        from lab_llm.sampling.batch_engines import end_tokens
+
+        config.generation_kwargs = {"stop_token_ids": list(end_tokens(policy))}
+    return config
 
 
 def prompt_order(ctx: "RunContext", size: int, settings: GRPOSettings) -> Iterator[int]:
@@ -215,7 +240,7 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
         vllm_importance_sampling_clip_max=settings.vllm_importance_clip,
         deepspeed=deepspeed_path(settings) or None,
         gradient_checkpointing=settings.gradient_checkpointing,
-        bf16=settings.model.dtype == "bfloat16" and cuda,
+        bf16=settings.model.dtype == "bfloat16",
         use_cpu=not cuda,
         seed=ctx.derive_seed("trainer") % 2**32,
         shuffle_dataset=False,

@@ -18,6 +18,7 @@ from lab_llm.training.distillation import compare_hidden, distillation_loss, imp
 from lab_llm.training.distillation_config import DistillationConfig
 from lab_llm.training.objective import Forward, Objective, WholeModel
 from lab_llm.training.rollouts import Rollouts
+from lab_llm.training.surrogate import mean_over_rollouts
 from lab_llm.training.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class SelfDistillation(Objective):
         """The micro-batch's share of the step's loss; runs inside the model's own forward."""
         config, sequences, width = self.config, batch.teacher, batch.width
         assert sequences is not None
-        own, tokens = batch.loss_mask.bool(), batch.ids[:, -width:]
+        own, tokens = _compared_rows(batch.loss_mask), batch.ids[:, -width:]
         teacher = student if self.teacher_model is None else self.teacher_model
         seen = forward.hidden_states(student, batch.ids, batch.attention_mask, width=width)
         with torch.no_grad():
@@ -72,14 +73,20 @@ class SelfDistillation(Objective):
             top_k=config.top_k,
             tail=config.tail,
             chunk_size=config.chunk_size,
+            num_chunks=forward.most_calls(-(-int(own.sum()) // config.chunk_size)),
         )
-        forward.record({"entropy": compared.entropies}, torch.ones_like(compared.entropies))
+        forward.record({"entropy": compared.entropies}, batch.loss_mask[own])
         logprobs = _placed(compared.logprobs, own)
         # While a batch of rollouts makes one update, p_old is p itself.
         old = logprobs if batch.old_logprobs is None else batch.old_logprobs
+        divergences = _placed(compared.divergences, own)
+        weight = importance_weight(logprobs, old, clip=config.ratio_clip)
+        if config.reduction == "rollouts":
+            mask = batch.loss_mask * sequences.has_context[:, None]
+            return mean_over_rollouts(divergences * weight, mask) / forward.num_micro_batches
         return distillation_loss(
-            _placed(compared.divergences, own),
-            importance_weight(logprobs, old, clip=config.ratio_clip),
+            divergences,
+            weight,
             batch.loss_mask,
             sequences.has_context,
             num_tokens=forward.share(sequences.num_tokens),
@@ -100,6 +107,14 @@ class SelfDistillation(Objective):
             self.remainders = {name: rest.to(device) for name, rest in self.remainders.items()}
 
     def after_step(self, whole_model: WholeModel) -> None:
+        if self.config.ema_every == "step":
+            self._move_teacher(whole_model)
+
+    def after_batch(self, whole_model: WholeModel) -> None:
+        if self.config.ema_every == "batch":
+            self._move_teacher(whole_model)
+
+    def _move_teacher(self, whole_model: WholeModel) -> None:
         if self.config.teacher == "ema":
             with whole_model() as student:
                 rate = self.config.ema_rate
@@ -159,6 +174,15 @@ def frozen_copy(model: "PreTrainedModel") -> "PreTrainedModel":
 
 def _head(model: Any) -> Any:
     return model.get_output_embeddings()
+
+
+def _compared_rows(loss_mask: Tensor) -> Tensor:
+    """The policy's own tokens (b, T); of rollouts without any the first position, whose loss is
+    masked: the model's backward pass then runs on this rank as on the others."""
+    own = loss_mask.bool()
+    if not own.any():
+        own[0, 0] = True
+    return own
 
 
 def _placed(values: Tensor, rows: Tensor) -> Tensor:

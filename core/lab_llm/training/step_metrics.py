@@ -67,6 +67,6 @@ class StepMetrics:
 
 def _mean(values: list[float], tokens: list[float]) -> float:
     """The mean of one value a step, or of token means a micro-batch over all tokens."""
-    if len(values) == len(tokens):
+    if len(values) == len(tokens) and any(tokens):
         return sum(v * n for v, n in zip(values, tokens, strict=True)) / sum(tokens)
     return sum(values) / len(values)

@@ -22,7 +22,7 @@ from lab_llm.training.forward import ModelForward
 from lab_llm.training.microbatches import minibatches
 from lab_llm.training.objective import Objective
 from lab_llm.training.rewards import Rewards
-from lab_llm.training.rollouts import Rollouts, from_trl
+from lab_llm.training.rollouts import Rollouts, from_trl, unended, without
 from lab_llm.training.run_trainer import RunTrainer
 from lab_llm.training.step_metrics import StepMetrics
 from lab_llm.training.teacher import Group, Teacher, TeacherPrompts
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 class PolicyTrainer(RunTrainer, GRPOTrainer):
     """TRL samples and steps; `objective` says which advantages the tokens have and what the loss
     is."""
+
+    _noted_truncated = False
 
     def __init__(
         self,
@@ -115,6 +117,8 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         # TRL divides what rounding leaves of equal rewards by 1e-4
         advantages = output["advantages"].masked_fill(uniform[mine], 0.0)
         rollouts = from_trl(output, rewards=rewards[mine], advantages=advantages)
+        if self.settings.mask_truncated:
+            rollouts = self._without_truncated(rollouts)
         problems = [self.rewards.sets.train[row["index"]] for row in inputs]
         with self.metrics.timed("teacher"):
             rollouts = self._read_by_teacher(rollouts, problems, start)
@@ -122,6 +126,18 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         for name, value in self.objective.measure(rollouts).items():
             self.metrics.add(name, value)
         return rollouts
+
+    def _without_truncated(self, rollouts: Rollouts) -> Rollouts:
+        """The rollouts, those without an end token out of the loss; a note where these are all."""
+        masked = without(rollouts, unended(rollouts, self.eos_token_ids))
+        num_tokens: Any = self.accelerator.reduce(masked.num_tokens, reduction="sum")
+        if not num_tokens and not self._noted_truncated:
+            step, self._noted_truncated = self.state.global_step + 1, True
+            self.ctx.note(
+                f"step {step}: every rollout was truncated, and trainer.mask_truncated leaves "
+                "nothing to learn from; raise trainer.max_completion_length"
+            )
+        return replace(masked, num_tokens=num_tokens)
 
     def _read_by_teacher(
         self, rollouts: Rollouts, problems: Sequence[Problem], start: int
@@ -206,11 +222,14 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
 
 
 class AfterStep(TrainerCallback):
-    """Tells the objective that an optimizer step is done."""
+    """Tells the objective that an optimizer step, or a batch of rollouts, is done."""
 
     def __init__(self, trainer: PolicyTrainer) -> None:
         self._trainer = trainer
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        self._trainer.objective.after_step(self._trainer.whole_model)
+        trainer = self._trainer
+        trainer.objective.after_step(trainer.whole_model)
+        if state.global_step % trainer.steps_per_batch == 0:
+            trainer.objective.after_batch(trainer.whole_model)
         return control

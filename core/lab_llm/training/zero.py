@@ -1,12 +1,15 @@
-"""The DeepSpeed configuration of a run, and the ZeRO stage in it."""
+"""The DeepSpeed configuration of a run, the ZeRO stage in it, and whether it fits the keys."""
 
 import json
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from labrun.errors import LabError
 
 from lab_llm.training.config import GRPOSettings
+from lab_llm.training.microbatches import micro_batch_size
 
 SHIPPED_DEEPSPEED = ("zero2", "zero3")
 
@@ -22,9 +25,63 @@ def zero_stage(settings: GRPOSettings) -> int:
     """The ZeRO stage of the DeepSpeed configuration; 0 without any. Raises LabError."""
     if not settings.deepspeed:
         return 0
-    path = Path(deepspeed_path(settings))
+    return int(_read(deepspeed_path(settings))["zero_optimization"]["stage"])
+
+
+def check_zero_file(settings: GRPOSettings, num_processes: int) -> None:
+    """LabError where the DeepSpeed configuration says otherwise than the trainer's keys.
+
+    `auto` takes the key's value. Without `bf16` in it, bfloat16 weights would have no masters.
+    """
+    if not settings.deepspeed:
+        return
+    path = deepspeed_path(settings)
+    found = _read(path)
+    for entry, key, expected in _of_keys(settings, num_processes):
+        value = _at(found, entry)
+        if value is None and entry == "bf16.enabled":
+            value = False
+        if value not in (None, "auto", expected):
+            raise LabError(
+                f"trainer.deepspeed={path}: {entry}={json.dumps(value)} contradicts {key}, which "
+                f'makes it {json.dumps(expected)}; set it to "auto", or change the key'
+            )
+
+
+def _of_keys(settings: GRPOSettings, num_processes: int) -> list[tuple[str, str, object]]:
+    """(entry of the file, key of the trainer, what the key says) of all that both can say."""
+    size = micro_batch_size(settings, num_processes)
+    rollouts = settings.prompts_per_step * settings.num_generations
+    of_step = rollouts // settings.num_minibatches
+    return [
+        ("bf16.enabled", "trainer.model.dtype", settings.model.dtype == "bfloat16"),
+        ("fp16.enabled", "trainer.model.dtype", False),
+        ("train_micro_batch_size_per_gpu", "trainer.micro_batch_size", size),
+        (
+            "gradient_accumulation_steps",
+            "trainer.micro_batch_size",
+            of_step // num_processes // size,
+        ),
+        ("train_batch_size", "trainer.prompts_per_step", of_step),
+        ("gradient_clipping", "trainer.max_grad_norm", settings.max_grad_norm),
+        ("optimizer.params.lr", "trainer.learning_rate", settings.learning_rate),
+        ("optimizer.params.weight_decay", "trainer.weight_decay", settings.weight_decay),
+    ]
+
+
+def _at(values: Mapping[str, Any], entry: str) -> Any:
+    """What stands at a dotted place; None where nothing does."""
+    found: Any = values
+    for name in entry.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def _read(path: str) -> dict[str, Any]:
+    """The file, which names a ZeRO stage. Raises LabError."""
     try:
-        return int(json.loads(path.read_text())["zero_optimization"]["stage"])
+        found = json.loads(Path(path).read_text())
+        int(found["zero_optimization"]["stage"])
     except FileNotFoundError as error:
         raise LabError(
             f"trainer.deepspeed={path}: no such file; "
@@ -34,3 +91,4 @@ def zero_stage(settings: GRPOSettings) -> int:
         raise LabError(f"trainer.deepspeed={path}: cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise LabError(f"trainer.deepspeed={path}: no zero_optimization.stage in it") from error
+    return found

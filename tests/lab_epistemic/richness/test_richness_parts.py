@@ -4,19 +4,21 @@ import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from lab_epistemic.richness.config import RichnessConfig
 from lab_epistemic.richness.contexts import contexts, shown
+from lab_epistemic.richness.evaluator import _Study
 from lab_epistemic.richness.figure import PANELS, panels
-from lab_epistemic.richness.responses import Asked, Response
+from lab_epistemic.richness.responses import Asked, Interview, Response
 from lab_epistemic.richness.scores import LevelResult, problem_metrics, scores, summary
 from lab_epistemic.richness.selection import pass_counts, select, solutions
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.tokenizer_files import load_tokenizer
-from lab_llm.problems import MARKED, Problem
+from lab_llm.problems import MARKED, Problem, ProblemSets
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS
 from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, encode
 from labrun import LabError
@@ -67,6 +69,8 @@ def test_solutions_are_correct_responses_or_the_datasets():
         for seed in range(20)
     }
     assert drawn == {("b0", "c1"), ("b2", "c1")}
+    first = RichnessConfig(response_choice="first")
+    assert solutions(PROBES[1:3], first, np.random.default_rng(0)) == ["b0", "c1"]
     given = [asked("e", [0], solution="whole")]
     config = RichnessConfig(solution_source="dataset")
     assert solutions(given, config, np.random.default_rng(0)) == ["whole"]
@@ -205,3 +209,30 @@ def test_the_tiny_study_samples_as_the_tiny_model_was_trained():
     found = compose(["plugin=epistemic", "study=richness"]).settings["evaluator.richness"]
     sampling = ("temperature", "top_p", "top_k", "pool_size", "num_samples", "max_new_tokens")
     assert [found[key] for key in sampling] == [1.0, 1.0, 0, 200, 8, 128]
+
+
+@pytest.mark.parametrize(
+    ("choice", "guides"),
+    [
+        ("first", ["b1", "c0"]),  # of c, who has no correct response, the first one
+        ("random", ["b1", "s"]),  # it keeps what it was shown
+    ],
+)
+def test_a_round_s_responses_guide_the_next(choice, guides):
+    told: list[Any] = []
+
+    class Told(Interview):
+        def __init__(self):
+            config = RichnessConfig(response_choice=choice, rounds=1)
+            ctx = SimpleNamespace(rng=lambda *_: np.random.default_rng(0))
+            vars(self).update(config=config, ctx=ctx)
+
+        def ask(self, stage, problems, contexts, *, num_samples):
+            del problems, num_samples
+            told.append((stage, contexts[:]))
+            return [asked("b", [0, 1]), asked("c", [0, 0])]
+
+    study = _Study(Told(), ProblemSets([], {}, verify=lambda *_: 0.0))
+    result = study._guided([problem("b"), problem("c")], ["s", "s"])
+    assert told == [("round_1", ["s", "s"]), ("guided", guides)]
+    assert result.counts["num_lost"] == 1

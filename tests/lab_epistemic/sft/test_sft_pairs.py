@@ -9,7 +9,7 @@ import pytest
 from lab_epistemic.sft import pairs as sft_pairs
 from lab_epistemic.sft.config import SelfSFTConfig
 from lab_epistemic.sft.file import Response, as_text, check, of_kind, read
-from lab_epistemic.sft.pairs import choose, of_run, statistics
+from lab_epistemic.sft.pairs import choose, in_window, of_run, statistics
 from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.policy.config import PolicyConfig
@@ -337,3 +337,41 @@ def test_statistics_are_means_over_the_responses_of_each_set():
         "epistemic_words": {"unguided": 1.0, "guided": 0.5},
         "epistemic_count": {"unguided": 1.5, "guided": 0.5},
     }
+
+
+def test_the_window_keeps_the_first_problems_that_are_solved_now_and_then():
+    found = [[response("p")] * size for size in (0, 1, 4, 5, 2, 3)]
+    assert in_window(found, SelfSFTConfig()) == [1, 2, 3, 4, 5]
+    window = SelfSFTConfig(min_passes=1, max_passes=4)
+    assert in_window(found, window) == [1, 2, 4, 5]
+    assert in_window(found, dataclasses.replace(window, num_problems=3)) == [1, 2, 4]
+    with pytest.raises(LabError, match=r"has 6 to 8 correct responses of .*num_probes=8; found"):
+        in_window(found, SelfSFTConfig(min_passes=6))
+    assert in_window([[]], window) == []  # no correct response at all has a message of its own
+
+
+def test_the_first_responses_are_taken_where_that_is_asked():
+    texts = [[response("p", text=text) for text in "abc"], [response("p", "guided", "d")] * 3]
+    chosen = choose([texts[0]], [texts[1]], 2, None)
+    assert [one.completion for one in chosen] == ["a", "b", "d", "d"]
+
+
+def test_the_first_correct_response_guides_and_is_learned(monkeypatch, tmp_path, policy, sets):
+    config = dataclasses.replace(SMALL, response_choice="first", num_problems=2)
+    asked = []
+    original = sft_pairs.with_solution
+
+    def noted(prompt, solution, template):
+        asked.append(solution)
+        return original(prompt, solution, template)
+
+    monkeypatch.setattr(sft_pairs, "with_solution", noted)
+    run = context(tmp_path)
+    found = of_run(run, policy, sets, config, template=COUNTDOWN_TEMPLATE)
+    kept = run.artifact_path("sft_unguided.jsonl").read_text()
+    sampled = [json.loads(line) for line in kept.splitlines()]
+    firsts = {}
+    for one in sampled:
+        firsts.setdefault(one["id"], one["completion"])
+    assert asked == [*firsts.values()][:2]
+    assert {r.completion for r in of_kind(found, "unguided")} <= set(asked)

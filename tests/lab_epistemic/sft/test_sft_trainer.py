@@ -6,10 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 from lab_epistemic.sft.config import SelfSFTConfig
-from lab_epistemic.sft.file import of_kind
+from lab_epistemic.sft.file import of_kind, read
 from lab_epistemic.sft.pairs import of_run
 from lab_epistemic.sft.trainer import SelfSFTTrainer
-from lab_epistemic.sft.transformers_trainer import build_trainer, response_order, trl_config
+from lab_epistemic.sft.transformers_trainer import (
+    build_trainer,
+    response_order,
+    rows_of,
+    trl_config,
+)
 from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.policy.config import PolicyConfig
@@ -323,3 +328,17 @@ def test_a_gradient_that_is_not_finite_ends_the_run_as_diverged(tmp_path, sets, 
     weight.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(DivergedError, match="gradient norm is not finite at step 1"):
         trainer.train()
+
+
+def test_a_system_prompt_stands_before_prompts_without_one_when_trained_on(pairs):
+    policy = load_policy(PolicyConfig())
+    one = read(Path(pairs))[0]
+    own = dataclasses.replace(one, prompt=({"role": "system", "content": "own"}, *one.prompt))
+    plain, told, kept = (
+        policy.tokenizer.decode(rows_of(policy, [response], text)["input_ids"][0])
+        for response, text in ((one, ""), (one, "nums 1"), (own, "nums 1"))
+    )
+    assert told.endswith(plain)
+    assert told.removesuffix(plain).split() == ["<|im_start|>system", "nums", "1<|im_end|>"]
+    assert "nums 1<|im_end|>" not in kept
+    assert "own" in kept

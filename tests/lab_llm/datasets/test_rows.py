@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from lab_llm.datasets.components import RowsDataset, chat
 from lab_llm.datasets.config import RowsConfig, RowSet
+from lab_llm.grading.verifiers import RULES
 from labrun.errors import LabError
 from labrun.plan import Setup
 
@@ -50,6 +51,7 @@ def test_plain_rows_become_problems(tmp_path):
     )
     dataset = RowsDataset(config)
     assert dataset.plan(Setup()).facts == {
+        "reward": "math_verify",
         "train": f"2 problems from {train}",
         "b": f"1 problems from {test}",
     }
@@ -324,3 +326,21 @@ def test_the_training_problems_are_scored_once_each_where_asked(tmp_path):
     taken = RowsConfig(path=str(path), evaluation={"seen": str(path)}, score_seen=True)
     with pytest.raises(LabError, match="makes a set `seen`; rename"):
         RowsDataset(taken).plan(Setup())
+
+
+@pytest.mark.parametrize(
+    ("evaluation_reward", "scored", "said"),
+    [
+        ("same", "published", "published"),
+        ("math_verify", "math_verify", "published; scores by math_verify"),
+    ],
+)
+def test_the_training_reward_may_be_another_rule_than_the_scores(
+    tmp_path, evaluation_reward, scored, said
+):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "1+1?", "answer": "2"}\n')
+    config = RowsConfig(path=str(path), reward="published", evaluation_reward=evaluation_reward)
+    dataset = RowsDataset(config)
+    assert (dataset.sets.reward, dataset.sets.verify) == (RULES["published"], RULES[scored])
+    assert dataset.plan(Setup()).facts["reward"] == said

@@ -1,7 +1,7 @@
-"""`s \\ think`: what is left of a text without its thinking."""
+"""A text without its thinking: as a grader reads it, and `s \\ think` as a teacher is shown it."""
 
 import pytest
-from lab_llm.problems import without_thinking
+from lab_llm.problems import MARKED, Problem, shown_without_thinking, without_thinking
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,25 @@ def test_what_follows_the_last_end_of_the_thinking_is_left(text, left):
 @pytest.mark.parametrize("text", ["", "It is 6.", "It is <think>6</think>.", "a < b > c"])
 def test_a_text_that_marks_no_thinking_has_none(text):
     assert without_thinking(text) is None
+
+
+@pytest.mark.parametrize(
+    ("solution", "shown"),
+    [
+        ("<think>a</think>\n\nb", "b"),
+        ("Let me see. <think>a</think> b", "Let me see. b"),
+        ("<think>a</think>b <think>c</think>d", "b d"),
+        ("opened by the prompt</think>\nb", "b"),
+        ("<think>a</think>b</think>c", "c"),
+        ("<think>a</think>b <think>c", "b <think>c"),
+        # nothing ends, or nothing else is there: all of it is shown, and counted as unmarked
+        ("<think>it never ends", None),
+        ("Let me see. <think>a", None),
+        ("<think>a</think>", None),
+        ("<think>a</think>\n\n", None),
+        ("It is 6.", None),
+    ],
+)
+def test_a_teacher_is_shown_all_but_the_thinking_that_ends(solution, shown):
+    assert shown_without_thinking(solution) == shown
+    assert MARKED.without_thinking(Problem("a", (), "6"), solution) == shown

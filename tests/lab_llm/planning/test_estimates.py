@@ -91,9 +91,9 @@ def test_plain_adamw_keeps_two_moments_in_the_weights_precision():
 @pytest.mark.parametrize(
     ("stage", "parts"),
     [
-        (1, (20, 20, 30, 20)),  # 12 * 10 / 4 = 30: the optimizer's part alone
-        (2, (20, 5, 30, 20)),  # the gradients as well
-        (3, (5, 5, 30, 5)),  # weights and the frozen copy too
+        (1, (20, 40, 30, 20)),  # 12 * 10 / 4 = 30: the optimizer's part alone
+        (2, (20, 10, 30, 20)),  # the gradients as well, in float32: 4 * 10 / 4
+        (3, (5, 10, 30, 5)),  # weights and the frozen copy too
     ],
 )
 def test_zero_divides_what_its_stage_says(stage, parts):
@@ -101,6 +101,11 @@ def test_zero_divides_what_its_stage_says(stage, parts):
         10, dtype="bfloat16", zero_stage=stage, num_processes=4, num_copies=1
     )
     assert (state.weights, state.gradients, state.optimizer, state.copies) == parts
+
+
+def test_autocast_keeps_a_bfloat16_copy_of_float32_weights():
+    state = estimates.state_bytes(10, dtype="float32", zero_stage=0, num_processes=1, autocast=True)
+    assert (state.weights, state.gradients, state.optimizer) == (40 + 20, 40, 80)
 
 
 def test_activations_by_hand():

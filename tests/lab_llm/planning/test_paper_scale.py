@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
 from lab_llm.policy.tiny_model import shipped_path
+from labrun.config.experiments import compose
 
 PREFIX = (
     "Solve the following math problem step by step. The last line of your response should be of "
@@ -120,3 +121,19 @@ def test_a_fixture_in_the_papers_formats_is_planned_and_trains_one_step(
     assert [e["step"] for e in events if e["kind"] == "metrics"] == [1]
     tasks = {e["score"]["task"] for e in events if e["kind"] == "score"}
     assert tasks == {"aime24", "aime25", "aime26", "hmmt26", "amc23", "math500"}
+
+
+def test_the_published_and_quoted_values_are_the_presets():
+    settings = compose(["plugin=rlrt", "scale=paper", "model=qwen3_4b_base"]).settings
+    trainer, data = settings["trainer"], settings["dataset"]
+    # quoted of the paper's table
+    assert (trainer["learning_rate"], trainer["weight_decay"]) == (1e-6, 0.01)
+    assert (trainer["temperature"], trainer["lam"], trainer["eps_w"]) == (1.0, 0.5, 1.0)
+    # 10 steps are quoted: batches, of 2 optimizer steps each
+    assert (trainer["warmup_steps"], trainer["num_minibatches"]) == (20, 2)
+    assert trainer["lr_schedule"] == "constant_with_warmup"
+    # of the other study's code
+    assert (trainer["loss_type"], trainer["dual_clip"]) == ("grpo", 3.0)
+    assert trainer["max_prompt_length"] == 2048
+    assert trainer["vllm_importance_sampling"] == "token_truncate"
+    assert (data["reward"], data["evaluation_reward"]) == ("published", "math_verify")

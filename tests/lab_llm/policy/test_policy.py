@@ -11,8 +11,10 @@ from lab_llm.policy.facts import policy_facts
 from lab_llm.policy.policy import Policy, load_policy
 from lab_llm.policy.tiny_model import TinyModelConfig, build_model, shipped_path, train_tokenizer
 from lab_llm.policy.tokenizer_files import load_tokenizer
+from lab_llm.sampling.batch_engines import end_tokens
 from lab_llm.text.prompts import encode
 from labrun.errors import LabError
+from tokenizers.processors import TemplateProcessing
 
 SIZES = TinyModelConfig(hidden_size=16, intermediate_size=32, num_layers=1, max_positions=64)
 
@@ -259,3 +261,37 @@ def test_a_template_that_opens_thinking_itself_has_no_switch(tmp_path):
         LabError, match=r"model\.thinking=true: the chat template .* enable_thinking"
     ):
         policy_facts(PolicyConfig(name=str(path), thinking=True))
+
+
+def test_a_base_model_also_stops_where_its_template_ends_a_turn(copy):
+    """Its own end token is the end of a text; <|im_end|> is the template's."""
+    tokenizer = load_tokenizer(PolicyConfig(name=str(copy)))
+    turn, own = tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|pad|>")
+    for name in ("config.json", "generation_config.json"):
+        file = copy / name
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"eos_token_id": own}))
+    file = copy / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"eos_token": "<|pad|>"}))
+    policy = load_policy(PolicyConfig(name=str(copy)))
+    assert policy.tokenizer.eos_token_id == own
+    assert end_tokens(policy) == tuple(sorted((own, turn)))
+
+
+def test_a_model_whose_template_ends_turns_as_it_ends_texts_has_one_end_token(saved):
+    policy = load_policy(PolicyConfig(name=str(saved)))
+    assert end_tokens(policy) == (policy.tokenizer.eos_token_id,)
+
+
+def test_the_prompt_holds_the_beginning_of_text_once(copy):
+    """The template writes it, and the tokenizer would add it again."""
+    tokenizer = load_tokenizer(PolicyConfig(name=str(copy)))
+    tokenizer.bos_token = "<|im_start|>"
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", tokenizer.bos_token_id)]
+    )
+    tokenizer.chat_template = "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    plain = tokenizer("<|im_start|>nums 5")["input_ids"]
+    assert plain.count(tokenizer.bos_token_id) == 2
+    ids = encode(tokenizer, [{"role": "user", "content": "nums 5"}])
+    assert ids.count(tokenizer.bos_token_id) == 1
+    assert ids == plain[1:]

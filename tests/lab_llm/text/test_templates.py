@@ -6,7 +6,6 @@ from lab_llm.text.prompts import (
     COUNTDOWN_TEMPLATE,
     SOLUTION_TEMPLATE,
     encode,
-    strip_thinking,
     teacher_template,
     with_solution,
 )
@@ -19,7 +18,7 @@ def test_the_solution_enters_the_last_message_alone():
     made = with_solution(PROMPT, "5+2-1", COUNTDOWN_TEMPLATE)
     assert made == [PROMPT[0], {"role": "user", "content": "nums 5 2 1 make 6\nref: 5+2-1"}]
     assert with_solution(PROMPT, "S", SOLUTION_TEMPLATE)[-1]["content"] == (
-        "nums 5 2 1 make 6\n\nCorrect solution:\n\nS\n\nCorrectly solve the original question."
+        "nums 5 2 1 make 6\nCorrect solution:\n\nS\n\nCorrectly solve the original question."
     )
     assert PROMPT[-1]["content"] == "nums 5 2 1 make 6"
 
@@ -42,26 +41,11 @@ def test_the_user_comes_last(prompt):
         with_solution(prompt, "s", COUNTDOWN_TEMPLATE)
 
 
-@pytest.mark.parametrize(
-    ("text", "left"),
-    [
-        ("<think>\nhmm\n</think>\n\nIt is 6.", "It is 6."),
-        ("\n<think>a</think>b <think>c</think>", "b <think>c</think>"),
-        ("opened by the prompt </think>It is 6.", "It is 6."),
-        ("It is <think>6</think>.", "It is <think>6</think>."),
-        ("It is 6.", "It is 6."),
-        ("<think> never ends", ""),
-    ],
-)
-def test_thinking_is_taken_off_the_front(text, left):
-    assert strip_thinking(text) == left
-
-
 def test_the_teachers_template_is_the_given_one_or_the_models():
     assert teacher_template("{prompt} {solution}", model="tiny") == "{prompt} {solution}"
     assert teacher_template("", model="tiny") == "{prompt}\nref: {solution}"
     assert teacher_template("", model="smollm2") == (
-        "{prompt}\n\nCorrect solution:\n\n{solution}\n\nCorrectly solve the original question."
+        "{prompt}\nCorrect solution:\n\n{solution}\n\nCorrectly solve the original question."
     )
 
 

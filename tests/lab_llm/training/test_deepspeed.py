@@ -4,14 +4,17 @@ import importlib.util
 
 import pytest
 import torch
+import warm
 from labrun.attempts.ranks import Ending
-from rank_cases import SDPO, create
+from rank_cases import SDPO, create, words
 
 pytestmark = pytest.mark.skipif(
     not importlib.util.find_spec("deepspeed"), reason="deepspeed is not installed (extra gpu)"
 )
 SMALL = ["plugin=rlrt", "max_steps=2", "save_every=1", "prompts_per_step=4", "num_generations=4"]
 SMALL += ["micro_batch_size=8", "max_problems=2", "evaluate_every=0", "evaluate_start=false"]
+
+OVER_RANKS = ["loss", "grad_norm", "entropy", "reward", "teacher_context_fraction"]
 
 
 @pytest.mark.parametrize(("stage", "sampler"), [("zero2", "cpu"), ("zero3", "transformers")])
@@ -50,4 +53,18 @@ def test_sdpo_under_zero3_takes_the_steps_of_two_ranks_without_it(start, sdpo_tw
     for step in (1, 2):
         assert {n: found[n][step] for n in names} == pytest.approx(
             {n: plain[n][step] for n in names}, rel=1e-4
+        )
+
+
+def test_ranks_of_unequal_chunks_under_zero3_take_the_steps_of_one_process(start, tmp_path):
+    """Each chunk gathers the head's weights: a rank with fewer chunks would wait for ever."""
+    chunks = "trainer.distillation.chunk_size=5"
+    run = create(tmp_path / "two", *SDPO, chunks, "deepspeed=zero3")
+    assert start(run) == Ending("done", 0)
+    alone = create(tmp_path / "one", *SDPO, chunks)
+    assert warm.exit_code(warm.script, *words(alone)[1:]) == 0
+    one, two = alone.series(), run.series()
+    for step in (1, 2):
+        assert {n: two[n][step] for n in OVER_RANKS} == pytest.approx(
+            {n: one[n][step] for n in OVER_RANKS}, rel=1e-4
         )

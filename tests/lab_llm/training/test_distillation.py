@@ -142,6 +142,41 @@ def test_chunks_give_the_whole_vocabularys_values_and_gradients(chunk_size):
     torch.testing.assert_close(found.entropies, -(p.exp() * p).sum(-1))
 
 
+@pytest.mark.parametrize(("chunk_size", "own_chunks"), [(1, 5), (3, 2), (8, 1)])
+def test_ranks_of_unequal_chunks_call_the_heads_equally_often(chunk_size, own_chunks):
+    calls = []
+
+    class Head(torch.nn.Linear):
+        def forward(self, hidden):
+            calls.append(len(hidden))
+            return super().forward(hidden)
+
+    torch.manual_seed(0)
+    head, frozen = Head(4, 11, bias=False), torch.nn.Linear(4, 11, bias=False)
+    student, teacher = torch.randn(5, 4, requires_grad=True), torch.randn(5, 4)
+    tokens = torch.tensor([0, 3, 10, 2, 2])
+    settings = {"temperature": 1.0, "alpha": 0.5, "top_k": 4, "tail": True}
+    found = []
+    for num_chunks in (1, 6):
+        calls.clear()
+        compared_tokens = compare_hidden(
+            student,
+            teacher,
+            tokens,
+            heads=(head, frozen),
+            chunk_size=chunk_size,
+            num_chunks=num_chunks,
+            **settings,
+        )
+        assert len(calls) == max(num_chunks, own_chunks)
+        compared_tokens.divergences.sum().backward()
+        assert len(calls) == 2 * max(num_chunks, own_chunks)
+        found.append((*compared_tokens, head.weight.grad.clone(), student.grad.clone()))
+        head.zero_grad()
+        student.grad = None
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
+
+
 def test_logits_of_more_tokens_than_a_chunk_never_exist():
     widest = []
 

@@ -1,6 +1,7 @@
 """The trainer on the shipped model: who is scored, what the loss sees, what the run records."""
 
 import dataclasses
+import itertools
 import math
 from pathlib import Path
 
@@ -503,3 +504,22 @@ def test_checkpoints_are_taken_between_batches_of_rollouts(ctx):
     settings = RLRTConfig(num_minibatches=4, save_every=6, max_steps=40)
     assert whole_batches(6, settings) == 8
     assert trl_config(ctx, settings).save_steps == 8
+
+
+def test_a_step_of_truncated_rollouts_has_loss_0_and_a_note(ctx, sets):
+    trainer = trainer_of(
+        ctx, sets, credit="grpo", max_steps=1, max_completion_length=2, mask_truncated=True
+    )
+    trainer.rewards.sets = dataclasses.replace(sets, verify=rewards_in_turn(1.0, 0.0))
+    trainer.train()
+    series = ctx.run.series()
+    assert series["truncated_fraction"][1] == 1.0
+    assert (series["loss"][1], series["grad_norm"][1]) == (0.0, 0.0)
+    (note,) = [event["message"] for event in ctx.run.events() if event["kind"] == "note"]
+    assert note.startswith("step 1: every rollout was truncated")
+
+
+def rewards_in_turn(*values):
+    """A verifier that ends in no group of equal rewards."""
+    turn = itertools.cycle(values)
+    return lambda *_: next(turn)

@@ -191,7 +191,7 @@ def test_upper_clip_and_dual_clip_are_settings_of_the_loss():
     far = PROBABILITIES.clone()
     far[1, 0] = 1.0
     for delta, loss in ((None, 2.0), (1.5, 1.5)):
-        surrogate = Surrogate(GRPOSettings(), delta=delta)
+        surrogate = Surrogate(GRPOSettings(dual_clip=delta))
         got = surrogate.loss(Given(far.log(), ENTROPIES), batch())
         assert got.item() == pytest.approx((-1 - 1.1 - 1.2 + loss) / 8)
 

@@ -1,6 +1,7 @@
 """The surrogate gives what TRL's own, unmodified GRPOTrainer gives on the same rollouts."""
 
 import copy
+import dataclasses
 import itertools
 from dataclasses import replace
 
@@ -113,7 +114,7 @@ class Pair:
         self.trl.loss_type, self.trl.args.delta = settings.loss_type, delta
         self.trl.epsilon_low, self.trl.epsilon_high = settings.epsilon, high
         self.ours.settings = settings
-        self.ours.objective = Surrogate(settings, delta=delta)
+        self.ours.objective = Surrogate(dataclasses.replace(settings, dual_clip=delta))
 
     def deal(self) -> None:
         """TRL gets the rollouts in our micro-batches, and cuts nothing of their padding."""

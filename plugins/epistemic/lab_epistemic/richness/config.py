@@ -33,19 +33,23 @@ class RichnessConfig:
     solution_source: Literal["response", "dataset"] = "response"
     """A kept problem's solution s: one of its own correct probes, drawn at random, or the
     dataset's."""
+    response_choice: Literal["random", "first"] = "random"
+    """Which correct response is s, and guides the next round: one drawn at random, or the first one
+    (arXiv 2603.24472's code: first, and the first response of a round without a correct one)."""
     levels: Annotated[tuple[Level, ...], MinLen(1)] = LEVELS
     """What the prompts show. none: nothing; answer: the final answer; without_thinking: s without
     its thinking; guided: a correct response that was itself given under guidance; solution: s."""
     rounds: Annotated[int, Ge(1)] = 2
     """Rounds of guidance behind `guided` (count): s guides the first, a correct response of each
-    the next. The paper's number is not known to us."""
+    the next, and one of the last the responses that are scored. arXiv 2603.24472's code runs two
+    rounds of generation, which are rounds=1: the second one's responses are `guided`."""
     template: str = ""
     """How that enters the last user message, with {prompt} and {solution}. Empty: the form that
     lies beside the model, else the SDPO prompt (see `lab_llm/text/prompts.py`)."""
     num_samples: Annotated[int, Ge(1)] = 8
     """Responses of each kept problem at each level, and in each round (count)."""
     max_new_tokens: Annotated[int, Ge(1)] = 128
-    """Longest response (tokens; arXiv 2603.24472 evaluates with 38,912)."""
+    """Longest response (tokens; arXiv 2603.24472's code: 32,768)."""
     temperature: Annotated[float, Gt(0)] = 1.0
     """Divides the logits (arXiv 2603.24472: 0.6)."""
     top_p: Annotated[float, Gt(0), Le(1)] = 1.0

@@ -137,7 +137,8 @@ class _Study:
 
     def _guided(self, problems: Sequence[Problem], found: Sequence[str]) -> LevelResult:
         """Chained rounds: s guides the first, a correct response of each round the next, and one of
-        the last round the level. A problem without one keeps what it was shown."""
+        the last round the level. A problem without one keeps what it was shown; with
+        response_choice=first its first response guides, though it is wrong."""
         rng = self.interview.ctx.rng("richness", "guided")
         guides = [*found]
         lost: set[int] = set()
@@ -147,10 +148,12 @@ class _Study:
             cut |= {i for i, one in enumerate(asked) if one.truncated}
             for i, one in enumerate(asked):
                 correct = one.correct
-                if correct:
-                    guides[i] = correct[int(rng.integers(len(correct)))]
-                else:
+                if not correct:
                     lost.add(i)
+                if self.config.response_choice == "first":
+                    guides[i] = correct[0] if correct else one.responses[0].text
+                elif correct:
+                    guides[i] = correct[int(rng.integers(len(correct)))]
         asked = self.ask("guided", problems, guides)
         cut |= {i for i, one in enumerate(asked) if one.truncated}
         counts = {"num_problems": len(asked), "truncated": len(cut), "num_lost": len(lost)}

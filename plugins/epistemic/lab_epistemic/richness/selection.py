@@ -83,6 +83,8 @@ def solutions(
     """A correct solution of each problem: one of its correct probes, or the dataset's."""
     if config.solution_source == "dataset":
         return [_solution(one.problem) for one in chosen]
+    if config.response_choice == "first":
+        return [one.correct[0] for one in chosen]
     return [one.correct[int(rng.integers(len(one.correct)))] for one in chosen]
 
 

@@ -27,13 +27,33 @@ class SelfSFTConfig(TeacherPrompt):
     responses_per_problem: Annotated[int, Ge(1)] = 1
     """Correct responses of each kind that a problem gives to the sets (count). Problems with fewer
     of either kind are left out."""
+    response_choice: Literal["random", "first"] = "random"
+    """Which correct responses those are, and which one guides: drawn at random, or the first ones
+    (arXiv 2603.24472's code: first)."""
+    min_passes: Annotated[int, Ge(0)] = 0
+    """Fewest correct unguided responses of a problem that is used (count; arXiv 2603.24472's code:
+    1). 0 is as 1: a problem without any gives nothing."""
+    max_passes: Annotated[int, Ge(1)] | None = None
+    """Most correct unguided responses of a problem that is used (count; arXiv 2603.24472's code:
+    4 of 8). None: any number."""
+    num_problems: Annotated[int, Ge(1)] | None = None
+    """Most problems that are used, the first ones within that window (count; arXiv 2603.24472's
+    code: 100). None: all."""
+    system_prompt: str = ""
+    """System message of the prompts that are trained on, where they have none; responses are
+    sampled without it (arXiv 2603.24472's code does so). Empty: none."""
     pairs: str = ""
     """A file sft_pairs.jsonl of an earlier run, to train on its sets; nothing is sampled then, and
-    `num_probes`, `responses_per_problem` and `solution_source` count for nothing. Empty: sample."""
+    `num_probes`, the choice of problems and responses, and `solution_source` count for nothing.
+    Empty: sample."""
     words: Words = EPISTEMIC_WORDS
     """What is counted in the two sets, in sft_pairs.json."""
     model: PolicyConfig = PolicyConfig()
     """The policy at the start, which also samples the sets."""
+    master_weights: Literal["float32", "none"] = "float32"
+    """The weights that the optimizer updates where `model.dtype` is bfloat16. float32: float32
+    weights with bfloat16 products (autocast). none: the bfloat16 weights
+    themselves, which round small steps away; refused for rates below 6.1e-5."""
     sampler: Literal["cpu", "transformers", "vllm"] = "cpu"
     """What samples the sets: the toolkit's decoder, transformers' generate, or vLLM."""
     sampling_batch_size: Annotated[int, Ge(1)] = 256

@@ -59,7 +59,9 @@ def sample(
     """
     problems = sets.train
     unguided = _correct(ctx, policy, sets, config, problems, [p.prompt for p in problems], KINDS[0])
-    solvable = [i for i, found in enumerate(unguided) if found]
+    solvable = in_window(unguided, config)
+    chosen_places = set(solvable)
+    unguided = [found if i in chosen_places else [] for i, found in enumerate(unguided)]
     solutions = _solutions(ctx, problems, unguided, config)
     asked = [with_solution(problems[i].prompt, solutions[i], template) for i in solvable]
     again = [problems[i] for i in solvable]
@@ -75,17 +77,34 @@ def sample(
             "guided": _share(answered, len(again) * config.num_probes),
         },
     }
-    chosen = choose(unguided, guided, config.responses_per_problem, ctx.rng("sft", "choose"))
+    rng = None if config.response_choice == "first" else ctx.rng("sft", "choose")
+    chosen = choose(unguided, guided, config.responses_per_problem, rng)
     return chosen, {"sampled": counts}
+
+
+def in_window(unguided: Sequence[Sequence[Response]], config: SelfSFTConfig) -> list[int]:
+    """The places of the first `num_problems` problems whose correct responses are neither too few
+    nor too many. Raises LabError where there are none, but some have correct responses."""
+    low, high = max(1, config.min_passes), config.max_passes or config.num_probes
+    found = [i for i, of_problem in enumerate(unguided) if low <= len(of_problem) <= high]
+    if not found and any(unguided):
+        counts = sorted({len(of_problem) for of_problem in unguided})
+        raise LabError(
+            f"no training problem has {low} to {high} correct responses of "
+            f"trainer.num_probes={config.num_probes}; found were {', '.join(map(str, counts))}; "
+            "change trainer.min_passes and max_passes, or take other problems"
+        )
+    return found[: config.num_problems]
 
 
 def choose(
     unguided: Sequence[Sequence[Response]],
     guided: Sequence[Sequence[Response]],
     size: int,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None,
 ) -> list[Response]:
-    """`size` responses of each kind, drawn without replacement, of each problem that has as many.
+    """`size` responses of each kind of each problem that has as many: drawn without replacement, or
+    the first ones where there is no `rng`.
 
     Raises LabError where no problem has.
     """
@@ -93,7 +112,8 @@ def choose(
     for of_problem in zip(unguided, guided, strict=True):
         if min(map(len, of_problem)) >= size:
             for found in of_problem:
-                chosen += [found[i] for i in rng.permutation(len(found))[:size]]
+                order = range(len(found)) if rng is None else rng.permutation(len(found))
+                chosen += [found[i] for i in order[:size]]
     if not chosen:
         enough = [sum(len(found) >= size for found in kind) for kind in (unguided, guided)]
         raise LabError(
@@ -202,6 +222,8 @@ def _solutions(
     """What guides each problem; empty for those without a correct response, which are not asked."""
     if config.solution_source == "dataset":
         return [problem.solution or "" for problem in problems]
+    if config.response_choice == "first":
+        return [found[0].completion if found else "" for found in unguided]
     rng = ctx.rng("sft", "solution")
     drawn = [int(rng.integers(len(found))) if found else 0 for found in unguided]
     return [found[i].completion if found else "" for found, i in zip(unguided, drawn, strict=True)]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab_llm.planning import prompts as prompts_plan
 from lab_llm.planning import teacher as teacher_plan
+from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.facts import policy_facts
 from lab_llm.policy.location import NotHereError
 from lab_llm.policy.policy import Policy, PolicyFiles, known_by_files, load_policy, save_policy
@@ -13,6 +14,7 @@ from lab_llm.problems import ProblemSets, problem_sets
 from lab_llm.sampling.engines import KINDS
 from lab_llm.text.prompts import encode, most_tokens, with_solution
 from lab_llm.training import run as grpo_run
+from lab_llm.training.precision import check_precision, trained_model
 from labrun import LabError, Plan, PreemptedError, Setup, TrainResult
 
 from lab_epistemic.sft import file as sft_file
@@ -29,6 +31,12 @@ class SelfSFTTrainer:
         self.config = config
         self.template = config.template_for(config.model.name)
 
+    @property
+    def _trained(self) -> PolicyConfig:
+        """The model as it is trained."""
+        config = self.config
+        return trained_model(config.model, master_weights=config.master_weights, deepspeed=False)
+
     def plan(self, setup: Setup) -> Plan:
         config = self.config
         sets = problem_sets(setup, key="trainer")
@@ -36,6 +44,12 @@ class SelfSFTTrainer:
         config.check_template(key="trainer.teacher_template")
         facts: dict[str, object] = {"optimizer_steps": config.max_steps}
         facts["micro_batch_size"] = micro_batch_size(config)
+        facts |= check_precision(
+            config.model,
+            master_weights=config.master_weights,
+            deepspeed=False,
+            learning_rate=config.learning_rate,
+        )
         sampler = KINDS[config.sampler]
         missing = sampler.missing(key="trainer.sampler", instead="trainer.sampler=cpu")
         policy, here = None, True
@@ -93,7 +107,7 @@ class SelfSFTTrainer:
 
         config = self.config
         torch.manual_seed(ctx.derive_seed("torch"))
-        policy = load_policy(config.model)
+        policy = load_policy(config.model if config.max_steps == 0 else self._trained)
         grpo_run.check_evaluators(ctx, policy, data)
         if torch.cuda.is_available():
             policy.model.to("cuda")  # pyright: ignore[reportArgumentType]
@@ -123,6 +137,12 @@ class SelfSFTTrainer:
 
 
 def _check_counts(config: SelfSFTConfig) -> None:
+    low, high = config.min_passes, config.max_passes
+    if low > (config.num_probes if high is None else min(high, config.num_probes)):
+        raise LabError(
+            f"trainer: min_passes={low}, max_passes={high}, num_probes={config.num_probes}; "
+            "allowed: min_passes <= max_passes <= num_probes"
+        )
     if not config.pairs and config.responses_per_problem > config.num_probes:
         raise LabError(
             f"trainer.responses_per_problem={config.responses_per_problem} is more than the "

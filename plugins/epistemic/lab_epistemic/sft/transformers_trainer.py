@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from datasets import Dataset as Rows
 from lab_llm.policy.policy import Policy
-from lab_llm.problems import ProblemSets
+from lab_llm.problems import Message, ProblemSets
 from lab_llm.text.prompts import encode
 from lab_llm.training.run_trainer import RunCallback, RunTrainer
 from trl.trainer.sft_config import SFTConfig
@@ -65,20 +65,33 @@ def build_trainer(
             policy=policy,
             order=order,
             args=trl_config(ctx, config),
-            train_dataset=Rows.from_dict(rows_of(policy, responses)),
+            train_dataset=Rows.from_dict(rows_of(policy, responses, config.system_prompt)),
         )
     trainer.add_callback(RunCallback(trainer, sets, config.evaluate_every))
     return trainer
 
 
-def rows_of(policy: Policy, responses: Sequence[Response]) -> dict[str, list[list[int]]]:
-    """Token ids and completion masks: the prompt as a rollout begins, the response as sampled."""
-    prompts = [encode(policy.tokenizer, one.prompt) for one in responses]
+def rows_of(
+    policy: Policy, responses: Sequence[Response], system_prompt: str = ""
+) -> dict[str, list[list[int]]]:
+    """Token ids and completion masks: the prompt as a rollout begins, the response as sampled.
+
+    `system_prompt` stands before prompts without a system message; empty: nothing does.
+    """
+    prompts = [
+        encode(policy.tokenizer, _with_system(one.prompt, system_prompt)) for one in responses
+    ]
     pairs = list(zip(prompts, (one.token_ids for one in responses), strict=True))
     return {
         "input_ids": [[*prompt, *completion] for prompt, completion in pairs],
         "completion_mask": [[0] * len(p) + [1] * len(c) for p, c in pairs],
     }
+
+
+def _with_system(prompt: Sequence[Message], system_prompt: str) -> Sequence[Message]:
+    if not system_prompt or any(message["role"] == "system" for message in prompt):
+        return prompt
+    return [{"role": "system", "content": system_prompt}, *prompt]
 
 
 def response_order(ctx: "RunContext", size: int, config: SelfSFTConfig) -> list[int]:
@@ -108,7 +121,7 @@ def trl_config(ctx: "RunContext", config: SelfSFTConfig) -> SFTConfig:
         max_length=None,
         packing=False,
         gradient_checkpointing=config.gradient_checkpointing,
-        bf16=config.model.dtype == "bfloat16" and cuda,
+        bf16=config.model.dtype == "bfloat16",
         use_cpu=not cuda,
         seed=ctx.derive_seed("trainer") % 2**32,
         save_strategy="steps",

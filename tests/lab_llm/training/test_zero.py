@@ -1,0 +1,60 @@
+"""A DeepSpeed configuration must say what the trainer's keys say."""
+
+import json
+
+import pytest
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.training.config import GRPOSettings
+from lab_llm.training.zero import check_zero_file, deepspeed_path, zero_stage
+from labrun import LabError
+
+
+def settings(tmp_path, entries, **keys) -> GRPOSettings:
+    path = tmp_path / "zero.json"
+    path.write_text(json.dumps({"zero_optimization": {"stage": 2}, **entries}))
+    model = PolicyConfig(dtype=keys.pop("dtype", "bfloat16"))
+    return GRPOSettings(
+        deepspeed=str(path),
+        model=model,
+        prompts_per_step=8,
+        num_generations=4,
+        micro_batch_size=4,
+        **keys,
+    )
+
+
+@pytest.mark.parametrize("name", ["zero2", "zero3"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_shipped_files_take_every_key_and_add_gradients_up_in_float32(name, dtype):
+    chosen = GRPOSettings(deepspeed=name, model=PolicyConfig(dtype=dtype))
+    check_zero_file(chosen, 4)
+    assert zero_stage(chosen) == int(name[-1])
+    with open(deepspeed_path(chosen)) as file:
+        assert json.load(file)["data_types"] == {"grad_accum_dtype": "fp32"}
+
+
+@pytest.mark.parametrize(
+    ("entries", "refused"),
+    [
+        ({"bf16": {"enabled": False}}, r"bf16.enabled=false contradicts trainer.model.dtype"),
+        ({}, r"bf16.enabled=false contradicts trainer.model.dtype, which makes it true"),
+        ({"fp16": {"enabled": True}}, r"fp16.enabled=true contradicts"),
+        ({"train_micro_batch_size_per_gpu": 8}, r"=8 contradicts .*micro_batch_size.* it 4"),
+        ({"gradient_accumulation_steps": 8}, r"=8 contradicts .* makes it 4"),
+        ({"train_batch_size": 256}, r"=256 contradicts trainer.prompts_per_step.* makes it 32"),
+        ({"gradient_clipping": 0.5}, r"=0.5 contradicts trainer.max_grad_norm"),
+        ({"optimizer": {"params": {"lr": 1e-3}}}, r"optimizer.params.lr=0.001 contradicts"),
+    ],
+)
+def test_what_contradicts_a_key_is_named(tmp_path, entries, refused):
+    with pytest.raises(LabError, match=refused):
+        check_zero_file(
+            settings(tmp_path, ({"bf16": {"enabled": "auto"}} if entries else {}) | entries), 2
+        )
+
+
+def test_what_agrees_is_taken(tmp_path):
+    agreed = {"bf16": {"enabled": True}, "train_micro_batch_size_per_gpu": 4}
+    agreed |= {"gradient_accumulation_steps": 4, "train_batch_size": 32, "gradient_clipping": 1.0}
+    check_zero_file(settings(tmp_path, agreed), 2)
+    check_zero_file(settings(tmp_path, {}, dtype="float32"), 2)
