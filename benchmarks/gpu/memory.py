@@ -16,7 +16,7 @@ import torch
 from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.planning import estimates
-from lab_llm.planning.sizes import memory
+from lab_llm.planning.sizes import loaded_dtype, memory
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import Policy
 from lab_llm.policy.tokenizer_files import load_tokenizer
@@ -104,7 +104,7 @@ def most_bytes(settings: RLRTConfig, shape: estimates.ModelShape, place: Place) 
             run=run, seed=0, attempt=0, devices=(), resume_from=None, keep_checkpoints=1
         )
         torch.manual_seed(0)
-        policy = Policy(built(shape, settings.model.dtype, place), load_tokenizer(PolicyConfig()))
+        policy = Policy(built(shape, loaded_dtype(settings), place), load_tokenizer(PolicyConfig()))
         sets = CountdownDataset(CountdownConfig()).load(ctx)
         trainer = build_trainer(ctx, policy, sets, settings, make_objective(settings))
         trainer.add_callback(NoCheckpoint())

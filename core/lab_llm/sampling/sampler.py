@@ -60,10 +60,10 @@ def sample(
     `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 keep the whole vocabulary. Randomness comes
     from `generator` alone, which may be None when greedy: equal generators give equal completions,
     and a row's random numbers do not depend on when other rows end. The numbers are drawn on the
-    generator's own device: with one on the CPU they are the same wherever the model lies. Weights are read anew at each
-    call. Raises LabError for an architecture outside `decoder.ARCHITECTURES`, for settings that
-    the decoder lacks (sliding windows, biases), and for sequences longer than the model's
-    positions; DivergedError for logits that are not finite.
+    generator's own device: with one on the CPU they are the same wherever the model lies. Weights
+    are read anew at each call. Raises LabError for an architecture outside
+    `decoder.ARCHITECTURES`, for settings that the decoder lacks (sliding windows, biases), and for
+    sequences longer than the model's positions; DivergedError for logits that are not finite.
     """
     picker = Picker(temperature, top_p, top_k)
     decoder = Decoder(model)
