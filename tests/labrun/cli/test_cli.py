@@ -52,8 +52,9 @@ def test_what_jobs_are_started_with_imports_nothing_that_only_shows_them():
     code = "import sys, labrun.launch.session; print(*sys.modules)"
     called = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     imported = {name.split(".")[0] for name in called.stdout.split()}
-    assert imported & {"rich", "psutil", "matplotlib", "numpy"} == set()
+    assert imported & {"rich", "psutil", "matplotlib", "numpy", "sqlite3"} == set()
     assert "hydra" in imported
+    assert "labrun.results.store" not in called.stdout.split()
 
 
 @pytest.mark.usefixtures("example")
