@@ -22,7 +22,6 @@ from labrun.launch import local as executors
 from labrun.launch.watch import Watch
 from labrun.plan import Plan
 from labrun.results import sinks
-from labrun.results.store import check_uri
 from labrun.runs import damage, resume_point, run_dir, run_index, submission
 from labrun.runs.run_dir import RunDir
 from labrun.runs.seals import DamagedError
@@ -67,7 +66,10 @@ def preflight(experiments: Sequence[Experiment]) -> list[Plans]:
     """The plans of each experiment, after all its components and its launcher agreed to it."""
     for experiment in experiments:
         refuse_secrets(experiment)
-        check_uri(experiment.run.tracking.uri)
+        if uri := experiment.run.tracking.uri:
+            from labrun.results.store import check_uri  # the store's modules wait for the first job
+
+            check_uri(uri)
         sinks.check(experiment.run)
     known: dict[str, Plans] = {}
     plans = []

@@ -88,12 +88,13 @@ def sealed_lines(path: Path, seal: Seal | None, *, whole: bool) -> Iterator[byte
     than its seal although that is of the `whole` file; at once where it cannot be read.
     """
     digest, place, left = hashlib.sha256(), 0, seal.bytes if seal else 0
-    for line in _lines(path):
-        yield line
-        place += len(line)
+    for lines in _blocks(path):
+        yield from lines
+        size = sum(map(len, lines))
+        place += size
         if left > 0:
-            digest.update(line[:left])
-            left -= min(left, len(line))
+            digest.update(b"".join(lines)[:left])
+            left -= min(left, size)
     if seal is None:
         return
     if left > 0:
@@ -117,10 +118,12 @@ def size_fault(path: Path, seal: Seal, *, whole: bool) -> str | None:
     return None
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def _blocks(path: Path) -> Iterator[list[bytes]]:
+    """The file's lines, about CHUNK bytes of them at a time."""
     try:
-        with open(path, "rb") as lines:
-            yield from lines
+        with open(path, "rb") as file:
+            while lines := file.readlines(CHUNK):
+                yield lines
     except FileNotFoundError:
         return
     except OSError as error:

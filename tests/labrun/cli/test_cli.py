@@ -42,6 +42,27 @@ def test_start_imports_no_heavy_library_and_no_plugin(words, home):
     assert words != ["plugins"] or imported & {"typer", "pydantic"} == set()
 
 
+ENDS = """
+import sys
+from labrun.cli.main import main
+class Told:
+    def __del__(self):
+        print("taken apart")
+told = Told()
+told.itself = told
+del told
+main()
+"""
+
+
+def test_a_command_that_ends_does_not_take_its_modules_apart():
+    """Python would look for garbage in all of them, for as long as a short command takes."""
+    called = subprocess.run([sys.executable, "-c", ENDS, "plugins"], capture_output=True, text=True)
+    assert called.returncode == 0, called.stderr
+    assert "rlrt" in called.stdout
+    assert "taken apart" not in called.stdout
+
+
 @pytest.mark.usefixtures("example")
 def test_the_list_of_plugins_is_the_same_with_and_without_a_parser(lab_here, capsys):
     packages.plugins()
@@ -52,8 +73,9 @@ def test_what_jobs_are_started_with_imports_nothing_that_only_shows_them():
     code = "import sys, labrun.launch.session; print(*sys.modules)"
     called = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     imported = {name.split(".")[0] for name in called.stdout.split()}
-    assert imported & {"rich", "psutil", "matplotlib", "numpy"} == set()
+    assert imported & {"rich", "psutil", "matplotlib", "numpy", "sqlite3"} == set()
     assert "hydra" in imported
+    assert "labrun.results.store" not in called.stdout.split()
 
 
 @pytest.mark.usefixtures("example")
