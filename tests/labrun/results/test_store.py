@@ -1,8 +1,10 @@
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -185,6 +187,27 @@ def test_eight_processes_create_a_fresh_store_at_once(make_run, event, tmp_path)
     stored = found.search_runs([experiment.experiment_id])
     losses = {run.data.params["seed"]: run.data.metrics["train/loss"] for run in stored}
     assert losses == {str(seed): float(seed) for seed in range(8)}
+
+
+def test_others_write_while_the_files_of_a_run_are_read(make_run, event, tmp_path):
+    slow, other = make_run(event.metrics(1, loss=0.5)), make_run(event.metrics(1, loss=1), seed=1)
+    pipe = slow.artifacts / "completions" / "held_out.jsonl"
+    pipe.parent.mkdir()
+    os.mkfifo(pipe)  # its reader waits for what is written below
+    home = tmp_path / "home"
+    ensure_sqlite(home / "mlflow.db")
+    reading = threading.Thread(target=Mirror(home).update, args=(slow,))
+    reading.start()
+    with open(pipe, "w") as lines:
+        Mirror(home, busy_s=0.0).update(other)
+        lines.write('{"id": 1, "completion": "x"}\n')
+    reading.join()
+    assert {(key, value) for _, key, _, value in contents(home)} == {
+        ("train/loss", 0.5),
+        ("train/loss", 1.0),
+    }
+    (table,) = home.rglob("mlflow-artifacts/**/held_out.json")
+    assert json.loads(table.read_text())["data"] == [[1, "x"]]
 
 
 def contents(home: Path) -> set[tuple[str, str, int, float]]:
