@@ -81,8 +81,8 @@ def test_paths_named_in_code_exist(page):
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
-def test_fixed_keys_and_groups_are_printed_for_rlrt(lab):
-    printed = lab("plugins", "rlrt").stdout
+def test_fixed_keys_and_groups_are_printed_for_rlrt(lab_here):
+    printed = lab_here("plugins", "rlrt").stdout
     for key in FIXED_KEYS:
         assert f"  {key} = " in printed
     for group in FIXED_GROUPS:

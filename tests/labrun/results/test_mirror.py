@@ -95,9 +95,9 @@ def test_the_end_of_a_run_without_events_is_stored(mirror, make_run):
     assert ask(mirror.home, "select value from tags where key = 'state'") == [("failed",)]
 
 
-def test_lab_runs_catches_up(lab, mirror, make_run, event):
+def test_lab_runs_catches_up(lab_here, mirror, make_run, event):
     make_run(event.metrics(1, loss=1.0))
-    assert lab("runs").returncode == 0
+    assert lab_here("runs").returncode == 0
     assert losses(mirror.home) == [(1, 1.0)]
 
 
@@ -293,12 +293,12 @@ def test_a_look_at_nothing_new_reads_no_event(mirror, make_run, event):
     assert (time.process_time() - began) / 5 < 0.1
 
 
-def test_reindex_twice_lets_the_file_not_grow(mirror, make_run, event, lab):
+def test_reindex_twice_lets_the_file_not_grow(mirror, make_run, event, lab_here):
     for seed in range(20):
         make_run(*(event.metrics(step, loss=1.0) for step in range(50)), seed=seed)
     sizes = []
     for _ in range(3):
-        assert lab("reindex").returncode == 0
+        assert lab_here("reindex").returncode == 0
         sizes.append((mirror.home / "mlflow.db").stat().st_size)
     assert sizes[2] <= 1.2 * sizes[0]
     assert ask(mirror.home, "select count(*) from runs") == [(20,)]

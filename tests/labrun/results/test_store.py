@@ -1,8 +1,10 @@
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -187,6 +189,27 @@ def test_eight_processes_create_a_fresh_store_at_once(make_run, event, tmp_path)
     assert losses == {str(seed): float(seed) for seed in range(8)}
 
 
+def test_others_write_while_the_files_of_a_run_are_read(make_run, event, tmp_path):
+    slow, other = make_run(event.metrics(1, loss=0.5)), make_run(event.metrics(1, loss=1), seed=1)
+    pipe = slow.artifacts / "completions" / "held_out.jsonl"
+    pipe.parent.mkdir()
+    os.mkfifo(pipe)  # its reader waits for what is written below
+    home = tmp_path / "home"
+    ensure_sqlite(home / "mlflow.db")
+    reading = threading.Thread(target=Mirror(home).update, args=(slow,))
+    reading.start()
+    with open(pipe, "w") as lines:
+        Mirror(home, busy_s=0.0).update(other)
+        lines.write('{"id": 1, "completion": "x"}\n')
+    reading.join()
+    assert {(key, value) for _, key, _, value in contents(home)} == {
+        ("train/loss", 0.5),
+        ("train/loss", 1.0),
+    }
+    (table,) = home.rglob("mlflow-artifacts/**/held_out.json")
+    assert json.loads(table.read_text())["data"] == [[1, "x"]]
+
+
 def contents(home: Path) -> set[tuple[str, str, int, float]]:
     """(run id, metric, step, value) of every live point, read without MLflow."""
     database = sqlite3.connect(home / "mlflow.db")
@@ -199,14 +222,14 @@ def contents(home: Path) -> set[tuple[str, str, int, float]]:
     return set(rows)
 
 
-def test_reindex_sets_a_damaged_store_aside_and_rebuilds_it_equal(swept, home, lab):
+def test_reindex_sets_a_damaged_store_aside_and_rebuilds_it_equal(swept, home, lab_here):
     shutil.copytree(swept, home)
     before = contents(home)
     with open(home / "mlflow.db", "r+b") as file:
         file.write(b"damaged!" * 1024)
     for name in ("mlflow.db-wal", "mlflow.db-shm"):
         (home / name).unlink(missing_ok=True)
-    rebuilt = lab("reindex")
+    rebuilt = lab_here("reindex")
     assert rebuilt.returncode == 0, rebuilt.stderr
     assert "lab: the store was damaged and now lies at" in rebuilt.stderr
     assert rebuilt.stdout == f"lab: 6 runs written to {sqlite_uri(home)}\n"
@@ -355,17 +378,17 @@ def test_reindex_into_a_shared_store_leaves_runs_of_other_machines(mirror, make_
     assert reindex(shared).removed == [mine.id]
 
 
-def test_reindex_says_in_one_line_that_a_server_is_down(lab, make_run):
+def test_reindex_says_in_one_line_that_a_server_is_down(lab_here, make_run):
     make_run()
-    refused = lab("reindex", "--uri", "http://127.0.0.1:9")
+    refused = lab_here("reindex", "--uri", "http://127.0.0.1:9")
     assert refused.returncode == 2
     assert refused.stderr.startswith("lab: the results store http://127.0.0.1:9 cannot be used: ")
     assert refused.stderr.count("\n") == 1
 
 
-def test_reindex_refuses_an_address_with_a_password(lab, make_run):
+def test_reindex_refuses_an_address_with_a_password(lab_here, make_run):
     make_run()
-    refused = lab("reindex", "--uri", "http://me:hunter2@127.0.0.1:9")
+    refused = lab_here("reindex", "--uri", "http://me:hunter2@127.0.0.1:9")
     assert refused.returncode == 2
     assert refused.stderr.startswith(
         "lab: --uri=http://***@127.0.0.1:9: the address holds a secret"
@@ -374,12 +397,12 @@ def test_reindex_refuses_an_address_with_a_password(lab, make_run):
     assert "hunter2" not in refused.stderr
 
 
-def test_reindex_says_which_runs_are_gone(lab, mirror, make_run):
+def test_reindex_says_which_runs_are_gone(lab_here, mirror, make_run):
     kept, gone = make_run(), make_run(seed=1)
     for run in (kept, gone):
         mirror.update(run)
     shutil.rmtree(gone.path)
-    again = lab("reindex")
+    again = lab_here("reindex")
     assert again.stdout.splitlines() == [
         f"lab: removed from the store, its directory is gone: {gone.id}",
         f"lab: 1 runs written to {sqlite_uri(mirror.home)}",

@@ -37,7 +37,7 @@ from labrun.results.store.facts import (
     state_of,
 )
 from labrun.results.store.late_tags import OWN_NOTE_TAG, late_tags
-from labrun.results.store.marks import LAYOUT, Copied, Mark, copied, looked_at, mark_of, signs
+from labrun.results.store.marks import LAYOUT, Copied, Mark, copied, looked_at, mark_of
 from labrun.results.store.run_names import RunNames
 from labrun.results.store.said import NAME_TAG, TAGS_TAG, is_renamed, shown_name, shown_tags
 from labrun.results.store.shown_files import copy_to
@@ -138,41 +138,58 @@ class Rows:
         )
 
     def update(self, run: RunDir, *, afresh: bool = False) -> str:
-        """Bring the run up to its directory's present content; returns MLflow's id of it."""
+        """Bring the run up to its directory's present content; returns MLflow's id of it.
+
+        Other processes wait while a transaction is open. So the run's own files are read and copied
+        between two of them, and the mark says only in the second that nothing is missing.
+        """
         run = SpecRecord(run.path)
+        facts = None if self._stored(run, afresh=afresh) else facts_of(run, self._names)
+        seen = looked_at(Mark(), run)
         with self.transaction():
-            known = next((one for one in self._find(run.id) if one in self._live), None)
-            mark = self._mark(known) if known and not afresh else Mark()
-            if known is None or not _goes_on(mark, run):
-                known, mark = self._begin(run, facts_of(run, self._names)), Mark()
-            elif mark.folder != str(run.path.parent):
+            stored = self._stored(run, afresh=afresh)
+            known, mark = stored or self._begin(run, facts or facts_of(run, self._names))
+            is_small = seen.size - mark.offset < AT_ONCE
+            changed = (seen.status, seen.state) != (mark.status, mark.state)
+            if stored and mark.folder != seen.folder:
                 self._set_tags(known, place_of(run))
-            if signs(run)[0] - mark.offset < AT_ONCE:
-                self._read_on(run, known, mark)
-                mark = None
-        if mark is not None:
-            self._read_on(run, known, mark)
+            mark = replace(mark, size=-1, folder=seen.folder)  # behind until all is written
+            if is_small:
+                mark = self._read_on(run, known, mark)
+        if not is_small:
+            mark = self._read_on(run, known, mark)
+        said_before = mark.said
+        mark = replace(mark, size=seen.size, status=seen.status, state=seen.state, said=seen.said)
+        self._finish(run, known, mark, changed=changed, said_before=said_before)
         self._leave_word(run, known)
         return known
 
-    def _read_on(self, run: RunDir, run_uuid: str, mark: Mark) -> None:
+    def _stored(self, run: RunDir, *, afresh: bool) -> tuple[str, Mark] | None:
+        """MLflow's id of the run and its mark; None of a run to be written from its beginning."""
+        known = next((one for one in self._find(run.id) if one in self._live), None)
+        if known is None or afresh or not _goes_on(mark := self._mark(known), run):
+            return None
+        return known, mark
+
+    def _read_on(self, run: RunDir, run_uuid: str, mark: Mark) -> Mark:
         """Write what stands behind the mark, batch by batch, each in a transaction."""
-        seen = looked_at(mark, run)
-        changed = (seen.status, seen.state) != (mark.status, mark.state)
-        tables = tables_of(run) if changed and seen.state in ENDED else []
-        if changed and seen.state in ENDED:
-            self._keep_files(run, run_uuid, tables)
-        mark = replace(mark, size=-1, folder=seen.folder)  # behind until all is written
         for batch in batches(run, mark):
             with self.transaction():
                 self._write(run_uuid, batch)
                 mark = batch.mark
+        return mark
+
+    def _finish(
+        self, run: RunDir, run_uuid: str, mark: Mark, *, changed: bool, said_before: str
+    ) -> None:
+        """Write the run's state, what was said of it, and what it shows where it has ended."""
+        has_ended = changed and mark.state in ENDED
+        tables = tables_of(run) if has_ended else []
+        if has_ended:
+            self._keep_files(run, run_uuid, tables)
         with self.transaction():
-            if seen.said != mark.said:
-                self._keep_said(run, run_uuid, renamed=is_renamed(mark.said, seen.said))
-            mark = replace(
-                mark, size=seen.size, status=seen.status, state=seen.state, said=seen.said
-            )
+            if said_before != mark.said:
+                self._keep_said(run, run_uuid, renamed=is_renamed(said_before, mark.said))
             self._settle(run, run_uuid, mark)
             keep_input(self._database, run, run_uuid, self._our_experiment()[0])
             if changed:
@@ -257,7 +274,7 @@ class Rows:
         rows = self._ask("select value from tags where key = ? and run_uuid = ?", where)
         return mark_of(rows[0][0] if rows else None)
 
-    def _begin(self, run: RunDir, facts: Facts) -> str:
+    def _begin(self, run: RunDir, facts: Facts) -> tuple[str, Mark]:
         """The run without points, under the id that it had; other copies of it are removed."""
         ids = self._find(run.id)
         chosen = ids[0] if ids else uuid.uuid4().hex
@@ -286,7 +303,7 @@ class Rows:
         self._set_tags(chosen, facts.tags)
         self._copies[run.id] = [chosen]
         self._live.add(chosen)
-        return chosen
+        return chosen, Mark()
 
     def _our_experiment(self) -> tuple[int, str]:
         """The experiment's id and where its artifacts lie."""
