@@ -189,7 +189,7 @@ def _test_notes(against: Sequence[Difference], baseline: str | None) -> list[str
     marks = ", ".join(f"{mark} p < {level}" for level, mark in reversed(MARKS))
     notes = [
         f"{marks}: t-test against {baseline}, paired by seed, after Holm's correction over the "
-        "arms and tasks of the metric"
+        "arms and tasks of the metric, not over metrics"
     ]
     if any(d.by == "problems" for d in against):
         notes.append(
