@@ -11,7 +11,8 @@ from labrun.suites.table import Line
 
 FEW_SEEDS = 5
 DECIMALS: Mapping[Unit, int] = {"fraction": 3, "percent": 1, "tokens": 1, "count": 2, "return": 1}
-PUBLISHED_HEAD = ("published (nothing of it was run here)", "arm", "unit", "published")
+Texts = tuple[str, str, str, str]
+PUBLISHED_HEAD: Texts = ("published (nothing of it was run here)", "arm", "unit", "published")
 
 
 def about(found: Result) -> list[tuple[str, str]]:
@@ -57,14 +58,14 @@ def columns(found: Result) -> list[list[str]]:
     return rows
 
 
-def published_only(suite: Suite, scale: Scale) -> list[tuple[str, str, str, str]]:
+def published_only(suite: Suite, scale: Scale) -> list[Texts]:
     """The published numbers with their head, where no row of this scale has one: they are of other
     rows. Else nothing."""
     paper = suite.published_scale()
     if paper is None or any(row.published for row in scale.rows):
         return []
     rows = [row for row in paper.rows if row.published]
-    found = [PUBLISHED_HEAD] if rows else []
+    found: list[Texts] = [PUBLISHED_HEAD] if rows else []
     for row in rows:
         for place, (arm, number) in enumerate(row.published.items()):
             name = "" if place else row.name

@@ -133,3 +133,16 @@ def test_the_total_of_smac_weighs_the_tasks_alike_and_gives_the_published_totals
             weights.values()
         )
         assert abs(mean - number) < 1.0
+
+
+def test_the_ablations_repeat_the_main_table_where_their_settings_are_its_own():
+    main, ablations = (suite_of(name).scales["paper"] for name in ("rlrt-main", "rlrt-ablations"))
+    published = {next(iter(row.tasks)): row.published for row in main.rows if row.published}
+    for row in ablations.rows:
+        if row.published:
+            (task,) = row.tasks
+            assert row.published == {
+                "rlrt": published[task]["rlrt"],
+                "lam_0": published[task]["grpo"],
+            }
+    assert sum(bool(row.published) for row in ablations.rows) == 3
