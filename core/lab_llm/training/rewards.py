@@ -5,7 +5,7 @@ from typing import Any
 
 from lab_llm.grading.grades import grade_all
 from lab_llm.policy.policy import Policy
-from lab_llm.problems import ProblemSets
+from lab_llm.problems import ProblemSets, Verify
 from lab_llm.text.completion_text import completion_text
 from lab_llm.text.epistemic_words import epistemic_count, epistemic_words
 from lab_llm.text.prompts import encode
@@ -33,8 +33,7 @@ class Rewards:
         with metrics.timed("verify"):
             self.texts = self._completion_texts(completion_ids, index)
             problems = [self.sets.train[i] for i in index]
-            rule = self.sets.verify if self.sets.reward is None else self.sets.reward
-            grades = grade_all(rule, problems, self.texts)
+            grades = grade_all(self._rule, problems, self.texts)
         num, rewards = len(self.texts), grades.rewards
         metrics.add("pass_rate", sum(r == 1.0 for r in rewards) / len(rewards))
         metrics.add("grading_timeout_fraction", sum(grades.timed_out) / num)
@@ -43,6 +42,10 @@ class Rewards:
         total = sum(epistemic_count(text, self._words) for text in self.texts)
         metrics.add("epistemic_count", total / num)
         return [*rewards]
+
+    @property
+    def _rule(self) -> Verify:
+        return self.sets.verify if self.sets.reward is None else self.sets.reward
 
     def _completion_texts(
         self, completion_ids: Sequence[Sequence[int]], index: Sequence[int]

@@ -116,9 +116,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         mine = slice(start, start + size)
         # TRL divides what rounding leaves of equal rewards by 1e-4
         advantages = output["advantages"].masked_fill(uniform[mine], 0.0)
-        rollouts = from_trl(output, rewards=rewards[mine], advantages=advantages)
-        if self.settings.mask_truncated:
-            rollouts = self._without_truncated(rollouts)
+        rollouts = self._learned(from_trl(output, rewards=rewards[mine], advantages=advantages))
         problems = [self.rewards.sets.train[row["index"]] for row in inputs]
         with self.metrics.timed("teacher"):
             rollouts = self._read_by_teacher(rollouts, problems, start)
@@ -127,8 +125,13 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             self.metrics.add(name, value)
         return rollouts
 
-    def _without_truncated(self, rollouts: Rollouts) -> Rollouts:
-        """The rollouts, those without an end token out of the loss; a note where these are all."""
+    def _learned(self, rollouts: Rollouts) -> Rollouts:
+        """The rollouts, with `mask_truncated` those without an end token out of the loss.
+
+        A note says where these are all.
+        """
+        if not self.settings.mask_truncated:
+            return rollouts
         masked = without(rollouts, unended(rollouts, self.eos_token_ids))
         num_tokens: Any = self.accelerator.reduce(masked.num_tokens, reduction="sum")
         if not num_tokens and not self._noted_truncated:
