@@ -152,25 +152,36 @@ def state_bytes(
     )
 
 
-def activation_bytes(shape: ModelShape, *, tokens: int, dtype: str, checkpointing: bool) -> int:
+def activation_bytes(
+    shape: ModelShape, *, tokens: int, dtype: str, checkpointing: bool, autocast: bool = False
+) -> int:
     """Bytes that the backward pass needs of a micro-batch of `tokens` tokens, without the logits.
 
     A layer keeps, for each token, the inputs of its products and norms: 4 h (two norms and what
     they give), 2 (q + kv) + kv (queries and keys before and after their norm, values), q (the
     heads' output) and 4 i (gate, up, activation, product); attention keeps no scores (it is
     computed in blocks, arXiv 2205.14135). With checkpointing each layer keeps its input h, and one
-    layer at a time is computed anew (arXiv 1604.06174). An estimate: kernels differ.
+    layer at a time is computed anew (arXiv 1604.06174). With `autocast` what passes from layer to
+    layer and through the norms, h of h and 4 h of a layer, stays in float32: only products are
+    computed in bfloat16. An estimate: kernels differ.
     """
     s = shape
     q, kv = s.num_heads * s.head_dim, s.num_kv_heads * s.head_dim
     layer = 4 * s.hidden_size + 2 * (q + kv) + kv + q + 4 * s.intermediate_size
-    kept = s.num_layers * s.hidden_size + layer if checkpointing else s.num_layers * layer
-    return BYTES[dtype] * tokens * kept
+    passed = 4 * s.hidden_size
+    of_layer = BYTES[dtype] * layer + (2 * passed if autocast else 0)
+    if not checkpointing:
+        return tokens * s.num_layers * of_layer
+    inputs = s.num_layers * s.hidden_size * (4 if autocast else BYTES[dtype])
+    return tokens * (inputs + of_layer)
 
 
-def logits_bytes(shape: ModelShape, *, tokens: int, dtype: str) -> int:
-    """Logits of a micro-batch's completions and their gradient: 2 b (tokens) V bytes."""
-    return 2 * BYTES[dtype] * tokens * shape.vocab_size
+def logits_bytes(shape: ModelShape, *, tokens: int) -> int:
+    """Logits of a micro-batch's completions and their gradient: 2 * 4 (tokens) V bytes.
+
+    The log-softmax is computed in float32 in every precision.
+    """
+    return 2 * BYTES["float32"] * tokens * shape.vocab_size
 
 
 def gpu_bytes(process_bytes: float, *, vllm_share: float) -> float:

@@ -106,9 +106,13 @@ def memory(
     share //= num_processes * settings.num_minibatches
     tokens = min(settings.micro_batch_size, max(share, 1)) * settings.max_completion_length
     activations = estimates.activation_bytes(
-        shape, tokens=tokens, dtype=dtype, checkpointing=settings.gradient_checkpointing
+        shape,
+        tokens=tokens,
+        dtype=dtype,
+        checkpointing=settings.gradient_checkpointing,
+        autocast=loaded != dtype,
     )
-    logits = estimates.logits_bytes(shape, tokens=tokens, dtype=dtype)
+    logits = estimates.logits_bytes(shape, tokens=tokens)
     vllm_share = ENGINES[settings.sampler].gpu_share(settings)
     total = estimates.gpu_bytes(state.total + activations + logits, vllm_share=vllm_share)
     return {

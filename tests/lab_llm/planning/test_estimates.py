@@ -117,8 +117,18 @@ def test_activations_by_hand():
     assert less == 2 * 3 * 160
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_autocast_keeps_what_passes_through_norms_in_float32(checkpointing):
+    # Of a layer's 144 numbers 4*8 are of the norms: 2*144 + 2*32 bytes; its input has 4*8 bytes.
+    found = estimates.activation_bytes(
+        SMALL, tokens=3, dtype="bfloat16", checkpointing=checkpointing, autocast=True
+    )
+    layer = 2 * 144 + 2 * 4 * 8
+    assert found == 3 * (2 * 4 * 8 + layer if checkpointing else 2 * layer)
+
+
 def test_logits_and_their_gradient_by_hand():
-    assert estimates.logits_bytes(SMALL, tokens=3, dtype="float32") == 2 * 4 * 3 * 100
+    assert estimates.logits_bytes(SMALL, tokens=3) == 2 * 4 * 3 * 100
 
 
 def test_vllm_takes_its_share_of_the_whole_gpu():
