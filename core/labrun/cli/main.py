@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 
+from labrun.cli import completion
 from labrun.errors import LabError
 from labrun.system import streams
 
@@ -23,19 +24,20 @@ def main() -> None:
 
 
 def _obey() -> None:
-    if sys.argv[1:] == ["plugins"]:  # typer and pydantic take longer to import than it takes
+    is_completion = completion.LINE in os.environ
+    if sys.argv[1:] == ["plugins"] and not is_completion:  # what parses words takes longer than it
         from labrun.cli import installed
 
         installed.show()
         sys.exit()
-    from labrun.cli import completion
-    from labrun.cli.app import app
-
-    if completion.LINE not in os.environ:
-        return app()
     import typer
 
-    return completion.answer(typer.main.get_command(app))
+    from labrun.cli.app import app
+
+    if is_completion:
+        completion.answer(typer.main.get_command(app))
+    else:
+        app()
 
 
 if __name__ == "__main__":
