@@ -57,6 +57,8 @@ def bench(
 
     if kind not in formats.FORMATS:
         raise unknown("--format", kind, formats.FORMATS)
+    if dry_run and kind != "text":
+        raise LabError(f"--dry-run prints a plan and no table; leave --format {kind} out")
     if suite is None:
         report.print_suites(console())
         return

@@ -116,6 +116,19 @@ def test_an_interrupted_suite_goes_on_and_makes_only_what_is_missing(mine, home,
     )
 
 
+def test_the_table_alone_is_on_standard_output(mine, lab_here):
+    looked = lab_here("bench", mine, "--report-only", "--format", "md")
+    assert looked.stdout.startswith(
+        "**mine**: Does momentum help?\n\n- published: arXiv 1, table 2."
+    )
+    assert "| held\\_out mse | plain | fraction | 1.50 | - | 0 of 2 |" in looked.stdout.splitlines()
+    assert looked.stdout.endswith("- runs: 0 of 4 done, 4 not begun\n")
+    refused = lab_here("bench", mine, "--format", "pdf")
+    assert refused.stderr == "lab: no --format 'pdf'; allowed: csv, json, latex, md, text\n"
+    refused = lab_here("bench", mine, "--format", "md", "--dry-run")
+    assert refused.stderr.startswith("lab: --dry-run prints a plan and no table; leave --format md")
+
+
 def test_a_report_of_nothing_starts_nothing(mine, home, lab_here):
     looked = lab_here("bench", mine, "--report-only")
     assert looked.returncode == 0, looked.stderr
