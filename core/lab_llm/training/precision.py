@@ -36,8 +36,8 @@ def check_precision(
     if model.dtype == "float32":
         return {}
     if master_weights == "float32":
-        how = "DeepSpeed's masters" if deepspeed else "weights; products in bfloat16 by autocast"
-        return {"master_weights": f"float32 {how}"}
+        how = "kept by DeepSpeed" if deepspeed else "the products are bfloat16"
+        return {"master_weights": f"float32; {how}"}
     if deepspeed:
         raise LabError(
             "trainer.master_weights=none, but trainer.deepspeed keeps float32 masters; set "

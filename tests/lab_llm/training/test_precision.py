@@ -100,4 +100,4 @@ def test_deepspeed_keeps_masters_whatever_the_key_says():
     with pytest.raises(LabError, match=r"but trainer\.deepspeed keeps float32 masters"):
         check_precision(BFLOAT16, learning_rate=1.0, master_weights="none", deepspeed=True)
     facts = check_precision(BFLOAT16, learning_rate=1.0, master_weights="float32", deepspeed=True)
-    assert facts == {"master_weights": "float32 DeepSpeed's masters"}
+    assert facts == {"master_weights": "float32; kept by DeepSpeed"}
