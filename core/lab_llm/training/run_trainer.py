@@ -119,7 +119,8 @@ class RunCallback(TrainerCallback):
     written. A resumed run begins with the scores that are still missing.
     """
 
-    def __init__(self, trainer: RunTrainer, sets: ProblemSets, every: int) -> None:
+    def __init__(self, trainer: RunTrainer, sets: ProblemSets | None, every: int) -> None:
+        """`every`: steps between two evaluations on `sets`; 0: none."""
         self._ctx, self._trainer, self._sets, self._every = trainer.ctx, trainer, sets, every
         resumed = self._ctx.resume_from
         self._saved = checkpoints.step_of(resumed) if resumed else 0

@@ -180,7 +180,7 @@ def test_the_learning_rate_warms_up_and_falls_to_its_final_share():
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
     config = WarmStartConfig(max_steps=50, batch_size=2, learning_rate=1e30, warmup_steps=0)
-    with pytest.raises(DivergedError, match=r"loss (nan|inf) at step \d"):
+    with pytest.raises(DivergedError, match=r"loss is (nan|inf) at|norm is not finite"):
         WarmStartTrainer(config, SIZES).fit(context(tmp_path / "run"))
 
 

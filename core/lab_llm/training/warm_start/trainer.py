@@ -1,17 +1,17 @@
 """The trainer component: supervised training of the tiny model from random weights."""
 
-import json
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from labrun.attempts.loading import loading
 from labrun.contract import TrainResult
-from labrun.errors import DivergedError, LabError, PreemptedError
+from labrun.errors import LabError, PreemptedError
 from labrun.plan import Continues, Plan, Setup
-from safetensors.torch import load_model, save_model
 from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Dataset
+from transformers.trainer import Trainer
+from transformers.training_args import TrainingArguments
 
 from lab_llm.datasets import countdown as task
 from lab_llm.datasets.countdown import CountdownDataset
@@ -19,7 +19,7 @@ from lab_llm.policy.policy import Policy, save_policy
 from lab_llm.policy.tiny_model import TinyModelConfig
 from lab_llm.problems import ProblemSets
 from lab_llm.text.prompts import COUNTDOWN_TEMPLATE
-from lab_llm.training.checkpoint_files import first_unreadable
+from lab_llm.training.run_trainer import RunCallback, RunTrainer
 from lab_llm.training.warm_start.batches import IGNORED, Batch, Batches
 from lab_llm.training.warm_start.config import WarmStartConfig
 from lab_llm.training.warm_start.examples import new_policy
@@ -61,65 +61,112 @@ class WarmStartTrainer:
         config and seed have equal weights, bit for bit, on one thread, interrupted or not.
         """
         policy = new_policy(self.config, self.sizes)
-        policy.model.to("cuda" if torch.cuda.is_available() else "cpu")  # pyright: ignore
-        optimizer = torch.optim.AdamW(
-            policy.model.parameters(), betas=ADAM_BETAS, weight_decay=self.config.weight_decay
-        )
-        start = _restore(ctx.resume_from, policy, optimizer) if ctx.resume_from else 0
-        batches = Batches(policy, self.config, ctx.derive_seed("warmstart"))
+        trainer = build_trainer(ctx, policy, self.config)
         ctx.progress(total=self.config.max_steps, stage="train")
-        for step in range(start, self.config.max_steps):
-            self._checkpoint_if_due(ctx, step, start, policy, optimizer)
-            loss = self._update(policy, optimizer, batches[step], step)
-            self._report(ctx, step + 1, loss, policy)
+        if self.config.max_steps > 0:
+            trainer.train_in_run()
+        step = trainer.state.global_step
+        if step < self.config.max_steps:
+            raise PreemptedError(f"stopped at step {step} of {self.config.max_steps}")
         policy.model.eval()
         save_policy(policy, ctx.artifact_path("tiny"), template=COUNTDOWN_TEMPLATE)
-        if start < self.config.max_steps:
-            _save(ctx, self.config.max_steps, policy, optimizer)
-        return TrainResult(model=policy, step=self.config.max_steps)
+        return TrainResult(model=policy, step=step)
 
-    def _checkpoint_if_due(
-        self,
-        ctx: "RunContext",
-        step: int,
-        start: int,
-        policy: Policy,
-        optimizer: torch.optim.Optimizer,
-    ) -> None:
-        """Save before step `step` every `save_every`, and before an early stop."""
-        if ctx.should_stop or (step > start and step % self.config.save_every == 0):
-            _save(ctx, step, policy, optimizer)
-        if ctx.should_stop:
-            raise PreemptedError(f"stopped at step {step} of {self.config.max_steps}")
 
-    def _update(
-        self, policy: Policy, optimizer: torch.optim.Optimizer, batch: Batch, step: int
-    ) -> float:
-        policy.model.train()
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, self.config)
-        loss = imitation_loss(policy.model, batch.to(policy.model.device))
-        value = loss.item()
-        if not math.isfinite(value):
-            raise DivergedError(f"warm start: loss {value} at step {step}")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(policy.model.parameters(), self.config.max_grad_norm)
-        optimizer.step()
-        return value
+class Imitation(Trainer):
+    """transformers' trainer, whose loss is the imitation's."""
 
-    def _report(self, ctx: "RunContext", done: int, loss: float, policy: Policy) -> None:
-        """Log what is due after `done` updates, the last of them with `loss`."""
-        ctx.progress(step=done)
-        last = done == self.config.max_steps
-        if last or done % self.config.log_every == 0:
-            rate = learning_rate(done - 1, self.config)
-            ctx.log(done, {"train/loss": loss, "train/learning_rate": rate})
-        if last or done % self.config.validate_every == 0:
-            seed = ctx.derive_seed("warmstart", "validation")
-            measured = validation(policy, num_samples=self.config.validation_samples, seed=seed)
-            scores = {"pass_rate": measured.pass_rate, "epistemic_words": measured.epistemic_words}
-            ctx.log(done, {f"validation/{name}": value for name, value in scores.items()})
+    def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
+        return imitation_loss(self.accelerator.unwrap_model(model), Batch(**inputs))
+
+
+class ImitationTrainer(RunTrainer, Imitation):
+    """Takes whole batches in the order of the steps: the run is one epoch."""
+
+    def __init__(self, *, ctx: "RunContext", policy: Policy, config: WarmStartConfig, **given: Any):
+        self.ctx, self.policy, self.config = ctx, policy, config
+        super().__init__(model=policy.model, **given)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        del train_dataset
+        return range(self.config.max_steps)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Send what is due after a step to the run."""
+        del start_time
+        if "loss" not in logs:
+            return
+        done, config = self.state.global_step, self.config
+        self.check_gradient(logs["grad_norm"])
+        self.ctx.progress(step=done)
+        last = done == config.max_steps
+        if last or done % config.log_every == 0:
+            rate = learning_rate(done - 1, config)
+            self.ctx.log(done, {"train/loss": logs["loss"], "train/learning_rate": rate})
+        if last or done % config.validate_every == 0:
+            self.ctx.log(done, self._validated())
+
+    def _validated(self) -> dict[str, float]:
+        seed = self.ctx.derive_seed("warmstart", "validation")
+        found = validation(self.policy, num_samples=self.config.validation_samples, seed=seed)
+        scores = {"pass_rate": found.pass_rate, "epistemic_words": found.epistemic_words}
+        return {f"validation/{name}": value for name, value in scores.items()}
+
+
+class Steps(Dataset[dict[str, torch.Tensor]]):
+    """The batch of every step, as a data set with one batch an item."""
+
+    def __init__(self, batches: Batches, number: int) -> None:
+        self._batches, self._number = batches, number
+
+    def __len__(self) -> int:
+        return self._number
+
+    def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
+        batch = self._batches[step]
+        return {"ids": batch.ids, "labels": batch.labels}
+
+
+def build_trainer(ctx: "RunContext", policy: Policy, config: WarmStartConfig) -> ImitationTrainer:
+    """The trainer of the run, ready for `train_in_run()`."""
+    optimizer = torch.optim.AdamW(
+        policy.model.parameters(), lr=1.0, betas=ADAM_BETAS, weight_decay=config.weight_decay
+    )
+    schedule = LambdaLR(optimizer, lambda step: learning_rate(step, config))
+    trainer = ImitationTrainer(
+        ctx=ctx,
+        policy=policy,
+        config=config,
+        args=training_arguments(ctx, config),
+        train_dataset=Steps(
+            Batches(policy, config, ctx.derive_seed("warmstart")), config.max_steps
+        ),
+        data_collator=lambda items: items[0],
+        optimizers=(optimizer, schedule),
+    )
+    trainer.add_callback(RunCallback(trainer, None, every=0))
+    return trainer
+
+
+def training_arguments(ctx: "RunContext", config: WarmStartConfig) -> TrainingArguments:
+    """transformers' configuration for these settings."""
+    return TrainingArguments(
+        output_dir=str(ctx.run_dir / "checkpoints"),
+        max_steps=config.max_steps,
+        max_grad_norm=config.max_grad_norm,
+        per_device_train_batch_size=1,  # an item is a whole batch
+        use_cpu=not torch.cuda.is_available(),
+        seed=ctx.derive_seed("trainer") % 2**32,
+        save_strategy="steps",
+        save_steps=config.save_every,
+        logging_strategy="steps",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+    )
 
 
 def imitation_loss(model: "PreTrainedModel", batch: Batch) -> torch.Tensor:
@@ -140,19 +187,3 @@ def learning_rate(step: int, config: WarmStartConfig) -> float:
     cosine = 0.5 * (1 + math.cos(math.pi * step / max(1, config.max_steps)))
     floor = config.final_learning_rate_share
     return config.learning_rate * warmup * (floor + (1 - floor) * cosine)
-
-
-def _save(ctx: "RunContext", step: int, policy: Policy, optimizer: torch.optim.Optimizer) -> None:
-    def write(directory: Path) -> None:
-        save_model(policy.model, str(directory / "model.safetensors"))
-        torch.save(optimizer.state_dict(), directory / "optimizer.pt")
-        (directory / "trainer.json").write_text(json.dumps({"step": step}))
-
-    ctx.save_checkpoint(step, write)
-
-
-def _restore(directory: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> int:
-    with loading(directory, culprit=first_unreadable):
-        load_model(policy.model, directory / "model.safetensors")
-        optimizer.load_state_dict(torch.load(directory / "optimizer.pt", weights_only=True))
-        return int(json.loads((directory / "trainer.json").read_text())["step"])
