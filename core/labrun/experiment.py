@@ -118,8 +118,9 @@ class RayConfig:
 @schema
 class TrackingConfig:
     uri: str = ""
-    """MLflow tracking URI, such as http://host:5000. Empty: sqlite in LABRUN_HOME. It holds no
-    password: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the shell do."""
+    """MLflow tracking URI, such as http://host:5000. Empty: that of the variable
+    MLFLOW_TRACKING_URI, else sqlite in LABRUN_HOME; `tracking.uri=''` passes the variable over. It
+    holds no password: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the shell do."""
     also: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Further places that get the metrics and scores: `[tensorboard]` writes event files into the
     run's folder, `[wandb]` a run of Weights & Biases. Each needs its extra, `labrun[tensorboard]`.

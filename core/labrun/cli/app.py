@@ -42,8 +42,24 @@ def _install(asked: bool) -> None:
     raise typer.Exit
 
 
+def _print_version(asked: bool) -> None:
+    """Print the version of the installed distribution, and end."""
+    if not asked:
+        return
+    from importlib.metadata import version
+
+    print(f"lab {version('labrun')}")
+    raise typer.Exit
+
+
 @app.callback()
 def lab(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version, and end."
+        ),
+    ] = False,
     install_completion: Annotated[
         bool,
         typer.Option(

@@ -2,8 +2,10 @@
 
 import difflib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,6 +22,7 @@ from labrun.experiment import Experiment, RunConfig
 from labrun.plain import flat, to_plain
 from labrun.plugins import discovery as plugins
 
+TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 __all__ = ["compose", "expand", "flat", "is_sweep", "preset_groups", "studied", "to_plain", "typed"]
 
 
@@ -57,8 +60,16 @@ def studied(overrides: Sequence[str]) -> list[Experiment]:
     named = {Word.of(text).key for text in overrides}
     axes = [axis for axis in experiment.run.sweep if not _is_named(axis, named)]
     if not axes:
-        return [experiment]
-    return [compose([*overrides, *point]) for point in expand(axes)]
+        return [_tracked(experiment, named)]
+    return [_tracked(compose([*overrides, *point]), named) for point in expand(axes)]
+
+
+def _tracked(experiment: Experiment, named: Iterable[str]) -> Experiment:
+    """The experiment with the store of MLFLOW_TRACKING_URI, where nothing else names one."""
+    uri, run = os.environ.get(TRACKING_VARIABLE, ""), experiment.run
+    if not uri or run.tracking.uri or _is_named("tracking.uri=", named):
+        return experiment
+    return replace(experiment, run=replace(run, tracking=replace(run.tracking, uri=uri)))
 
 
 def replaced(words: Sequence[str], by: Sequence[str]) -> list[str]:

@@ -52,7 +52,8 @@ class Word:
             )
         key, equal, text = word.partition("=")
         if not (equal and key):
-            raise LabError(f"cannot read '{shown(word)}', expected key=value")
+            hint = f"; @{shown(word)} reads a file" if word.endswith((".yaml", ".yml")) else ""
+            raise LabError(f"cannot read '{shown(word)}', expected key=value{hint}")
         if _NO_TEXT.search(word):
             raise LabError(
                 f"cannot read '{shown(word)}': it is not UTF-8 text; rename the file, or set a "

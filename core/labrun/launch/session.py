@@ -12,8 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labrun.config.components import build
-from labrun.config.credentials import refuse_secrets
-from labrun.config.experiments import expand, key_of, key_without_seed, replaced, studied
+from labrun.config.credentials import masked, refuse_secrets
+from labrun.config.experiments import (
+    TRACKING_VARIABLE,
+    expand,
+    key_of,
+    key_without_seed,
+    replaced,
+    studied,
+)
 from labrun.config.words import command_line
 from labrun.errors import LabError, listed
 from labrun.experiment import Experiment
@@ -123,6 +130,9 @@ def launch(
         new = [experiment for experiment in experiments if key_of(experiment) not in held]
         told = f"{len(held) - len(stopped)} of {len(experiments)} runs are done or under way"
         print(f"lab: {told}; {len(stopped)} go on, {len(new)} begin", file=sys.stderr)
+    uri = os.environ.get(TRACKING_VARIABLE)
+    if new and uri and new[0].run.tracking.uri == uri:
+        print(f"lab: MLflow's store is that of {TRACKING_VARIABLE}: {masked(uri)}", file=sys.stderr)
     runs = _created(new, home)
     _run([*again, *runs], home, console, detach=detach, wait=wait)
     return [*go_on, *held.values(), *runs]

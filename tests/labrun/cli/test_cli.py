@@ -2,6 +2,7 @@ import json
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from labrun.cli import packages
@@ -258,3 +259,11 @@ def test_time_left_starts_anew_where_another_stage_counts_other_steps(monkeypatc
     assert left(10, 1100, 2000) == "eta 9s"
     assert left(20, 10, 50) == ""  # the data are made, training begins
     assert left(30, 20, 50) == "eta 30s"
+
+
+@pytest.mark.parametrize("module", ["labrun", "labrun.cli"])
+def test_the_version_is_printed_by_either_module(module):
+    command = [sys.executable, "-m", module, "--version"]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == (
+        f"lab {version('labrun')}\n"
+    )

@@ -384,3 +384,13 @@ def test_presets_that_do_not_fit_each_other_are_named(words, cause):
     assert "; choose presets that fit each other and the components; now " in text
     assert " ".join(reversed(words)) in text
     assert "\n" not in text
+
+
+def test_the_store_of_mlflow_s_own_variable_is_taken_where_no_word_names_one(example, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5001")
+    (one,) = config.studied(["plugin=example"])
+    assert one.run.tracking.uri == "http://127.0.0.1:5001"
+    (one,) = config.studied(["plugin=example", "tracking.uri=http://127.0.0.1:5002"])
+    assert one.run.tracking.uri == "http://127.0.0.1:5002"
+    (one,) = config.studied(["plugin=example", "tracking.uri=''"])
+    assert one.run.tracking.uri == ""

@@ -37,7 +37,8 @@ def check_uri(uri: str) -> None:
     """Raise LabError for a tracking URI of a kind that MLflow does not serve here."""
     if uri and not uri.startswith(SCHEMES):
         raise LabError(
-            f"tracking.uri={masked(uri)}: no such kind; allowed: {', '.join(SCHEMES)} or empty"
+            f"tracking.uri={masked(uri)}: no such kind; allowed: {', '.join(SCHEMES)} or empty; it "
+            "may come from MLFLOW_TRACKING_URI"
         )
 
 
