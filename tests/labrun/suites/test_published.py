@@ -98,7 +98,8 @@ def test_the_battles_of_our_own_stand_beside_no_published_column(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_paper_scale_is_the_published_preset(name):
     presets = {one.experiment.choices["scale"] for one in runs_of(name, "paper")}
-    assert presets == ({"paper_sft"} if name == "epistemic-offpolicy" else {"paper"})
+    own = {"epistemic-offpolicy": "paper_sft", "epistemic-richness": "paper_richness"}
+    assert presets == {own.get(name, "paper")}
 
 
 def published(name: str, row: str) -> dict[str, float]:
