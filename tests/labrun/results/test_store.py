@@ -5,11 +5,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
+from labrun.errors import LabError
 from labrun.results import store
-from labrun.results.store import LiveMirror, Mirror, ensure_sqlite, sqlite_uri
+from labrun.results.store import LiveMirror, Mirror, ensure_sqlite, file, sqlite_uri
 from labrun.results.store.names import name_of
 from labrun.results.store.reindex import reindex
 from labrun.runs import run_dir
@@ -171,6 +173,15 @@ def test_store_that_does_not_answer_stops_no_run_and_is_said_once(
     assert capsys.readouterr().err == (
         "lab: results store not updated: nobody there; later: lab reindex\n"
     )
+
+
+def test_a_store_without_its_package_is_refused_in_one_line(tmp_path, monkeypatch):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(file, "version", missing)
+    with pytest.raises(LabError, match="needs the package mlflow, which is not installed; `pip"):
+        store.ensure_sqlite(tmp_path / "mlflow.db")
 
 
 def test_eight_processes_create_a_fresh_store_at_once(make_run, event, tmp_path):

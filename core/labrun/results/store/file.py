@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from labrun.config.credentials import masked
@@ -132,13 +132,23 @@ def _settle(draft: Path, home: Path) -> None:
     database.close()
 
 
+def _mlflow_version() -> str:
+    try:
+        return version("mlflow")
+    except PackageNotFoundError:
+        raise LabError(
+            "the results store needs the package mlflow, which is not installed; "
+            "`pip install mlflow`; runs are kept without it"
+        ) from None
+
+
 def _empty_store(wait_s: float) -> Path:
     """An empty store of the installed MLflow in the user's cache folder, made where it is missing.
 
     A copy that is damaged is made anew.
     """
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "labrun"
-    path = folder / f"mlflow-{version('mlflow')}.db"
+    path = folder / f"mlflow-{_mlflow_version()}.db"
     if path.exists() and _is_empty(path):
         return path
     folder.mkdir(parents=True, exist_ok=True)
