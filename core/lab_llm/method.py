@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from labrun import Component, LabError, Plan, PluginInfo, Setup, TrainResult
 from labrun.plugins.building import function
+from labrun.plugins.method_presets import method_presets
 
 from lab_llm.problems import ProblemSets
 from lab_llm.training.config import GRPOSettings
@@ -40,10 +41,10 @@ def grpo_plugin(
     the trainer's settings that differ from their defaults. The plugin has `method=NAME`, its own,
     `method=grpo`, `scale`, `model` and the toolkit's datasets without naming them.
     """
-    if "grpo" in {name, *(presets or {})}:
+    variants = method_presets(name, presets)
+    if "grpo" in {name, *variants}:
         raise LabError("a method named 'grpo' would hide the baseline method=grpo; rename it")
-    methods = {"grpo": GRPO, name: {}}
-    methods |= {method: {"trainer": values} for method, values in (presets or {}).items()}
+    methods = {"grpo": GRPO, name: {}, **variants}
     trainer = Component(
         kind="trainer",
         name=name,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from labrun import Component, LabError, PluginInfo
+from labrun.plugins.method_presets import method_presets
 
 from lab_marl.method.config import LossSettings
 from lab_marl.training.config import OfflineSettings
@@ -43,7 +44,7 @@ def offline_plugin(
             f"offline_plugin({name!r}): config={config.__name__} has no network for a loss; "
             "derive it from lab_marl.method.LossSettings"
         )
-    methods = {name: {}} | {m: {"trainer": values} for m, values in (presets or {}).items()}
+    methods: dict[str, Any] = {name: {}, **method_presets(name, presets)}
     if hidden := sorted({*methods} & {*BASELINES}):
         raise LabError(f"a method named {hidden[0]!r} would hide the baseline; rename it")
     trainer = Component(
