@@ -62,10 +62,12 @@ def method_by_scale(name: str) -> list[list[str]]:
 
 
 def is_of_two_trainers(name: str, point: list[str]) -> bool:
-    """Epistemic's `paper` is for its trainer onpolicy, `paper_sft` for its trainer sft."""
+    """Of epistemic's scales `paper_sft` is for its trainer sft, `paper` and `paper_richness` are
+    for its trainer onpolicy."""
     chosen = dict(word.split("=") for word in point)
-    other = "paper" if chosen.get("method", "").startswith("sft_") else "paper_sft"
-    return name == "epistemic" and chosen["scale"] == other
+    is_sft = chosen.get("method", "").startswith("sft_")
+    others = ("paper", "paper_richness") if is_sft else ("paper_sft",)
+    return name == "epistemic" and chosen["scale"] in others
 
 
 @pytest.mark.parametrize(

@@ -155,4 +155,4 @@ def test_the_picture_of_the_rooms_shows_those_of_the_import_contracts():
     picture = (DOCS / "images" / "rooms.svg").read_text()
     shown = re.findall(r"<text [^>]*>([^<]*)</text>", picture)
     assert len(rooms) > 20
-    assert [room for room in rooms if room not in shown] == []
+    assert [room for room in rooms if room not in (*shown, "__main__")] == []

@@ -129,10 +129,12 @@ def test_the_commands_of_the_page_print_what_it_shows(page, place, lab_here, new
 
 
 def as_here(words: list[str]) -> list[str]:
-    """The command with what stands in this test's folders; a training becomes its plan."""
+    """The command with what stands in this test's folders, its output into no file; a training
+    becomes its plan."""
+    words = words[: words.index(">")] if ">" in words else words
     changed = [SAID.get(word, word) for word in words]
     return [*changed, "--dry-run"] if trains(words) else changed
 
 
 def trains(words: list[str]) -> bool:
-    return words[0] == "run" and "--dry-run" not in words
+    return words[0] in ("run", "bench") and not {"--dry-run", "--format"} & {*words}

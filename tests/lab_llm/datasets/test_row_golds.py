@@ -240,7 +240,7 @@ def test_a_set_name_that_leaves_the_run_is_refused(name, tmp_path):
 
 def test_a_run_without_an_evaluation_set_is_told_so(tmp_path):
     path = lines(tmp_path / "a.jsonl", GOOD)
-    facts = {"train": f"1 problems from {path}"}
+    facts = {"train": f"1 problems from {path}", "reward": "math_verify"}
     none = {"evaluation": "none; nothing is scored"}
     assert RowsDataset(RowsConfig(path=path)).plan(Setup()).facts == facts | none
     assert RowsDataset(RowsConfig(path=path, score_seen=True)).plan(Setup()).facts == facts

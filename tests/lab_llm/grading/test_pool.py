@@ -77,7 +77,8 @@ def test_it_says_that_it_is_confined(attempts):
 def test_a_grader_finds_no_variable_of_ours(pool_of, monkeypatch):
     monkeypatch.setenv("SECRET", "1")
     (found,) = pool_of("num_variables").grade_all([("",)])
-    assert found.reward <= 4.0  # OMP_NUM_THREADS, OPENBLAS_NUM_THREADS, MPLBACKEND, LC_CTYPE
+    # OMP_NUM_THREADS, OPENBLAS_NUM_THREADS, MPLBACKEND, LC_CTYPE, DISABLE_MLFLOW_INTEGRATION
+    assert found.reward <= 5.0
 
 
 @pytest.mark.parametrize(
