@@ -1,5 +1,6 @@
 """The documentation agrees with the code: commands, keys, metrics, links and the example plugin."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -7,12 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import warm
+from baseline_cases import CPU, SMALL, continues_exactly, set_weights, wave_batch
+from lab_marl.networks.rows import filled_rows
 from labrun.cli import app as cli
 from labrun.cli import describe
 from labrun.cli.new import templates
 from labrun.plugins import discovery as plugins
 from labrun.runs import run_index
+from stairs_cases import marine_layout
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -147,7 +152,6 @@ def test_teacher_contexts_are_documented():
 
 
 def test_measures_of_the_weights_are_documented():
-    import torch
     from lab_llm.training.rollouts import Rollouts
     from lab_rlrt.config import RLRTConfig
     from lab_rlrt.methods import make_objective
@@ -240,8 +244,9 @@ def example_files(heading: str) -> dict[str, str]:
 
 
 GRPO, OFFLINE = "The short form, GRPO", "The short form, offline multi-agent"
+LEARNER = "An offline method with a learner"
 LONG, PLAIN = "The long form", "Without a toolkit"
-INSTALLED = {GRPO: "decay", OFFLINE: "weighted", LONG: "decay", PLAIN: "descent"}
+INSTALLED = {GRPO: "decay", OFFLINE: "weighted", LEARNER: "macql", LONG: "decay", PLAIN: "descent"}
 FEW_STEPS = {
     GRPO: ("max_steps=1", "prompts_per_step=4", "micro_batch_size=16", "eval_size=4"),
     OFFLINE: (
@@ -251,12 +256,14 @@ FEW_STEPS = {
         "batch_size=4",
         "rollout.episodes=2",
     ),
+    LEARNER: ("max_steps=2", "num_episodes=8", "batch_size=4", "rollout.episodes=2"),
     LONG: ("max_steps=1", "prompts_per_step=4", "micro_batch_size=16", "eval_size=4"),
     PLAIN: ("method=slow",),
 }
 SCORED = {
     GRPO: ("in_domain", "accuracy"),
     OFFLINE: ("unseen", "win_rate"),
+    LEARNER: ("unseen", "win_rate"),
     LONG: ("in_domain", "accuracy"),
     PLAIN: ("line", "mse"),
 }
@@ -326,6 +333,51 @@ def test_the_tests_of_the_page_pass(installed, tmp_path):
     own = [str(path) for path in source.glob("test_*.py")]
     said = tmp_path / "said"
     assert not own or warm.exit_code(warm.own_tests, str(said), *own) == 0, said.read_text()
+
+
+@pytest.mark.parametrize("form", [LEARNER], indirect=True)
+def test_the_learner_of_the_page_has_the_terms_of_every_step_taken_alone(installed):
+    """Step by step and agent by agent, without packed rows."""
+    page = importlib.import_module("lab_macql")
+    layout = marine_layout(3, 4)
+    batch = wave_batch(layout, [4, 2, 3])
+    learner = importlib.import_module("lab_macql.learner").MACQLLearner(
+        [layout], page.MACQL(**SMALL), device=CPU
+    )
+    set_weights(learner.online)
+    frames = filled_rows(batch)
+    with torch.no_grad():
+        values = [network(batch, frames) for network in (learner.online, learner.target)]
+    q, later = (
+        v.new_zeros(*batch.avail_actions.shape).index_put((frames.inside,), v) for v in values
+    )
+    errors, gaps = [], []
+    for t, b in batch.transitions.nonzero().tolist():
+        for i in range(layout.num_agents):
+            allowed, following = batch.avail_actions[t, b, i], batch.avail_actions[t + 1, b, i]
+            best = max(following.nonzero().flatten().tolist(), key=lambda a: q[t + 1, b, i, a])
+            taken = q[t, b, i, batch.actions[t, b, i]]
+            left = 0.99 * (1 - batch.terminated[t, b]) * later[t + 1, b, i, best]
+            errors.append((taken - batch.reward[t, b] - left) ** 2)
+            gaps.append(q[t, b, i, allowed].logsumexp(0) - taken)
+    td, gap = learner.terms(batch)
+    torch.testing.assert_close(td, torch.stack(errors).mean())
+    torch.testing.assert_close(gap, torch.stack(gaps).mean())
+
+
+@pytest.mark.parametrize("form", [LEARNER], indirect=True)
+def test_the_learner_of_the_page_goes_on_exactly_from_a_checkpoint(installed):
+    page = importlib.import_module("lab_macql")
+    learner, layout = importlib.import_module("lab_macql.learner"), marine_layout(3, 4)
+    config = page.MACQL(**SMALL, target_update_every=2)
+    batches = [wave_batch(layout, [4, 2, 3]), wave_batch(layout, [3, 5])] * 2
+
+    def make():
+        made = learner.MACQLLearner([layout], config, device=CPU)
+        set_weights(made.online)
+        return made
+
+    assert continues_exactly(make, batches, saved_after=1)
 
 
 @pytest.mark.parametrize("form", [PLAIN], indirect=True)
