@@ -280,9 +280,9 @@ def test_a_rollout_without_tokens_has_no_direction():
 
 
 def test_the_teachers_evidence_is_measured_against_the_rollouts_mean():
-    asymmetry = tensor([[1.0, -2.0, 0.0, 9.0], [0.0, 0.0, 0.0, 0.0]])
+    asymmetry = tensor([[2.0, -4.0, 0.0, 9.0], [0.0, 0.0, 0.0, 0.0]])
     got = objectives.normalised_gap(asymmetry, tensor([[1, 1, 1, 0], [1, 1, 1, 1]]))
-    # the mean of 1, 2, 0 is 1
+    # the mean of 2, 4, 0 is 2
     torch.testing.assert_close(got, tensor([[-1.0, 2.0, 0.0, 0.0], [0.0] * 4]))
 
 

@@ -1,4 +1,7 @@
-"""Self-distillation gives what TRL's own, unmodified trainers give on the same rollouts."""
+"""Self-distillation gives what TRL's own, unmodified trainers give on the same rollouts.
+
+OPSD, which TRL does not have, gives its equation's value.
+"""
 
 import warnings
 from collections import defaultdict
@@ -182,6 +185,18 @@ def test_the_mixture_is_the_weighted_sum_of_its_parts():
     surrogate = Surrogate(config).loss(plain, batch).item()
     assert parts[0] == pytest.approx(0.7 * surrogate + 0.3 * parts[1], rel=1e-6)
     assert entropy == pytest.approx(plain.recorded["entropy"], rel=1e-5)
+
+
+def test_opsd_is_the_forward_kl_whose_every_summand_is_clipped():
+    given, batch = Given(), rollouts()
+    got = make_objective(config_of("opsd")).loss(given, batch).item()
+    p, q = (
+        given.head(states).double().log_softmax(-1) for states in (given.student, given.teacher)
+    )
+    summands = (q.exp() * (q - p)).clamp(max=0.05)
+    assert ((q.exp() * (q - p)) > 0.05).any()
+    expected = (summands.sum(-1) * batch.loss_mask).sum() / batch.loss_mask.sum()
+    assert got == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_iw_opd_has_trls_gradient():
