@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from labrun.runs.context import RunContext
 
 Split = Literal["warmstart", "train", "validation", "evaluation"]
+ScoredSplit = Literal["evaluation", "validation", "tuning", "test"]
 Richness = Literal["answer", "solution", "search"]
 Identity = tuple[tuple[int, ...], int]
 """The numbers in ascending order, and the target."""
@@ -121,6 +122,18 @@ def identities(family: str, split: Split) -> tuple[Identity, ...]:
     )
 
 
+@cache
+def pool_of(family: str, name: Split | ScoredSplit) -> tuple[Identity, ...]:
+    """All problems of a split; of `tuning`, the validation split and every second problem of
+    evaluation; or of `test`, the other problems of evaluation."""
+    if name == "tuning":
+        held = identities(family, "evaluation")[::2]
+        return tuple(sorted((*identities(family, "validation"), *held)))
+    if name == "test":
+        return identities(family, "evaluation")[1::2]
+    return identities(family, name)
+
+
 def question(numbers: Sequence[int], target: int, *, ref: str | None = None) -> str:
     """The user's message: the numbers and the target, and a reference solution if given."""
     asked = f"nums {' '.join(map(str, numbers))} make {target}"
@@ -207,7 +220,7 @@ def identity_of(problem: Problem) -> Identity:
     return tuple(sorted(numbers)), cast("int", problem.payload["target"])
 
 
-def problems(family: str, split: Split, n: int, seed: int) -> list[Problem]:
+def problems(family: str, split: Split | ScoredSplit, n: int, seed: int) -> list[Problem]:
     """`n` problems, a pure function of the arguments.
 
     Each identity comes once before any comes twice; a repetition has the next number after `#` in
@@ -216,7 +229,7 @@ def problems(family: str, split: Split, n: int, seed: int) -> list[Problem]:
     rng = random.Random(f"countdown/{family}/{split}/{seed}")
     drawn: list[Problem] = []
     for turn in itertools.count(1):
-        pool = list(identities(family, split))
+        pool = list(pool_of(family, split))
         rng.shuffle(pool)
         drawn.extend(_problem(family, identity, turn, rng) for identity in pool[: n - len(drawn)])
         if len(drawn) == n:
@@ -267,7 +280,7 @@ class CountdownDataset:
         """
         del setup
         split, size = self.config.eval_split, self.config.eval_size
-        held = {family: len(identities(family, split)) for family in FAMILIES}
+        held = {family: len(pool_of(family, split)) for family in FAMILIES}
         held_for_training = identities(self.config.train_family, "train")
         smallest = min(held, key=held.__getitem__)
         if size is not None and size > held[smallest]:
@@ -303,7 +316,7 @@ class CountdownDataset:
 
     def _scored(self, family: str) -> list[Problem]:
         c = self.config
-        held = len(identities(family, c.eval_split))
+        held = len(pool_of(family, c.eval_split))
         return problems(family, c.eval_split, c.eval_size or held, c.seed)
 
     def fingerprint(self) -> str:

@@ -17,25 +17,36 @@ Head = Callable[[Tensor], Tensor]
 
 
 def divergence(
-    student: Float[Tensor, "N K"], teacher: Float[Tensor, "N K"], *, alpha: float
+    student: Float[Tensor, "N K"],
+    teacher: Float[Tensor, "N K"],
+    *,
+    alpha: float,
+    clip: float | None = None,
 ) -> Float[Tensor, " N"]:
     """The divergence of two distributions over K outcomes, from their log-probabilities.
 
     alpha 0: KL(q || p); alpha 1: KL(p || q); between: the generalised Jensen-Shannon divergence
     (1 - alpha) KL(p || m) + alpha KL(q || m) with m = (1 - alpha) p + alpha q.
+
+    With `clip` each of the K summands is at most that (OPSD, arXiv 2601.18734: pointwise KL
+    clipping). A summand above it has no gradient; the sum may then be below 0.
     """
-    teacher = teacher.detach()
+    summands = _summands(student, teacher.detach(), alpha=alpha)
+    return (summands if clip is None else summands.clamp(max=clip)).sum(-1)
+
+
+def _summands(student: Tensor, teacher: Tensor, *, alpha: float) -> Tensor:
     if alpha == 0:
-        return _kl(teacher, student)
+        return _kl_summands(teacher, student)
     if alpha == 1:
-        return _kl(student, teacher)
+        return _kl_summands(student, teacher)
     shares = student.new_tensor([1 - alpha, alpha]).log()
     mixture = torch.logaddexp(student + shares[0], teacher + shares[1])
-    return (1 - alpha) * _kl(student, mixture) + alpha * _kl(teacher, mixture)
+    return (1 - alpha) * _kl_summands(student, mixture) + alpha * _kl_summands(teacher, mixture)
 
 
-def _kl(first: Tensor, second: Tensor) -> Tensor:
-    return (first.exp() * (first - second)).sum(-1)
+def _kl_summands(first: Tensor, second: Tensor) -> Tensor:
+    return first.exp() * (first - second)
 
 
 def compared(
@@ -112,6 +123,7 @@ def compare_hidden(
     top_k: int,
     tail: bool,
     chunk_size: int,
+    clip: float | None = None,
     num_chunks: int = 1,
 ) -> Compared:
     """Divergence, log p(y) and entropy of p at every position, from last hidden states.
@@ -127,7 +139,8 @@ def compare_hidden(
         with torch.no_grad():
             other = heads[1](theirs).float() / temperature
             entropy = torch.special.entr(logits.softmax(-1)).sum(-1)
-        found = divergence(*compared(logits, other, top_k=top_k, tail=tail), alpha=alpha)
+        pair = compared(logits, other, top_k=top_k, tail=tail)
+        found = divergence(*pair, alpha=alpha, clip=clip)
         return found, _logprobs(logits, sampled[:, None])[:, 0], entropy
 
     inputs, size = (student, teacher, tokens), len(tokens)

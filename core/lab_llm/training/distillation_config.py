@@ -8,11 +8,15 @@ from labrun.schema import schema
 
 @schema
 class DistillationConfig:
-    """The loss and the teacher of SDPO (arXiv 2601.20802).
+    """The loss and the teacher of SDPO (arXiv 2601.20802) and of its relatives.
 
-    The loss stands in place of the surrogate: the trainer's epsilon, epsilon_high, loss_type and
-    scale_rewards have no part in it, and beta and entropy_coef must be 0.
+    With `weight` 1 the loss stands in place of the surrogate: the trainer's epsilon, epsilon_high,
+    loss_type and scale_rewards have no part in it. beta and entropy_coef must be 0.
     """
+
+    weight: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Share of the distance to the teacher in the loss; the rest is the clipped surrogate's
+    (TRL's distillation_weight, default 1). 1: no policy gradient."""
 
     alpha: Annotated[float, Ge(0), Le(1)] = 0.5
     """The divergence: 0, KL(teacher || student); 1, KL(student || teacher); between, the
@@ -20,6 +24,9 @@ class DistillationConfig:
     top_k: Annotated[int, Ge(0)] = 100
     """Tokens that are compared, the student's most probable ones (count); 0: the whole
     vocabulary (arXiv 2603.24472: 100)."""
+    pointwise_clip: Annotated[float, Gt(0)] | None = None
+    """Largest summand of a token's divergence, one for each compared entry (nats; OPSD, arXiv
+    2601.18734: 0.05 for Qwen3-1.7B). None: no clip."""
     tail: bool = True
     """Compare the probability of all other tokens as one more outcome; else renormalise."""
     ratio_clip: Annotated[float, Gt(0)] | None = 2.0

@@ -21,8 +21,8 @@ AdvantageFunction = Callable[[Rollouts], Tensor]
 """Rollouts -> A_t of each token (B, T), 0 outside the loss mask."""
 Measures = Callable[[Rollouts], Mapping[str, float]]
 """Rollouts -> metrics of the method, each with a row in docs/metrics.md."""
-Shape = Callable[[Tensor, Tensor], Tensor]
-"""(advantages (B, T), entropies of the policy (B, T), nats) -> advantages (B, T)."""
+Shape = Callable[[Rollouts, Tensor], Tensor]
+"""(annotated rollouts, entropies of the policy (B, T), nats) -> advantages (B, T)."""
 WholeModel = Callable[[], AbstractContextManager[Any]]
 """Enters with the policy's model, all of its weights on this rank."""
 
@@ -144,10 +144,14 @@ class Surrogate(Objective):
 
     def loss(self, forward: Forward, batch: Rollouts) -> Float[Tensor, ""]:
         """L = mean of the token losses - entropy_coef * mean of the entropies."""
-        logprobs, entropies = forward.token_pass(batch)
+        return self.loss_of(forward.token_pass(batch), forward, batch)
+
+    def loss_of(self, tokens: TokenPass, forward: Forward, batch: Rollouts) -> Float[Tensor, ""]:
+        """The loss, of a pass over the micro-batch that has been made."""
+        logprobs, entropies = tokens
         advantages = batch.advantages
         if self.shape is not None:
-            advantages = self.shape(advantages, entropies) * batch.loss_mask
+            advantages = self.shape(batch, entropies) * batch.loss_mask
         old = logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
         ratio = surrogate.importance_ratio(logprobs, old)
         means = {"entropy": entropies}

@@ -67,6 +67,8 @@ class Rollouts:
     """p_old / p of vLLM, clipped, of each token or of the whole rollout (B, 1)."""
     teacher: TeacherSequences | None = None
     """What a teacher reads whose distribution the loss itself computes."""
+    batches_before: int = 0
+    """Batches of rollouts before this one in the run (count): what a schedule counts."""
 
     @property
     def lengths(self) -> Int[Tensor, " B"]:
@@ -105,6 +107,7 @@ class Rollouts:
             teacher_logprobs=tokens(self.teacher_logprobs),
             importance_weight=tokens(self.importance_weight),
             teacher=None if teacher is None else teacher.part(rows, width=width, kept=kept),
+            batches_before=self.batches_before,
         )
 
 

@@ -1,6 +1,7 @@
 """SDPO (arXiv 2601.20802): the loss is the distance to a teacher that is shown a solution.
 
-The teacher is the same model, its weights frozen, averaged or the student's own.
+The teacher is the same model, its weights frozen, averaged or the student's own. OPSD, SDFT and
+SDPO mixed with a policy gradient are settings of it.
 """
 
 import copy
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from lab_llm.training.distillation import compare_hidden, distillation_loss, importance_weight
 from lab_llm.training.distillation_config import DistillationConfig
-from lab_llm.training.objective import Forward, Objective, WholeModel
+from lab_llm.training.objective import Forward, Objective, Surrogate, TokenPass, WholeModel
 from lab_llm.training.rollouts import Rollouts
 from lab_llm.training.surrogate import mean_over_rollouts
 from lab_llm.training.teacher import Teacher
@@ -28,24 +29,36 @@ TEACHER_FILE, REMAINDER = "teacher.safetensors", "remainder/"
 
 
 class SelfDistillation(Objective):
-    """SDPO's loss in place of the surrogate, whatever the advantages are."""
+    """SDPO's loss in place of the surrogate, or mixed with it."""
 
     learns_from_equal_rewards = True
 
-    def __init__(self, config: DistillationConfig, *, teacher: Teacher, temperature: float) -> None:
+    def __init__(
+        self,
+        config: DistillationConfig,
+        *,
+        teacher: Teacher,
+        temperature: float,
+        surrogate: Surrogate | None = None,
+    ) -> None:
         self.config, self.teacher, self.temperature = config, teacher, temperature
+        self.surrogate = surrogate
+        """The loss's other part, where `config.weight` is below 1."""
         self.teacher_model: Any = None
         """The teacher's weights where they are not the student's."""
         self.remainders: dict[str, Tensor] = {}
 
     def annotate(self, rollouts: Rollouts) -> Rollouts:
-        """The rollouts as they are: the loss reads no advantages."""
+        """The rollouts as they are: A_t = A, and only the surrogate reads it."""
         return rollouts
 
     # The loss -----------------------------------------------------------------------------------
 
     def loss(self, forward: Forward, batch: Rollouts) -> Tensor:
-        """L = mean of importance weight x divergence over the tokens with a context."""
+        """L = (1 - w) L_surrogate + w mean of importance weight x divergence, w being `weight`.
+
+        The mean is over the tokens with a context. w 1 is SDPO; below 1 it is TRL's mixture.
+        """
 
         def distilled(student: Any) -> Tensor:
             return self._distilled(student, forward, batch)
@@ -72,16 +85,31 @@ class SelfDistillation(Objective):
             alpha=config.alpha,
             top_k=config.top_k,
             tail=config.tail,
+            clip=config.pointwise_clip,
             chunk_size=config.chunk_size,
             num_chunks=forward.most_calls(-(-int(own.sum()) // config.chunk_size)),
         )
-        forward.record({"entropy": compared.entropies}, batch.loss_mask[own])
         logprobs = _placed(compared.logprobs, own)
         # While a batch of rollouts makes one update, p_old is p itself.
         old = logprobs if batch.old_logprobs is None else batch.old_logprobs
         divergences = _placed(compared.divergences, own)
         weight = importance_weight(logprobs, old, clip=config.ratio_clip)
-        if config.reduction == "rollouts":
+        distance = self._reduced(divergences, weight, forward, batch)
+        if config.weight == 1:
+            forward.record({"entropy": compared.entropies}, batch.loss_mask[own])
+            return distance
+        assert self.surrogate is not None
+        tokens_seen = TokenPass(logprobs, _placed(compared.entropies, own))
+        surrogate = self.surrogate.loss_of(tokens_seen, forward, batch)
+        return (1 - config.weight) * surrogate + config.weight * distance
+
+    def _reduced(
+        self, divergences: Tensor, weight: Tensor, forward: Forward, batch: Rollouts
+    ) -> Float[Tensor, ""]:
+        """The token losses' mean by `reduction`: this micro-batch's share of the step's."""
+        sequences = batch.teacher
+        assert sequences is not None
+        if self.config.reduction == "rollouts":
             mask = batch.loss_mask * sequences.has_context[:, None]
             return mean_over_rollouts(divergences * weight, mask) / forward.num_micro_batches
         return distillation_loss(

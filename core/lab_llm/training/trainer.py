@@ -117,6 +117,9 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         # TRL divides what rounding leaves of equal rewards by 1e-4
         advantages = output["advantages"].masked_fill(uniform[mine], 0.0)
         rollouts = self._learned(from_trl(output, rewards=rewards[mine], advantages=advantages))
+        # a function of the step alone: a resumed run has the same
+        number = self.state.global_step // self.steps_per_batch
+        rollouts = replace(rollouts, batches_before=number)
         problems = [self.rewards.sets.train[row["index"]] for row in inputs]
         with self.metrics.timed("teacher"):
             rollouts = self._read_by_teacher(rollouts, problems, start)

@@ -52,4 +52,9 @@ def make_objective(config: EpistemicConfig) -> "Objective":
     if distillation is None:
         return Surrogate(config)
     teacher = distilling_teacher(config)
-    return SelfDistillation(distillation, teacher=teacher, temperature=config.temperature)
+    return SelfDistillation(
+        distillation,
+        teacher=teacher,
+        temperature=config.temperature,
+        surrogate=Surrogate(config),
+    )

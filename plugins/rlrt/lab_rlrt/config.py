@@ -2,11 +2,21 @@
 
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 from lab_llm.training.config import TeacherSettings
 from labrun import schema
 
-Method = Literal["grpo", "rlsd", "following", "rlrt", "rlrt_all", "entropy_shaped", "sdpo"]
+Method = Literal[
+    "grpo",
+    "rlsd",
+    "following",
+    "rlrt",
+    "rlrt_all",
+    "entropy_shaped",
+    "iw_opd",
+    "dasd",
+    "sdpo",
+]
 
 
 @schema
@@ -16,10 +26,16 @@ class RLRTConfig(TeacherSettings):
     credit: Method = "rlrt"
     """The token weight: grpo, none; rlrt, eq. 3 on correct rollouts; rlrt_all, eq. 3 on all;
     following, its inverse on correct rollouts; rlsd, its inverse on all (papers' names);
-    entropy_shaped, no weight but a bonus where the policy is uncertain; sdpo, no policy gradient
-    but the distance to the teacher."""
+    entropy_shaped, no weight but a bonus where the policy is uncertain; iw_opd, the teacher's
+    log-ratio in place of the advantage; dasd, the advantage and that ratio, its sign by the
+    policy's entropy; sdpo, the distance to the teacher (`distillation`)."""
     lam: Annotated[float, Ge(0), Le(1)] = 0.5
     """lambda of eq. 4, share of the weighted advantage (arXiv 2605.10781: 0.5)."""
+    lam_warmup: Annotated[int, Ge(0)] = 0
+    """Batches of rollouts over which lam rises from 0 (count; public RLSD settings: 0)."""
+    lam_decay: Annotated[int, Ge(0)] = 0
+    """Batches of rollouts, after the warm-up, over which lam falls to 0 (count; public RLSD
+    settings: 60). 0: it does not fall."""
     eps_w: Annotated[float, Gt(0), Le(1)] = 1.0
     """Half-width of the weight's clip, eq. 4 (arXiv 2605.10781: 1.0 for base models, 0.5 for
     instruct, 0.2 for thinking-tuned ones)."""
@@ -27,3 +43,11 @@ class RLRTConfig(TeacherSettings):
     """Scale of the entropy in the entropy-shaped advantage (arXiv 2506.14758: 0.4)."""
     entropy_kappa: Annotated[float, Gt(0)] = 2.0
     """The bonus is at most |A| / kappa, so that above 1 it turns no sign (arXiv 2506.14758: 2)."""
+    iw_gamma: Annotated[float, Ge(0)] = 0.5
+    """How much more a rollout's first token weighs than one after its whole discrepancy, in iw_opd
+    (TRL's iw_opd_gamma: 0.5)."""
+    dasd_beta: Annotated[float, Ge(0)] = 0.1
+    """Weight of dasd's directional term beside A (ours; the paper's value is not known to us)."""
+    dasd_rho: Annotated[float, Gt(0), Lt(1)] = 0.2
+    """Share of a rollout's tokens, those of highest entropy, that dasd pushes away from the teacher
+    (arXiv 2605.22263, second-hand: rho 0.20)."""

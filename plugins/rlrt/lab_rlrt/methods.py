@@ -1,4 +1,4 @@
-"""The methods as objectives: GRPO's surrogate with token weights or a bonus, and SDPO."""
+"""The methods as objectives: GRPO's surrogate with token advantages, and self-distillation."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -45,7 +45,7 @@ def weighted_advantages(rollouts: Rollouts, *, weight: Weight, config: RLRTConfi
     advantages = rollouts.rollout_advantages
     weights = weight(asymmetry(rollouts), advantages)
     token_advantages = objectives.interpolated_advantage(
-        advantages, weights, lam=config.lam, eps_w=config.eps_w
+        advantages, weights, lam=lam_of(rollouts, config), eps_w=config.eps_w
     )
     if SCORED[config.credit] == "correct":
         token_advantages = objectives.gate_correct(token_advantages, advantages, rollouts.rewards)
@@ -63,7 +63,20 @@ def weight_measures(rollouts: Rollouts, *, weight: Weight, config: RLRTConfig) -
         eps_w=config.eps_w,
     )
     mean = (asymmetries * correct).sum() / correct.sum().clamp(min=1.0)
-    return {"asymmetry_correct": mean.item(), "weight_clip_fraction": share.item()}
+    found = {"asymmetry_correct": mean.item(), "weight_clip_fraction": share.item()}
+    if config.lam_warmup or config.lam_decay:
+        found["lam"] = lam_of(rollouts, config)
+    return found
+
+
+def lam_of(rollouts: Rollouts, config: RLRTConfig) -> float:
+    """lambda of eq. 4 for these rollouts."""
+    return objectives.scheduled_lam(
+        config.lam,
+        batch=rollouts.batches_before,
+        warmup=config.lam_warmup,
+        decay=config.lam_decay,
+    )
 
 
 def asymmetry(rollouts: Rollouts) -> Tensor:
@@ -76,19 +89,72 @@ def asymmetry(rollouts: Rollouts) -> Tensor:
 
 def entropy_shaped(config: RLRTConfig) -> Objective:
     """The surrogate with a bonus in the advantage where the policy is uncertain."""
-    shape = partial(
-        objectives.entropy_shaped_advantage,
-        alpha=config.entropy_alpha,
-        kappa=config.entropy_kappa,
-    )
+
+    def shape(rollouts: Rollouts, entropies: Tensor) -> Tensor:
+        return objectives.entropy_shaped_advantage(
+            rollouts.advantages,
+            entropies,
+            alpha=config.entropy_alpha,
+            kappa=config.entropy_kappa,
+        )
+
     return Surrogate(config, shape=shape)
 
 
+def iw_opd(config: RLRTConfig) -> Objective:
+    """The surrogate, its advantage the teacher's log-ratio, more of it early in a rollout."""
+
+    def token_advantages(rollouts: Rollouts) -> Tensor:
+        ratio, mask = -asymmetry(rollouts), rollouts.loss_mask
+        return ratio * objectives.prefix_weight(ratio, mask, gamma=config.iw_gamma) * mask
+
+    return Surrogate(
+        config,
+        teacher=teacher_of(config),
+        token_advantages=token_advantages,
+        measures=mean_asymmetry,
+        learns_from_equal_rewards=True,
+    )
+
+
+def dasd(config: RLRTConfig) -> Objective:
+    """The surrogate with a term toward the teacher where the policy is certain, away elsewhere."""
+
+    def shape(rollouts: Rollouts, entropies: Tensor) -> Tensor:
+        mask = rollouts.loss_mask
+        return objectives.directed_advantage(
+            rollouts.advantages,
+            objectives.pull_to_teacher(entropies, mask, rho=config.dasd_rho),
+            objectives.normalised_gap(asymmetry(rollouts), mask),
+            beta=config.dasd_beta,
+        )
+
+    return Surrogate(
+        config,
+        teacher=teacher_of(config),
+        shape=shape,
+        measures=mean_asymmetry,
+        learns_from_equal_rewards=True,
+    )
+
+
+def mean_asymmetry(rollouts: Rollouts) -> dict[str, float]:
+    """The mean of D_t over all tokens: an estimate of KL(P_S || P_T)."""
+    mask = rollouts.loss_mask
+    mean = (asymmetry(rollouts) * mask).sum() / mask.sum().clamp(min=1.0)
+    return {"asymmetry": mean.item()}
+
+
 def sdpo(config: RLRTConfig) -> Objective:
-    """The distance to the teacher, in place of the surrogate."""
+    """The distance to the teacher, in place of the surrogate or mixed with it."""
     teacher = teacher_of(config)
     assert teacher is not None
-    return SelfDistillation(config.distillation, teacher=teacher, temperature=config.temperature)
+    return SelfDistillation(
+        config.distillation,
+        teacher=teacher,
+        temperature=config.temperature,
+        surrogate=Surrogate(config),
+    )
 
 
 METHODS: Mapping[Method, Callable[[RLRTConfig], Objective]] = {
@@ -98,5 +164,7 @@ METHODS: Mapping[Method, Callable[[RLRTConfig], Objective]] = {
     "rlrt": weighted(objectives.reversed_weight),
     "rlrt_all": weighted(objectives.reversed_weight),
     "entropy_shaped": entropy_shaped,
+    "iw_opd": iw_opd,
+    "dasd": dasd,
     "sdpo": sdpo,
 }

@@ -57,6 +57,76 @@ def gate_correct(
     return torch.where((rewards == 1.0)[:, None], weighted, advantages[:, None])
 
 
+def scheduled_lam(lam: float, *, batch: int, warmup: int, decay: int) -> float:
+    """lambda at a batch of rollouts: up from 0 over `warmup` batches, then to 0 over `decay` ones.
+
+    `batch` counts from 0. decay 0: lambda stays. RLSD (arXiv 2604.03128) goes from the weighted to
+    the uniform advantage linearly; the warm-up is a public port's.
+    """
+    if batch < warmup:
+        return lam * batch / warmup
+    if not decay:
+        return lam
+    return lam * max(1 - (batch - warmup) / decay, 0.0)
+
+
+def prefix_weight(
+    advantages: Float[Tensor, "B T"], mask: Float[Tensor, "B T"], *, gamma: float
+) -> Float[Tensor, "B T"]:
+    """w_t = 1 + gamma (1 - sum_{s<t} |a_s| / sum_s |a_s|), IW-OPD (arXiv 2606.22600, TRL's form).
+
+    a_t = log P_T(y_t) - log P_S(y_t): what lies before a token says how far the rollout has gone
+    from the teacher. w falls from 1 + gamma to 1; it is 1 + gamma where every a is 0.
+    """
+    sizes = advantages.abs() * mask
+    before = sizes.cumsum(1) - sizes
+    total = sizes.sum(1, keepdim=True).clamp(min=torch.finfo(sizes.dtype).tiny)
+    return 1 + gamma * (1 - before / total)
+
+
+def pull_to_teacher(
+    entropies: Float[Tensor, "B T"], mask: Float[Tensor, "B T"], *, rho: float
+) -> Float[Tensor, "B T"]:
+    """tanh((tau - H_t) / sigma) of DASD (arXiv 2605.22263): the pull to the teacher, detached.
+
+    tau is the rollout's (1 - rho) quantile of H_t, sigma the mean absolute deviation of H_t from
+    its mean: above 0 where the policy is certain, below 0 at the share rho of its most uncertain
+    tokens. 0 outside the mask.
+    """
+    own = mask.bool()
+    known = entropies.detach().masked_fill(~own, torch.nan)
+    threshold = known.nanquantile(1 - rho, dim=1, keepdim=True)
+    spread = (known - known.nanmean(1, keepdim=True)).abs().nanmean(1, keepdim=True)
+    pull = torch.tanh((threshold - known) / spread.clamp(min=torch.finfo(spread.dtype).tiny))
+    return torch.where(own, pull, 0.0)
+
+
+def normalised_gap(
+    asymmetry: Float[Tensor, "B T"], mask: Float[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """dbar_t = -D_t over the mean of |D_t| in the rollout: the teacher's evidence for a token.
+
+    0 where every D is 0, and outside the mask.
+    """
+    gap = -asymmetry * mask
+    mean = gap.abs().sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1.0)
+    return gap / mean.clamp(min=torch.finfo(gap.dtype).tiny)
+
+
+def directed_advantage(
+    advantages: Float[Tensor, "B T"],
+    pull: Float[Tensor, "B T"],
+    gap: Float[Tensor, "B T"],
+    *,
+    beta: float,
+) -> Float[Tensor, "B T"]:
+    """A_t = A + beta omega_t dbar_t, omega_t = pull_t sigmoid(|dbar_t| - 1): DASD's advantage.
+
+    The sigmoid trusts the teacher less where its evidence is small (arXiv 2605.22263).
+    """
+    return advantages + beta * pull * torch.sigmoid(gap.abs() - 1) * gap
+
+
 def entropy_shaped_advantage(
     advantages: Float[Tensor, "B T"],
     entropies: Float[Tensor, "B T"],

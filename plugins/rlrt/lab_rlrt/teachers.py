@@ -11,6 +11,8 @@ SCORED: Mapping[Method, Scored] = {
     "following": "correct",
     "rlrt": "correct",
     "rlrt_all": "mixed",
+    "iw_opd": "every",
+    "dasd": "every",
 }
 """Method -> rollouts whose tokens its teacher scores."""
 DISTILLED: tuple[Method, ...] = ("sdpo",)

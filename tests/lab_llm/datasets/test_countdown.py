@@ -204,3 +204,22 @@ def test_training_problems_are_scored_where_asked_each_once(size, seen):
     every = CountdownDataset(dataclasses.replace(config, eval_size=None)).sets
     assert len({task.identity_of(p) for p in every.evaluation["seen"]}) == min(size, 215)
     assert len(every.evaluation["seen"]) == min(size, 215)
+
+
+def test_tuning_and_test_share_out_validation_and_evaluation():
+    sizes = {}
+    for family in task.FAMILIES:
+        tuning, test = (set(task.pool_of(family, name)) for name in ("tuning", "test"))
+        held, chosen = (set(task.identities(family, s)) for s in ("evaluation", "validation"))
+        assert not tuning & test
+        assert tuning | test == held | chosen
+        assert chosen <= tuning
+        sizes[family] = len(tuning), len(test)
+    assert sizes == {"in_domain": (147, 102), "ood_large": (349, 192), "ood_four": (184, 118)}
+
+
+def test_the_sets_of_a_split_are_its_own():
+    sets = CountdownDataset(CountdownConfig(eval_split="test", eval_size=None)).sets
+    for family, problems in sets.evaluation.items():
+        found = sorted(map(task.identity_of, problems))
+        assert found == list(task.pool_of(family, "test"))

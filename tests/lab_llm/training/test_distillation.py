@@ -56,6 +56,21 @@ def test_alpha_chooses_the_direction_of_the_divergence():
     assert divergence(p, q, alpha=0.3).item() == pytest.approx(mixed)
 
 
+def test_each_summand_of_a_divergence_is_clipped_above_and_those_have_no_gradient():
+    p, q = tensor([[0.5, 0.3, 0.2]]).log().requires_grad_(), tensor([[0.1, 0.6, 0.3]]).log()
+    # KL(q || p): .1 log .2 = -.161, .6 log 2 = .416, .3 log 1.5 = .122
+    first, third = 0.1 * math.log(0.2), 0.3 * math.log(1.5)
+    found = divergence(p, q, alpha=0.0, clip=0.15)
+    assert found.item() == pytest.approx(first + 0.15 + third)
+    found.backward()
+    # d/dlog p is -q where nothing was cut
+    torch.testing.assert_close(p.grad, tensor([[-0.1, 0.0, -0.3]]))
+    assert divergence(p, q, alpha=0.0, clip=0.05).item() == pytest.approx(first + 0.1)
+    assert divergence(p, q, alpha=1.0, clip=0.1).item() == pytest.approx(
+        0.1 + 0.3 * math.log(0.5) + 0.2 * math.log(2 / 3)
+    )
+
+
 def test_equal_distributions_have_no_divergence_and_the_teacher_no_gradient():
     p = torch.randn(3, 5, dtype=torch.float64).log_softmax(-1)
     for alpha in (0.0, 0.4, 1.0):

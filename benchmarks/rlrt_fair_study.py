@@ -1,0 +1,169 @@
+"""GRPO, RLRT and the self-distillation baselines on the tiny model, each at a rate of its own.
+
+    OMP_NUM_THREADS=1 python benchmarks/rlrt_fair_study.py --dry-run
+    OMP_NUM_THREADS=1 python benchmarks/rlrt_fair_study.py
+
+Three parts, each a group of runs that `lab compare --group NAME` shows.
+
+- `fair-screen`: the newer baselines at three rates on one tuning seed. The best of them joins the
+  others.
+- `fair-tune`: six methods x four rates x three tuning seeds, scored on the split `tuning`. A
+  method's rate is the one with the highest mean in-domain accuracy. While that is the lowest or the
+  highest, the next rate in that direction is run too.
+- `fair-study`: each method at its rate, seeds 0 to 4, scored on the split `test`, which nothing
+  was chosen on.
+
+40 batches of 256 rollouts, each for 4 optimizer steps. What has finished stays finished: the same
+command goes on where it was stopped. What is expected stands in docs/results/rlrt.md.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from statistics import fmean
+
+from labrun.runs.run_dir import RunDir
+from rlrt_study import BATCHES, method_of, rate_of, runs_of
+
+METHODS = ("grpo", "rlrt", "rlsd", "sdpo", "opsd")
+NEWER = ("sdft", "sdpo_grpo", "rlsd_decay", "iw_opd", "dasd")
+RATES: tuple[str, ...] = ("5e-5", "1.5e-4", "5e-4", "1.5e-3")
+BELOW, ABOVE = ("1.5e-5", "5e-6"), ("5e-3", "1.5e-2")
+"""The next rates past either end, nearest first."""
+TUNING_SEEDS, SEEDS = ("100", "101", "102"), ("0", "1", "2", "3", "4")
+TUNING = ("dataset.eval_split=tuning", "dataset.eval_size=null", "accuracy.num_samples=8")
+SCORING = (
+    "dataset.eval_split=test",
+    "dataset.eval_size=null",
+    "accuracy.num_samples=16",
+    "accuracy.pass_k=[8]",
+)
+ENDED = ("done", "diverged")
+"""States of a run that is not started again; a diverged one scores 0."""
+STEPS = ("max_steps=160", "evaluate_every=0", "evaluate_start=false")
+
+Point = tuple[str, str, str]
+"""(method, learning rate, seed) of a run."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--dry-run", action="store_true", help="say what is left of each part")
+    dry = parser.parse_args().dry_run
+    chosen = screen(dry=dry)
+    if chosen is None:
+        return 0
+    rates = tune((*METHODS, chosen), dry=dry)
+    if rates is not None:
+        points = [(method, rate, seed) for method, rate in rates.items() for seed in SEEDS]
+        finish("fair-study", points, *SCORING, dry=dry)
+    return 0
+
+
+def screen(*, dry: bool) -> str | None:
+    """The newer baseline with the highest accuracy at its best rate; None before it is known."""
+    points = [(m, rate, TUNING_SEEDS[0]) for m in NEWER for rate in RATES[:3]]
+    if not finish("fair-screen", points, *TUNING, dry=dry):
+        return None
+    best = {method: max(scores("fair-screen", method).values()) for method in NEWER}
+    print("screened:", ", ".join(f"{m} {score:.3f}" for m, score in best.items()), flush=True)
+    return max(NEWER, key=best.__getitem__)
+
+
+def tune(methods: Iterable[str], *, dry: bool) -> dict[str, str] | None:
+    """Method -> its rate, between two worse ones where the ends allow; None before it is known."""
+    tried = {method: list(RATES) for method in methods}
+    while True:
+        points = [
+            (m, r, seed) for m, rates in tried.items() for r in rates for seed in TUNING_SEEDS
+        ]
+        if not finish("fair-tune", points, *TUNING, dry=dry):
+            return None
+        best = {method: best_rate(method, rates) for method, rates in tried.items()}
+        wider = {method: widened(rates, best[method]) for method, rates in tried.items()}
+        if wider == tried:
+            return best
+        tried = wider
+
+
+def best_rate(method: str, rates: list[str]) -> str:
+    found = scores("fair-tune", method)
+    table = ", ".join(f"{rate} {found[float(rate)]:.3f}" for rate in rates)
+    best = max(rates, key=lambda rate: found[float(rate)])
+    print(f"{method}: {table} -> {best}", flush=True)
+    return best
+
+
+def widened(rates: list[str], best: str) -> list[str]:
+    """The rates, with the next one past the end that `best` lies at, while there is one."""
+    if best == rates[0]:
+        return [*(rate for rate in BELOW if rate not in rates)][:1] + rates
+    if best == rates[-1]:
+        return rates + [*(rate for rate in ABOVE if rate not in rates)][:1]
+    return rates
+
+
+def finish(group: str, points: list[Point], *words: str, dry: bool) -> bool:
+    """Whether all these runs have ended; before that, runs what is left unless `dry`.
+
+    Exits where a run does not end.
+    """
+    left, stopped = remaining(group, points)
+    print(f"{group}: {len(points)} runs, {len(left) + len(stopped)} left", flush=True)
+    if dry or not (left or stopped):
+        return not (left or stopped)
+    if stopped:
+        lab("resume", *stopped)
+    for (method, rate), seeds in grouped(left).items():
+        chosen = (f"method={method}", f"learning_rate={rate}", f"seed={','.join(seeds)}")
+        lab("run", "-m", "plugin=rlrt", f"group={group}", *chosen, *BATCHES[:2], *STEPS, *words)
+    left, stopped = remaining(group, points)
+    if left or stopped:
+        sys.exit(f"{group}: {len(left) + len(stopped)} runs did not end; start the command again")
+    return True
+
+
+def remaining(group: str, points: list[Point]) -> tuple[list[Point], list[str]]:
+    """The points that have no run, and the runs that have not ended."""
+    runs = {point_of(run): run for run in runs_of(group)}
+    begun = [runs[key(p)] for p in points if key(p) in runs]
+    stopped = [run.id for run in begun if run.status().state not in ENDED]
+    return [p for p in points if key(p) not in runs], stopped
+
+
+def lab(*words: str) -> None:
+    """One command; what it did not finish is counted afterwards."""
+    print("lab", *words, flush=True)
+    subprocess.run([sys.executable, "-m", "labrun.cli", *words], check=False)
+
+
+def grouped(points: list[Point]) -> dict[tuple[str, str], list[str]]:
+    """(method, rate) -> seeds."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for method, rate, seed in points:
+        found[method, rate].append(seed)
+    return found
+
+
+def key(point: Point) -> tuple[str, float, str]:
+    return point[0], float(point[1]), point[2]
+
+
+def point_of(run: RunDir) -> tuple[str, float, str]:
+    return method_of(run), rate_of(run), str(run.experiment().run.seed)
+
+
+def scores(group: str, method: str) -> dict[float, float]:
+    """Learning rate -> in-domain accuracy, the mean over the tuning seeds."""
+    found: dict[float, list[float]] = defaultdict(list)
+    for run in runs_of(group):
+        if method_of(run) == method:
+            steps = run.scores().get(("in_domain", "accuracy"), {})
+            found[rate_of(run)].append(steps[max(steps)].value if steps else 0.0)
+    return {rate: fmean(accuracies) for rate, accuracies in found.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
