@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from labrun.errors import LabError, PreemptedError
 from labrun.plan import Plan, Setup
 
 from lab_marl import environments
+from lab_marl.behaviours.qualities import Quality
 from lab_marl.behaviours.tiers import Progress
 from lab_marl.datasets import cache, stored, suites
 from lab_marl.datasets.config import OfflineDataConfig
@@ -62,6 +63,13 @@ class OfflineDataset:
         }
         return Plan(facts | sources)
 
+    def num_episodes(self, task: str) -> int:
+        """Episodes of a training task that a run will have; reads shapes, no episode."""
+        if self.config.path:
+            layout = environments.layout_of(task)
+            return len(stored.select(self.config, task, layout).index)
+        return self.config.num_episodes
+
     def load(self, ctx: "RunContext | None" = None) -> OfflineData:
         """Every training task's episodes; generates those that are not there yet.
 
@@ -104,7 +112,7 @@ class OfflineDataset:
                 "dataset.num_episodes=0 means all episodes of files; without dataset.path "
                 "say how many are to be generated"
             )
-        return Recipe(task, config.quality, config.num_episodes, config.data_seed)
+        return Recipe(task, _quality(config.quality), config.num_episodes, config.data_seed)
 
     def _check_simulators(self, layouts: Mapping[str, Layout]) -> None:
         """One task of each family whose data are to be generated is started; files need none."""
@@ -145,6 +153,17 @@ class OfflineDataset:
         if self.config.path:
             return stored.select(self.config, task, layout).fingerprint()
         return self._recipe(task).facts()
+
+
+def _quality(name: str) -> Quality:
+    """A quality that cheap policies play. Raises LabError for any other."""
+    for quality in get_args(Quality):
+        if quality == name:
+            return quality
+    raise LabError(
+        f"dataset.quality={name}: no cheap policy plays it, only {', '.join(get_args(Quality))}; "
+        "set dataset.path to a folder that holds such episodes"
+    )
 
 
 def _cut(stored: Episodes, ended: Episodes, *, flagged: bool) -> str:
