@@ -97,7 +97,7 @@ class OfflineDataset:
             file = cache.ensure(recipe, progress)
             part = cache.kept(recipe)
             assert part is not None
-            facts[task] = f"{_statistics(part)}: {file}"
+            facts[task] = f"{_statistics(part, task)}: {file}"
         return facts
 
     @property
@@ -126,7 +126,7 @@ class OfflineDataset:
         part = cache.kept(recipe)
         if part is None:
             return f"{recipe.num_episodes} episodes, to be generated: {cache.path_of(recipe)}"
-        return f"{_statistics(part)}, generated: {part.file}"
+        return f"{_statistics(part, task)}, generated: {part.file}"
 
     def _load(self, ctx: "RunContext | None", layout: Layout) -> TaskData:
         config, task = self.config, layout.task
@@ -181,10 +181,11 @@ def _check_distinct(key: str, names: Sequence[str]) -> None:
             raise LabError(f"dataset.{key} names {name!r} twice")
 
 
-def _statistics(part: Part) -> str:
+def _statistics(part: Part, task: str) -> str:
     facts = part.attributes
+    won = f"won {facts['win_rate']:.3f}, " if environments.has_goal(task) else ""
     return (
-        f"{part.num_episodes} episodes, won {facts['win_rate']:.3f}, "
+        f"{part.num_episodes} episodes, {won}"
         f"return {facts['mean_return']:.2f}, length {facts['mean_length']:.1f}"
     )
 

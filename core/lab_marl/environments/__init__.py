@@ -12,11 +12,18 @@ from lab_marl.episodes.layouts import Layout
 FAMILIES = ("grid", "battle", "spread", "tag", "mamujoco", "smac", "smacv2")
 """Modules of this package, in the order in which they are asked. Each has `owns(task)`,
 `layout(task)`, `make(task, num_envs)` and `examples`, and imports its simulator only in `make`."""
+WITHOUT_GOAL = ("mamujoco",)
+"""Families whose episodes have a return and nothing to reach: they have no win rate."""
 
 
 def layout_of(task: str) -> Layout:
     """The layout of a task; needs no simulator. Raises LabError for an unknown name."""
     return _family(task).layout(task)
+
+
+def has_goal(task: str) -> bool:
+    """Whether an episode of the task can be won."""
+    return layout_of(task).family not in WITHOUT_GOAL
 
 
 def make(task: str, num_envs: int) -> VectorEnv:
