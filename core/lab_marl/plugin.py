@@ -22,6 +22,8 @@ def lab_plugin() -> PluginInfo:
                 config="lab_marl.datasets.config:OfflineDataConfig",
                 factory="lab_marl.datasets.offline:OfflineDataset",
                 summary="episodes of several tasks, from files or made by cheap policies",
+                shows="lab_marl.datasets.showing:show",
+                converts="lab_marl.datasets.converting:convert",
             ),
             Component(
                 kind="evaluator",

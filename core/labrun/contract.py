@@ -35,7 +35,9 @@ class Component:
     `lab plugins NAME --check` checks both, and that every method of the kind is there.
     `samples` of an evaluator that keeps completions names a function of a run directory and the
     evaluator's section (`evaluator.accuracy`) that returns them as `labrun.sample.Samples`;
-    `lab report` shows them side by side.
+    `lab report` shows them side by side. `shows` and `converts` of a dataset that reads files name
+    the functions behind `lab data show` and `lab data convert`: `show(path) -> DataReport`, and
+    `convert(source, target, *, task, quality)`, which returns one line for each file written.
     """
 
     kind: Kind
@@ -44,6 +46,8 @@ class Component:
     factory: str
     summary: str = ""
     samples: str = ""
+    shows: str = ""
+    converts: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,16 @@ class Makeable(Dataset, Protocol):
         whenever the command is stopped.
         """
         ...
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What a folder of data holds, for `lab data show`."""
+
+    rows: Sequence[Mapping[str, str]]
+    """One for each file; the columns are the keys, in their order."""
+    faults: Sequence[str]
+    """One line each: file, key, what is wrong."""
 
 
 @runtime_checkable

@@ -5,8 +5,6 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 from labrun import schema
 
-from lab_marl.behaviours.qualities import Quality
-
 
 @schema
 class OfflineDataConfig:
@@ -20,14 +18,18 @@ class OfflineDataConfig:
     """Tasks that are trained on, by name (cn-2, battle-3m, 3m, ...). Empty: the suite's."""
     test_tasks: tuple[str, ...] = ()
     """Tasks that are tested on. Empty: the suite's."""
-    quality: Quality = "expert"
+    quality: str = "expert"
     """Who acted: expert; medium; medium-expert, half of each; medium-replay, the mixture that a
-    learner leaves behind on its way to medium."""
+    learner leaves behind on its way to medium. With `path`: the name of any folder there."""
     path: str = ""
     """Folder of `<task>/<quality>/<run>/part_*.h5`. Empty: the data are generated once by cheap
     policies and kept in LABRUN_HOME (or ./runs) under data/marl."""
     num_episodes: Annotated[int, Ge(0)] = 2000
-    """Episodes of each training task (published: 2000). 0: all that the files hold."""
+    """Episodes of each training task (published: 2000). 0: all that the files hold. Files that hold
+    fewer give what they have, and the plan and the run say so."""
+    runs: Literal["all", "last"] = "all"
+    """Which `<run>` folders of a quality are read, where there are several; last: the last by name,
+    as the published code does."""
     choose: Literal["last", "random", "first"] = "last"
     """Which episodes of the files, where they hold more; random: a subset drawn with data_seed.
     Generated data are exactly num_episodes, and all are used."""

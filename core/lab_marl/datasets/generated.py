@@ -18,7 +18,7 @@ from lab_marl.episodes import hdf5_reader
 from lab_marl.episodes.episodes import Episodes
 from lab_marl.episodes.layouts import Layout
 
-VERSION = 1
+VERSION = 2
 """Raised whenever equal recipes begin to give other episodes."""
 NUM_ENVS = 128
 """Copies that play at once, at most; it decides which random numbers an episode meets."""

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from labrun.errors import LabError, PreemptedError
 from labrun.plan import Plan, Setup
 
 from lab_marl import environments
+from lab_marl.behaviours.qualities import Quality
 from lab_marl.behaviours.tiers import Progress
 from lab_marl.datasets import cache, stored, suites
 from lab_marl.datasets.config import OfflineDataConfig
@@ -62,6 +63,13 @@ class OfflineDataset:
         }
         return Plan(facts | sources)
 
+    def num_episodes(self, task: str) -> int:
+        """Episodes of a training task that a run will have; reads shapes, no episode."""
+        if self.config.path:
+            layout = environments.layout_of(task)
+            return len(stored.select(self.config, task, layout).index)
+        return self.config.num_episodes
+
     def load(self, ctx: "RunContext | None" = None) -> OfflineData:
         """Every training task's episodes; generates those that are not there yet.
 
@@ -89,7 +97,7 @@ class OfflineDataset:
             file = cache.ensure(recipe, progress)
             part = cache.kept(recipe)
             assert part is not None
-            facts[task] = f"{_statistics(part)}: {file}"
+            facts[task] = f"{_statistics(part, task)}: {file}"
         return facts
 
     @property
@@ -104,7 +112,7 @@ class OfflineDataset:
                 "dataset.num_episodes=0 means all episodes of files; without dataset.path "
                 "say how many are to be generated"
             )
-        return Recipe(task, config.quality, config.num_episodes, config.data_seed)
+        return Recipe(task, _quality(config.quality), config.num_episodes, config.data_seed)
 
     def _check_simulators(self, layouts: Mapping[str, Layout]) -> None:
         """One task of each family whose data are to be generated is started; files need none."""
@@ -118,7 +126,7 @@ class OfflineDataset:
         part = cache.kept(recipe)
         if part is None:
             return f"{recipe.num_episodes} episodes, to be generated: {cache.path_of(recipe)}"
-        return f"{_statistics(part)}, generated: {part.file}"
+        return f"{_statistics(part, task)}, generated: {part.file}"
 
     def _load(self, ctx: "RunContext | None", layout: Layout) -> TaskData:
         config, task = self.config, layout.task
@@ -147,6 +155,17 @@ class OfflineDataset:
         return self._recipe(task).facts()
 
 
+def _quality(name: str) -> Quality:
+    """A quality that cheap policies play. Raises LabError for any other."""
+    for quality in get_args(Quality):
+        if quality == name:
+            return quality
+    raise LabError(
+        f"dataset.quality={name}: no cheap policy plays it, only {', '.join(get_args(Quality))}; "
+        "set dataset.path to a folder that holds such episodes"
+    )
+
+
 def _cut(stored: Episodes, ended: Episodes, *, flagged: bool) -> str:
     """How many episodes were cut off, and of how many of them the files do not say it."""
     text = f"{ended.truncated.any(1).sum()} of {len(ended)} cut off"
@@ -162,10 +181,11 @@ def _check_distinct(key: str, names: Sequence[str]) -> None:
             raise LabError(f"dataset.{key} names {name!r} twice")
 
 
-def _statistics(part: Part) -> str:
+def _statistics(part: Part, task: str) -> str:
     facts = part.attributes
+    won = f"won {facts['win_rate']:.3f}, " if environments.has_goal(task) else ""
     return (
-        f"{part.num_episodes} episodes, won {facts['win_rate']:.3f}, "
+        f"{part.num_episodes} episodes, {won}"
         f"return {facts['mean_return']:.2f}, length {facts['mean_length']:.1f}"
     )
 

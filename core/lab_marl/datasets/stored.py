@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from labrun.errors import LabError
 
 from lab_marl.datasets.config import OfflineDataConfig
 from lab_marl.episodes import hdf5_reader
@@ -23,6 +22,10 @@ class Selection:
     folders: tuple[Path, ...]
     parts: tuple[Part, ...]
     index: np.ndarray
+    wanted: int
+    """Episodes that were asked for; 0: all."""
+    left_out: tuple[Path, ...]
+    """Folders of runs that dataset.runs=last passes over."""
 
     @property
     def flagged(self) -> bool:
@@ -35,7 +38,20 @@ class Selection:
 
     def describe(self) -> str:
         places = " and ".join(map(str, self.folders))
-        return f"{len(self.index)} of {self.total} episodes in {len(self.parts)} file(s): {places}"
+        held = f"{len(self.index)} of {self.total} episodes in {len(self.parts)} file(s): {places}"
+        return held + self._runs() + self._lack()
+
+    def _runs(self) -> str:
+        """Which runs were read, where a folder holds several."""
+        if self.left_out:
+            read = ", ".join(dict.fromkeys(part.file.parent.name for part in self.parts))
+            return f", run {read} alone (dataset.runs=last)"
+        runs = {part.file.parent for part in self.parts}
+        return f", {len(runs)} runs" if len(runs) > len(self.folders) else ""
+
+    def _lack(self) -> str:
+        short = self.wanted - len(self.index)
+        return f", {short} fewer than dataset.num_episodes={self.wanted}" if short > 0 else ""
 
     def read(self) -> Episodes:
         return hdf5_reader.read([part.file for part in self.parts], self.layout, self.index)
@@ -55,25 +71,36 @@ def select(config: OfflineDataConfig, task: str, layout: Layout) -> Selection:
     """The episodes of one task that `config` asks for; reads no episode.
 
     medium-expert is its own folder where there is one, else half medium and half expert. Raises
-    LabError for missing folders and files, for whatever `probe` refuses, and for too few episodes.
+    LabError for missing folders and files, and for whatever `probe` refuses.
     """
     root = Path(config.path).expanduser() / task
     own = root / config.quality
     mixed = config.quality == "medium-expert" and not own.is_dir()
     folders = (root / "medium", root / "expert") if mixed else (own,)
-    files = [find_parts(folder) for folder in folders]
+    there = [find_parts(folder) for folder in folders]
+    files = [_last_run(listed) if config.runs == "last" else listed for listed in there]
     parts = probe([file for listed in files for file in listed], layout)
     held = _held(files, parts)
-    index: list[np.ndarray] = []
-    for position, (folder, num) in enumerate(zip(folders, held, strict=True)):
-        wanted = _share(config.num_episodes, held, position)
-        if wanted > num:
-            raise LabError(
-                f"dataset.num_episodes={config.num_episodes}: {folder} holds {num} of the {wanted} "
-                "episodes that it must give; num_episodes=0 takes what is there"
-            )
-        index.append(_choose(config, num, wanted, position) + sum(held[:position]))
-    return Selection(layout, folders, tuple(parts), np.concatenate(index))
+    index = [
+        _choose(config, num, _share(config.num_episodes, held, position), position)
+        + sum(held[:position])
+        for position, num in enumerate(held)
+    ]
+    left_out = {file.parent for listed in there for file in listed}
+    left_out -= {part.file.parent for part in parts}
+    return Selection(
+        layout,
+        folders,
+        tuple(parts),
+        np.concatenate(index),
+        config.num_episodes,
+        tuple(sorted(left_out)),
+    )
+
+
+def _last_run(files: Sequence[Path]) -> list[Path]:
+    """The parts of the last run by name, as `find_parts` sorts them."""
+    return [file for file in files if file.parent == files[-1].parent]
 
 
 def _held(files: Sequence[Sequence[Path]], parts: Sequence[Part]) -> list[int]:
@@ -83,10 +110,13 @@ def _held(files: Sequence[Sequence[Path]], parts: Sequence[Part]) -> list[int]:
 
 
 def _share(num_episodes: int, held: Sequence[int], position: int) -> int:
-    """Episodes that a folder gives: all folders the same number, an odd one more from the first."""
+    """Episodes that a folder gives: all folders the same number, an odd one more from the first;
+    no more than the smallest of them holds."""
+    most = min(held)
     if num_episodes == 0:
-        return min(held)
-    return (num_episodes - position + len(held) - 1) // len(held)
+        return most
+    wanted = (num_episodes - position + len(held) - 1) // len(held)
+    return min(wanted, most)
 
 
 def _choose(config: OfflineDataConfig, num: int, wanted: int, position: int) -> np.ndarray:

@@ -4,19 +4,53 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 from labrun.errors import LabError
 
 from lab_marl.environments.interface import VectorEnv
+from lab_marl.episodes.episodes import Episodes
 from lab_marl.episodes.layouts import Layout
 
 FAMILIES = ("grid", "battle", "spread", "tag", "mamujoco", "smac", "smacv2")
 """Modules of this package, in the order in which they are asked. Each has `owns(task)`,
 `layout(task)`, `make(task, num_envs)` and `examples`, and imports its simulator only in `make`."""
+WITHOUT_GOAL = ("mamujoco",)
+"""Families whose episodes have a return and nothing to reach: they have no win rate."""
 
 
 def layout_of(task: str) -> Layout:
     """The layout of a task; needs no simulator. Raises LabError for an unknown name."""
     return _family(task).layout(task)
+
+
+def has_goal(task: str) -> bool:
+    """Whether an episode of the task can be won."""
+    return layout_of(task).family not in WITHOUT_GOAL
+
+
+def won(layout: Layout, episodes: Episodes) -> np.ndarray | None:
+    """[E] bool: which recorded episodes were won, told by the reward of their last transition.
+
+    None for families whose rewards don't say it.
+    """
+    last = np.take_along_axis(episodes.reward, episodes.lengths[:, None] - 2, axis=1)[:, 0]
+    if layout.family == "grid":
+        return last > 0
+    if layout.family in ("battle", "smac"):
+        return battle_won(layout, last)
+    return None
+
+
+def battle_won(layout: Layout, last: np.ndarray) -> np.ndarray | None:
+    """[E] bool, from the last reward; None for a map whose units are not known here.
+
+    A victory is worth `WIN_VALUE`, more than one step can bring otherwise.
+    """
+    battle = _module("battle")
+    task = layout.task if layout.family == "battle" else f"battle-{layout.task}"
+    if not battle.owns(task):
+        return None
+    return last >= battle.make(task, 1).scale * battle.WIN_VALUE
 
 
 def make(task: str, num_envs: int) -> VectorEnv:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from labrun.errors import LabError
 from pettingzoo import ParallelEnv
 
 from lab_marl.environments import make, render
@@ -13,7 +14,10 @@ MAX_SEED = 2**63 - 1
 
 
 def parallel_env(task: str, *, render_mode: str | None = None) -> "AsParallelEnv":
-    """The task by its name, as a PettingZoo environment."""
+    """The task by its name, as a PettingZoo environment.
+
+    Raises LabError for an unknown task, or a render mode that it does not have.
+    """
     return AsParallelEnv(make(task, 1), render_mode=render_mode)
 
 
@@ -21,17 +25,22 @@ class AsParallelEnv(ParallelEnv[str, Any, Any]):
     """A VectorEnv of one copy.
 
     Where actions are discrete, an observation is a dict of `observation` and `action_mask` (int8),
-    so that PettingZoo's own samplers draw allowed actions only; else it is the vector. All agents
+    and an action space draws what the mask of this moment allows; else it is the vector. All agents
     stay until the episode is over: one that fell in a battle may only do nothing (action 0). Each
     gets the team's reward; `battle_won` in the infos says whether this step reached the goal.
     """
 
     def __init__(self, env: VectorEnv, *, render_mode: str | None = None) -> None:
         assert env.num_envs == 1
-        assert render_mode in (None, "rgb_array"), f"no render mode {render_mode!r}"
         layout = env.layout
+        modes = ["rgb_array"] if render.draws(env) else []
+        if render_mode is not None and render_mode not in modes:
+            raise LabError(
+                f"task {layout.task!r} has no render mode {render_mode!r}; "
+                f"allowed: {', '.join(['None', *modes])}"
+            )
         self.env, self.render_mode = env, render_mode
-        self.metadata = {"name": layout.task, "render_modes": ["rgb_array"]}
+        self.metadata = {"name": layout.task, "render_modes": modes}
         self.possible_agents = [f"agent_{i}" for i in range(layout.num_agents)]
         self.agents: list[str] = []
         self.observation_spaces = {agent: self._view_space() for agent in self.possible_agents}
@@ -55,7 +64,7 @@ class AsParallelEnv(ParallelEnv[str, Any, Any]):
         else:
             self._seeds = np.random.default_rng(seed)
         self.agents = list(self.possible_agents)
-        self._frame = self.env.reset(seed)
+        self._show(self.env.reset(seed))
         return self._views(), {agent: {"battle_won": False} for agent in self.agents}
 
     def step(
@@ -67,10 +76,16 @@ class AsParallelEnv(ParallelEnv[str, Any, Any]):
         dict[str, bool],
         dict[str, dict[str, Any]],
     ]:
+        """Raises LabError for a missing action, or one that its agent may not do now."""
         if not self.agents:
             return {}, {}, {}, {}, {}
+        self._check(actions)
         joint = np.array([actions[agent] for agent in self.agents])[None]
-        self._frame, outcome = self.env.step(joint)
+        try:
+            frame, outcome = self.env.step(joint)
+        except AssertionError as error:
+            raise LabError(self._forbidden(actions)) from error
+        self._show(frame)
         agents = self.agents
         terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
         if terminated or truncated:
@@ -91,6 +106,30 @@ class AsParallelEnv(ParallelEnv[str, Any, Any]):
         """The present state as RGB [height, width, 3] uint8, for grid and battle tasks."""
         return render.frame(self.env) if self.render_mode else None
 
+    def _show(self, frame: Frame) -> None:
+        self._frame = frame
+        for space, mask in zip(self.action_spaces.values(), frame.avail_actions[0], strict=True):
+            if isinstance(space, AllowedActions):
+                space.allowed = mask.astype(np.int8)
+
+    def _check(self, actions: dict[str, Any]) -> None:
+        for agent in self.agents:
+            if agent not in actions:
+                raise LabError(f"no action for {agent!r}; every agent in env.agents needs one")
+            if not self.action_spaces[agent].contains(actions[agent]):
+                space = self.action_spaces[agent]
+                raise LabError(f"action {actions[agent]} of {agent!r} is not in its space {space}")
+
+    def _forbidden(self, actions: dict[str, Any]) -> str:
+        """Which of the actions the masks forbid, and what they allow."""
+        masks = dict(zip(self.possible_agents, self._frame.avail_actions[0], strict=True))
+        agent = next(name for name in self.agents if not masks[name][int(actions[name])])
+        allowed = np.flatnonzero(masks[agent]).tolist()
+        return (
+            f"action {actions[agent]} of {agent!r} is not allowed now; allowed: {allowed} "
+            "(its observation's action_mask)"
+        )
+
     def _views(self) -> dict[str, Any]:
         frame: Frame = self._frame
         if self.env.layout.continuous:
@@ -110,7 +149,20 @@ class AsParallelEnv(ParallelEnv[str, Any, Any]):
         layout = self.env.layout
         if layout.continuous:
             return spaces.Box(-1.0, 1.0, (layout.num_actions,), np.float32)
-        return spaces.Discrete(layout.num_actions)
+        return AllowedActions(layout.num_actions)
+
+
+class AllowedActions(spaces.Discrete):
+    """The actions of an agent; a sample is one that its mask allows at this moment."""
+
+    def __init__(self, num_actions: int) -> None:
+        super().__init__(num_actions)
+        self.allowed = np.ones(num_actions, np.int8)
+
+    def sample(self, mask: Any | None = None, probability: Any | None = None) -> Any:
+        if mask is None and probability is None:
+            mask = self.allowed
+        return super().sample(mask, probability)
 
 
 def _unbounded(size: int) -> spaces.Box:

@@ -36,6 +36,11 @@ CORNERS = {"m": 0, "s": 4, "z": 3}
 """Corners of the shape of each kind of unit; 0 for a disc."""
 
 
+def draws(env: VectorEnv) -> bool:
+    """Whether the task has a picture."""
+    return isinstance(env, GridEnv | BattleEnv)
+
+
 def frame(env: VectorEnv, copy: int = 0) -> np.ndarray:
     """[height, width, 3] uint8: the present state of one copy.
 

@@ -61,19 +61,27 @@ def play(
     """One recorded episode of every copy, and won [E] bool.
 
     T = episode limit + 1. The frame after the last transition holds what was seen there (obs,
-    state, avail_actions, filled); its action is zeros, which need not be an allowed one.
+    state, avail_actions, filled), and what the actor would do there: it is asked once more.
     """
     episodes = _empty(env.layout, env.num_envs)
     won = np.zeros(env.num_envs, bool)
+    ended = np.zeros(env.num_envs, bool)
+    """Copies whose last frame the actor has not been asked about."""
+    made = None
+    t = -1
     for t, made in enumerate(transitions(env, actor, seed=seed, on_step=on_step)):
         _write_frame(episodes, t, made.frame, made.live)
         live, outcome = made.live, made.outcome
-        episodes.actions[live, t] = made.actions[live]
+        acting = live | ended
+        episodes.actions[acting, t] = made.actions[acting]
+        ended = live & (outcome.terminated | outcome.truncated)
         episodes.reward[live, t] = outcome.reward[live]
         episodes.terminated[:, t] = live & outcome.terminated
         episodes.truncated[:, t] = live & outcome.truncated
         won |= live & outcome.won
-        _write_frame(episodes, t + 1, made.after, live & (outcome.terminated | outcome.truncated))
+        _write_frame(episodes, t + 1, made.after, ended)
+    assert made is not None
+    episodes.actions[ended, t + 1] = actor(made.after, np.zeros_like(ended))[ended]
     return episodes, won
 
 

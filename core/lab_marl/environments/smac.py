@@ -212,7 +212,10 @@ def load(module: str, source: str) -> Any:
     name = module.partition(".")[0]
     spec = find_spec(name)
     if spec is None:
-        raise LabError(f"{name} is not installed; run {INSTALLER}, or pip install {source}")
+        raise LabError(
+            f"{name} is not installed; run {INSTALLER}, or pip install {source}; "
+            "rollout.episodes=0 trains without the game"
+        )
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
     if not any((folder / "env").is_dir() for folder in folders):
         raise LabError(
@@ -238,7 +241,8 @@ def check_game(files: Sequence[str]) -> None:
     folder = Path(os.environ.get("SC2PATH") or "~/StarCraftII").expanduser()
     if not (folder / "Versions").is_dir():
         raise LabError(
-            f"no StarCraft II in {folder}; set SC2PATH to its folder, or run {INSTALLER}"
+            f"no StarCraft II in {folder}; set SC2PATH to its folder, or run {INSTALLER}; "
+            "rollout.episodes=0 trains without the game"
         )
     maps = folder / "Maps" / "SMAC_Maps"
     missing = [name for name in files if not (maps / name).is_file()]

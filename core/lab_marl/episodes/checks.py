@@ -19,10 +19,36 @@ def check_mask(
 
     Only frames of `valid` [E, T] count; `episodes` [E] are the numbers that a refusal names.
     """
-    bad = (values != 0) & (values != 1) & valid.reshape(valid.shape + (1,) * (values.ndim - 2))
+    bad = (values != 0) & (values != 1) & _over(valid, values)
     if bad.any():
         found = values[np.unravel_index(bad.argmax(), bad.shape)]
         _refuse(bad, f"{key} holds {found}, expected 0 or 1", file=file, episodes=episodes)
+
+
+def check_whole(
+    values: np.ndarray, key: str, valid: np.ndarray, *, file: object, episodes: np.ndarray
+) -> None:
+    """Raises LabError where stored values [E, T, ...] are no whole numbers that int64 holds."""
+    if values.dtype.kind != "f":
+        return
+    bad = ~((values == np.trunc(values)) & (np.abs(values) < 2**62)) & _over(valid, values)
+    if bad.any():
+        found = values[np.unravel_index(bad.argmax(), bad.shape)]
+        _refuse(bad, f"{key} holds {found}, expected whole numbers", file=file, episodes=episodes)
+
+
+def check_onehot(
+    shown: np.ndarray, key: str, moves: np.ndarray, *, file: object, episodes: np.ndarray
+) -> None:
+    """Raises LabError where shown [E, T, n, a] bool has not one 1 for an agent that moves."""
+    bad = (shown.sum(-1) != 1) & _over(moves, shown[..., 0])
+    text = f"{key} has not exactly one 1 for an agent"
+    _refuse(bad, text, "agent", file=file, episodes=episodes)
+
+
+def _over(frames: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """frames [E, T] with as many axes as values [E, T, ...]."""
+    return frames.reshape(frames.shape + (1,) * (values.ndim - 2))
 
 
 def check_filled(filled: np.ndarray, *, file: object, episodes: np.ndarray) -> None:

@@ -2,8 +2,11 @@
 
 `<path>/<task>/<quality>/<run>/part_*.h5`, each part with obs [E, T, n, o], state [E, T, s],
 actions [E, T, n, 1], avail_actions [E, T, n, a], reward, terminated, filled [E, T, 1] and perhaps
-truncated [E, T, 1] and attributes. Other keys (actions_onehot) are passed over. In a continuous
-task actions is [E, T, n, a] of floating-point numbers.
+truncated [E, T, 1] and attributes. Other keys are passed over. In a continuous task actions is
+[E, T, n, a] of floating-point numbers.
+
+Also read: a file without the last axis where that is 1; actions that are whole numbers of a
+floating-point type; actions_onehot [E, T, n, a] in place of actions; parts of different T.
 """
 
 import json
@@ -22,6 +25,8 @@ from lab_marl.episodes.layouts import Layout
 
 SCHEMA_VERSION = 1
 """Of the root attributes that our own files carry."""
+ONEHOT = "actions_onehot"
+"""The key that may stand in place of `actions`."""
 SHOWN = 60
 """Characters of a damaged attribute that a refusal shows."""
 
@@ -35,6 +40,8 @@ class Part:
     frames: int
     """Frames to which its episodes are padded."""
     has_truncated: bool
+    onehot: bool
+    """Whether its actions stand in `actions_onehot` alone."""
     attributes: Mapping[str, Any]
 
 
@@ -70,23 +77,20 @@ def probe(files: Sequence[Path], layout: Layout) -> list[Part]:
     """
     parts = [_probe(file, layout) for file in files]
     for part in parts[1:]:
-        if part.frames != parts[0].frames:
-            raise LabError(
-                f"{part.file}: obs has {part.frames} frames, {parts[0].file} has {parts[0].frames}"
-            )
         if part.has_truncated != parts[0].has_truncated:
             with_it, without = (part, parts[0]) if part.has_truncated else (parts[0], part)
             raise LabError(f"{without.file}: no key 'truncated', which {with_it.file} has")
     return parts
 
 
-def _widths(layout: Layout) -> dict[str, tuple[int, ...]]:
+def _widths(layout: Layout, *, onehot: bool) -> dict[str, tuple[int, ...]]:
     """The shape of each key after its axes of episodes and frames."""
     num, actions = layout.num_agents, layout.num_actions
+    chosen = {ONEHOT: (num, actions)} if onehot else {"actions": (num, 1)}
     return {
         "obs": (num, layout.obs_size),
         "state": (layout.state_size,),
-        "actions": (num, actions if layout.continuous else 1),
+        **({"actions": (num, actions)} if layout.continuous else chosen),
         "avail_actions": (num, actions),
         "reward": (1,),
         "terminated": (1,),
@@ -98,10 +102,11 @@ def _probe(file: Path, layout: Layout) -> Part:
     with opened(file) as stored:
         attributes = {name: _attribute(stored, name, file) for name in stored.attrs}
         _check_attributes(file, attributes, layout)
-        widths = _widths(layout)
+        onehot = not layout.continuous and "actions" not in stored and ONEHOT in stored
+        widths = _widths(layout, onehot=onehot)
         if "truncated" in stored:
             widths["truncated"] = (1,)
-        shapes = {key: _shape(stored, key, len(width) + 2, file) for key, width in widths.items()}
+        shapes = {key: _shape(stored, key, width, file) for key, width in widths.items()}
         num, frames = shapes["obs"][:2]
         for key, width in widths.items():
             _check_shape(file, key, shapes[key], (num, frames, *width), layout)
@@ -111,7 +116,7 @@ def _probe(file: Path, layout: Layout) -> Part:
             f"{file}: obs has {frames} frames, task {layout.task} has at most "
             f"{layout.episode_limit + 1} (episode limit + 1)"
         )
-    return Part(file, num, frames, "truncated" in widths, attributes)
+    return Part(file, num, frames, "truncated" in widths, onehot, attributes)
 
 
 @contextmanager
@@ -135,8 +140,12 @@ def _values(stored: h5py.File, key: str, file: Path) -> h5py.Dataset:
     return found
 
 
-def _shape(stored: h5py.File, key: str, rank: int, file: Path) -> tuple[int, ...]:
+def _shape(stored: h5py.File, key: str, width: tuple[int, ...], file: Path) -> tuple[int, ...]:
+    """The key's shape; a last axis of 1 that the file leaves out is put back."""
     shape = _values(stored, key, file).shape
+    rank = len(width) + 2
+    if len(shape) == rank - 1 and width[-1] == 1:
+        return (*shape, 1)
     if len(shape) != rank:
         raise LabError(f"{file}: {key} has {len(shape)} axes {shape}, expected {rank}")
     return shape
@@ -156,8 +165,10 @@ def _check_shape(
 
 def _check_type(file: Path, key: str, dtype: np.dtype, layout: Layout) -> None:
     kinds, wanted = "biuf", "real numbers"
-    if key == "actions":
-        kinds, wanted = ("f", "floating-point numbers") if layout.continuous else ("iu", "integers")
+    if key == "actions" and layout.continuous:
+        kinds, wanted = "f", "floating-point numbers"
+    elif key == "actions":
+        kinds, wanted = "iuf", "whole numbers"
     if dtype.kind not in kinds:
         raise LabError(f"{file}: {key} holds {dtype}, expected {wanted}")
 

@@ -10,7 +10,7 @@ from labrun.errors import LabError
 
 from lab_marl.episodes import checks
 from lab_marl.episodes.episodes import Episodes
-from lab_marl.episodes.hdf5_files import Part, opened, probe
+from lab_marl.episodes.hdf5_files import ONEHOT, Part, opened, probe
 from lab_marl.episodes.layouts import Layout
 
 BLOCK = 250
@@ -31,9 +31,9 @@ def read(files: Sequence[Path], layout: Layout, index: np.ndarray | None = None)
     start = 0
     for part, chosen, mask in zip(parts, rows, filled, strict=True):
         if len(chosen):
-            span = slice(start, start + len(chosen))
-            target = Episodes(**{name: values[span] for name, values in episodes.arrays()})
-            _fill(target, part, chosen, mask[:, :frames])
+            span, width = slice(start, start + len(chosen)), min(frames, part.frames)
+            target = Episodes(**{name: values[span, :width] for name, values in episodes.arrays()})
+            _fill(target, part, chosen, mask[:, :width])
             checks.check_content(target, layout, file=part.file, episodes=chosen)
             start += len(chosen)
     return episodes
@@ -79,9 +79,24 @@ def _fill(target: Episodes, part: Part, rows: np.ndarray, filled: np.ndarray) ->
     target.filled[:] = filled
     with opened(part.file) as stored:
         for name, values in target.arrays():
-            if name in stored and name != "filled":
+            if name == "actions" and part.onehot:
+                _read_onehot(stored[ONEHOT], rows, values, part.file, filled)
+            elif name in stored and name != "filled":
                 _read_rows(stored[name], rows, values, part.file, filled)
-                values[~filled] = 0
+            values[~filled] = 0
+
+
+def _read_onehot(
+    stored: Any, rows: np.ndarray, into: np.ndarray, file: Path, filled: np.ndarray
+) -> None:
+    """The number of the action that is 1. At an episode's last frame, where none begins, there may
+    be none: 0 is read."""
+    shown = np.zeros((*into.shape, stored.shape[-1]), bool)
+    _read_rows(stored, rows, shown, file, filled)
+    moves = np.zeros_like(filled)
+    moves[:, :-1] = filled[:, 1:]
+    checks.check_onehot(shown, ONEHOT, moves, file=file, episodes=rows)
+    into[:] = shown.argmax(-1)
 
 
 def _read_rows(
@@ -89,7 +104,8 @@ def _read_rows(
 ) -> None:
     """Copy episodes `rows` into `into`, chunk by chunk, so that each is unpacked once.
 
-    Raises LabError where `into` is boolean and a frame of `valid` [E, T] holds neither 0 nor 1.
+    Raises LabError where a frame of `valid` [E, T] holds what the type of `into` cannot: neither 0
+    nor 1, or no whole number.
     """
     step = stored.chunks[0] if stored.chunks else BLOCK
     frames = into.shape[1]
@@ -104,7 +120,14 @@ def _read_rows(
         except OSError as error:
             raise LabError(f"{file} is damaged: {stored.name[1:]} cannot be unpacked") from error
         values = block[inside - begin].reshape(into[first:last].shape)
-        if into.dtype == bool:
-            key = stored.name[1:]
-            checks.check_mask(values, key, valid[first:last], file=file, episodes=inside)
-        into[first:last] = values
+        check = _CHECKS.get(into.dtype.kind)
+        if check:
+            check(values, stored.name[1:], valid[first:last], file=file, episodes=inside)
+        with np.errstate(
+            invalid="ignore"
+        ):  # what is no number stands behind an end, and is cleared
+            into[first:last] = values
+
+
+_CHECKS = {"b": checks.check_mask, "i": checks.check_whole}
+"""What stored values must be, by the kind of type that they are read into."""

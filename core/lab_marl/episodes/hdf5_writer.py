@@ -25,16 +25,19 @@ def write(
     Root attributes are `schema_version`, `layout` (JSON) and those given.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with h5py.File(draft, "w") as out:
-        out.attrs["schema_version"] = SCHEMA_VERSION
-        out.attrs["layout"] = layout_json(layout)
-        for name, value in attributes.items():
-            out.attrs[name] = value
-        for name, values in episodes.arrays():
-            _write_key(out, name, values, layout)
-    with open(draft, "rb") as written:
-        os.fsync(written.fileno())
-    os.replace(draft, path)
+    try:
+        with h5py.File(draft, "w") as out:
+            out.attrs["schema_version"] = SCHEMA_VERSION
+            out.attrs["layout"] = layout_json(layout)
+            for name, value in attributes.items():
+                out.attrs[name] = value
+            for name, values in episodes.arrays():
+                _write_key(out, name, values, layout)
+        with open(draft, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _write_key(out: h5py.File, name: str, values: np.ndarray, layout: Layout) -> None:

@@ -21,9 +21,10 @@ METRICS = ("win_rate", "return", "episode_length")
 class RolloutEvaluator:
     """Scores of each test task with one item per episode, then means over the tasks.
 
-    Metrics: `win_rate` (fraction of episodes that reach the task's goal), `return` (undiscounted
-    sum of rewards), `episode_length` (transitions). The tasks `seen` and `unseen` are means over
-    the test tasks that were and were not trained on, with one item per task.
+    Metrics: `win_rate` (fraction of episodes that reach the task's goal; only of tasks that have
+    one), `return` (undiscounted sum of rewards), `episode_length` (transitions). The tasks `seen`
+    and `unseen` are means over the test tasks that were and were not trained on, with one item per
+    task.
     """
 
     def __init__(self, config: RolloutConfig) -> None:
@@ -83,6 +84,7 @@ def _scores(task: str, tally: Tally) -> list[Score]:
     return [
         Score(task, metric, float(np.mean(items)), len(items), tuple(items.tolist()))
         for metric, items in zip(METRICS, values, strict=True)
+        if metric != "win_rate" or environments.has_goal(task)
     ]
 
 

@@ -66,11 +66,8 @@ class OfflineTrainer:
             raise LabError(f"this trainer takes dataset=marl.offline, not {type(dataset).__name__}")
         _check_machine(config)
         resolve(self.method.learner)
-        held, tasks = dataset.config.num_episodes, dataset.tasks.train
-        if 0 < held < config.batch_size:
-            raise LabError(
-                f"trainer.batch_size={config.batch_size} is more than dataset.num_episodes={held}"
-            )
+        tasks = dataset.tasks.train
+        _check_batch(config.batch_size, dataset)
         layouts = dataset.layouts()
         own = self.method.check(config, [layouts[name] for name in tasks], [*layouts.values()])
         updates = round(config.max_steps / len(tasks), 1)
@@ -87,6 +84,21 @@ class OfflineTrainer:
     def learner(self, layouts: Sequence[Layout], device: "torch.device") -> "Learner":
         """A fresh learner for the training tasks of these layouts."""
         return resolve(self.method.learner)(layouts, self.config, device=device)
+
+
+def _check_batch(batch_size: int, dataset: OfflineDataset) -> None:
+    wanted = dataset.config.num_episodes
+    if 0 < wanted < batch_size:
+        raise LabError(
+            f"trainer.batch_size={batch_size} is more than dataset.num_episodes={wanted}"
+        )
+    for task in dataset.tasks.train:
+        held = dataset.num_episodes(task)
+        if held < batch_size:
+            raise LabError(
+                f"task {task!r} has {held} episodes, fewer than trainer.batch_size={batch_size}; "
+                "set a smaller batch"
+            )
 
 
 def _check_machine(config: OfflineSettings) -> None:

@@ -25,7 +25,9 @@ runs_app = typer.Typer(
 SIGNED = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
 """Of a command whose words may begin with a dash: it has no short option."""
 data_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Data that are made before the runs."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Data of the runs: made before them, looked at, converted.",
 )
 
 
@@ -100,3 +102,5 @@ runs_app.command("diff")(runs.runs_diff)
 runs_app.command("register")(runs.runs_register)
 app.add_typer(data_app, name="data")
 data_app.command("make")(running.data_make)
+data_app.command("show")(running.data_show)
+data_app.command("convert")(running.data_convert)

@@ -1,7 +1,8 @@
-"""Starting runs and looking after them: run, resume, status, logs, cancel, data make."""
+"""Starting runs and looking after them: run, resume, status, logs, cancel, data."""
 
 import gc
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -149,6 +150,38 @@ def data_make(overrides: Overrides, multirun: Multirun = False) -> None:
     points = word_files.spread(overrides)
     with word_files.located(points):
         data.make(_planned(points, multirun=multirun), console())
+
+
+Dataset = Annotated[
+    str, typer.Option("--dataset", help="The dataset that reads them, such as marl.offline.")
+]
+
+
+def data_show(
+    path: Annotated[Path, typer.Argument(help="A folder of data files, or one file.")],
+    dataset: Dataset = "",
+) -> None:
+    """Print the tasks, sizes, returns, win rates and faults of data files."""
+    from labrun.cli import data_files
+
+    data_files.show(path, dataset, console())
+
+
+def data_convert(
+    source: Annotated[Path, typer.Argument(help="A folder in the form of another project.")],
+    target: Annotated[Path, typer.Argument(help="The folder for dataset.path.")],
+    task: Annotated[str, typer.Option(help="The task's name here, such as 3m.")],
+    quality: Annotated[
+        str, typer.Option(help="The name of the folder of its quality.")
+    ] = "converted",
+    dataset: Dataset = "",
+) -> None:
+    """Write data of another project as files that a dataset reads; every episode is checked."""
+    from labrun.cli import data_files
+
+    data_files.convert(
+        source, target, task=task, quality=quality, dataset=dataset, console=console()
+    )
 
 
 def _planned(points: "list[list[Placed]]", *, multirun: bool) -> "list[Experiment]":

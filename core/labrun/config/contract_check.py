@@ -79,7 +79,9 @@ def _description(info: PluginInfo) -> Iterator[str]:
     for package in info.presets:
         yield from _lines_of(package_folder, info, package)
     named = [("PluginInfo.figures", reference) for reference in info.figures]
-    named += [(f"evaluator {c.name!r}", c.samples) for c in info.components if c.samples]
+    for one in info.components:
+        functions = (one.samples, one.shows, one.converts)
+        named += [(f"{one.kind} {one.name!r}", reference) for reference in functions if reference]
     for owner, reference in named:
         try:
             function = found(reference, root=module.partition(".")[0])

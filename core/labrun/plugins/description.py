@@ -172,8 +172,10 @@ def _check_components(info: PluginInfo, module: str, place: str) -> None:
         seen.add((kind, name))
         for field, value in (("config", component.config), ("factory", component.factory)):
             _checked_form(value, f"{field} of {kind} {name!r}", module, where)
-        if component.samples:
-            _checked_form(component.samples, f"samples of {kind} {name!r}", module, where)
+        for field in ("samples", "shows", "converts"):
+            reference = getattr(component, field)
+            if reference:
+                _checked_form(reference, f"{field} of {kind} {name!r}", module, where)
 
 
 def _checked_form(reference: Any, what: str, module: str, place: str) -> None:

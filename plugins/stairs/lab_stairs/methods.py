@@ -8,7 +8,7 @@ from lab_marl.training.entity_features import check_ids
 from lab_marl.training.trainer import OfflineMethod
 from labrun import LabError
 
-from lab_stairs.baselines.checks import check_pairs
+from lab_stairs.baselines.checks import check_contrast, check_pairs
 from lab_stairs.baselines.config import HiSSDConfig, ODISConfig, UPDeTConfig, discovery_updates
 from lab_stairs.config import MixerConfig, StairsConfig
 from lab_stairs.td3_bc.config import TD3BCConfig
@@ -72,8 +72,10 @@ def check_odis(config: ODISConfig, train: Layouts, tasks: Layouts) -> Facts:
 
 
 def check_hissd(config: HiSSDConfig, train: Layouts, tasks: Layouts) -> Facts:
-    """Raises LabError for a training task with one agent: no other shares its own skill."""
+    """Raises LabError for one training task, or for one with one agent: no other shares its own
+    skill."""
     check_tasks(tasks, method="HiSSD", id_bits=config.transformer.id_bits)
+    check_contrast(train, method="HiSSD")
     check_pairs(train, method="HiSSD")
     return {}
 

@@ -18,7 +18,7 @@ from lab_marl.datasets.generated import Recipe, batches, generate
 from lab_marl.episodes.episodes import Episodes
 from labrun.errors import LabError
 
-ACTIONS_OF_VERSION_1 = "b6098e0c611c"
+ACTIONS_OF_VERSION_1, ACTIONS_OF_VERSION_2 = "b6098e0c611c", "f467e03e49ba"
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -141,11 +141,26 @@ def test_random_joints_replace_whole_agents():
     assert 30 < swapped.all(-1).sum() < 70
 
 
-def test_data_of_version_1_have_not_changed():
+def test_data_of_version_2_have_not_changed():
     """Whoever changes a cheap policy raises `generate.VERSION`, so that kept data are made anew."""
     made = generate(Recipe("cn-3", "medium-replay", 40, 0), quiet)
-    digest = hashlib.sha256(made.episodes.actions.astype("<i8").tobytes()).hexdigest()
-    assert digest[:12] == ACTIONS_OF_VERSION_1
+    actions = made.episodes.actions
+    assert digest(actions) == ACTIONS_OF_VERSION_2
+    # Version 1 kept no action at the last frame of an episode; the others are the same.
+    actions[np.arange(40), made.episodes.lengths - 1] = 0
+    assert digest(actions) == ACTIONS_OF_VERSION_1
+
+
+def digest(actions: np.ndarray) -> str:
+    return hashlib.sha256(actions.astype("<i8").tobytes()).hexdigest()[:12]
+
+
+def test_the_action_at_the_last_frame_is_an_allowed_one():
+    episodes = generate(Recipe("battle-3m", "medium", 4, 0), quiet).episodes
+    rows, last = np.arange(4), episodes.lengths - 1
+    chosen, allowed = episodes.actions[rows, last], episodes.avail_actions[rows, last]
+    assert np.take_along_axis(allowed, chosen[..., None], -1).all()
+    assert chosen.any()
 
 
 def test_robots_are_played_by_policies_that_were_searched_for(monkeypatch):

@@ -119,15 +119,38 @@ def test_medium_expert_of_its_own_is_read_as_it_is(grid_files, tmp_path):
 def test_a_selection_says_where_it_comes_from(grid_files):
     found = chosen(grid_files, quality="medium", num_episodes=4)
     folder = grid_files / "cn-2" / "medium"
-    assert found.describe() == f"4 of 7 episodes in 2 file(s): {folder}"
+    assert found.describe() == f"4 of 7 episodes in 2 file(s): {folder}, 2 runs"
 
 
-def test_too_few_episodes_are_refused(grid_files):
+def test_fewer_episodes_than_asked_are_taken_and_said(grid_files):
+    few = chosen(grid_files, quality="expert", num_episodes=6)
+    assert few.index.tolist() == [0, 1, 2, 3, 4]
+    folder = grid_files / "cn-2" / "expert"
+    text = f"5 of 5 episodes in 1 file(s): {folder}, 1 fewer than dataset.num_episodes=6"
+    assert few.describe() == text
+    halves = chosen(grid_files, quality="medium-expert", num_episodes=40)
+    assert halves.index.tolist() == [2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+    assert halves.describe().endswith(", 30 fewer than dataset.num_episodes=40")
+
+
+def test_the_last_run_by_name_is_read_alone_where_asked(grid_files):
+    last = chosen(grid_files, quality="medium", num_episodes=0, runs="last")
+    assert [part.file.parent.name for part in last.parts] == ["b"]
+    assert last.index.tolist() == [0, 1, 2, 3]
+    assert last.describe().endswith("/medium, run b alone (dataset.runs=last)")
+    alone = chosen(grid_files, quality="expert", num_episodes=0, runs="last")
+    assert alone.describe() == chosen(grid_files, quality="expert", num_episodes=0).describe()
+
+
+def test_a_quality_is_any_folder_of_files_and_a_known_one_of_generated_data(grid_files, tmp_path):
+    shutil.copytree(grid_files / "cn-2" / "expert", tmp_path / "cn-2" / "random")
+    facts = small(path=str(tmp_path), quality="random", num_episodes=5).plan(Setup()).facts
+    assert facts["cn-2"] == f"5 of 5 episodes in 1 file(s): {tmp_path}/cn-2/random"
     with pytest.raises(LabError) as caught:
-        chosen(grid_files, quality="expert", num_episodes=6)
+        small(quality="random").plan(Setup())
     assert str(caught.value) == (
-        f"dataset.num_episodes=6: {grid_files}/cn-2/expert holds 5 of the 6 episodes that it must "
-        "give; num_episodes=0 takes what is there"
+        "dataset.quality=random: no cheap policy plays it, only expert, medium, medium-expert, "
+        "medium-replay; set dataset.path to a folder that holds such episodes"
     )
 
 

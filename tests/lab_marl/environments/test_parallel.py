@@ -8,6 +8,7 @@ from lab_marl.environments import make
 from lab_marl.environments.interface import Frame, Outcome
 from lab_marl.environments.parallel import AsParallelEnv, parallel_env
 from lab_marl.episodes.layouts import Block, Layout
+from labrun.errors import LabError
 
 TASKS = ["cn-2", "battle-3m", "battle-2s3z"]
 
@@ -20,6 +21,40 @@ def test_pettingzoos_own_test_passes(task):
         warnings.simplefilter("ignore", DeprecationWarning)
         from pettingzoo.test import parallel_api_test
     parallel_api_test(parallel_env(task), num_cycles=200)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_pettingzoos_own_test_of_seeds_passes(task):
+    """It draws from the action spaces without a mask."""
+    pytest.importorskip("pygame", reason="pettingzoo.test imports pygame")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from pettingzoo.test.seed_test import parallel_seed_test
+    parallel_seed_test(lambda: parallel_env(task), num_cycles=30)
+
+
+def test_an_action_that_is_forbidden_or_missing_is_refused():
+    env = parallel_env("battle-3m")
+    env.reset(seed=0)
+    with pytest.raises(LabError) as caught:
+        env.step({"agent_0": 1, "agent_1": 0, "agent_2": 1})
+    assert str(caught.value) == (
+        "action 0 of 'agent_1' is not allowed now; allowed: [1, 2, 3, 4, 5] "
+        "(its observation's action_mask)"
+    )
+    with pytest.raises(LabError, match=r"action 9 of 'agent_2' is not in its space Dis"):
+        env.step({"agent_0": 1, "agent_1": 1, "agent_2": 9})
+    with pytest.raises(LabError, match=r"no action for 'agent_1'; every agent in env.agents"):
+        env.step({"agent_0": 1, "agent_2": 1})
+
+
+def test_a_task_without_a_picture_offers_no_render_mode():
+    assert AsParallelEnv(Arm()).metadata["render_modes"] == []
+    with pytest.raises(LabError) as caught:
+        AsParallelEnv(Arm(), render_mode="rgb_array")
+    assert str(caught.value) == "task 'arm' has no render mode 'rgb_array'; allowed: None"
+    with pytest.raises(LabError, match="has no render mode 'human'; allowed: None, rgb_array"):
+        parallel_env("cn-2", render_mode="human")
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -52,7 +52,9 @@ def test_play_records_every_frame_up_to_the_last_and_nothing_after_it():
 
 def test_actions_rewards_and_ends_stand_at_the_frame_where_the_transition_begins():
     episodes, _ = rollout.play(Placed(), go_east, seed=0)
-    np.testing.assert_array_equal(episodes.actions[1, :3], [[EAST, NONE], [EAST, NONE], [0, 0]])
+    np.testing.assert_array_equal(
+        episodes.actions[1, :3], [[EAST, NONE], [EAST, NONE], [EAST, NONE]]
+    )
     np.testing.assert_array_equal(episodes.reward[1, :3], [0, 1, 0])
     np.testing.assert_array_equal(episodes.terminated[1, :3], [False, True, False])
     assert not episodes.truncated[:2].any()
@@ -61,11 +63,14 @@ def test_actions_rewards_and_ends_stand_at_the_frame_where_the_transition_begins
     assert episodes.returns.tolist() == [1, 1, 0]
 
 
-def test_the_mask_of_the_last_frame_is_recorded_and_its_action_is_zero():
+def test_the_mask_of_the_last_frame_is_recorded_and_what_the_actor_would_do_there():
     episodes, _ = rollout.play(Placed(), go_east, seed=0)
     # Copy 3 ends with agent 1 at the east edge, row 5 of 6: it may not go on east.
     np.testing.assert_array_equal(episodes.avail_actions[2, 50, 0], [1, 1, 1, 1, 0])
-    assert episodes.actions[2, 50].tolist() == [0, 0]
+    assert episodes.actions[2, 50].tolist() == [NONE, NONE]
+    # Copy 1 ends first: it is asked again while the others go on.
+    assert episodes.actions[0, 1].tolist() == [EAST, NONE]
+    assert not episodes.actions[0, 2:].any()
     assert not episodes.avail_actions[0, 2:].any()
 
 
@@ -163,6 +168,6 @@ def test_continuous_actions_are_recorded_as_numbers():
 
     episodes, won = rollout.play(Slider(), push, seed=0)
     assert episodes.actions.dtype == np.float32
-    np.testing.assert_array_equal(episodes.actions[0, :, 0], [[0.25, 0.5], [0.25, 0.5], [0, 0]])
+    np.testing.assert_array_equal(episodes.actions[0, :, 0], 3 * [[0.25, 0.5]])
     np.testing.assert_array_equal(episodes.obs[0, :, 0, 0], [0, 0.75, 1.5])
     assert (episodes.returns.tolist(), won.tolist()) == ([1.0], [False])

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from lab_marl import environments
 from lab_marl.episodes import hdf5_reader
+from lab_marl.episodes.episodes import Episodes
 from lab_marl.episodes.hdf5_files import find_parts, probe
 from lab_marl.episodes.hdf5_writer import write
 from lab_marl.episodes.layouts import Block, Layout
@@ -342,12 +343,12 @@ def without(key: str) -> dict[str, np.ndarray]:
         (toy() | {"obs": np.zeros((3, 5, 2, 4))}, ": obs has 4 numbers, task toy has 3"),
         (toy() | {"obs": np.zeros((3, 5, 3, 3))}, ": obs has 3 agents, task toy has 2"),
         (toy() | {"avail_actions": np.zeros((3, 5, 2, 9))}, ": avail_actions has 9 numbers, "),
-        (toy() | {"truncated": np.zeros((3, 5))}, ": truncated has 2 axes (3, 5), expected 3"),
+        (toy() | {"truncated": np.zeros(3)}, ": truncated has 1 axes (3,), expected 3"),
+        (retyped("actions", bool), ": actions holds bool, expected whole numbers"),
         (
-            toy() | {"actions": np.zeros((3, 5, 2, 1))},
-            ": actions holds float64, expected integers",
+            without("actions") | {"actions_onehot": np.zeros((3, 5, 2, 4))},
+            ": actions_onehot has 4 numbers, task toy has 3",
         ),
-        (retyped("actions", bool), ": actions holds bool, expected integers"),
         (retyped("obs", "S4"), ": obs holds |S4, expected real numbers"),
         (retyped("state", complex), ": state holds complex128, expected real numbers"),
         (retyped("reward", "S4"), ": reward holds |S4, expected real numbers"),
@@ -373,13 +374,69 @@ def test_shapes_that_do_not_fit_are_refused_before_an_episode_is_read(arrays, ex
 
 def test_parts_that_differ_are_refused(tmp_path):
     one = store(tmp_path / "part_0.h5", toy())
-    short = {name: values[:, :4] for name, values in toy().items()}
-    other = store(tmp_path / "part_1.h5", short)
-    with pytest.raises(LabError, match=f"{other}: obs has 4 frames, {one} has 5"):
-        probe([one, other], TOY)
     flagged = store(tmp_path / "part_2.h5", toy() | {"truncated": np.zeros((3, 5, 1), np.uint8)})
     with pytest.raises(LabError, match=f"{one}: no key 'truncated', which {flagged} has"):
         probe([one, flagged], TOY)
+
+
+def test_parts_may_be_padded_to_different_lengths(tmp_path):
+    """The first two episodes need 3 frames."""
+    short = {name: values[:2, :3] for name, values in renumbered(3).items()}
+    one, other = store(tmp_path / "part_0.h5", short), store(tmp_path / "part_1.h5", toy())
+    for order in ([one, other], [other, one]):
+        episodes = hdf5_reader.read(order, TOY)
+        assert sorted(zip(numbers(episodes), episodes.lengths.tolist(), strict=True)) == [
+            (1, 2),
+            (2, 3),
+            (3, 5),
+            (4, 2),
+            (5, 3),
+        ]
+    assert hdf5_reader.read([one, other], TOY, np.array([0, 1])).obs.shape[1] == 3
+
+
+def test_a_last_axis_of_one_may_be_missing(tmp_path):
+    arrays = toy()
+    for key in ("actions", "reward", "terminated", "filled"):
+        arrays[key] = arrays[key][..., 0]
+    same(
+        hdf5_reader.read([store(tmp_path / "part_0.h5", arrays)], TOY),
+        hdf5_reader.read([store(tmp_path / "part_1.h5", toy())], TOY),
+    )
+
+
+def same(one: Episodes, other: Episodes) -> None:
+    for (name, values), (_, expected) in zip(one.arrays(), other.arrays(), strict=True):
+        assert (values == expected).all(), name
+
+
+def test_whole_numbers_of_a_floating_point_type_are_actions(tmp_path):
+    arrays = toy() | {"actions": toy()["actions"].astype(np.float32)}
+    arrays["actions"][0, 4] = np.nan  # behind the end
+    same(
+        hdf5_reader.read([store(tmp_path / "part_0.h5", arrays)], TOY),
+        hdf5_reader.read([store(tmp_path / "part_1.h5", toy())], TOY),
+    )
+    arrays["actions"][2, 1, 1] = 1.5
+    text = ": actions holds 1.5, expected whole numbers: episode 2, frame 1, position 1"
+    assert refusal(store(tmp_path / "part_2.h5", arrays)) == text
+
+
+def test_actions_are_read_from_their_onehot_form_where_that_is_all_there_is(tmp_path):
+    arrays = without("actions")
+    shown = np.zeros((3, 5, 2, 3), np.float32)
+    shown[..., 1] = toy()["filled"]
+    shown[2, 0, 1] = (0, 0, 1)
+    shown[1, 2] = 0  # the last frame, which begins no transition
+    episodes = hdf5_reader.read(
+        [store(tmp_path / "part_0.h5", arrays | {"actions_onehot": shown}, chunk=2)], TOY
+    )
+    assert episodes.actions[2].tolist() == [[1, 2], [1, 1], [1, 1], [1, 1], [1, 1]]
+    assert episodes.actions[1].tolist() == [[1, 1], [1, 1], [0, 0], [0, 0], [0, 0]]
+    shown[1, 0, 0] = (0, 1, 1)
+    text = ": actions_onehot has not exactly one 1 for an agent: episode 1, frame 0, agent 0"
+    path = store(tmp_path / "part_1.h5", arrays | {"actions_onehot": shown})
+    assert refusal(path) == text
 
 
 def test_a_file_that_is_no_hdf5_or_cut_off_is_named(tmp_path):

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from lab_marl.environments import layout_of
 from lab_marl.environments.interface import Frame
+from lab_marl.environments.rollout import Tally
 from lab_marl.episodes import hdf5_writer
 from lab_marl.episodes.offline_data import OfflineData
 from lab_marl.evaluation.config import RolloutConfig
-from lab_marl.evaluation.rollouts import RolloutEvaluator, means
+from lab_marl.evaluation.rollouts import RolloutEvaluator, _scores, means
 from labrun import LabError, PreemptedError, Score, Setup
 from labrun.config.components import build
 from labrun.config.experiments import compose
@@ -119,3 +120,11 @@ def test_files_of_a_game_that_is_not_here_can_be_trained_on_but_not_played(tmp_p
 def test_data_of_another_kind_are_refused():
     with pytest.raises(LabError, match=r"takes dataset=marl\.offline, not int"):
         RolloutEvaluator(RolloutConfig()).plan(Setup(dataset=3))
+
+
+def test_a_task_without_a_goal_has_no_win_rate():
+    tally = Tally(np.array([5.0, 7.0]), np.zeros(2, bool), np.array([100, 100]))
+    found = _scores("halfcheetah-2x3", tally)
+    assert [(s.metric, s.value) for s in found] == [("return", 6.0), ("episode_length", 100.0)]
+    assert means("seen", found) == []
+    assert [s.metric for s in _scores("cn-2", tally)] == ["win_rate", "return", "episode_length"]

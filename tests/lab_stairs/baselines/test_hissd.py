@@ -16,6 +16,7 @@ from lab_stairs.baselines.hissd.objectives import (
     prediction_error,
     skill_contrast,
 )
+from lab_stairs.methods import check_hissd
 from labrun import LabError
 from stairs_cases import grid_layout, marine_layout
 
@@ -202,3 +203,13 @@ def test_a_task_with_one_agent_is_refused():
 def test_a_continuous_task_is_refused():
     with pytest.raises(LabError, match="HiSSD chooses among discrete actions"):
         learner(dataclasses.replace(GRID, continuous=True))
+
+
+def test_one_training_task_has_nothing_to_be_told_apart_from():
+    with pytest.raises(LabError) as caught:
+        check_hissd(HiSSDConfig(), [MARINES], [MARINES, OTHER])
+    assert str(caught.value) == (
+        f"HiSSD contrasts training tasks with each other, got one, {MARINES.task!r}; "
+        "name two or more in dataset.train_tasks"
+    )
+    assert check_hissd(HiSSDConfig(), [MARINES, OTHER], [MARINES, OTHER]) == {}

@@ -14,3 +14,13 @@ def check_pairs(layouts: Sequence[Layout], *, method: str) -> None:
                 f"{method} contrasts two agents of a team, task {layout.task!r} has "
                 f"{layout.num_agents}; take tasks with 2 agents or more"
             )
+
+
+def check_contrast(layouts: Sequence[Layout], *, method: str) -> None:
+    """Raises LabError for one training task: with no other task to be told apart from, the contrast
+    is 0 at every step."""
+    if len(layouts) == 1:
+        raise LabError(
+            f"{method} contrasts training tasks with each other, got one, {layouts[0].task!r}; "
+            "name two or more in dataset.train_tasks"
+        )

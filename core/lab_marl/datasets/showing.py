@@ -1,0 +1,73 @@
+"""What a folder of offline data holds: tasks, sizes, returns, win rates, faults."""
+
+from pathlib import Path
+
+import numpy as np
+from labrun.contract import DataReport
+from labrun.errors import LabError
+
+from lab_marl import environments
+from lab_marl.datasets import foreign
+from lab_marl.episodes import hdf5_reader
+from lab_marl.episodes.hdf5_files import Part, probe
+from lab_marl.episodes.layouts import Layout
+
+BLOCK = 250
+"""Episodes that are in memory at once."""
+NONE = "-"
+
+
+def show(path: Path) -> DataReport:
+    """One row for each part below `path`, and one line for each fault.
+
+    Raises LabError where there is no data at all.
+    """
+    files = [path] if path.is_file() and path.suffix == ".h5" else sorted(path.rglob("part_*.h5"))
+    others = foreign.sources_below(path)
+    if not files and not others:
+        raise LabError(
+            f"no part_*.h5 in {path}, and no data of another known form; "
+            "expected <task>/<quality>/<run>/part_*.h5"
+        )
+    rows, faults = [], []
+    for file in files:
+        row, fault = _row(file)
+        rows.append(row)
+        faults += fault
+    return DataReport(rows, faults + [foreign.advice(*other) for other in others])
+
+
+def _row(file: Path) -> tuple[dict[str, str], list[str]]:
+    task, quality, run = [*file.absolute().parts[:-1]][-3:]
+    row = {"task": task, "quality": quality, "run": run, "file": file.name}
+    try:
+        layout = environments.layout_of(task)
+        part = probe([file], layout)[0]
+        return row | _facts(part, layout), []
+    except LabError as error:
+        text = str(error)
+        return row, [text if str(file) in text else f"{file}: {text}"]
+
+
+def _facts(part: Part, layout: Layout) -> dict[str, str]:
+    """Read block by block, so that a file may be larger than memory."""
+    returns, lengths, won, cut = [], [], [], 0
+    for start in range(0, part.num_episodes, BLOCK):
+        index = np.arange(start, min(start + BLOCK, part.num_episodes))
+        episodes = hdf5_reader.read([part.file], layout, index)
+        returns.append(episodes.returns)
+        lengths.append(episodes.lengths - 1)
+        won.append(environments.won(layout, episodes))
+        cut += int(episodes.truncated.any(1).sum())
+    rates = [block for block in won if block is not None]
+    return {
+        "episodes": str(part.num_episodes),
+        "length": _mean(lengths, 1),
+        "return": _mean(returns, 2),
+        "won": _mean(rates, 3),
+        "cut off": str(cut) if part.has_truncated else NONE,
+    }
+
+
+def _mean(blocks: list[np.ndarray], digits: int) -> str:
+    return f"{np.concatenate(blocks).mean():.{digits}f}" if blocks else NONE

@@ -1,0 +1,69 @@
+"""Reader of folders of arrays as OMAR keeps them: `obs_i.npy`, `acs_i.npy`, ... for agent i."""
+
+from pathlib import Path
+
+import numpy as np
+from labrun.errors import LabError, listed
+
+from lab_marl.episodes import flat
+from lab_marl.episodes.layouts import Layout
+
+MARK = "obs_0.npy"
+"""The file of such a folder by which it is known."""
+
+
+def read(folder: Path, layout: Layout) -> dict[str, np.ndarray]:
+    """The published keys [E, T, ...]. `dones_i` ends an episode: at the limit it was cut off.
+
+    Raises LabError for a file that is missing, no array of numbers, or of another length.
+    """
+    agents = range(layout.num_agents)
+    obs = np.stack([_array(folder, f"obs_{i}", None) for i in agents], 1)
+    num = len(obs)
+    actions = np.stack([_array(folder, f"acs_{i}", num) for i in agents], 1)
+    done = _array(folder, "dones_0", num).reshape(num).astype(bool)
+    rewards = np.stack([_array(folder, f"rews_{i}", num).reshape(num) for i in agents], 1)
+    late = _at_limit(done, layout.episode_limit)
+    steps = flat.Steps(
+        obs=obs,
+        state=_array(folder, "states_0", num),
+        actions=_actions(actions, layout),
+        avail_actions=np.ones((num, layout.num_agents, layout.num_actions), np.uint8),
+        reward=flat.team_reward(rewards),
+        terminated=done & ~late,
+        truncated=late,
+    )
+    return flat.padded(steps, layout)
+
+
+def _actions(actions: np.ndarray, layout: Layout) -> np.ndarray:
+    """Numbers of a continuous task as they are; one-hot rows as the numbers of the actions."""
+    if layout.continuous:
+        return actions
+    if actions.ndim == 3 and actions.shape[-1] == layout.num_actions:
+        return actions.argmax(-1)
+    return actions.reshape(len(actions), -1)
+
+
+def _at_limit(done: np.ndarray, limit: int) -> np.ndarray:
+    """[N] bool: the ends `limit` steps after the end before them."""
+    ends = np.flatnonzero(done)
+    lengths = np.diff(ends, prepend=-1)
+    late = np.zeros_like(done)
+    late[ends[lengths >= limit]] = True
+    return late
+
+
+def _array(folder: Path, name: str, num: int | None) -> np.ndarray:
+    file = folder / f"{name}.npy"
+    if not file.is_file():
+        there = sorted(entry.name for entry in folder.iterdir())
+        raise LabError(f"{folder} has no {file.name}; it has: {listed(there, near=file.name)}")
+    try:
+        values = np.load(file, allow_pickle=False)
+    except (ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise LabError(f"{file} cannot be read as an array of numbers: {reason}") from error
+    if num is not None and len(values) != num:
+        raise LabError(f"{file} has {len(values)} steps, {folder / MARK} has {num}")
+    return values

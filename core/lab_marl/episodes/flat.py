@@ -1,0 +1,73 @@
+"""From steps one after the other, as other data sets keep them, to padded episodes."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from lab_marl.episodes.layouts import Layout
+
+
+@dataclass(frozen=True)
+class Steps:
+    """N transitions in the order in which they were played."""
+
+    obs: np.ndarray
+    """[N, n, o]."""
+    state: np.ndarray
+    """[N, s]."""
+    actions: np.ndarray
+    """[N, n], or [N, n, a] where the task is continuous."""
+    avail_actions: np.ndarray
+    """[N, n, a]."""
+    reward: np.ndarray
+    """[N], of the team."""
+    terminated: np.ndarray
+    """[N] bool: nothing comes after this transition."""
+    truncated: np.ndarray
+    """[N] bool: cut off after this transition."""
+
+
+def padded(steps: Steps, layout: Layout) -> dict[str, np.ndarray]:
+    """The published keys [E, T, ...], T = episode limit + 1.
+
+    What was seen after the last transition is not kept in such data. Where the task was over, that
+    frame is never valued, and repeats the one before. Where an episode was cut off, its last
+    transition is left out, so that its last frame is one that was seen. Steps after the last end
+    count as cut off.
+    """
+    ends = np.flatnonzero(steps.terminated | steps.truncated) + 1
+    bounds = np.unique([0, *ends.tolist(), len(steps.reward)])
+    spans = [
+        (int(low), int(high), bool(steps.terminated[high - 1]))
+        for low, high in pairwise(bounds)
+        if high - low > 1 or steps.terminated[high - 1]
+    ]
+    # The longest, in frames: k steps give k + 1 if the task was over, else k.
+    longest = max((high - low + over for low, high, over in spans), default=0)
+    frames = max(longest, layout.episode_limit + 1)
+    keys = {
+        "obs": steps.obs,
+        "state": steps.state,
+        "actions": steps.actions,
+        "avail_actions": steps.avail_actions,
+    }
+    made = {k: np.zeros((len(spans), frames, *v.shape[1:]), v.dtype) for k, v in keys.items()}
+    for key, dtype in (("reward", np.float32), ("terminated", np.uint8), ("truncated", np.uint8)):
+        made[key] = np.zeros((len(spans), frames, 1), dtype)
+    made["filled"] = np.zeros((len(spans), frames, 1), np.uint8)
+    for row, (low, high, over) in enumerate(spans):
+        index = np.arange(low, high)
+        seen = np.append(index, high - 1) if over else index
+        for key, values in keys.items():
+            made[key][row, : len(seen)] = values[seen]
+        moves = len(seen) - 1
+        made["reward"][row, :moves, 0] = steps.reward[low : low + moves]
+        made["terminated" if over else "truncated"][row, moves - 1] = 1
+        made["filled"][row, : len(seen)] = 1
+    return made
+
+
+def team_reward(rewards: np.ndarray) -> np.ndarray:
+    """[N] mean over the agents of rewards [N, n]; a team's reward is the same for each."""
+    return rewards.reshape(len(rewards), -1).mean(1)

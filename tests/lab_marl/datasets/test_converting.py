@@ -1,0 +1,258 @@
+"""Data of other projects: read, checked and written in the published layout, or refused."""
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lab_marl import environments
+from lab_marl.datasets.converting import convert
+from lab_marl.datasets.generated import Recipe, generate
+from lab_marl.datasets.showing import show
+from lab_marl.episodes import hdf5_reader
+from lab_marl.episodes.episodes import Episodes
+from labrun.errors import LabError
+
+LAYOUT = environments.layout_of("cn-2")
+
+
+@pytest.fixture(scope="module")
+def played() -> Episodes:
+    """Six episodes of cn-2. The longest was cut off one step before its success."""
+    episodes = generate(Recipe("cn-2", "medium-replay", 6, 1), lambda *_: None).episodes
+    row = int(episodes.lengths.argmax())
+    last = int(episodes.lengths[row]) - 2
+    episodes.terminated[row, last], episodes.truncated[row, last] = False, True
+    episodes.reward[row, last] = 0
+    return episodes
+
+
+def flat(episodes: Episodes) -> dict[str, np.ndarray]:
+    """The transitions of all episodes, one after the other."""
+    moves = np.zeros_like(episodes.filled)
+    moves[:, :-1] = episodes.filled[:, 1:]
+    return {name: values[moves] for name, values in episodes.arrays()}
+
+
+def as_vault(folder: Path, episodes: Episodes) -> Path:
+    """What a vault's writer leaves: keys [1, T, ...], longer than what was written."""
+    ts = pytest.importorskip("tensorstore")
+    steps = flat(episodes)
+    num = len(steps["reward"])
+    agents = (1, 2)
+    keys = {
+        "observations.": steps["obs"],
+        "actions.": steps["actions"],
+        "rewards.": np.tile(steps["reward"][:, None], agents),
+        "terminals.": np.tile(steps["terminated"][:, None], agents),
+        "truncations.": np.tile(steps["truncated"][:, None], agents),
+        "infos.state.": steps["state"],
+        "infos.legals.": steps["avail_actions"].astype(np.float32),
+    }
+    arrays = {name: np.concatenate([v, v[:3]])[None] for name, v in keys.items()}
+    arrays["vault_index"] = np.array([num], np.int32)
+    folder.mkdir(parents=True)
+    for name, values in arrays.items():
+        store = {"driver": "ocdbt", "base": f"file://{folder}", "path": name}
+        spec = {"driver": "zarr", "kvstore": store}
+        made = ts.open(spec, dtype=values.dtype, shape=values.shape, create=True).result()
+        made.write(values).result()
+    return folder
+
+
+def converted(tmp_path: Path, source: Path, task: str = "cn-2") -> Episodes:
+    (line,) = convert(source, tmp_path / "out", task=task, quality="good")
+    file = Path(line.rpartition(": ")[2])
+    assert file == tmp_path / "out" / task / "good" / source.name / "part_0.h5"
+    return hdf5_reader.read([file], environments.layout_of(task))
+
+
+def check_cut(found: Episodes, played: Episodes) -> None:
+    """An episode that was cut off has lost its last transition, the others nothing but what was
+    seen at the end."""
+    cut = played.truncated.any(1)
+    assert found.lengths.tolist() == (played.lengths - cut).tolist()
+    assert found.truncated.any(1).tolist() == cut.tolist()
+    assert found.terminated.any(1).tolist() == (~cut).tolist()
+    for row, length in enumerate(found.lengths):
+        moves = length - 1
+        for name in ("obs", "state", "actions", "avail_actions", "reward"):
+            one, other = getattr(found, name)[row], getattr(played, name)[row]
+            assert (one[:moves] == other[:moves]).all(), name
+    seen = found.lengths[cut][0] - 1
+    assert (found.obs[cut][0, seen] == played.obs[cut][0, seen]).all()
+
+
+def test_a_vault_is_read_without_jax(tmp_path, played):
+    check_cut(converted(tmp_path, as_vault(tmp_path / "3m.vlt" / "Good", played)), played)
+
+
+def test_a_vault_without_a_key_is_refused(tmp_path, played):
+    vault = as_vault(tmp_path / "Good", played)
+    (vault / "manifest.ocdbt").write_bytes(b"nothing")
+    with pytest.raises(LabError, match="Good: key 'vault_index' cannot be read: "):
+        convert(vault, tmp_path / "out", task="cn-2", quality="good")
+    assert not (tmp_path / "out").exists()
+
+
+def as_arrays(folder: Path, episodes: Episodes) -> Path:
+    steps = flat(episodes)
+    folder.mkdir()
+    done = steps["terminated"] | steps["truncated"]
+    for i in range(2):
+        np.save(folder / f"obs_{i}.npy", steps["obs"][:, i])
+        np.save(folder / f"acs_{i}.npy", np.eye(5, dtype=np.float32)[steps["actions"][:, i]])
+        np.save(folder / f"rews_{i}.npy", steps["reward"])
+        np.save(folder / f"dones_{i}.npy", done.astype(np.float32))
+        np.save(folder / f"states_{i}.npy", steps["state"])
+    return folder
+
+
+def test_a_folder_of_arrays_is_read(tmp_path, played):
+    """Their only flag is `dones`: an end before the limit is one of the task."""
+    found = converted(tmp_path, as_arrays(tmp_path / "seed_0_data", played))
+    assert found.lengths.tolist() == played.lengths.tolist()
+    assert found.terminated.any(1).all()
+    for row, length in enumerate(found.lengths):
+        same = found.actions[row, : length - 1] == played.actions[row, : length - 1]
+        assert same.all()
+
+
+def test_an_array_episode_that_ends_at_the_limit_was_cut_off(tmp_path):
+    num = LAYOUT.episode_limit
+    long = hdf5_reader.empty(LAYOUT, 1, num + 1)
+    long.filled[:] = True
+    long.avail_actions[:] = True
+    long.truncated[0, num - 1] = True
+    found = converted(tmp_path, as_arrays(tmp_path / "data", long))
+    assert found.lengths.tolist() == [num]
+    assert np.flatnonzero(found.truncated[0]).tolist() == [num - 2]
+
+
+def test_arrays_that_are_missing_short_or_hold_objects_are_refused(tmp_path, played):
+    folder = as_arrays(tmp_path / "data", played)
+
+    def refusal() -> str:
+        with pytest.raises(LabError) as caught:
+            convert(folder, tmp_path / "out", task="cn-2", quality="good")
+        return str(caught.value)
+
+    np.save(folder / "rews_1.npy", np.zeros(3))
+    assert refusal().startswith(f"{folder}/rews_1.npy has 3 steps, {folder}/obs_0.npy has ")
+    np.save(folder / "rews_1.npy", np.array([{}] * 3), allow_pickle=True)
+    assert refusal().startswith(f"{folder}/rews_1.npy cannot be read as an array of numbers: ")
+    (folder / "acs_1.npy").unlink()
+    assert refusal().startswith(f"{folder} has no acs_1.npy; it has: acs_0.npy, ")
+
+
+def published(episodes: Episodes) -> dict[str, np.ndarray]:
+    arrays = {k: v[..., None] if v.ndim == 2 else v for k, v in episodes.arrays()}
+    return arrays | {"actions": episodes.actions[..., None]}
+
+
+def test_pickled_arrays_are_read(tmp_path, played):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for protocol in (2, 5):
+        (folder / "part_0.pkl").write_bytes(pickle.dumps(published(played), protocol=protocol))
+        (line,) = convert(folder, tmp_path / str(protocol), task="cn-2", quality="good")
+        found = hdf5_reader.read([Path(line.rpartition(": ")[2])], LAYOUT)
+        for name, values in found.arrays():
+            assert (values == getattr(played, name)[:, : values.shape[1]]).all(), name
+
+
+class Command:
+    """A pickle that would run a command."""
+
+    def __reduce__(self):
+        return os.system, ("touch harmed",)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (Command(), "part_0.pkl is not read: it asks for posix.system; only a dict of NumPy arr"),
+        ({"obs": Command()}, "part_0.pkl is not read: it asks for posix.system; only a dict of "),
+        ([1, 2], "part_0.pkl holds a list, expected a dict of arrays by key"),
+        ({"obs": [1]}, "part_0.pkl: obs holds a list, expected a NumPy array"),
+        ({"obs": np.array([{}])}, "part_0.pkl: obs holds Python objects, expected numbers"),
+        ({"obs": np.zeros(2)}, "part_0.pkl: obs has 1 axes (2,), expected 4"),
+    ],
+)
+def test_pickles_of_anything_else_are_refused_and_run_nothing(
+    content, expected, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "part_0.pkl"
+    file.write_bytes(pickle.dumps(content))
+    with pytest.raises(LabError) as caught:
+        convert(file, tmp_path / "out", task="cn-2", quality="good")
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["part_0.pkl"]
+
+
+def test_a_damaged_pickle_is_named(tmp_path):
+    file = tmp_path / "part_0.pkl"
+    file.write_bytes(pickle.dumps({"obs": np.zeros(100)})[:50])
+    with pytest.raises(LabError, match=r"part_0.pkl is not read: "):
+        convert(file, tmp_path / "out", task="cn-2", quality="good")
+
+
+def test_content_that_cannot_be_is_refused_by_the_sources_name(tmp_path, played):
+    arrays = published(played)
+    arrays["obs"] = arrays["obs"].copy()
+    arrays["obs"][1, 0, 0, 0] = np.nan
+    file = tmp_path / "part_0.pkl"
+    file.write_bytes(pickle.dumps(arrays))
+    with pytest.raises(LabError) as caught:
+        convert(file, tmp_path / "out", task="cn-2", quality="good")
+    assert str(caught.value).startswith(f"{file}: obs is NaN or infinite: episode 1, frame 0")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_there_is_kept(tmp_path, played):
+    file = tmp_path / "part_0.pkl"
+    file.write_bytes(pickle.dumps(published(played)))
+    convert(file, tmp_path / "out", task="cn-2", quality="good")
+    with pytest.raises(LabError, match="is there already; name another target or quality"):
+        convert(file, tmp_path / "out", task="cn-2", quality="good")
+    with pytest.raises(LabError, match="nothing to convert"):
+        convert(tmp_path / "out", tmp_path / "more", task="cn-2", quality="good")
+
+
+def test_what_a_folder_holds_is_shown_with_its_faults(tmp_path, played):
+    file = tmp_path / "part_0.pkl"
+    file.write_bytes(pickle.dumps(published(played)))
+    convert(file, tmp_path / "out", task="cn-2", quality="good")
+    broken = tmp_path / "out" / "cn-2" / "bad" / "run"
+    broken.mkdir(parents=True)
+    (broken / "part_0.h5").write_text("no data")
+    bad, good = show(tmp_path).rows
+    assert good == {
+        "task": "cn-2",
+        "quality": "good",
+        "run": "part_0",
+        "file": "part_0.h5",
+        "episodes": "6",
+        "length": f"{(played.lengths - 1).mean():.1f}",
+        "return": f"{played.returns.mean():.2f}",
+        "won": f"{played.returns.mean():.3f}",
+        "cut off": str(played.truncated.any(1).sum()),
+    }
+    assert list(bad) == ["task", "quality", "run", "file"]
+    assert show(tmp_path).faults == [
+        f"{broken}/part_0.h5 cannot be read as HDF5 (file signature not found)",
+        f"{tmp_path} is a folder of pickles (ODIS): lab data convert {tmp_path} TARGET --task NAME",
+    ]
+
+
+def test_battles_are_won_by_their_last_reward():
+    layout = environments.layout_of("battle-3m")
+    made = hdf5_reader.empty(layout, 2, 4)
+    made.filled[:, :3] = True
+    made.reward[:, 1] = (11.0, 9.0)  # a victory is worth 200 * 20 / 365 = 10.96
+    assert environments.won(layout, made).tolist() == [True, False]
+    assert environments.won(environments.layout_of("3m"), made).tolist() == [True, False]
+    assert environments.won(environments.layout_of("spread-2"), made) is None
