@@ -97,14 +97,17 @@ def memory(
     state = estimates.state_bytes(
         estimates.num_parameters(shape),
         dtype=loaded,
-        autocast=loaded != dtype,
+        # a layer that is computed anew casts its own weights, and drops them
+        autocast=loaded != dtype and not settings.gradient_checkpointing,
         zero_stage=zero_stage(settings),
         num_processes=num_processes,
-        num_copies=num_teachers + int(settings.beta > 0),
+        num_copies=int(settings.beta > 0),
+        num_teachers=num_teachers,
     )
     share = settings.prompts_per_step * settings.num_generations
     share //= num_processes * settings.num_minibatches
-    tokens = min(settings.micro_batch_size, max(share, 1)) * settings.max_completion_length
+    length = (settings.max_prompt_length or 0) + settings.max_completion_length
+    tokens = min(settings.micro_batch_size, max(share, 1)) * length
     activations = estimates.activation_bytes(
         shape,
         tokens=tokens,
@@ -112,15 +115,15 @@ def memory(
         checkpointing=settings.gradient_checkpointing,
         autocast=loaded != dtype,
     )
-    logits = estimates.logits_bytes(shape, tokens=tokens)
+    head = estimates.head_bytes(shape, tokens=tokens)
     vllm_share = ENGINES[settings.sampler].gpu_share(settings)
-    total = estimates.gpu_bytes(state.total + activations + logits, vllm_share=vllm_share)
+    total = estimates.gpu_bytes(state.total + activations + head, vllm_share=vllm_share)
     return {
         "weights": state.weights,
         "gradients": state.gradients,
         "optimizer": state.optimizer,
         "copies": state.copies,
         "activations": activations,
-        "logits": logits,
+        "head": head,
         "vllm": total * vllm_share,
     }
