@@ -200,6 +200,19 @@ def head_bytes(shape: ModelShape, *, tokens: int) -> int:
     return BYTES["float32"] * (tile + shape.hidden_size * shape.vocab_size)
 
 
+VLLM_WORK = 1.0 * GIB
+"""Memory for vLLM's own passes and CUDA graphs: our choice, not measured."""
+
+
+def vllm_bytes(shape: ModelShape, *, length: int, dtype: str) -> dict[str, float]:
+    """The least that vLLM needs: weights b P, and keys and values of one sequence of `length`
+    tokens, 2 L kv b each token."""
+    size = BYTES[dtype]
+    token = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim * size
+    weights = float(size * num_parameters(shape))
+    return {"weights": weights, "sequence": float(length * token), "work": VLLM_WORK}
+
+
 def gpu_bytes(process_bytes: float, *, vllm_share: float) -> float:
     """The least memory of a GPU that holds a training process beside vLLM's share of it.
 
