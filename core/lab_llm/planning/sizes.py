@@ -1,6 +1,7 @@
 """Work, memory and disk of a GRPO run, from its settings and the model's sizes."""
 
 from lab_llm.planning import estimates
+from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.config_files import read_settings
 from lab_llm.policy.location import NotHereError, locate
 from lab_llm.training.config import GRPOSettings
@@ -12,15 +13,20 @@ PLANNED_PROCESSES = (1, 4, 8)
 """Numbers of processes that a dry run estimates the memory for."""
 
 
-def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
+def shape_of_model(model: PolicyConfig) -> estimates.ModelShape | None:
     """The model's sizes, from its config.json or, where it is not here, from what is known."""
     try:
-        path = locate(settings.model)
+        path = locate(model)
     except NotHereError:
-        return estimates.KNOWN.get(settings.model.name)
+        return estimates.KNOWN.get(model.name)
     if path.is_file():
-        return estimates.KNOWN.get(settings.model.name)
-    return estimates.shape_of(read_settings(path, settings.model.name))
+        return estimates.KNOWN.get(model.name)
+    return estimates.shape_of(read_settings(path, model.name))
+
+
+def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
+    """The sizes of the model that the run trains."""
+    return shape_of_model(settings.model)
 
 
 def loaded_dtype(settings: GRPOSettings) -> str:

@@ -3,6 +3,7 @@
 from labrun.errors import LabError
 from labrun.plan import Setup
 
+from lab_llm.evaluation.accuracy import AccuracyEvaluator
 from lab_llm.planning import estimates
 from lab_llm.planning.sizes import model_shape
 from lab_llm.policy.policy import KnownPolicy
@@ -46,7 +47,13 @@ def _length(
     """The longest sequence; where the model is not here, as far as the settings tell it."""
     asked = settings.vllm_max_model_length
     if policy is None or sets is None:
-        needed = (settings.max_prompt_length or 0) + settings.max_completion_length
+        completions = [settings.max_completion_length]
+        completions += [
+            one.config.max_new_tokens
+            for one in setup.evaluators.values()
+            if isinstance(one, AccuracyEvaluator)
+        ]
+        needed = (settings.max_prompt_length or 0) + max(completions)
         return asked or min(needed, limit or needed)
     needed = longest_sequence(policy, sets, settings, setup.evaluators.values())
     if asked is not None and asked < needed:
