@@ -157,6 +157,12 @@ class AccuracyEvaluator:
         check_room(policy, longest, name, asked, key=f"evaluator.{self.section}.max_new_tokens")
         return longest + asked
 
+    def most_tokens(self, policy: KnownPolicy, data: ProblemSets) -> int:
+        """Length of the longest prompt with its completion (tokens)."""
+        problems = [problem for found in self._chosen(data).values() for problem in found]
+        lengths = (len(encode(policy.tokenizer, problem.prompt)) for problem in problems)
+        return max(lengths, default=0) + self.config.max_new_tokens
+
     def _choose(self, name: str, problems: Sequence[Problem]) -> Sequence[Problem]:
         if not problems:
             raise LabError(f"evaluation set {name!r} has no problems")

@@ -126,6 +126,7 @@ def state_bytes(
     zero_stage: int,
     num_processes: int,
     num_copies: int = 0,
+    num_teachers: int = 0,
     autocast: bool = False,
 ) -> State:
     """What weights, gradients, AdamW and frozen copies of the model hold in each process.
@@ -135,8 +136,8 @@ def state_bytes(
     with bfloat16 keeps float32 masters beside float32 moments: 12 P (ZeRO, arXiv 1910.02054,
     section 3.1), and adds gradients up in float32: 4 P (`grad_accum_dtype`). ZeRO-1 divides the
     optimizer's part by the number of processes, ZeRO-2 the gradients as well, ZeRO-3 the weights
-    too. A copy (the reference of beta > 0, a frozen or an averaged teacher) has b P, divided under
-    ZeRO-3.
+    too. A copy (the reference of beta > 0) has b P, divided under ZeRO-3. Every process holds the
+    whole of a frozen or averaged teacher, b P.
     """
     size = float(BYTES[dtype] * parameters)
     masters = zero_stage > 0 and dtype == "bfloat16"
@@ -148,40 +149,68 @@ def state_bytes(
         weights=size / share[3] + cast,
         gradients=gradients / share[2],
         optimizer=moments / share[1],
-        copies=num_copies * size / share[3],
+        copies=num_copies * size / share[3] + num_teachers * size,
     )
+
+
+def layer_bytes(shape: ModelShape, *, dtype: str, autocast: bool = False) -> int:
+    """Bytes that the backward pass needs of one token in one layer.
+
+    A norm keeps its input, the normed input and its output: 6 h for both. Norms of queries and keys
+    keep the first two: 2 (q + kv). Attention keeps queries, keys and values, these two repeated for
+    every query head, and its output: 4 q; it keeps no scores (it is computed in blocks,
+    arXiv 2205.14135). The MLP keeps 4 i (gate, activation, up, product). In bfloat16 the input of a
+    norm stays in float32. With `autocast` the normed input does too, and each of the five
+    projections after a norm keeps a bfloat16 copy of the output.
+    """
+    s = shape
+    q, kv = s.num_heads * s.head_dim, s.num_kv_heads * s.head_dim
+    normed = q + kv if s.qk_norm != "none" else 0
+    products = 4 * q + 4 * s.intermediate_size
+    if dtype == "float32":
+        return 4 * (6 * s.hidden_size + 2 * normed + products)
+    return (26 if autocast else 16) * s.hidden_size + 6 * normed + 2 * products
 
 
 def activation_bytes(
     shape: ModelShape, *, tokens: int, dtype: str, checkpointing: bool, autocast: bool = False
 ) -> int:
-    """Bytes that the backward pass needs of a micro-batch of `tokens` tokens, without the logits.
+    """Bytes that the backward pass needs of a micro-batch of `tokens` tokens, without the head.
 
-    A layer keeps, for each token, the inputs of its products and norms: 4 h (two norms and what
-    they give), 2 (q + kv) + kv (queries and keys before and after their norm, values), q (the
-    heads' output) and 4 i (gate, up, activation, product); attention keeps no scores (it is
-    computed in blocks, arXiv 2205.14135). With checkpointing each layer keeps its input h, and one
-    layer at a time is computed anew (arXiv 1604.06174). With `autocast` what passes from layer to
-    layer and through the norms, h of h and 4 h of a layer, stays in float32: only products are
-    computed in bfloat16. An estimate: kernels differ.
+    With checkpointing each layer keeps its input h, and one layer at a time is computed anew (arXiv
+    1604.06174). With `autocast` that input is in float32.
     """
-    s = shape
-    q, kv = s.num_heads * s.head_dim, s.num_kv_heads * s.head_dim
-    layer = 4 * s.hidden_size + 2 * (q + kv) + kv + q + 4 * s.intermediate_size
-    passed = 4 * s.hidden_size
-    of_layer = BYTES[dtype] * layer + (2 * passed if autocast else 0)
+    of_layer = layer_bytes(shape, dtype=dtype, autocast=autocast)
     if not checkpointing:
-        return tokens * s.num_layers * of_layer
-    inputs = s.num_layers * s.hidden_size * (4 if autocast else BYTES[dtype])
-    return tokens * (inputs + of_layer)
+        return tokens * shape.num_layers * of_layer
+    size = BYTES["float32"] if autocast else BYTES[dtype]
+    return tokens * (shape.num_layers * shape.hidden_size * size + of_layer)
 
 
-def logits_bytes(shape: ModelShape, *, tokens: int) -> int:
-    """Logits of a micro-batch's completions and their gradient: 2 * 4 (tokens) V bytes.
+HEAD_TOKENS, HEAD_VOCABULARY = 4096, 32768
+"""Tokens and vocabulary entries of the logits that are in memory at once (TRL 1.16)."""
 
-    The log-softmax is computed in float32 in every precision.
+
+def head_bytes(shape: ModelShape, *, tokens: int) -> int:
+    """What the output projection takes: a tile of logits, and its weights' gradient in float32.
+
+    4 min(tokens, 4096) min(V, 32768) + 4 h V: the logits are never in memory as a whole.
     """
-    return 2 * BYTES["float32"] * tokens * shape.vocab_size
+    tile = min(tokens, HEAD_TOKENS) * min(shape.vocab_size, HEAD_VOCABULARY)
+    return BYTES["float32"] * (tile + shape.hidden_size * shape.vocab_size)
+
+
+VLLM_WORK = 1.0 * GIB
+"""Memory for vLLM's own passes and CUDA graphs: our choice, not measured."""
+
+
+def vllm_bytes(shape: ModelShape, *, length: int, dtype: str) -> dict[str, float]:
+    """The least that vLLM needs: weights b P, and keys and values of one sequence of `length`
+    tokens, 2 L kv b each token."""
+    size = BYTES[dtype]
+    token = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim * size
+    weights = float(size * num_parameters(shape))
+    return {"weights": weights, "sequence": float(length * token), "work": VLLM_WORK}
 
 
 def gpu_bytes(process_bytes: float, *, vllm_share: float) -> float:

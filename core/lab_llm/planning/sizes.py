@@ -1,6 +1,7 @@
 """Work, memory and disk of a GRPO run, from its settings and the model's sizes."""
 
 from lab_llm.planning import estimates
+from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.config_files import read_settings
 from lab_llm.policy.location import NotHereError, locate
 from lab_llm.training.config import GRPOSettings
@@ -12,15 +13,20 @@ PLANNED_PROCESSES = (1, 4, 8)
 """Numbers of processes that a dry run estimates the memory for."""
 
 
-def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
+def shape_of_model(model: PolicyConfig) -> estimates.ModelShape | None:
     """The model's sizes, from its config.json or, where it is not here, from what is known."""
     try:
-        path = locate(settings.model)
+        path = locate(model)
     except NotHereError:
-        return estimates.KNOWN.get(settings.model.name)
+        return estimates.KNOWN.get(model.name)
     if path.is_file():
-        return estimates.KNOWN.get(settings.model.name)
-    return estimates.shape_of(read_settings(path, settings.model.name))
+        return estimates.KNOWN.get(model.name)
+    return estimates.shape_of(read_settings(path, model.name))
+
+
+def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
+    """The sizes of the model that the run trains."""
+    return shape_of_model(settings.model)
 
 
 def loaded_dtype(settings: GRPOSettings) -> str:
@@ -97,14 +103,17 @@ def memory(
     state = estimates.state_bytes(
         estimates.num_parameters(shape),
         dtype=loaded,
-        autocast=loaded != dtype,
+        # a layer that is computed anew casts its own weights, and drops them
+        autocast=loaded != dtype and not settings.gradient_checkpointing,
         zero_stage=zero_stage(settings),
         num_processes=num_processes,
-        num_copies=num_teachers + int(settings.beta > 0),
+        num_copies=int(settings.beta > 0),
+        num_teachers=num_teachers,
     )
     share = settings.prompts_per_step * settings.num_generations
     share //= num_processes * settings.num_minibatches
-    tokens = min(settings.micro_batch_size, max(share, 1)) * settings.max_completion_length
+    length = (settings.max_prompt_length or 0) + settings.max_completion_length
+    tokens = min(settings.micro_batch_size, max(share, 1)) * length
     activations = estimates.activation_bytes(
         shape,
         tokens=tokens,
@@ -112,15 +121,15 @@ def memory(
         checkpointing=settings.gradient_checkpointing,
         autocast=loaded != dtype,
     )
-    logits = estimates.logits_bytes(shape, tokens=tokens)
+    head = estimates.head_bytes(shape, tokens=tokens)
     vllm_share = ENGINES[settings.sampler].gpu_share(settings)
-    total = estimates.gpu_bytes(state.total + activations + logits, vllm_share=vllm_share)
+    total = estimates.gpu_bytes(state.total + activations + head, vllm_share=vllm_share)
     return {
         "weights": state.weights,
         "gradients": state.gradients,
         "optimizer": state.optimizer,
         "copies": state.copies,
         "activations": activations,
-        "logits": logits,
+        "head": head,
         "vllm": total * vllm_share,
     }

@@ -9,6 +9,7 @@ from labrun.plan import Plan, Setup
 
 from lab_llm.planning import grpo as grpo_plan
 from lab_llm.planning import prompts as prompts_plan
+from lab_llm.planning import vllm as vllm_plan
 from lab_llm.planning.sizes import loaded_dtype
 from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import (
@@ -51,13 +52,16 @@ def plan(
     if distillation is not None and model_here:
         grpo_plan.check_head(settings)
     if sets is None:
-        return plan
+        known = vllm_plan.facts(settings, setup, None, None)
+        return dataclasses.replace(plan, facts={**plan.facts, **known})
     dropped = 0
     if plan.offers is not None and settings.max_prompt_length is not None:
         short = short_prompts(plan.offers.tokenizer, sets.train, settings)
         dropped = len(sets.train) - len(short)
         sets = dataclasses.replace(sets, train=short)
     _check_data(settings, sets, plan, context, distillation)
+    known = vllm_plan.facts(settings, setup, plan.offers, sets)
+    plan = dataclasses.replace(plan, facts={**plan.facts, **known})
     if dropped:
         long = f"{dropped} with prompts over {settings.max_prompt_length} tokens"
         return dataclasses.replace(plan, facts={**plan.facts, "problems_left_out": long})

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 Completions = dict[int, list[list[int]]]
 """A prompt's index -> the token ids of its samples, end tokens included."""
@@ -33,6 +33,15 @@ class Share:
 
     rank: int = 0
     world_size: int = 1
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """An evaluator that samples with the policy's engine."""
+
+    def most_tokens(self, policy: Any, data: Any) -> int:
+        """Its longest prompt with its completion (tokens)."""
+        ...
 
 
 class Engine(Protocol):

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lab_llm.policy.beats import beating_at_passes, no_beat
+from lab_llm.policy.engine import Beat, Completions, Sampling, Share
 from lab_llm.policy.policy import Policy
 from lab_llm.sampling.decoder import Decoder
 from lab_llm.sampling.sampler import sample
@@ -14,14 +16,12 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel
 
 
-from lab_llm.policy.engine import Beat, Completions, Sampling, Share
-
-
 class _BatchEngine:
     """Whole batches go to the ranks in turn; one generator goes through all batches of a set."""
 
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
+    def __init__(self, policy: Policy, *, alive: Beat = no_beat) -> None:
+        """`alive` is called again and again within a batch."""
+        self.policy, self.alive = policy, alive
 
     def sample(
         self,
@@ -62,8 +62,8 @@ class DecoderEngine(_BatchEngine):
 
     name = "cpu"
 
-    def __init__(self, policy: Policy) -> None:
-        super().__init__(policy)
+    def __init__(self, policy: Policy, *, alive: Beat = no_beat) -> None:
+        super().__init__(policy, alive=alive)
         Decoder(policy.model)
 
     def _sample(
@@ -80,6 +80,7 @@ class DecoderEngine(_BatchEngine):
             eos_token_ids=sampling.end_token_ids,
             pad_token_id=_pad_token(self.policy),
             generator=generator,
+            beat=self.alive,
         ).completion_ids
 
     def _skip(self, num_prompts: int, sampling: Sampling, generator: torch.Generator) -> None:
@@ -106,7 +107,8 @@ class TransformersEngine(_BatchEngine):
         real = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
         generate: Any = model.generate
         seeded = _global_generator(model.device, seed=_draw_seed(generator))
-        with seeded, _no_settings_of(model), torch.inference_mode():
+        beating = beating_at_passes(model, self.alive)
+        with seeded, beating, _no_settings_of(model), torch.inference_mode():
             rows = generate(
                 ids.to(model.device),
                 attention_mask=real.to(model.device),

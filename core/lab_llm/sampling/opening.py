@@ -58,12 +58,12 @@ def _decoder(
     transformers."""
     del num_tokens
     try:
-        engine: Engine = DecoderEngine(policy)
+        engine: Engine = DecoderEngine(policy, alive=ctx.heartbeat)
     except LabError as refusal:
         if config.engine != AUTO:
             raise LabError(f"{section}.engine=cpu: {refusal}; use transformers or vllm") from None
         ctx.note(f"evaluation samples with transformers' generate: {refusal}")
-        engine = TransformersEngine(policy)
+        engine = TransformersEngine(policy, alive=ctx.heartbeat)
     yield engine
 
 
@@ -71,8 +71,8 @@ def _decoder(
 def _transformers(
     ctx: "RunContext", policy: Policy, config: SamplingConfig, num_tokens: int, section: str
 ) -> Iterator[Engine]:
-    del ctx, config, num_tokens, section
-    yield TransformersEngine(policy)
+    del config, num_tokens, section
+    yield TransformersEngine(policy, alive=ctx.heartbeat)
 
 
 @contextmanager

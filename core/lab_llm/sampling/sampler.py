@@ -13,6 +13,8 @@ import torch
 from labrun.errors import DivergedError, LabError
 from torch import Tensor
 
+from lab_llm.policy.beats import no_beat
+from lab_llm.policy.engine import Beat
 from lab_llm.sampling.decoder import Cache, Decoder
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ def sample(
     eos_token_ids: Sequence[int],
     pad_token_id: int,
     generator: torch.Generator | None = None,
+    beat: Beat = no_beat,
 ) -> Samples:
     """`num_samples` completions of every prompt (token ids), in the order of the prompts.
 
@@ -61,9 +64,10 @@ def sample(
     from `generator` alone, which may be None when greedy: equal generators give equal completions,
     and a row's random numbers do not depend on when other rows end. The numbers are drawn on the
     generator's own device: with one on the CPU they are the same wherever the model lies. Weights
-    are read anew at each call. Raises LabError for an architecture outside
-    `decoder.ARCHITECTURES`, for settings that the decoder lacks (sliding windows, biases), and for
-    sequences longer than the model's positions; DivergedError for logits that are not finite.
+    are read anew at each call. `beat` is called before each token. Raises LabError for an
+    architecture outside `decoder.ARCHITECTURES`, for settings that the decoder lacks (sliding
+    windows, biases), and for sequences longer than the model's positions; DivergedError for logits
+    that are not finite.
     """
     picker = Picker(temperature, top_p, top_k)
     decoder = Decoder(model)
@@ -87,6 +91,7 @@ def sample(
     logits = decoder.prefill(ids, is_real, cache)
     _check_finite(logits)
     for step in range(max_new_tokens):
+        beat()
         token, logprob = picker(logits, uniforms[step, rows])
         tokens[rows, step], logprobs[rows, step], lengths[rows] = token, logprob, step + 1
         ended = torch.isin(token, ends)

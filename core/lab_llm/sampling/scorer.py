@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from lab_llm.policy.beats import no_beat
+from lab_llm.policy.engine import Beat
 from lab_llm.sampling.decoder import Decoder
 
 if TYPE_CHECKING:
@@ -31,12 +33,13 @@ def completion_logprobs(
     batch_size: int,
     pad_token_id: int,
     temperature: float = 1.0,
+    beat: Beat = no_beat,
 ) -> Float[Tensor, "n width"]:
     """log P(completion token | prompt, tokens before), float32 (n, width), 0 beyond the end.
 
     Row i scores `completions[i]` after `prompts[i]`; logits are divided by `temperature`. Rows go
-    through the model in batches of `batch_size`, of like length. Raises LabError for an
-    architecture that the decoder does not know.
+    through the model in batches of `batch_size`, of like length, with a `beat` before each. Raises
+    LabError for an architecture that the decoder does not know.
     """
     result = torch.zeros(len(prompts), width, device=model.device)
     if not prompts:
@@ -47,6 +50,7 @@ def completion_logprobs(
     contexts = _read(decoder, shared, batch_size, pad_token_id)
     order = sorted(range(len(prompts)), key=lambda i: len(completions[i]))
     for start in range(0, len(order), batch_size):
+        beat()
         rows = order[start : start + batch_size]
         tokens, is_real = _padded([completions[i] for i in rows], pad_token_id, left=False)
         tokens, is_real = tokens.to(model.device), is_real.to(model.device)

@@ -11,6 +11,7 @@ import torch
 from labrun.errors import LabError
 
 from lab_llm.distributed.ranks import barrier, gather_objects
+from lab_llm.policy.beats import beat_at_steps
 from lab_llm.policy.engine import Beat, Completions, Sampling, Share
 from lab_llm.policy.policy import Policy
 from lab_llm.sampling.config import SamplingConfig
@@ -96,6 +97,7 @@ def open_vllm(
     with _weights(ctx, policy) as folder:
         llm = _load(folder, policy, config, length=length, together=ctx.world_size > 1)
         barrier()
+    beat_at_steps(llm, ctx.heartbeat)
     try:
         yield VLLMEngine(llm)
     finally:

@@ -89,8 +89,8 @@ class GRPOSettings:
     vllm_server: str = ""
     """Base URL of that process, such as http://host:8000; empty: TRL's default on this machine."""
     vllm_max_model_length: Annotated[int, Ge(1)] | None = None
-    """Longest prompt with its completion in vLLM (tokens); None: the model's whole context. An
-    evaluation in the run samples with the same vLLM."""
+    """Longest prompt with its completion in vLLM (tokens); None: the longest of the run, its
+    evaluations included, which sample with the same vLLM."""
     vllm_gpu_memory_utilization: Annotated[float, Gt(0), Lt(1)] = 0.3
     """Share of the GPU's memory that a colocated vLLM takes; the rest is the training's."""
     vllm_importance_sampling: Literal[

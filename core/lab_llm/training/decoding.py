@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from lab_llm.policy.beats import no_beat
+from lab_llm.policy.engine import Beat
 from lab_llm.policy.policy import Policy
 from lab_llm.problems import Message
 from lab_llm.sampling.sampler import sample
@@ -21,6 +23,7 @@ def decoded_rollouts(
     seed: int,
     eos_token_ids: Sequence[int],
     pad_token_id: int,
+    beat: Beat = no_beat,
 ) -> dict[str, Any]:
     """A completion of each prompt: `prompt_ids`, `completion_ids`, `logprobs`, a list each.
 
@@ -43,6 +46,7 @@ def decoded_rollouts(
         eos_token_ids=eos_token_ids,
         pad_token_id=pad_token_id,
         generator=torch.Generator().manual_seed(seed),
+        beat=beat,
     )
     return {
         "prompt_ids": [prompt for prompt in ids for _ in range(size)],

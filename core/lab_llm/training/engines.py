@@ -10,6 +10,7 @@ from labrun.errors import LabError
 from torch import Tensor
 
 from lab_llm.distributed import ranks
+from lab_llm.policy.beats import beat_at_steps
 from lab_llm.policy.location import locate
 from lab_llm.policy.policy import Policy
 from lab_llm.sampling.engines import DECODER, TRANSFORMERS, VLLM, EngineKind
@@ -64,6 +65,9 @@ class RolloutEngine:
     def rollout_function(self) -> RolloutFunction | None:
         """What TRL calls for the rollouts; None: TRL samples."""
         return None
+
+    def begin(self) -> None:
+        """What is left to do once TRL has opened what it samples with."""
 
     def holding(self, policy: Policy) -> Policy:
         """The policy, with this engine where it can sample evaluations too."""
@@ -137,6 +141,7 @@ class DecoderRollouts(RolloutEngine):
                 seed=trainer.ctx.derive_seed("rollout", step, rank),
                 eos_token_ids=trainer.eos_token_ids,
                 pad_token_id=self._pad,
+                beat=trainer.ctx.heartbeat,
             )
 
     def student_logprobs(self, rollouts: Rollouts) -> Float[Tensor, "B T"]:
@@ -157,6 +162,7 @@ class DecoderRollouts(RolloutEngine):
                 batch_size=self._batch_size,
                 pad_token_id=self._pad,
                 temperature=self._settings.temperature,
+                beat=trainer.ctx.heartbeat,
             )
 
 
@@ -190,6 +196,20 @@ class VLLMRollouts(RolloutEngine):
     @classmethod
     def gpu_share(cls, settings: GRPOSettings) -> float:
         return settings.vllm_gpu_memory_utilization if _is_here(settings) else 0.0
+
+    def begin(self) -> None:
+        """Let vLLM give signs of life, and the run say when weights go to it."""
+        trainer = self._trainer
+        if _is_here(self._settings):
+            beat_at_steps(trainer.vllm_generation.llm, trainer.ctx.heartbeat)
+        sync = trainer.vllm_generation.sync_weights
+
+        def staged_sync() -> None:
+            trainer.ctx.progress(stage="sync")
+            sync()
+            trainer.ctx.progress(stage="sample")
+
+        trainer.vllm_generation.sync_weights = staged_sync
 
     def holding(self, policy: Policy) -> Policy:
         """The policy with the vLLM of this process, which then has its weights."""

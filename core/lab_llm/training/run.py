@@ -23,6 +23,7 @@ from lab_llm.training.engines import ENGINES
 from lab_llm.training.microbatches import micro_batch_size
 from lab_llm.training.objective import Objective
 from lab_llm.training.precision import trained_model
+from lab_llm.training.vllm_length import longest_sequence
 from lab_llm.training.zero import deepspeed_path
 
 if TYPE_CHECKING:
@@ -159,18 +160,23 @@ def build_trainer(
             settings=settings,
             objective=objective,
             words=words,
-            args=_with_end_tokens(trl_config(ctx, settings), policy, settings),
+            args=_for_vllm(trl_config(ctx, settings), ctx, policy, sets, settings),
             train_dataset=Rows.from_dict({"prompt": prompts, "index": order}),
         )
     trainer.add_callback(RunCallback(trainer, sets, settings.evaluate_every))
     return trainer
 
 
-def _with_end_tokens(config: Any, policy: Policy, settings: GRPOSettings) -> Any:
-    """TRL's configuration with the policy's end tokens for vLLM, which reads the model's own."""
+def _for_vllm(
+    config: Any, ctx: "RunContext", policy: Policy, sets: ProblemSets, settings: GRPOSettings
+) -> Any:
+    """TRL's configuration with the policy's end tokens for vLLM, which reads the model's own, and
+    with the longest sequence of the run."""
     if ENGINES[settings.sampler].uses_vllm():
         from lab_llm.sampling.batch_engines import end_tokens
 
+        if config.vllm_max_model_length is None:
+            config.vllm_max_model_length = longest_sequence(policy, sets, settings, ctx.evaluators)
         config.generation_kwargs = {"stop_token_ids": list(end_tokens(policy))}
     return config
 

@@ -13,6 +13,7 @@ from transformers.trainer_callback import TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from lab_llm.distributed import ranks
+from lab_llm.policy.beats import beat_at_passes
 from lab_llm.policy.policy import Policy
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.training.advantages import in_uniform_group, rows_to_score
@@ -65,6 +66,8 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             **trl,
         )
         objective.to(self.accelerator.device)
+        beat_at_passes(policy.model, ctx.heartbeat)
+        self.engine.begin()
         self.add_callback(AfterStep(self))
         if ctx.resume_from is not None:
             objective.load(ctx.resume_from)
@@ -107,7 +110,6 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         """One batch of rollouts of this process, with the objective's advantages."""
         self.ctx.progress(step=self.state.global_step, stage="sample")
         output: Any = self._generate_and_score_completions(inputs)
-        self.ctx.progress(step=self.state.global_step, stage="update")
         device, size = self.accelerator.device, len(inputs)
         start = self.accelerator.process_index * size
         rewards = torch.tensor(self.group.rewards, device=device)
@@ -120,9 +122,11 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         # a function of the step alone: a resumed run has the same
         number = self.state.global_step // self.steps_per_batch
         rollouts = replace(rollouts, batches_before=number)
+        self.ctx.progress(stage="teacher" if self.objective.teacher else "update")
         problems = [self.rewards.sets.train[row["index"]] for row in inputs]
         with self.metrics.timed("teacher"):
             rollouts = self._read_by_teacher(rollouts, problems, start)
+        self.ctx.progress(stage="update")
         rollouts = self.objective.annotate(rollouts)
         for name, value in self.objective.measure(rollouts).items():
             self.metrics.add(name, value)

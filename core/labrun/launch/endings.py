@@ -20,7 +20,7 @@ def of_job(job: Job, code: int) -> Ending:
         words = f"its process did not leave by itself and was ended: {job.held_up_by}"
         return _with(own, words)
     if job.ended_for == "hung":
-        return Ending("hung", EXIT_HANG, f"no sign of life for {job.config.hang_timeout_s:g} s")
+        return Ending("hung", EXIT_HANG, _silence_words(job))
     if job.ended_for == "heedless":
         text = "it did not stop when it was asked to, and was killed"
         return Ending("killed", -signal.SIGKILL, f"{text}; {_goes_on(job.run)}")
@@ -29,6 +29,13 @@ def of_job(job: Job, code: int) -> Ending:
         limit = job.config.resources.time_limit
         return _with(ending, f"its time limit of {limit:g} min was near" if limit else "")
     return _with(ending, _memory_words(job)) if own.state == "failed" else ending
+
+
+def _silence_words(job: Job) -> str:
+    """How long the job was silent, and in which stage."""
+    stage = job.run.progress().get("stage")
+    where = f", in the stage {stage!r}" if stage else ""
+    return f"no sign of life for {job.config.hang_timeout_s:g} s{where}"
 
 
 def _wordless(job: Job, code: int) -> Ending:

@@ -7,7 +7,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -108,7 +109,10 @@ class RunContext:
         asked to stop before an evaluator began.
         """
         self.step = step
-        self.progress(stage="evaluate")
+        with self._stage("evaluate"):
+            return self._scores(model, data, step)
+
+    def _scores(self, model: Any, data: Any, step: int) -> list[Score]:
         finished = self._scored_earlier(step)
         scores = []
         for number, part in enumerate(self.evaluators):
@@ -149,7 +153,10 @@ class RunContext:
 
         All processes call it, and write their parts into one directory.
         """
-        self.progress(stage="checkpoint")
+        with self._stage("checkpoint"):
+            return self._save(step, writer)
+
+    def _save(self, step: int, writer: Callable[[Path], None]) -> Path:
         sealed = self.seal_events()
         root, keep = self.run.checkpoints, self.keep_checkpoints
         if self.world_size == 1:
@@ -234,6 +241,15 @@ class RunContext:
         except OSError as error:
             if error.errno not in disk.FULL:
                 raise
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """While entered the run is in this stage, then in the one before it."""
+        before = self._progress.get("stage")
+        self.progress(stage=name)
+        yield
+        if before is not None:
+            self.progress(stage=before)
 
     def heartbeat(self) -> None:
         """A sign of life, for work that reports no steps."""

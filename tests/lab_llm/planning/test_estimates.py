@@ -4,12 +4,16 @@ import dataclasses
 from importlib.resources import files
 
 import pytest
+import torch
 from lab_llm.planning import estimates
 from lab_llm.planning.estimates import GIB, ModelShape
+from lab_llm.planning.sizes import memory
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.config_files import read_settings
 from lab_llm.policy.facts import policy_facts
 from lab_llm.policy.tiny_model import shipped_path
+from lab_llm.training.config import GRPOSettings
+from transformers import AutoConfig, AutoModelForCausalLM
 
 SMALL = ModelShape(
     num_layers=2,
@@ -108,27 +112,114 @@ def test_autocast_keeps_a_bfloat16_copy_of_float32_weights():
     assert (state.weights, state.gradients, state.optimizer) == (40 + 20, 40, 80)
 
 
-def test_activations_by_hand():
-    # A layer keeps 4*8 + 2*(16+8) + 8 + 16 + 4*10 = 144 numbers a token.
-    full = estimates.activation_bytes(SMALL, tokens=3, dtype="bfloat16", checkpointing=False)
-    assert full == 2 * 3 * 2 * 144
-    # With checkpointing 2 layers' inputs of 8 and one layer: 16 + 144 = 160.
-    less = estimates.activation_bytes(SMALL, tokens=3, dtype="bfloat16", checkpointing=True)
-    assert less == 2 * 3 * 160
+# A layer keeps of a token 6*8 of norms, 2*(16 + 8) of norms of queries and keys, and 4*16 + 4*10 of
+# products: 4*(48 + 48 + 104) = 800 bytes in float32, 16*8 + 6*24 + 2*104 = 480 in bfloat16,
+# 26*8 + 6*24 + 2*104 = 560 with autocast.
+@pytest.mark.parametrize(
+    ("dtype", "autocast", "layer", "size"),
+    [("float32", False, 800, 4), ("bfloat16", False, 480, 2), ("bfloat16", True, 560, 4)],
+)
+def test_activations_by_hand(dtype, autocast, layer, size):
+    def found(checkpointing):
+        return estimates.activation_bytes(
+            SMALL, tokens=3, dtype=dtype, checkpointing=checkpointing, autocast=autocast
+        )
+
+    assert found(False) == 3 * 2 * layer
+    assert found(True) == 3 * (2 * 8 * size + layer)  # two layers' inputs, and one layer
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_autocast_keeps_what_passes_through_norms_in_float32(checkpointing):
-    # Of a layer's 144 numbers 4*8 are of the norms: 2*144 + 2*32 bytes; its input has 4*8 bytes.
-    found = estimates.activation_bytes(
-        SMALL, tokens=3, dtype="bfloat16", checkpointing=checkpointing, autocast=True
+@pytest.mark.parametrize("kind", ["qwen3", "llama"])
+@pytest.mark.parametrize(
+    ("dtype", "autocast"), [("float32", False), ("bfloat16", False), ("bfloat16", True)]
+)
+def test_a_layer_keeps_what_autograd_saves_of_it(kind, dtype, autocast):
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "vocab_size": 64, "head_dim": 16}
+    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2}
+    two, three = (
+        saved_bytes(kind, sizes | {"num_hidden_layers": n}, dtype, autocast) for n in (2, 3)
     )
-    layer = 2 * 144 + 2 * 4 * 8
-    assert found == 3 * (2 * 4 * 8 + layer if checkpointing else 2 * layer)
+    shape = estimates.shape_of(sizes | {"num_hidden_layers": 1, "model_type": kind})
+    assert shape is not None
+    planned = estimates.layer_bytes(shape, dtype=dtype, autocast=autocast)
+    assert planned == pytest.approx((three - two) / NUM_TOKENS, rel=0.03)
 
 
-def test_logits_and_their_gradient_by_hand():
-    assert estimates.logits_bytes(SMALL, tokens=3) == 2 * 4 * 3 * 100
+NUM_TOKENS = 4 * 256
+
+
+def saved_bytes(kind, sizes, dtype, autocast):
+    """What autograd saves in a forward pass, without weights and mask."""
+    config = AutoConfig.for_model(
+        kind, **sizes, pad_token_id=0, eos_token_id=2, max_position_embeddings=512
+    )
+    precision = torch.float32 if autocast else getattr(torch, dtype)
+    model = AutoModelForCausalLM.from_config(config).to(precision).train()
+    saved = {}
+    ids = torch.randint(3, 60, (4, NUM_TOKENS // 4))
+    mask = torch.ones_like(ids)
+    mask[0, :5] = 0
+
+    def pack(tensor):
+        is_weight = tensor.dim() < 3 and tensor.shape[0] != NUM_TOKENS
+        is_mask = tensor.shape[-2:] == ids.shape[1:] * 2
+        if not is_weight and not is_mask:
+            storage = tensor.untyped_storage()
+            saved[storage._cdata] = storage
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast),
+    ):
+        model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+    return sum(storage.nbytes() for storage in saved.values())
+
+
+@pytest.mark.parametrize(
+    ("model", "dtype", "checkpointing", "held_gib"),
+    [  # benchmarks/results/gpu.json, section memory
+        ((1024, 16, 8, 3072), "float32", False, 25.357),
+        ((1024, 16, 8, 3072), "float32", True, 10.643),
+        ((1024, 16, 8, 3072), "bfloat16", False, 20.819),
+        ((1024, 16, 8, 3072), "bfloat16", True, 10.676),
+    ],
+)
+def test_the_plan_is_within_5_percent_of_what_a_gpu_held(model, dtype, checkpointing, held_gib):
+    hidden, heads, kv, mlp = model
+    shape = ModelShape(28, hidden, heads, kv, 128, mlp, 151936, True, context_length=1024)
+    settings = GRPOSettings(
+        model=PolicyConfig(dtype=dtype),
+        prompts_per_step=4,
+        num_generations=8,
+        micro_batch_size=16,
+        max_prompt_length=19,
+        max_completion_length=256,
+        gradient_checkpointing=checkpointing,
+    )
+    assert sum(memory(settings, shape, 1, 0).values()) / GIB == pytest.approx(held_gib, rel=0.05)
+
+
+def test_the_head_takes_a_tile_of_logits_and_its_gradient_by_hand():
+    assert estimates.head_bytes(SMALL, tokens=3) == 4 * (3 * 100 + 8 * 100)
+    wide = dataclasses.replace(SMALL, vocab_size=100_000)
+    assert estimates.head_bytes(wide, tokens=9999) == 4 * (4096 * 32768 + 8 * 100_000)
+
+
+def test_the_head_is_computed_in_trls_tiles():
+    from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
+    from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE
+
+    tile = (estimates.HEAD_TOKENS, estimates.HEAD_VOCABULARY)
+    assert tile == (TOKEN_CHUNK_SIZE, _CHUNKED_LOGPROB_CHUNK_SIZE)
+
+
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_every_process_holds_a_whole_teacher(stage):
+    state = estimates.state_bytes(
+        10, dtype="bfloat16", zero_stage=stage, num_processes=4, num_teachers=2
+    )
+    assert state.copies == 2 * 20
 
 
 def test_vllm_takes_its_share_of_the_whole_gpu():

@@ -72,6 +72,9 @@ class Notes:
     def __init__(self):
         self.notes = []
 
+    def heartbeat(self):
+        pass
+
     def note(self, message):
         self.notes.append(message)
 

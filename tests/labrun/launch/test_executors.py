@@ -166,7 +166,7 @@ def test_hang_is_exit_124_after_its_timeout(create, executor):
     executor.drain([run], nothing)
     status = run.status()
     assert (status.state, status.exit_code) == ("hung", EXIT_HANG)
-    assert status.message == "no sign of life for 4 s"
+    assert status.message == "no sign of life for 4 s, in the stage 'train'"
     assert not psutil.pid_exists(status.pid)
 
 

@@ -73,6 +73,11 @@ class RichnessEvaluator:
             key = "evaluator.richness.max_new_tokens"
             check_prompts_fit(policy, pool, self.config.max_new_tokens, key=key)
 
+    def most_tokens(self, policy: KnownPolicy, data: ProblemSets) -> int:
+        """The model's context (tokens): how long a shown response is comes out in the run."""
+        del data
+        return getattr(policy.config, "max_position_embeddings", None) or self.config.max_new_tokens
+
     def evaluate(self, ctx: "RunContext", model: Policy, data: ProblemSets) -> list[Score]:
         """The scores of every level, the same on all ranks."""
         self._facts()

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lab_llm.planning import fine_tuning
 from lab_llm.planning import prompts as prompts_plan
 from lab_llm.planning import teacher as teacher_plan
 from lab_llm.policy.config import PolicyConfig
@@ -49,6 +50,14 @@ class SelfSFTTrainer:
             master_weights=config.master_weights,
             deepspeed=False,
             learning_rate=config.learning_rate,
+        )
+        facts |= fine_tuning.facts(
+            config.model,
+            trained=self._trained,
+            micro_batch_size=micro_batch_size(config),
+            max_completion_length=config.max_completion_length,
+            checkpointing=config.gradient_checkpointing,
+            samples_by_vllm=config.sampler == "vllm" and not config.pairs,
         )
         sampler = KINDS[config.sampler]
         missing = sampler.missing(key="trainer.sampler", instead="trainer.sampler=cpu")

@@ -1,0 +1,38 @@
+"""The memory of supervised fine-tuning against values worked out by hand."""
+
+from dataclasses import replace
+
+from lab_llm.planning import fine_tuning
+from lab_llm.policy.config import PolicyConfig
+
+DISTILLED = PolicyConfig(name="deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", dtype="bfloat16")
+
+
+def test_float32_weights_of_7_billion_do_not_fit_a_gpu_of_80_gb():
+    known = fine_tuning.facts(
+        DISTILLED,
+        trained=replace(DISTILLED, dtype="float32"),
+        micro_batch_size=1,
+        max_completion_length=32768,
+        checkpointing=True,
+        samples_by_vllm=True,
+    )
+    # 7,615,616,512 weights: 4 bytes each, as much for gradients, twice for AdamW: 113.5 GiB.
+    # A token: 28 inputs of 3584 in float32, and one layer of
+    # 26*3584 + 2*(4*3584 + 4*18944) = 273,408 bytes; 32,768 of them take 20.6 GiB.
+    # The head: 4 * (4096*32768 + 3584*152064) bytes, 2.53 GiB.
+    assert known["gpu_memory_gib"] == (
+        "137 (weights 28.4, gradients 28.4, optimizer 56.7, activations 20.6, head 2.53)"
+    )
+    # vLLM: 28.4 of weights, 32,768 tokens of 2*28*4*128*4 bytes (3.5), work 1
+    assert known["gpu_memory_gib, sampling"] == "61.2 (weights 28.4, vllm 32.9)"
+
+
+def test_the_shipped_model_is_planned_from_its_files_and_an_unknown_one_not():
+    how = {"micro_batch_size": 2, "max_completion_length": 64, "checkpointing": False}
+    tiny = PolicyConfig()
+    known = fine_tuning.facts(tiny, trained=tiny, samples_by_vllm=False, **how)
+    assert known["parameters"] == 265_536
+    assert set(known) == {"parameters", "gpu_memory_gib"}
+    far = PolicyConfig(name="nobody/nothing")
+    assert fine_tuning.facts(far, trained=far, samples_by_vllm=False, **how) == {}

@@ -1,0 +1,95 @@
+"""What is known of a colocated vLLM before a run: its longest sequence, and whether it has room."""
+
+from types import SimpleNamespace
+
+import pytest
+from lab_llm.datasets.countdown import CountdownDataset
+from lab_llm.datasets.countdown_config import CountdownConfig
+from lab_llm.evaluation.accuracy import AccuracyEvaluator
+from lab_llm.evaluation.config import AccuracyConfig
+from lab_llm.planning import estimates
+from lab_llm.planning import vllm as vllm_plan
+from lab_llm.planning.estimates import GIB
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.policy import known_by_files
+from lab_llm.text.prompts import encode
+from lab_llm.training.config import GRPOSettings
+from lab_llm.training.vllm_length import longest_sequence
+from labrun import LabError, Setup
+
+INSTRUCT = PolicyConfig(name="Qwen/Qwen3-4B-Instruct-2507", dtype="bfloat16")
+
+
+@pytest.fixture(scope="module")
+def sets():
+    return CountdownDataset(CountdownConfig()).sets
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return known_by_files(PolicyConfig())
+
+
+def settings(**changed):
+    return GRPOSettings(sampler="vllm", **changed)
+
+
+def longest_prompt(policy, problems):
+    return max(len(encode(policy.tokenizer, problem.prompt)) for problem in problems)
+
+
+def test_vllm_needs_weights_and_one_sequence_by_hand():
+    parts = estimates.vllm_bytes(estimates.KNOWN["Qwen/Qwen3-8B"], length=10240, dtype="bfloat16")
+    assert parts["weights"] == 2 * 8_190_735_360
+    # 36 layers, keys and values of 8 heads of 128, 2 bytes: 147,456 bytes a token
+    assert parts["sequence"] == 10240 * 147_456
+
+
+def test_the_longest_sequence_is_that_of_a_rollout_or_of_an_evaluation(policy, sets):
+    prompt = longest_prompt(policy, sets.train)
+    short = settings(max_completion_length=64)
+    assert longest_sequence(policy, sets, short, []) == prompt + 64
+    assert longest_sequence(policy, sets, settings(max_prompt_length=100), []) == 100 + 64
+    evaluator = AccuracyEvaluator(AccuracyConfig(max_new_tokens=500))
+    scored = [problem for found in sets.evaluation.values() for problem in found]
+    assert longest_sequence(policy, sets, short, [evaluator, object()]) == (
+        longest_prompt(policy, scored) + 500
+    )
+    assert longest_sequence(policy, sets, settings(max_completion_length=9999), []) == 1024
+
+
+def test_a_length_below_what_the_run_samples_is_refused(policy, sets):
+    setup = Setup(evaluators={"accuracy": AccuracyEvaluator(AccuracyConfig(max_new_tokens=500))})
+    with pytest.raises(LabError, match=r"^trainer\.vllm_max_model_length=128: .* up to 5\d\d tok"):
+        vllm_plan.facts(settings(vllm_max_model_length=128), setup, policy, sets)
+    known = vllm_plan.facts(settings(vllm_max_model_length=800), setup, policy, sets)
+    assert known["vllm_max_model_length"] == 800
+
+
+def test_a_model_that_is_not_here_is_planned_by_prompt_and_completion_not_its_whole_context():
+    asked = settings(model=INSTRUCT, max_prompt_length=2048, max_completion_length=8192)
+    known = vllm_plan.facts(asked, Setup(), None, None)
+    assert known["vllm_max_model_length"] == 10240  # its context has 262,144
+    assert known["vllm_needs_gib"] == "9.9 (weights 7.49, sequence 1.41, work 1)"
+    assert known["vllm_gpu_gib"] == "a share of 0.3 needs a GPU of 33"
+
+
+@pytest.mark.parametrize(("gib", "refused"), [(80, False), (24, True), (8, True)])
+def test_a_share_of_the_gpu_that_is_too_small_is_refused_in_one_line(monkeypatch, gib, refused):
+    whole = SimpleNamespace(total_memory=gib * GIB)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: whole)
+    asked = settings(model=INSTRUCT, max_prompt_length=2048, max_completion_length=8192)
+    if not refused:
+        vllm_plan.facts(asked, Setup(), None, None)
+        return
+    advice = "set it to 0.42" if gib == 24 else "take a larger GPU"
+    with pytest.raises(LabError, match=rf"vllm_gpu_memory_utilization=0\.3 .*{advice}") as caught:
+        vllm_plan.facts(asked, Setup(), None, None)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("elsewhere", [{"sampler": "cpu"}, {"vllm_mode": "server"}])
+def test_nothing_is_planned_where_no_vllm_is_in_the_process(elsewhere):
+    asked = GRPOSettings(**{"sampler": "vllm", **elsewhere})
+    assert vllm_plan.facts(asked, Setup(), None, None) == {}
