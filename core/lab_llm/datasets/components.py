@@ -31,7 +31,7 @@ TAKEN = ("train", "reward", "missing", "repeats", "train_size", "eval_size")
 
 
 class RowsDataset:
-    """Problems from JSONL and Parquet files, verified by the rule that `reward` names."""
+    """Problems from JSON, CSV and Parquet files, verified by the rule that `reward` names."""
 
     def __init__(self, config: RowsConfig):
         self.config = config
