@@ -56,12 +56,13 @@ class RowsConfig:
     written as mathematics with the digits of the file: 1e-05 as 0.00001, 0.10 as 0.10, 3.0 as 3;
     beyond 30 zeros as a power of ten. Of a chat, it is what the assistant says last. Blank
     answers, NaN and infinities are refused."""
-    reward: Literal["math_verify", "published"] = "math_verify"
+    reward: str = "math_verify"
     """The rule of the training reward (docs/grading.md): math_verify, the mathematics of the final
-    answer; published, the training reward of arXiv 2603.24472's code."""
-    evaluation_reward: Literal["same", "math_verify", "published"] = "same"
-    """The rule that scores evaluation sets and everything else that is no training reward; same:
-    that of `reward`."""
+    answer; published, the training reward of arXiv 2603.24472's code; or `module:function` of an
+    installed package, which gets texts and gives a number from 0 to 1."""
+    evaluation_reward: str = "same"
+    """The rule that scores evaluation sets and everything else that is no training reward, named
+    as for `reward`; same: that of `reward`."""
     solution_column: str | None = None
     """A worked solution; None: the rows have none."""
     system_prompt: str | None = None
