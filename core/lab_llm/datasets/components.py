@@ -18,7 +18,8 @@ from lab_llm.datasets.hub_files import NotCachedError
 from lab_llm.datasets.repeats import describe_repeats
 from lab_llm.datasets.row_problems import Source, chat
 from lab_llm.datasets.set_names import check_set_names
-from lab_llm.grading.verifiers import RULES, verify_reasoning_gym
+from lab_llm.grading.own_rule import OwnRule
+from lab_llm.grading.verifiers import PooledVerifier, rule_of, verify_reasoning_gym
 from lab_llm.problems import Problem, ProblemSets
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ TAKEN = ("train", "reward", "missing", "repeats", "train_size", "eval_size")
 
 
 class RowsDataset:
-    """Problems from JSONL and Parquet files, verified by the rule that `reward` names."""
+    """Problems from JSON, CSV and Parquet files, verified by the rule that `reward` names."""
 
     def __init__(self, config: RowsConfig):
         self.config = config
@@ -43,7 +44,7 @@ class RowsDataset:
         training questions come again, there or in an evaluation set.
         """
         del setup
-        facts: dict[str, object] = {"reward": self._rules}
+        facts: dict[str, object] = {"reward": self._said_rules}
         missing: list[str] = []
         for name, source in self._sources.items():
             try:
@@ -57,12 +58,16 @@ class RowsDataset:
             facts["evaluation"] = "none; nothing is scored"
         if missing:
             return Plan(facts, missing)
+        for rule in self._own_rules:
+            rule.check(self._problems("train")[0])
         if repeats := "; ".join(self._repeats()):
             facts["repeats"] = repeats
         return Plan(facts, offers=self.sets)
 
     def load(self, ctx: "RunContext") -> ProblemSets:
-        """The problems of every set. The run is warned of training questions that come again."""
+        """The problems of every set. The run is warned of training questions that come again; it
+        notes the code of a reward of the user's own."""
+        self._record_rules(ctx)
         for sentence in self._repeats():
             ctx.warn(sentence)
         return self.sets
@@ -76,20 +81,41 @@ class RowsDataset:
         return ProblemSets(
             train=self._problems("train"),
             evaluation=self._seen | {n: self._problems(n) for n in self.config.evaluation},
-            verify=RULES[self._evaluation_rule],
-            reward=RULES[self.config.reward],
+            verify=self._rules["evaluation_reward"],
+            reward=self._rules["reward"],
         )
 
     @property
-    def _rules(self) -> str:
-        """The rule of the training reward, and that of the scores where it is another."""
-        reward, scored = self.config.reward, self._evaluation_rule
-        return reward if reward == scored else f"{reward}; scores by {scored}"
+    def _named(self) -> dict[str, str]:
+        """The rule of the training reward, and that of the scores, by their keys."""
+        reward, scored = self.config.reward, self.config.evaluation_reward
+        return {"reward": reward, "evaluation_reward": reward if scored == "same" else scored}
+
+    @cached_property
+    def _rules(self) -> dict[str, PooledVerifier | OwnRule]:
+        return {key: rule_of(name, key=f"dataset.{key}") for key, name in self._named.items()}
 
     @property
-    def _evaluation_rule(self) -> str:
-        config = self.config
-        return config.reward if config.evaluation_reward == "same" else config.evaluation_reward
+    def _own_rules(self) -> list[OwnRule]:
+        """The rules that are functions of the user's own, each once."""
+        return list(dict.fromkeys(r for r in self._rules.values() if isinstance(r, OwnRule)))
+
+    @property
+    def _said_rules(self) -> str:
+        """The rule of the training reward, and that of the scores where it is another."""
+        reward, scored = map(_said, self._rules.values(), self._named.values())
+        return reward if reward == scored else f"{reward}; scores by {scored}"
+
+    def _record_rules(self, ctx: "RunContext") -> None:
+        """Notes the code of each own rule, once, and warns where it changed since."""
+        for rule in self._own_rules:
+            begin = f"rewards by {rule.rule}: "
+            notes = [str(event.get("message", "")) for event in ctx.run.events()]
+            before = [note for note in notes if note.startswith(begin)]
+            if not before:
+                ctx.note(f"{begin}{rule.source()}")
+            elif before[-1] != f"{begin}{rule.source()}":
+                ctx.warn(f"{begin}{rule.source()}; it changed while the run was stopped")
 
     @property
     def _seen(self) -> dict[str, list[Problem]]:
@@ -134,6 +160,10 @@ class RowsDataset:
     @cached_property
     def _read(self) -> dict[str, list[Problem]]:
         return {}
+
+
+def _said(rule: PooledVerifier | OwnRule, name: str) -> str:
+    return f"{name} ({rule.source()})" if isinstance(rule, OwnRule) else name
 
 
 def _row_set(value: str | RowSet) -> RowSet:

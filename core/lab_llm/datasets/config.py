@@ -27,37 +27,42 @@ class RowSet:
 
 @schema
 class RowsConfig:
-    """Problems with an answer that a grading rule checks, from JSONL or Parquet files.
+    """Problems with an answer that a grading rule checks, from JSON, CSV or Parquet files.
 
     A column may be a dotted path into structs, and through strings that hold JSON
     (`reward_model.ground_truth`). Paths are relative to where `lab` is started. A path
     `hub:org/name[@revision][:glob]` stands for the files of a hub data set that is already in the
-    Hugging Face cache (all its Parquet files, else all its JSONL files, or those that the glob
-    names): a run downloads nothing.
+    Hugging Face cache (all its Parquet files, else all its JSONL files, else all its CSV files, or
+    those that the glob names): a run downloads nothing.
     """
 
     path: str | tuple[str, ...] = ""
-    """Training rows: a file (.jsonl, .json with one object a line, .parquet), a glob, a cached hub
-    data set, or a list of these, read in this order. Must be given. A problem is called
-    `<file>/<n>` by its line in a JSONL file, its row in a Parquet file, from 1."""
+    """Training rows: a file, a glob, a cached hub data set, or a list of these, read in this order.
+    Must be given. Files: .jsonl (one object a line), .json (the same, or one array of objects),
+    .csv and .tsv (a header, then texts), each also with .gz behind it, and .parquet. A problem is
+    called `<file>/<n>` by the line that it begins in, or by its row in a Parquet file or an array,
+    from 1."""
     evaluation: dict[str, str | RowSet] = field(default_factory=dict)
     """Evaluation sets: the name that results carry -> a path, or a mapping with a path and what
     differs from the training rows (prompt_column, answer_column, drop_prefix, drop_suffix,
     instruction). A name has letters, digits, `_ - . + =` and single spaces inside, and no two
     differ in case alone. None: nothing is scored."""
     prompt_column: str = "prompt"
-    """The question: text (one user message), a chat list of role and content, or a JSON string of
-    such a list."""
+    """The question: text (one user message), a chat list of role and content or of from and value
+    (ShareGPT), or a JSON string of such a list. A content may be a list of text parts, which are
+    joined. The user speaks last, unless the same column is answer_column or solution_column."""
     answer_column: str = "answer"
     """The final answer that a completion is compared with: LaTeX, text or a number. A number is
     written as mathematics with the digits of the file: 1e-05 as 0.00001, 0.10 as 0.10, 3.0 as 3;
-    beyond 30 zeros as a power of ten. Blank answers, NaN and infinities are refused."""
-    reward: Literal["math_verify", "published"] = "math_verify"
+    beyond 30 zeros as a power of ten. Of a chat, it is what the assistant says last. Blank
+    answers, NaN and infinities are refused."""
+    reward: str = "math_verify"
     """The rule of the training reward (docs/grading.md): math_verify, the mathematics of the final
-    answer; published, the training reward of arXiv 2603.24472's code."""
-    evaluation_reward: Literal["same", "math_verify", "published"] = "same"
-    """The rule that scores evaluation sets and everything else that is no training reward; same:
-    that of `reward`."""
+    answer; published, the training reward of arXiv 2603.24472's code; or `module:function` of an
+    installed package, which gets texts and gives a number from 0 to 1."""
+    evaluation_reward: str = "same"
+    """The rule that scores evaluation sets and everything else that is no training reward, named
+    as for `reward`; same: that of `reward`."""
     solution_column: str | None = None
     """A worked solution; None: the rows have none."""
     system_prompt: str | None = None

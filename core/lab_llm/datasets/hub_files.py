@@ -11,6 +11,7 @@ SYNTAX = "hub:org/name, hub:org/name@revision or hub:org/name:glob, say hub:org/
 _NAME = re.compile(
     r"hub:(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[^:]+))?(?::(?P<files>.+))?"
 )
+_GLOBS = (["**/*.parquet"], ["**/*.jsonl", "**/*.jsonl.gz"], ["**/*.csv", "**/*.csv.gz"])
 _SPLITS = ("train", "test", "validation", "dev")
 
 
@@ -21,7 +22,7 @@ class NotCachedError(LabError):
 def find_hub_files(name: str) -> list[Path]:
     """The files that `hub:org/name[@revision][:glob]` names, sorted; nothing is downloaded.
 
-    Without a glob: all Parquet files, or where there is none all JSONL files.
+    Without a glob: all Parquet files, or where there is none all JSONL files, else all CSV files.
     Raises NotCachedError, with the command that fetches it, where the cache does not hold it, and
     LabError where no file matches, or where the files are of several splits.
     """
@@ -32,7 +33,8 @@ def find_hub_files(name: str) -> list[Path]:
     if match["files"]:
         found = _matching(folder, [match["files"]])
     else:
-        found = _matching(folder, ["**/*.parquet"]) or _matching(folder, ["**/*.jsonl"])
+        kinds = (_matching(folder, globs) for globs in _GLOBS)
+        found = next((files for files in kinds if files), [])
         _refuse_splits(name, [file.relative_to(folder) for file in found])
     if not found:
         held = sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())

@@ -3,13 +3,23 @@
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
 MAX_DEPTH = 100
 """Lists and objects that may stand inside each other."""
+KINDS: Mapping[type, str] = {
+    type(None): "null",
+    bool: "true or false",
+    int: "a number",
+    Decimal: "a number",
+    str: "text",
+    list: "a list",
+}
+"""What a value that is no object is called."""
 
+_SPACE = re.compile(r"[ \t\n\r]*")
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 """Strings, whose brackets do not count, and brackets."""
 
@@ -25,17 +35,56 @@ def parse_json(text: str) -> Any:
     and the infinities, numbers beyond a float's range, half of a character, and deep nesting.
     """
     if too_deep(text):
-        raise UnfitJSONError(f"nests more than {MAX_DEPTH} lists and objects; drop the row")
-    value = json.loads(
-        text,
-        parse_float=_decimal,
-        parse_int=_integer,
-        parse_constant=_constant,
-        object_pairs_hook=_object,
-    )
+        raise _too_deep()
+    value = json.loads(text, cls=_Decoder)
     if "\\u" in text:
         check_characters(value)
     return value
+
+
+def parse_items(text: str) -> Iterator[Any]:
+    """The items of a JSON array, each as `parse_json` gives it, up to the first that it refuses.
+
+    Raises JSONDecodeError also for what stands between and behind them.
+    """
+    decoder = _Decoder()
+    place = _behind(text, text.index("["))
+    if text[place : place + 1] != "]":
+        while True:
+            value, end = _item(decoder, text, place)
+            yield value
+            place = _behind(text, end - 1)
+            if text[place : place + 1] != ",":
+                break
+            place = _behind(text, place)
+    if text[place : place + 1] != "]":
+        raise json.JSONDecodeError("Expecting ',' or ']'", text, place)
+    if (end := _behind(text, place)) != len(text):
+        raise json.JSONDecodeError("Extra data", text, end)
+
+
+def _behind(text: str, place: int) -> int:
+    """The place of the next sign behind the one at `place`."""
+    found = _SPACE.match(text, place + 1)
+    assert found is not None
+    return found.end()
+
+
+def _item(decoder: json.JSONDecoder, text: str, place: int) -> tuple[Any, int]:
+    try:
+        value, end = decoder.raw_decode(text, place)
+    except RecursionError:
+        raise _too_deep() from None
+    written = text[place:end]
+    if too_deep(written):
+        raise _too_deep()
+    if "\\u" in written:
+        check_characters(value)
+    return value, end
+
+
+def _too_deep() -> UnfitJSONError:
+    return UnfitJSONError(f"nests more than {MAX_DEPTH} lists and objects; drop the row")
 
 
 def too_deep(text: str) -> bool:
@@ -105,3 +154,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for place, key in enumerate(keys) if key in keys[:place])
         raise UnfitJSONError(f"has the key {twice[:60]!r} twice in one object; drop one of them")
     return found
+
+
+class _Decoder(json.JSONDecoder):
+    def __init__(self) -> None:
+        super().__init__(
+            parse_float=_decimal,
+            parse_int=_integer,
+            parse_constant=_constant,
+            object_pairs_hook=_object,
+        )

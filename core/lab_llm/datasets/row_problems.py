@@ -1,17 +1,17 @@
 """How rows become problems: which column is what, and what is no prompt and no answer."""
 
 import dataclasses
-import json
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from labrun.errors import LabError
 
 from lab_llm.datasets import rows
+from lab_llm.datasets.chats import last_said, messages_asked
 from lab_llm.datasets.config import RowsConfig, RowSet
 from lab_llm.datasets.gold_text import is_blank, number_text
-from lab_llm.datasets.json_text import UnfitJSONError, check_characters, too_deep
+from lab_llm.datasets.text_lines import stem
 from lab_llm.problems import Message, Problem
 
 
@@ -61,10 +61,15 @@ class Source:
     def _problem(self, row: rows.Row) -> Problem:
         where = f"{row.where}, column {self.prompt_column!r}"
         value = row.at(self.prompt_column)
-        *earlier, last = chat(value, system_prompt=self.system_prompt, where=where)
         solution = self.solution_column
+        *earlier, last = chat(
+            value,
+            system_prompt=self.system_prompt,
+            where=where,
+            answered=self.prompt_column in (self.answer_column, solution),
+        )
         return Problem(
-            id=f"{row.file.stem}/{row.number}",
+            id=f"{stem(row.file)}/{row.number}",
             prompt=(*earlier, {**last, "content": self._asked(last["content"], where)}),
             answer=_text(row, self.answer_column),
             solution=None if solution is None else _text(row, solution),
@@ -77,57 +82,35 @@ class Source:
         return f"{question}\n{self.instruction}" if self.instruction else question
 
 
-def chat(value: object, *, system_prompt: str | None, where: str) -> tuple[Message, ...]:
-    """The chat that a prompt value stands for: text, a chat list, or a JSON string of one.
+def chat(
+    value: object, *, system_prompt: str | None, where: str, answered: bool = False
+) -> tuple[Message, ...]:
+    """The chat that a prompt value stands for (`lab_llm.datasets.chats`), the user's message last.
 
-    `system_prompt` takes the place of the chat's own system message.
+    `system_prompt` takes the place of the chat's own system message; `answered` leaves out what
+    the assistant says at the end.
     Raises LabError, naming `where`, for anything else, or where the user doesn't come last.
     """
-    messages = _messages(value)
-    if messages is None:
-        raise LabError(
-            f"{where}: a prompt is text or a list of role and content, not {_shown(value)}"
-        )
-    try:
-        check_characters(messages)
-    except UnfitJSONError as error:
-        raise LabError(f"{where} {error}") from error
+    messages = messages_asked(value, where=where)
+    if answered and messages[-1]["role"] == "assistant":
+        messages = messages[:-1]
     if system_prompt is not None:
         others = [message for message in messages if message["role"] != "system"]
         messages = [{"role": "system", "content": system_prompt}, *others]
-    if messages[-1]["role"] != "user":
-        raise LabError(f"{where}: the last message must come from the user: {_shown(value)}")
+    if not messages or messages[-1]["role"] != "user":
+        raise LabError(
+            f"{where}: the last message must come from the user: {_shown(value)}; where the "
+            "assistant's last message is the answer, name this column in answer_column too"
+        )
     return tuple(messages)
 
 
-def _messages(value: object) -> list[Message] | None:
-    if isinstance(value, str):
-        listed = _messages(_json_list(value))
-        return listed or (None if is_blank(value) else [{"role": "user", "content": value}])
-    if not isinstance(value, list) or not value or not all(map(_is_message, value)):
-        return None
-    return [{"role": message["role"], "content": message["content"]} for message in value]
-
-
-def _json_list(text: str) -> object:
-    """Problems may begin with a bracket of their own ([asy], an interval): no JSON, no list."""
-    if not text.lstrip().startswith("[") or too_deep(text):
-        return None
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
-
-
-def _is_message(value: object) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(value.get(key), str) for key in ("role", "content")
-    )
-
-
 def _text(row: rows.Row, column: str) -> str:
-    """The text or the number in a column, a number as mathematics."""
+    """The text or the number in a column, a number as mathematics; of a chat, what the assistant
+    says last."""
     value = row.at(column)
+    said = last_said(value, where=f"{row.where}, column {column!r}")
+    value = value if said is None else said
     if isinstance(value, str) and not is_blank(value):
         return value
     if isinstance(value, int) and not isinstance(value, bool):

@@ -1,32 +1,23 @@
-"""Rows of JSONL and Parquet files, and the values of dotted columns in them."""
+"""Rows of JSON, CSV and Parquet files, and the values of dotted columns in them."""
 
 import difflib
 import glob
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from labrun.errors import LabError, listed
 
+from lab_llm.datasets.csv_rows import DELIMITERS, read_csv
 from lab_llm.datasets.hub_files import PREFIX, find_hub_files
-from lab_llm.datasets.json_text import UnfitJSONError, parse_json
+from lab_llm.datasets.json_rows import Numbered, read_json, read_json_lines
+from lab_llm.datasets.json_text import KINDS, UnfitJSONError, parse_json
 from lab_llm.datasets.parquet_rows import read_parquet
+from lab_llm.datasets.text_lines import GZIP, ending
 
-JSON_SUFFIXES = (".jsonl", ".json")
-SUFFIXES = (*JSON_SUFFIXES, ".parquet")
-FOREIGN = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "gzip", b"PAR1": "Parquet"}
-"""First bytes of files that are no lines of JSON, and what they are."""
-KINDS: Mapping[type, str] = {
-    type(None): "null",
-    bool: "true or false",
-    int: "a number",
-    Decimal: "a number",
-    str: "text",
-    list: "a list",
-}
+TEXTS = (".jsonl", ".json", *DELIMITERS)
+ALLOWED = f"{', '.join(TEXTS)}, each also with {GZIP} behind it, and .parquet"
 
 
 @dataclass(frozen=True)
@@ -35,13 +26,15 @@ class Row:
 
     file: Path
     number: int
-    """The line of a JSONL file, blank lines counted; the row of a Parquet file."""
+    """The line of a JSONL or CSV file that it begins in, blank lines and the header counted; the
+    row of a Parquet file or a JSON array."""
     values: Mapping[str, Any]
+    unit: str
+    """What `number` counts: line or row."""
 
     @property
     def where(self) -> str:
-        unit = "line" if self.file.suffix in JSON_SUFFIXES else "row"
-        return f"{self.file} {unit} {self.number}"
+        return f"{self.file} {self.unit} {self.number}"
 
     def at(self, column: str) -> Any:
         """The value at a dotted path, through structs and strings that hold JSON.
@@ -88,8 +81,8 @@ def find_files(patterns: str | Sequence[str]) -> list[Path]:
         raise LabError("dataset.path is not set; give a file, a glob or a list of these")
     found = [file for pattern in given for file in _matches(pattern)]
     for file in found:
-        if file.suffix not in SUFFIXES:
-            raise LabError(f"{file}: no file of rows; allowed: {', '.join(SUFFIXES)}")
+        if ending(file) not in TEXTS and file.suffix != ".parquet":
+            raise LabError(f"{file}: no file of rows; allowed: {ALLOWED}")
     return found
 
 
@@ -135,50 +128,18 @@ def read_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
     Only the top-level columns that the dotted `columns` begin with are sure to be there.
     Raises LabError for a damaged or an empty file.
     """
-    is_json = file.suffix in JSON_SUFFIXES
+    unit, numbered = _numbered(file, columns)
     empty = True
-    for row in _json_rows(file) if is_json else _parquet_rows(file, columns):
+    for number, values in numbered:
         empty = False
-        yield row
+        yield Row(file, number, values, unit)
     if empty:
         raise LabError(f"{file} is empty: it has no rows")
 
 
-def _json_rows(file: Path) -> Iterator[Row]:
-    try:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield Row(file, number, _json_object(line, f"{file} line {number}"))
-    except OSError as error:
-        raise LabError(f"{file} cannot be read: {error.strerror}") from error
+def _numbered(file: Path, columns: Sequence[str]) -> tuple[str, Numbered]:
+    """What numbers the rows of a file, and its rows."""
 
-
-def _json_object(line: bytes, where: str) -> Mapping[str, Any]:
-    for start, kind in FOREIGN.items():
-        if line.startswith(start):
-            raise LabError(f"{where} is {kind}; lines of JSON in UTF-8 are read")
-    try:
-        row = parse_json(line.decode("utf-8-sig").rstrip())
-    except UnfitJSONError as error:
-        raise LabError(f"{where} {error}") from error
-    except ValueError as error:
-        raise LabError(
-            f"{where} is damaged: {_fault(error)}; one JSON object a line is read"
-        ) from error
-    if not isinstance(row, dict):
-        raise LabError(f"{where} holds {KINDS[type(row)]}; one JSON object a line is read")
-    return row
-
-
-def _fault(error: ValueError) -> str:
-    # JSONDecodeError counts lines of its own, and there is one.
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at character {error.pos + 1}"
-    return str(error)
-
-
-def _parquet_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
     def top(names: Sequence[str]) -> list[str]:
         found = {top_level(column, names, str(file)) for column in columns}
         for name in found:
@@ -186,8 +147,16 @@ def _parquet_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
                 raise LabError(f"{file} has the column {name!r} twice; drop one of them")
         return sorted(found)
 
-    for number, values in enumerate(read_parquet(file, top), start=1):
-        yield Row(file, number, values)
+    kind = ending(file)
+    if kind in DELIMITERS:
+        header, numbered = read_csv(file)
+        top(header)
+        return "line", numbered
+    if kind == ".jsonl":
+        return "line", read_json_lines(file)
+    if kind == ".json":
+        return read_json(file)
+    return "row", enumerate(read_parquet(file, top), start=1)
 
 
 def top_level(column: str, names: Sequence[str], where: str) -> str:

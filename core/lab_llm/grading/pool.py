@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lab_llm.grading import worker
 from lab_llm.grading.worker import FAILED, GRADED, LENGTH, REAL_PER_CPU, RECORD, UNCONFINED
@@ -26,7 +27,8 @@ MOST_WORKERS = 8
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
 """All that a grader finds in its environment."""
 
-Arguments = tuple[object, ...]
+Arguments = tuple[object, ...] | dict[str, Any]
+"""Of a rule, by position or by name."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Grading:
     """0.0 where it did not end."""
     ended: bool
     """False where it used up its time or memory, or failed."""
+    fault: str = ""
+    """Of one that failed: the exception, as `ValueError: why`."""
 
 
 class GraderError(RuntimeError):
@@ -58,7 +62,7 @@ class GraderPool:
         self._lock = threading.Lock()
 
     def grade_all(self, items: Sequence[Arguments]) -> list[Grading]:
-        """One grading for each tuple of the rule's arguments, in order."""
+        """One grading for each item, the rule's arguments, in order."""
         with self._lock:
             workers = self._started()
             batches = [items[i : i + BATCH] for i in range(0, len(items), BATCH)]
@@ -158,7 +162,11 @@ class _Worker:
             if record is None or record[0] not in (GRADED, FAILED):
                 self._ready = record is not None
                 return [*found, Grading(0.0, ended=False)]
-            found.append(Grading(record[1], ended=record[0] == GRADED))
+            if record[0] == GRADED:
+                found.append(Grading(record[1], ended=True))
+            else:
+                reason = self._take(int(record[1]), self._patience_s) or b""
+                found.append(Grading(0.0, ended=False, fault=reason.decode(errors="replace")))
         return found
 
     def _start(self) -> None:
@@ -200,15 +208,20 @@ class _Worker:
 
     def _record(self, patience_s: float) -> tuple[bytes, float] | None:
         """The next record; None where it does not come in time, or the process ended."""
+        content = self._take(RECORD.size, patience_s)
+        return None if content is None else RECORD.unpack(content)
+
+    def _take(self, size: int, patience_s: float) -> bytes | None:
+        """The next `size` bytes; None where they do not come in time, or the process ended."""
         end = time.monotonic() + patience_s
-        while len(self._received) < RECORD.size:
+        while len(self._received) < size:
             ready, _, _ = select.select([self._replies], [], [], max(0.0, end - time.monotonic()))
             part = os.read(self._replies, 1 << 16) if ready else b""
             if not part:
                 return None
             self._received += part
-        record, self._received = self._received[: RECORD.size], self._received[RECORD.size :]
-        return RECORD.unpack(record)
+        content, self._received = self._received[:size], self._received[size:]
+        return content
 
     def close(self) -> None:
         """End the process and its grader."""

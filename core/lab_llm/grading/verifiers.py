@@ -6,8 +6,11 @@ in CPU seconds for every grading.
 
 from collections.abc import Callable, Mapping, Sequence
 
+from labrun.errors import LabError, nearest
+
 from lab_llm.grading.final_answer import extract_answer, last_boxed
 from lab_llm.grading.grades import Grades
+from lab_llm.grading.own_rule import OwnRule, own_rule
 from lab_llm.grading.pool import Arguments, GraderPool
 from lab_llm.problems import Problem
 
@@ -16,6 +19,7 @@ __all__ = [
     "PooledVerifier",
     "extract_answer",
     "last_boxed",
+    "rule_of",
     "verify_math",
     "verify_published",
     "verify_reasoning_gym",
@@ -65,4 +69,25 @@ verify_reasoning_gym = PooledVerifier(
 """Whether the task's own scorer gives full marks; `problem.payload` holds the task's entry."""
 
 RULES: Mapping[str, PooledVerifier] = {"math_verify": verify_math, "published": verify_published}
-"""What `dataset.reward` of llm.rows may name."""
+"""What `dataset.reward` of llm.rows may name, beside a function of the user's own."""
+
+
+def rule_of(name: str, *, key: str) -> PooledVerifier | OwnRule:
+    """The verifier that `key` names: one of RULES, or a function of the user's own.
+
+    Raises LabError, naming the key, where it is neither.
+    """
+    if name in RULES:
+        return RULES[name]
+    module, colon, function = name.partition(":")
+    if not (colon and function.isidentifier() and all(map(str.isidentifier, module.split(".")))):
+        near = nearest(name, RULES)
+        hint = f"did you mean {near}? " if near else ""
+        raise LabError(
+            f"{key}={name}: no rule; {hint}allowed: {', '.join(RULES)}, or module:function of an "
+            "installed package"
+        )
+    try:
+        return own_rule(name, limit_s=LIMIT_S)
+    except LabError as error:
+        raise LabError(f"{key}={error}") from error

@@ -19,7 +19,10 @@ from lab_llm.grading import sandbox
 RECORD = struct.Struct("<cd")
 """What a grader writes: a kind, and a reward where there is one."""
 STARTED, UNCONFINED, GRADED, FAILED = b"S", b"U", b"G", b"F"
-"""A new grader waits for a batch (without a sandbox: UNCONFINED); a reward; no reward."""
+"""A new grader waits for a batch (without a sandbox: UNCONFINED); a reward; no reward, and in its
+place the bytes of the reason that follows."""
+MAX_REASON = 300
+"""Bytes of a reason; with its record it is written as a whole."""
 LENGTH = struct.Struct("<Q")
 """Stands before each pickled batch."""
 REAL_PER_CPU = 15.0
@@ -104,14 +107,18 @@ def _allow(limit_s: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, limit_s * REAL_PER_CPU)
 
 
-def _graded(reward: Callable[..., float], arguments: tuple[object, ...]) -> bytes:
+def _graded(
+    reward: Callable[..., float], arguments: tuple[object, ...] | dict[str, object]
+) -> bytes:
     try:
-        found = float(reward(*arguments))
+        named = isinstance(arguments, dict)
+        found = float(reward(**arguments) if named else reward(*arguments))
     except MemoryError:
         os._exit(1)  # what is left of this process is not to be trusted
     # A rule fails on what a model wrote in more ways than can be listed; the pool counts it.
-    except Exception:
-        return RECORD.pack(FAILED, 0.0)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".encode(errors="replace")[:MAX_REASON]
+        return RECORD.pack(FAILED, len(reason)) + reason
     return RECORD.pack(GRADED, found)
 
 

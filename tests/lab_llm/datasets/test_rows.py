@@ -117,8 +117,8 @@ def test_a_missing_file_names_the_nearest(tmp_path):
     assert f"there is no folder {tmp_path / 'x'}" in refusal(path=str(tmp_path / "x/y/a.jsonl"))
     assert "name its files" in refusal(path=str(tmp_path))
     assert "dataset.path is not set" in refusal()
-    (tmp_path / "a.csv").write_text("x")
-    assert ".jsonl, .json, .parquet" in refusal(path=str(tmp_path / "a.csv"))
+    (tmp_path / "a.txt").write_text("x")
+    assert ".jsonl, .json, .csv, .tsv" in refusal(path=str(tmp_path / "a.txt"))
 
 
 @pytest.mark.parametrize("write", [jsonl, parquet])
@@ -156,7 +156,7 @@ def test_empty_and_damaged_files_are_refused_before_a_run(tmp_path):
     (tmp_path / "cut.jsonl").write_text('{"prompt": "?", "answer": "1"}\n{"prompt": "?", "ans')
     assert "cut.jsonl line 2 is damaged" in refusal(path=str(tmp_path / "cut.jsonl"))
     (tmp_path / "list.json").write_text('["prompt"]')
-    assert "list.json line 1 holds a list" in refusal(path=str(tmp_path / "list.json"))
+    assert "list.json row 1 holds text" in refusal(path=str(tmp_path / "list.json"))
     whole = parquet(tmp_path / "cut.parquet", {"prompt": "?", "answer": "1"})
     Path(whole).write_bytes(Path(whole).read_bytes()[:-20])
     assert "cut.parquet is damaged" in refusal(path=whole)
