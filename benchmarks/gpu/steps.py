@@ -24,16 +24,21 @@ from gpu import forks
 from gpu.place import Place, Rows
 
 SMALL: Mapping[str, tuple[str, ...]] = {"rlrt": ("sdpo",), "stairs": ("stairs",)}
-COMMON = {
-    "rlrt": ("max_steps=1", "trainer.evaluate_start=false"),
-    "epistemic": ("max_steps=1", "trainer.evaluate_start=false"),
-    "stairs": (
-        "max_steps=1",
-        "trainer.evaluate_start=false",
-        "evaluator.rollout.episodes=4",
-        "dataset.num_episodes=64",
-    ),
-}
+ONE = ("max_steps=1", "trainer.evaluate_start=false")
+PLAYED = ("evaluator.rollout.episodes=4", "dataset.num_episodes=64")
+COMMON = {"rlrt": ONE, "epistemic": ONE, "stairs": (*ONE, *PLAYED)}
+FEW_ROLLOUTS = (
+    "trainer.prompts_per_step=4",
+    "trainer.num_generations=4",
+    "trainer.micro_batch_size=8",
+    "trainer.max_completion_length=48",
+    "max_problems=2",
+    "accuracy.num_samples=1",
+    "accuracy.max_new_tokens=24",
+)
+"""The short form of a language model's run."""
+FEW_EPISODES = ("evaluator.rollout.episodes=2", "dataset.num_episodes=8", "trainer.batch_size=4")
+SMALL_COMMON = {"rlrt": (*ONE, *FEW_ROLLOUTS), "stairs": (*ONE, *FEW_EPISODES)}
 DATA = {"td3_bc": ("dataset=mamujoco",)}
 """The method that needs other data than its plugin's own."""
 
@@ -83,7 +88,7 @@ def planned(place: Place) -> Sequence[Step]:
     found: list[Step] = []
     kinds = [("float32", device) for device in place.devices] + [("bfloat16", place.device)]
     for precision, device in kinds:
-        for plugin, words in COMMON.items():
+        for plugin, words in (SMALL_COMMON if place.is_small else COMMON).items():
             names = preset_groups(discovery.load(plugin))["method"]
             for method in SMALL.get(plugin, ()) if place.is_small else names:
                 data = DATA.get(method, ())

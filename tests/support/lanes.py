@@ -1,0 +1,27 @@
+"""Which test process gets which file."""
+
+from collections.abc import Collection
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
+
+
+class Lanes(LoadFileScheduling):
+    """Files that mostly wait go to the first half of the test processes, those that compute to the
+    second half. A process whose kind is done takes of the other.
+
+    Else all may wait at once while no core works, and all compute at once later.
+    """
+
+    def __init__(self, config: pytest.Config, log: Producer, waiting: Collection[str]) -> None:
+        super().__init__(config, log)
+        self.waiting = waiting
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        waits = self.nodes.index(node) < len(self.nodes) // 2
+        own = [file for file in self.workqueue if (file in self.waiting) == waits]
+        for file in own[:1]:
+            self.workqueue.move_to_end(file, last=False)
+        super()._assign_work_unit(node)
