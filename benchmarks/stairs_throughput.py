@@ -35,7 +35,7 @@ PEAK_TASK = "cn-4"
 TOLERANCE = 1e-4
 """Relative difference allowed between the losses, and between the gradients by their L2 norm."""
 CN_2_LENGTHS = {1: 652, 2: 824, 3: 436, 4: 68, 5: 16, 6: 4}
-"""Transitions of an episode of the published cn-2 expert data, and how many of 2,000 have so many."""
+"""Transitions of an episode of the published cn-2 expert data: how many of 2,000 have so many."""
 EARLY_MEAN = 14
 """Mean transitions of a grid episode that succeeds; the other half runs to the limit."""
 BATTLE_MEAN, BATTLE_DEVIATION, BATTLE_RANGE = 24.4, 2.6, (20, 38)
@@ -272,8 +272,8 @@ def report(result: dict[str, Any]) -> None:
     peaks = result["peak_rss_gb"]
     print(
         f"peak memory, {PEAK_TASK}: reference {peaks['reference']:.2f} GB, "
-        f"kernel=torch {peaks['torch']:.2f} GB, kernel=cpp {peaks['cpp']:.2f} GB  goal < {PEAK_GOAL_GB} GB: "
-        f"{'met' if result['goal_met'] else 'not met'}"
+        f"kernel=torch {peaks['torch']:.2f} GB, kernel=cpp {peaks['cpp']:.2f} GB  "
+        f"goal < {PEAK_GOAL_GB} GB: {'met' if result['goal_met'] else 'not met'}"
     )
 
 
