@@ -1,6 +1,7 @@
 """What a training method is to the common loop."""
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from lab_marl.environments.interface import Policy
 from lab_marl.episodes.batches import Batch
@@ -25,3 +26,12 @@ class Learner(Protocol):
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Remarking(Protocol):
+    """A learner that says how it computes on this machine."""
+
+    def remarks(self) -> Sequence[str]:
+        """What the reader of the run's results must know; recorded as notes."""
+        ...

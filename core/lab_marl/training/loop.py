@@ -13,7 +13,7 @@ from lab_marl.episodes.batches import make_batch
 from lab_marl.episodes.layouts import Layout
 from lab_marl.episodes.offline_data import OfflineData
 from lab_marl.training.config import OfflineSettings
-from lab_marl.training.learner import Learner
+from lab_marl.training.learner import Learner, Remarking
 
 if TYPE_CHECKING:
     from labrun.runs.context import RunContext
@@ -40,6 +40,9 @@ def train(
             done = int(state["step"])
     elif settings.weights:
         begin_from(learner, Path(settings.weights), device)
+    if isinstance(learner, Remarking):
+        for remark in learner.remarks():
+            ctx.note(remark)
     if _scored_after(done, settings, resumed=ctx.resume_from is not None):
         ctx.evaluate(learner.policy(), data, step=done)
     for step in range(done + 1, settings.max_steps + 1):

@@ -1,6 +1,7 @@
 """STAIRS-Former as a learner: TD on the mixed value and behaviour cloning on the agents' values."""
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +13,19 @@ from lab_marl.episodes.batches import Batch
 from lab_marl.episodes.layouts import Layout
 from lab_marl.training.entity_features import EntityFeatures, entity_features, last_actions
 from lab_marl.training.targets import TargetClock
-from labrun.errors import DivergedError
+from labrun.errors import DivergedError, LabError
 from torch import Tensor
 
 from lab_stairs.blocks import stacked
 from lab_stairs.config import StairsConfig
+from lab_stairs.kernel.choice import Choice, choose, open_kernel, refusal
 from lab_stairs.mixer import AttentionMixer
 from lab_stairs.network import StairsNetwork, draw_kept_tokens, q_values, unroll
 from lab_stairs.objectives import double_q_values, q_value_cloning, td_loss, td_targets
 from lab_stairs.policy import NetworkPolicy
 
 CLONING = {"cross_entropy": cross_entropy_cloning, "q_value": q_value_cloning}
+METRICS = ("loss", "td_loss", "bc_loss", "grad_norm", "q_taken", "target")
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 
 
@@ -57,28 +60,34 @@ class StairsLearner:
         self.parameters = [*self.network.parameters(), *self.mixer.parameters()]
         self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate, fused=True)
         self.clock = TargetClock(config.target_update_every)
+        self.layouts = layouts
+        self._take(choose(config, layouts, device.type))
+
+    def _take(self, choice: Choice) -> None:
+        self.choice = choice
+        self.kernel = open_kernel(self.config.network) if choice.path == "cpp" else None
+
+    def remarks(self) -> Sequence[str]:
+        return (f"kernel of the blocks: {self.choice}",)
 
     def update(self, batch: Batch) -> dict[str, float]:
         losses = self.losses(batch, self.draw_kept(batch))
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
-        if not torch.isfinite(norm + losses.total.detach()):
+        terms = (losses.total, losses.td, losses.cloning, norm, losses.q_taken, losses.target)
+        # One copy from the device for all of them.
+        metrics = dict(zip(METRICS, torch.stack(terms).detach().tolist(), strict=True))
+        if not math.isfinite(metrics["loss"] + metrics["grad_norm"]):
             raise DivergedError(
-                f"task {batch.layout.task}: loss {losses.total.item()}, gradient norm {norm.item()}"
+                f"task {batch.layout.task}: loss {metrics['loss']}, gradient norm "
+                f"{metrics['grad_norm']}"
             )
         self.optimizer.step()
         if self.clock.tick():
             self.target_network.load_state_dict(self.network.state_dict())
             self.target_mixer.load_state_dict(self.mixer.state_dict())
-        return {
-            "loss": losses.total.item(),
-            "td_loss": losses.td.item(),
-            "bc_loss": losses.cloning.item(),
-            "grad_norm": norm.item(),
-            "q_taken": losses.q_taken.item(),
-            "target": losses.target.item(),
-        }
+        return metrics
 
     def draw_kept(self, batch: Batch) -> Tensor | None:
         """Which tokens stay in this update, for each row of the pass that carries the gradient."""
@@ -90,31 +99,32 @@ class StairsLearner:
     def losses(self, batch: Batch, keep: Tensor | None) -> Losses:
         """The losses of a batch under a given token dropout (None: none)."""
         layout, packed = batch.layout, batch.packed()
-        rows = self._trained_rows(batch)
+        rows, used = self._trained_rows(batch), self._used_rows(batch)
         features = entity_features(
             layout,
             batch.obs[rows],
             last_actions(batch)[rows],
             id_bits=self.config.network.id_bits,
         )
-        counts = tuple(int(n) for n in rows.sum(1))
-        weights = stacked([self.network])
-        q = q_values(
-            weights, layout, unroll(weights, self.config.network, layout, features, counts, keep)
-        )[0]
-        inside = packed[rows]
-        taken = q[inside].gather(-1, batch.actions[packed][..., None]).squeeze(-1)
-        total = _grid(self.mixer(layout, taken, batch.state[packed]), packed)
+        q = self._trained_values(
+            layout,
+            _select(features, used[rows]),
+            used.sum(1).tolist(),
+            None if keep is None else keep[used[rows]],
+        )
+        valued = packed & used
+        taken = q[valued[used]].gather(-1, batch.actions[valued][..., None]).squeeze(-1)
+        total = _grid(self.mixer(layout, taken, batch.state[valued]), valued)
         targets = td_targets(
             batch.reward,
             batch.terminated,
-            self._next_values(batch, _select(features, inside)),
+            self._next_values(batch, _select(features, packed[rows])),
             gamma=self.config.gamma,
         )
         td = td_loss(total, targets, batch.transitions)
-        cloning = self._cloning(batch, q, rows)
+        cloning = self._cloning(batch, q, used)
         weighted = self.config.td_weight * td + self.config.bc_weight * cloning
-        begins = batch.transitions[packed]
+        begins = batch.transitions[valued]
         return Losses(
             total=weighted,
             td=td.detach(),
@@ -128,6 +138,42 @@ class StairsLearner:
         packed = batch.packed()
         return torch.ones_like(packed) if self.config.bc_mask == "published" else packed
 
+    def _used_rows(self, batch: Batch) -> Tensor:
+        """(T, B) bool: those of `_trained_rows` that a loss reads: with bc_mask=filled, where a
+        transition begins.
+
+        torch's path takes them all: other sizes of its products would change the last digits of
+        runs that began without the kernel.
+        """
+        rows = self._trained_rows(batch)
+        if self.kernel is None or self.config.bc_mask == "published":
+            return rows
+        return torch.cat([rows[1:], torch.zeros_like(rows[:1])])
+
+    def _bootstrap_rows(self, batch: Batch) -> Tensor:
+        """(T, B) bool: the frames whose Q' a target reads, and those before them; torch's path
+        takes all of an episode's.
+
+        Nothing reads the frame after a terminal transition. Rows stay sorted: an episode keeps as
+        many frames as any after it.
+        """
+        packed = batch.packed()
+        if self.kernel is None:
+            return packed
+        lengths = packed.sum(0)
+        last = (lengths - 2).clamp(min=0)
+        ended = batch.terminated.gather(0, last[None])[0].bool()
+        needed = (lengths - ended.long()).flip(0).cummax(0).values.flip(0)
+        return packed & (torch.arange(len(packed), device=packed.device)[:, None] < needed)
+
+    def _trained_values(
+        self, layout: Layout, features: EntityFeatures, counts: Sequence[int], keep: Tensor | None
+    ) -> Tensor:
+        """Q (rows, n, a) of the online network, with its gradient."""
+        weights, network = stacked([self.network]), self.config.network
+        read = unroll(weights, network, layout, features, counts, keep, self.kernel)
+        return q_values(weights, layout, read)[0]
+
     def _cloning(self, batch: Batch, q: Tensor, rows: Tensor) -> Tensor:
         if self.config.bc_mask == "published":
             weight, steps = torch.ones_like(q[:, 0, 0]), batch.valid.sum()
@@ -138,14 +184,18 @@ class StairsLearner:
 
     @torch.no_grad()
     def _next_values(self, batch: Batch, features: EntityFeatures) -> Tensor:
-        """(T, B): Q'_tot of the action that the online network prefers, at every frame."""
-        layout, packed = batch.layout, batch.packed()
+        """(T, B): Q'_tot of the action that the online network prefers; 0 where no target reads it.
+
+        `features` are those of the episodes' frames."""
+        layout, rows = batch.layout, self._bootstrap_rows(batch)
         dtype = DTYPES[self.config.no_grad_dtype]
         weights = stacked([self.network, self.target_network], dtype=dtype)
-        read = unroll(weights, self.config.network, layout, features, batch.counts)
+        features = _select(features, rows[batch.packed()])
+        network, counts = self.config.network, rows.sum(1).tolist()
+        read = unroll(weights, network, layout, features, counts, kernel=self.kernel)
         online, target = q_values(weights, layout, read).float()
-        values = double_q_values(online, target, batch.avail_actions[packed])
-        return _grid(self.target_mixer(layout, values, batch.state[packed]), packed)
+        values = double_q_values(online, target, batch.avail_actions[rows])
+        return _grid(self.target_mixer(layout, values, batch.state[rows]), rows)
 
     def policy(self) -> Policy:
         return NetworkPolicy(self.network, self.config.network)
@@ -158,15 +208,32 @@ class StairsLearner:
             "target_mixer": self.target_mixer.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "clock": self.clock.state_dict(),
+            "kernel": self.choice.path,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises LabError where the state's run used the compiled kernel and this one cannot."""
+        self._keep_path(state.get("kernel", "torch"))
         self.network.load_state_dict(state["network"])
         self.mixer.load_state_dict(state["mixer"])
         self.target_network.load_state_dict(state["target_network"])
         self.target_mixer.load_state_dict(state["target_mixer"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.clock.load_state_dict(state["clock"])
+
+    def _keep_path(self, path: str) -> None:
+        """With `kernel: auto`, go on with the path that the run began with."""
+        if self.config.kernel != "auto" or path == self.choice.path:
+            return
+        if path == "torch":
+            return self._take(Choice("torch", "as the run began"))
+        reason = refusal(self.config, self.layouts, self.device.type)
+        if reason:
+            raise LabError(
+                f"this learner was trained with the compiled kernel, which cannot serve here: "
+                f"{reason}; resume where it can, or begin anew with trainer.kernel=torch"
+            )
+        self._take(Choice("cpp", "as the run began"))
 
 
 def _grid(values: Tensor, packed: Tensor) -> Tensor:

@@ -18,10 +18,12 @@ Layouts = Sequence[Layout]
 
 
 def check_stairs(config: StairsConfig, train: Layouts, tasks: Layouts) -> Facts:
-    """Raises LabError for a task with continuous actions or too many agents."""
-    del train
+    """What computes the blocks. Raises LabError for a task with continuous actions or too many
+    agents, or a kernel that cannot serve."""
+    from lab_stairs.kernel.choice import choose
+
     check_discrete(tasks, id_bits=config.network.id_bits)
-    return {}
+    return {"kernel": choose(config, train, "cpu" if config.device == "auto" else config.device)}
 
 
 def check_discrete(tasks: Layouts, *, id_bits: int) -> None:

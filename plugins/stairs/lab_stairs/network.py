@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lab_stairs.blocks import Block, Dropped, Weights, block, linear
 from lab_stairs.config import NetworkConfig
+from lab_stairs.kernel.unroll import Course, Kernel
 
 
 class StairsNetwork(nn.Module):
@@ -200,14 +201,20 @@ def unroll(
     features: EntityFeatures,
     counts: Sequence[int],
     keep: Tensor | None = None,
+    kernel: Kernel | None = None,
 ) -> Tensor:
     """Read tokens (S, rows, n, 1 + read enemies, d) of a whole batch, time step after time step.
 
     Rows are packed: at time t those of the first `counts[t]` episodes, so that an episode costs
-    nothing after its end. `keep` (rows, n, 1 + enemies + allies) is False at dropped tokens.
+    nothing after its end. `keep` (rows, n, 1 + enemies + allies) is False at dropped tokens. The
+    compiled `kernel` gives the same but for rounding.
     """
     agents = layout.num_agents
     sizes = [count * agents for count in counts]
+    if kernel is not None:
+        tokens = embed(weights, layout, features)
+        read = _compiled(kernel, weights, config, layout, tokens, sizes, keep)
+        return read.unflatten(1, (-1, agents))
     steps = embed(weights, layout, features).split(sizes, 1)
     masks = [None] * len(sizes) if keep is None else _dropped(layout, config, keep).split(sizes)
     memory = start(weights, sizes[0], config)
@@ -251,9 +258,34 @@ def draw_kept_tokens(
     return keep
 
 
+def _compiled(
+    kernel: Kernel,
+    weights: Weights,
+    config: NetworkConfig,
+    layout: Layout,
+    tokens: Tensor,
+    sizes: Sequence[int],
+    keep: Tensor | None,
+) -> Tensor:
+    """Read tokens (S, rows * n, 1 + read enemies, d), one network after the other."""
+    before = config.h_cycles * config.l_cycles - 1
+    course = Course(sizes, order_of(layout).unread, before, config.high_step)
+    kept = None if keep is None else _kept(layout, config, keep)
+    networks = [
+        {name: weight[place : place + 1] for name, weight in weights.items()}
+        for place in range(tokens.shape[0])
+    ]
+    pairs = zip(networks, tokens, strict=True)
+    return torch.stack([kernel.unroll(network, part, kept, course) for network, part in pairs])
+
+
 def _dropped(layout: Layout, config: NetworkConfig, keep: Tensor) -> Dropped:
-    """Token dropout of every row * n in this module's order of tokens; histories are kept."""
+    return Dropped.of(_kept(layout, config, keep))
+
+
+def _kept(layout: Layout, config: NetworkConfig, keep: Tensor) -> Tensor:
+    """(rows * n, K): which tokens stay, in this module's order of tokens; histories are kept."""
     flat = keep.flatten(0, 1)
     own, enemies, allies = flat.split([1, layout.enemies.count, layout.allies.count], 1)
     entities = order_of(layout).arrange(own, enemies, allies, dim=1)
-    return Dropped.of(F.pad(entities, (0, 2 if config.temporal else 1), value=True))
+    return F.pad(entities, (0, 2 if config.temporal else 1), value=True)

@@ -1,0 +1,88 @@
+"""Which path computes the unroll: torch's operations or the compiled kernel."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lab_marl.episodes.layouts import Layout
+from labrun.errors import LabError
+
+from lab_stairs.config import NetworkConfig, StairsConfig
+from lab_stairs.kernel.build import lacking
+from lab_stairs.kernel.unroll import Kernel
+
+WIDTHS = 32
+"""A token's width is a multiple of it: two vectors of the widest processor."""
+MOST_TOKENS = 64
+"""As in block.h."""
+LONG_RUN = 1000
+"""Steps from which `auto` takes the kernel. A shorter run gains little, and with torch alone its
+digits are those of earlier versions."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The path of a run, and why it is this one."""
+
+    path: Literal["torch", "cpp"]
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.why})"
+
+
+def choose(config: StairsConfig, layouts: Sequence[Layout], device: str) -> Choice:
+    """The path that `trainer.kernel` asks for. Raises LabError for a kernel that cannot serve."""
+    if config.kernel == "torch":
+        return Choice("torch", "as set")
+    reason = refusal(config, layouts, device)
+    if config.kernel == "cpp":
+        if reason:
+            raise LabError(f"trainer.kernel=cpp: {reason}; set trainer.kernel=torch or auto")
+        return Choice("cpp", "as set")
+    if not reason and config.max_steps < LONG_RUN:
+        reason = f"trainer.max_steps={config.max_steps} is below {LONG_RUN}"
+    return Choice("torch", reason) if reason else Choice("cpp", "built for this processor")
+
+
+def refusal(config: StairsConfig, layouts: Sequence[Layout], device: str) -> str:
+    """Why the kernel cannot serve these settings, tasks and machine; empty where it can."""
+    if device != "cpu":
+        return f"the compiled kernel is for the CPU, the networks lie on {device}"
+    if config.no_grad_dtype != "float32":
+        return f"the compiled kernel is for float32, trainer.no_grad_dtype={config.no_grad_dtype}"
+    return _refuses_network(config.network) or _refuses_tasks(layouts) or lacking()
+
+
+def open_kernel(config: NetworkConfig) -> Kernel:
+    return Kernel(config.width, config.width * config.ffn_factor)
+
+
+def _refuses_network(config: NetworkConfig) -> str:
+    every = config.h_cycles if config.schedule == "published" else config.l_cycles
+    allowed = (
+        (config.width % WIDTHS == 0, f"width={config.width}", f"a multiple of {WIDTHS}"),
+        (config.heads == 1, f"heads={config.heads}", "1"),
+        (config.spatial, "spatial=false", "true"),
+        (config.temporal, "temporal=false", "true"),
+        (config.gradient == "one_step", f"gradient={config.gradient}", "one_step"),
+        (
+            config.h_cycles * config.l_cycles - 1 < every,
+            f"h_cycles={config.h_cycles} l_cycles={config.l_cycles}",
+            "such that block H is applied once",
+        ),
+    )
+    for fits, got, wanted in allowed:
+        if not fits:
+            return f"trainer.network.{got}, the compiled kernel takes {wanted}"
+    return ""
+
+
+def _refuses_tasks(layouts: Sequence[Layout]) -> str:
+    for layout in layouts:
+        tokens = 3 + layout.enemies.count + layout.allies.count
+        if tokens > MOST_TOKENS:
+            return (
+                f"task {layout.task!r} has {tokens} tokens, the compiled kernel takes {MOST_TOKENS}"
+            )
+    return ""

@@ -1,0 +1,94 @@
+"""Which path a run takes, what it says, and what a resume does."""
+
+import pytest
+import torch
+from lab_stairs.config import NetworkConfig, StairsConfig
+from lab_stairs.kernel import build
+from lab_stairs.kernel.build import lacking
+from lab_stairs.kernel.choice import choose
+from lab_stairs.learner import StairsLearner
+from labrun import LabError
+from stairs_cases import grid_layout, marine_layout
+
+needs_kernel = pytest.mark.skipif(bool(lacking()), reason=f"no compiled kernel: {lacking()}")
+LAYOUT = grid_layout(2)
+
+
+def path(device="cpu", layout=LAYOUT, **settings) -> str:
+    return str(choose(StairsConfig(**settings), [layout], device))
+
+
+def learner(**settings) -> StairsLearner:
+    return StairsLearner([LAYOUT], StairsConfig(**settings), device=torch.device("cpu"))
+
+
+@needs_kernel
+def test_auto_takes_the_kernel_in_a_long_run_alone():
+    assert path(max_steps=1000) == "cpp (built for this processor)"
+    assert path(max_steps=999) == "torch (trainer.max_steps=999 is below 1000)"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"network": NetworkConfig(width=40)}, "trainer.network.width=40, the compiled kernel"),
+        ({"network": NetworkConfig(heads=2)}, "trainer.network.heads=2"),
+        ({"network": NetworkConfig(spatial=False)}, "trainer.network.spatial=false"),
+        ({"network": NetworkConfig(h_cycles=2, l_cycles=2)}, "h_cycles=2 l_cycles=2"),
+        ({"network": NetworkConfig(gradient="full")}, "trainer.network.gradient=full"),
+        ({"no_grad_dtype": "bfloat16"}, "trainer.no_grad_dtype=bfloat16"),
+        ({"device": "cuda"}, "for the CPU, the networks lie on cuda"),
+        ({"layout": marine_layout(30, 40)}, "has 72 tokens, the compiled kernel takes 64"),
+    ],
+)
+def test_what_the_kernel_cannot_serve_is_refused_or_left_to_torch(settings, said):
+    settings = {"device": "cpu", "layout": LAYOUT, **settings}
+    assert said in path(max_steps=5000, **settings)
+    with pytest.raises(LabError, match=r"set trainer\.kernel=torch or auto") as refused:
+        path(kernel="cpp", **settings)
+    assert said in str(refused.value)
+
+
+def test_without_a_compiler_torch_computes_and_the_run_says_so(monkeypatch):
+    monkeypatch.setattr(build, "processor", lambda: ("avx2",))
+    monkeypatch.setattr(build.platform, "machine", lambda: "x86_64")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert "torch (no C++ compiler" in learner(max_steps=5000).remarks()[0]
+    with pytest.raises(LabError, match="no C\\+\\+ compiler"):
+        path(kernel="cpp")
+
+
+@needs_kernel
+def test_a_compiler_that_fails_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(build, "FLAGS", ("-no-such-option",))
+    with pytest.raises(LabError, match=r"cannot compile the kernel: .*no-such-option"):
+        learner(kernel="cpp")
+    assert not list(tmp_path.rglob("*.so")) + list(tmp_path.rglob("*.draft"))
+
+
+@needs_kernel
+def test_a_resumed_run_keeps_its_path_under_auto():
+    short, long = learner(max_steps=10), learner(max_steps=2000)
+    assert (short.choice.path, long.choice.path) == ("torch", "cpp")
+    long.load_state_dict(short.state_dict())
+    assert long.kernel is None
+    short.load_state_dict(learner(kernel="cpp").state_dict())
+    assert short.kernel is not None
+
+
+@needs_kernel
+def test_a_state_of_an_earlier_version_goes_on_with_torch():
+    state = learner().state_dict()
+    del state["kernel"]
+    made = learner(max_steps=2000)
+    made.load_state_dict(state)
+    assert made.remarks() == ("kernel of the blocks: torch (as the run began)",)
+
+
+@needs_kernel
+def test_a_run_of_the_kernel_is_not_resumed_without_it(monkeypatch):
+    state = learner(kernel="cpp").state_dict()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(LabError, match="trained with the compiled kernel, which cannot serve here"):
+        learner().load_state_dict(state)
