@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from labrun.errors import LabError
 
+from lab_marl.datasets import foreign
 from lab_marl.datasets.config import OfflineDataConfig
 from lab_marl.episodes import hdf5_reader
 from lab_marl.episodes.episodes import Episodes
@@ -77,7 +79,7 @@ def select(config: OfflineDataConfig, task: str, layout: Layout) -> Selection:
     own = root / config.quality
     mixed = config.quality == "medium-expert" and not own.is_dir()
     folders = (root / "medium", root / "expert") if mixed else (own,)
-    there = [find_parts(folder) for folder in folders]
+    there = [_found(folder, (Path(config.path).expanduser(), root)) for folder in folders]
     files = [_last_run(listed) if config.runs == "last" else listed for listed in there]
     parts = probe([file for listed in files for file in listed], layout)
     held = _held(files, parts)
@@ -96,6 +98,18 @@ def select(config: OfflineDataConfig, task: str, layout: Layout) -> Selection:
         config.num_episodes,
         tuple(sorted(left_out)),
     )
+
+
+def _found(folder: Path, above: Sequence[Path]) -> list[Path]:
+    """The parts of a quality. Where there is none but data of another project lie there or above,
+    the refusal says how to convert them."""
+    try:
+        return find_parts(folder)
+    except LabError as error:
+        for place in (*above, folder, *folder.glob("*")):
+            if kind := foreign.kind_of(place):
+                raise LabError(f"{error}; {foreign.advice(place, kind)}") from error
+        raise
 
 
 def _last_run(files: Sequence[Path]) -> list[Path]:

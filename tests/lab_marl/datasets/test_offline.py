@@ -405,6 +405,18 @@ def test_a_folder_without_the_task_is_refused(grid_files, tmp_path):
         small(path=str(tmp_path), train_tasks=("cn-3",), num_episodes=5).plan(Setup())
 
 
+def test_data_of_another_project_are_refused_with_the_way_to_convert_them(tmp_path):
+    folder = tmp_path / "cn-2" / "expert" / "run"
+    folder.mkdir(parents=True)
+    (folder / "part_0.pkl").write_bytes(b"")
+    with pytest.raises(LabError) as caught:
+        small(path=str(tmp_path)).plan(Setup())
+    assert str(caught.value) == (
+        f"no {tmp_path}/cn-2/expert/<run>/part_*.h5; {tmp_path}/cn-2/expert holds run; {folder} is "
+        f"a folder of pickles (ODIS): lab data convert {folder} TARGET --task NAME"
+    )
+
+
 def test_nothing_is_made_of_files(grid_files):
     with pytest.raises(LabError, match="its files are read; nothing to make"):
         small(path=str(grid_files)).make(lambda *_: None)
