@@ -151,7 +151,7 @@ class DecoderRollouts(RolloutEngine):
 
     def score(self, prompts: Ids, completions: Ids, width: int) -> Float[Tensor, "n width"]:
         """Log-probabilities of the completions after the teacher's prompts."""
-        trainer = self._trainer
+        trainer: Any = self._trainer
         assert trainer.model is not None
         with ranks.whole_weights(trainer.model, trainer.optimizer):
             return completion_logprobs(
@@ -199,7 +199,7 @@ class VLLMRollouts(RolloutEngine):
 
     def begin(self) -> None:
         """Let vLLM give signs of life, and the run say when weights go to it."""
-        trainer = self._trainer
+        trainer: Any = self._trainer
         if _is_here(self._settings):
             beat_at_steps(trainer.vllm_generation.llm, trainer.ctx.heartbeat)
         sync = trainer.vllm_generation.sync_weights

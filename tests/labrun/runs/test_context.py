@@ -148,6 +148,16 @@ def test_progress_says_that_the_run_is_stopping_once_it_was_asked_to(context):
     assert ctx.run.progress() == {"step": 4, "stage": "train", "stopping": True}
 
 
+def test_after_a_checkpoint_and_an_evaluation_the_run_is_in_its_stage_again(context):
+    ctx = context()
+    ctx.progress(step=1, stage="train")
+    seen = []
+    ctx.save_checkpoint(1, lambda folder: seen.append(ctx.run.progress()["stage"]))
+    ctx.evaluate(None, None, step=1)
+    assert seen == ["checkpoint"]
+    assert ctx.run.progress()["stage"] == "train"
+
+
 def test_the_speed_of_a_stage_counts_from_its_first_step(context):
     ctx = context()
     path = ctx.run.path / "progress.json"
