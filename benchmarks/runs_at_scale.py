@@ -207,7 +207,19 @@ def main() -> None:
                 words = "  ".join(f"{key} {value:.3g}" for key, value in figures.items())
                 print(f"{part:<6} {name:<38} {words}", flush=True)
     settings = {"options": vars(chosen) | {"out": None}, "machine": before}
-    harness.write(chosen.out, {"claim": "the command's cost at scale", "found": found} | settings)
+    harness.write(chosen.out, beside_earlier(chosen.out, found, settings))
+
+
+def beside_earlier(out: Path, found: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """The content of the result file: these rows, and those it has of parts not measured now.
+
+    Where it keeps some, `measured` holds the options and the machine of the new ones.
+    """
+    earlier = json.loads(out.read_text()) if out.exists() else {}
+    if not set(earlier.get("found", {})) - set(found):
+        return {"claim": "the command's cost at scale", "found": found} | settings
+    measured = earlier.get("measured", {}) | dict.fromkeys(found, settings)
+    return earlier | {"found": earlier["found"] | found, "measured": measured}
 
 
 if __name__ == "__main__":
