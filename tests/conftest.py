@@ -89,6 +89,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):  # one of several test processes
         first = [*WAITING, *COMPUTING]
         places = {HERE / name: place for place, name in enumerate(first)}
+        assert [path for path in places if not path.exists()] == []
         items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
