@@ -25,7 +25,7 @@ from lab_stairs.objectives import double_q_values, q_value_cloning, td_loss, td_
 from lab_stairs.policy import NetworkPolicy
 
 CLONING = {"cross_entropy": cross_entropy_cloning, "q_value": q_value_cloning}
-METRICS = ("loss", "td_loss", "bc_loss", "grad_norm", "q_taken", "target")
+METRICS: tuple[str, ...] = ("loss", "td_loss", "bc_loss", "grad_norm", "q_taken", "target")
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 
 
