@@ -35,10 +35,15 @@ def read(folder: Path, layout: Layout) -> dict[str, np.ndarray]:
         actions=actions if layout.continuous else actions.reshape(steps, -1),
         avail_actions=avail if layout.continuous else key("infos.legals").astype(np.uint8),
         reward=flat.team_reward(key("rewards")),
-        terminated=terminals.reshape(steps, -1).all(1),
-        truncated=truncations.reshape(steps, -1).all(1),
+        terminated=_every_agent(terminals),
+        truncated=_every_agent(truncations),
     )
     return flat.padded(found, layout)
+
+
+def _every_agent(flags: np.ndarray) -> np.ndarray:
+    """[N] bool: whether flags [N, n] are set for all agents."""
+    return np.asarray(flags.reshape(len(flags), -1).all(1))
 
 
 def _array(folder: Path, name: str, steps: int | None) -> np.ndarray:
