@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from lab_marl.training.targets import TargetClock
+from lab_marl.training.targets import RoundClock, TargetClock
 from lab_stairs.config import MixerConfig, NetworkConfig, StairsConfig
 from lab_stairs.learner import StairsLearner
 from labrun import DivergedError
@@ -107,6 +107,35 @@ def test_clock_goes_on_where_it_was():
     other = TargetClock(3)
     other.load_state_dict(clock.state_dict())
     assert other.tick()
+
+
+@pytest.mark.parametrize(
+    ("num_tasks", "copied"), [(1, [81, 161]), (2, [81, 161]), (3, [82, 163, 244])]
+)
+def test_the_published_clock_copies_after_the_first_step_of_a_round(num_tasks, copied):
+    clock = RoundClock(80, num_tasks=num_tasks)
+    assert [step for step in range(1, copied[-1] + 1) if clock.tick()] == copied
+
+
+def test_the_published_clock_goes_on_where_it_was():
+    whole, cut = RoundClock(4, num_tasks=3), RoundClock(4, num_tasks=3)
+    expected = [whole.tick() for _ in range(20)]
+    first = [cut.tick() for _ in range(8)]
+    again = RoundClock(4, num_tasks=3)
+    again.load_state_dict(cut.state_dict())
+    assert first + [again.tick() for _ in range(12)] == expected
+
+
+def test_a_learner_copies_its_targets_by_rounds_where_it_is_asked_to():
+    batch = random_batch(grid_layout(), [3, 2])
+    config = {"target_update_every": 2, "target_copies": "rounds"}
+    made = learner(batch.layout, **config)
+    equal = []
+    for _ in range(5):
+        made.update(batch)
+        pairs = zip(made.network.parameters(), made.target_network.parameters(), strict=True)
+        equal.append(all(torch.equal(a, b) for a, b in pairs))
+    assert equal == [False, False, True, False, True]
 
 
 def test_published_cloning_sums_over_padding_and_divides_by_valid_steps():

@@ -73,6 +73,10 @@ class StairsConfig(OfflineSettings):
     target_update_every: Annotated[int, Ge(1)] = 80
     """Optimizer steps, counted over all tasks, after which the target networks are copied anew
     (published: 80)."""
+    target_copies: Literal["steps", "rounds"] = "steps"
+    """When these are counted: at each step, or as the published loop does, in whole rounds over the
+    tasks and after the first step of the next one. With 80 and three tasks: after step 82, then
+    every 81."""
     no_grad_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the two passes that carry no gradient; bfloat16 is faster and not exact."""
     kernel: Literal["auto", "torch", "cpp"] = "auto"

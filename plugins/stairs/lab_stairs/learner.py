@@ -12,7 +12,7 @@ from lab_marl.environments.interface import Policy
 from lab_marl.episodes.batches import Batch
 from lab_marl.episodes.layouts import Layout
 from lab_marl.training.entity_features import EntityFeatures, entity_features, last_actions
-from lab_marl.training.targets import TargetClock
+from lab_marl.training.targets import RoundClock, TargetClock
 from labrun.errors import DivergedError, LabError
 from torch import Tensor
 
@@ -59,7 +59,7 @@ class StairsLearner:
         self.target_mixer = copy.deepcopy(self.mixer).requires_grad_(False)
         self.parameters = [*self.network.parameters(), *self.mixer.parameters()]
         self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate, fused=True)
-        self.clock = TargetClock(config.target_update_every)
+        self.clock = _clock(config, num_tasks=len(layouts))
         self.layouts = layouts
         self._take(choose(config, layouts, device.type))
 
@@ -234,6 +234,12 @@ class StairsLearner:
                 f"{reason}; resume where it can, or begin anew with trainer.kernel=torch"
             )
         self._take(Choice("cpp", "as the run began"))
+
+
+def _clock(config: StairsConfig, *, num_tasks: int) -> TargetClock | RoundClock:
+    if config.target_copies == "rounds":
+        return RoundClock(config.target_update_every, num_tasks=num_tasks)
+    return TargetClock(config.target_update_every)
 
 
 def _grid(values: Tensor, packed: Tensor) -> Tensor:
