@@ -50,7 +50,7 @@ static inline Vec exponential(Vec x) {
 static inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exponential(-x)); }
 // Lane by lane: from e^x it would lose digits near 0. There are few of them.
 static inline Vec hyperbolic_tangent(Vec x) {
-    Vec made;
+    Vec made = {};
     for (int i = 0; i < LANES; i++) made[i] = std::tanh(x[i]);
     return made;
 }
