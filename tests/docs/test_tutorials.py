@@ -85,7 +85,7 @@ def place(tmp_path, monkeypatch, home, trained) -> Path:
         layout = environments.make(task, num_envs=1).layout
         part = Path("DATA", task, "medium", "1", "part_0.h5")
         part.parent.mkdir(parents=True)
-        write(part, random_episodes(layout, [3, 5]), layout, attributes={})
+        write(part, random_episodes(layout, [3, 5] * 16), layout, attributes={})
     for page in PAGES:
         for name, text in re.findall(
             r"`([\w./-]+)`:\n\n```json\n(.*?)^```", page.read_text(), flags=re.S | re.M

@@ -218,8 +218,8 @@ def test_the_entropy_bonus_is_a_mean_over_the_steps_tokens_whatever_the_reductio
 
 
 def test_a_shape_makes_the_advantages_of_the_entropies_of_the_same_pass():
-    def doubled(advantages: torch.Tensor, entropies: torch.Tensor) -> torch.Tensor:
-        return advantages + entropies
+    def doubled(rollouts: Rollouts, entropies: torch.Tensor) -> torch.Tensor:
+        return rollouts.advantages + entropies
 
     loss = Surrogate(GRPOSettings(), shape=doubled).loss(forward(), batch())
     # A_t = 1.1, 1.2, 1.3 | -.6 times 1, 1.1, 1.2 | .8; nothing outside the mask

@@ -123,7 +123,7 @@ def test_bash_completes_once_it_is_installed(shell_home, monkeypatch, lab_here):
     assert done.returncode == 0, done.stderr
     assert "open a new shell" in done.stdout
     assert in_bash("lab run plugin=r") == ["rlrt"]
-    assert in_bash("lab run plugin=rlrt method=rls") == ["rlsd"]
+    assert in_bash("lab run plugin=rlrt method=rls") == ["rlsd", "rlsd_decay"]
     assert in_bash("lab comp") == ["compare"]
     before = (shell_home / ".bashrc").read_text()
     lab_here("--install-completion")
@@ -135,7 +135,7 @@ def test_zsh_completes_at_a_terminal(shell_home):
     shells.install("zsh", user=shell_home)
     with zsh_at_a_terminal(shell_home) as typed:
         assert typed("lab run plugin=r\t") == "lab run plugin=rlrt "
-        assert typed("lab run plugin=rlrt method=rls\t") == "lab run plugin=rlrt method=rlsd "
+        assert typed("lab run plugin=rlrt method=foll\t") == "lab run plugin=rlrt method=following "
         assert typed("lab comp\t") == "lab compare "
         assert typed("lab run plugin=rlrt trainer.max_s\t") == (
             "lab run plugin=rlrt trainer.max_steps="
