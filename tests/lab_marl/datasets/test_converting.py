@@ -11,7 +11,7 @@ from lab_marl import environments
 from lab_marl.datasets.converting import convert
 from lab_marl.datasets.generated import Recipe, generate
 from lab_marl.datasets.showing import show
-from lab_marl.episodes import hdf5_reader
+from lab_marl.episodes import hdf5_reader, hdf5_writer
 from lab_marl.episodes.episodes import Episodes
 from labrun.errors import LabError
 from numpy._core.numeric import _frombuffer
@@ -371,3 +371,21 @@ def test_battles_are_won_by_their_last_reward():
     assert environments.won(layout, made).tolist() == [True, False]
     assert environments.won(environments.layout_of("3m"), made).tolist() == [True, False]
     assert environments.won(environments.layout_of("spread-2"), made) is None
+
+
+def test_damage_inside_a_file_is_a_fault_in_one_line(tmp_path, played):
+    run = tmp_path / "cn-2" / "good" / "run"
+    run.mkdir(parents=True)
+    file = run / "part_0.h5"
+    hdf5_writer.write(file, played, LAYOUT, attributes={})
+    whole = bytearray(file.read_bytes())
+    for name in (b"HEAP", b"TREE", b"SNOD"):
+        damaged = whole.copy()
+        place = damaged.index(name)
+        damaged[place : place + 24] = b"\xff" * 24
+        file.write_bytes(damaged)
+        report = show(tmp_path)
+        assert list(report.rows[0]) == ["task", "quality", "run", "file"]
+        (fault,) = report.faults
+        assert fault.startswith(f"{file}")
+        assert "\n" not in fault

@@ -52,17 +52,17 @@ def library(width: int, hidden: int) -> ctypes.CDLL:
         return kept
     path = cache.make() / name
     try:
-        with FileLock(f"{path}.lock", mode=0o600):
+        with FileLock(f"{path}.lock", timeout=COMPILE_TIMEOUT_S, mode=0o600):
             if not path.exists():
                 _compile(path, width, hidden)
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the second: a disk without locks
         raise LabError(
-            f"the compiled kernel cannot be kept in {path.parent}: {error.strerror or error}; make "
-            f"room there, {cache.NEXT}"
+            f"the compiled kernel cannot be kept in {path.parent}: {error}; make room there, or "
+            f"{cache.NEXT}"
         ) from error
     made = cache.load(name)
     if made is None:
-        raise LabError(f"the compiled kernel {path} was removed at once; {cache.NEXT[3:]}")
+        raise LabError(f"the compiled kernel {path} was removed at once; {cache.NEXT}")
     return made
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from labrun.errors import LabError
 
-NEXT = "or set XDG_CACHE_HOME to a folder of your own, or trainer.kernel=torch"
+NEXT = "set XDG_CACHE_HOME to a folder of your own"
 
 
 def folder() -> Path:
@@ -64,13 +64,13 @@ def load(name: str) -> ctypes.CDLL | None:
         except FileNotFoundError:
             return None
         if reason := _file_fault(info):
-            raise LabError(f"the compiled kernel {place / name} {reason}; remove it, {NEXT}")
+            raise LabError(f"the compiled kernel {place / name} {reason}; remove it, or {NEXT}")
         try:
             return ctypes.CDLL(f"/proc/self/fd/{handle}/{name}")
         except OSError as error:
             raise LabError(
                 f"the compiled kernel {place / name} is damaged or cannot be loaded here: "
-                f"{_reason(error)}; remove it, {NEXT}"
+                f"{_reason(error)}; remove it, or {NEXT}"
             ) from error
 
 
@@ -85,7 +85,7 @@ def _opened(place: Path) -> Iterator[int]:
         raise LabError(f"the folder of compiled kernels {place} {reason}; {NEXT}") from error
     try:
         if reason := _owner_fault(os.fstat(handle)):
-            raise LabError(f"the folder of compiled kernels {place} {reason}; remove it, {NEXT}")
+            raise LabError(f"the folder of compiled kernels {place} {reason}; remove it, or {NEXT}")
         yield handle
     finally:
         os.close(handle)
