@@ -230,6 +230,13 @@ def test_a_scheduled_lam_is_that_of_the_batchs_number_and_is_measured():
     assert rollouts.part(torch.tensor([0])).batches_before == 61
 
 
+def test_a_warm_up_alone_is_taken_from_the_settings_and_measured():
+    objective = make_objective(RLRTConfig(credit="rlsd", lam=0.5, lam_warmup=10))
+    nothing = torch.zeros(1, 2)
+    batch = scored(tensor([2.0]), nothing, nothing, tensor([1.0]), torch.ones(1, 2))
+    assert objective.measure(replace(batch, batches_before=5))["lam"] == pytest.approx(0.25)
+
+
 def test_a_constant_lam_is_not_measured():
     objective = make_objective(RLRTConfig(credit="rlsd"))
     nothing = torch.zeros(1, 2)
@@ -284,6 +291,7 @@ def test_the_teachers_evidence_is_measured_against_the_rollouts_mean():
     got = objectives.normalised_gap(asymmetry, tensor([[1, 1, 1, 0], [1, 1, 1, 1]]))
     # the mean of 2, 4, 0 is 2
     torch.testing.assert_close(got, tensor([[-1.0, 2.0, 0.0, 0.0], [0.0] * 4]))
+    assert objectives.normalised_gap(tensor([[3.0]]), tensor([[0]])).tolist() == [[0.0]]
 
 
 def test_the_directed_advantage_trusts_strong_evidence_more():
@@ -301,13 +309,14 @@ def test_dasd_takes_the_entropy_of_the_update_and_the_teachers_scores():
     assert isinstance(objective, Surrogate)
     assert objective.shape is not None
     assert objective.learns_from_equal_rewards
-    student, teacher = torch.zeros(1, 5, dtype=torch.float64), tensor([[1.0, -1, 1, -1, 1]])
+    student, teacher = torch.zeros(1, 5, dtype=torch.float64), tensor([[2.0, -2, 2, -2, 2]])
     mask = torch.ones_like(student)
     batch = objective.annotate(scored(tensor([0.5]), student, teacher, tensor([1.0]), mask))
     torch.testing.assert_close(batch.advantages, torch.full_like(student, 0.5))
     got = objective.shape(batch, tensor([ENTROPIES[0][:5]]))
-    # the mean of |D| is 1, so that dbar = 1, -1, 1, -1, 1 and its sigmoid is 1/2
+    # the mean of |D| is 2, so that dbar = 1, -1, 1, -1, 1 and its sigmoid is 1/2
     pulls = [math.tanh((3 - h) / 1.2) for h in range(5)]
     signs = (1, -1, 1, -1, 1)
     expected = [0.5 + 0.1 * p * s for p, s in zip(pulls, signs, strict=True)]
     torch.testing.assert_close(got, tensor([expected]))
+    assert objective.measure(batch)["asymmetry"] == pytest.approx(-0.4)

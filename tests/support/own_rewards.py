@@ -1,5 +1,7 @@
 """Rewards as a user may write them, right and wrong."""
 
+import os
+
 LIMIT = 3
 
 
@@ -22,6 +24,37 @@ def raising(completion: str) -> float:
 
 def raising_later(completion: str) -> float:
     return 1.0 / (0.0 if completion == "bad" else 1.0)
+
+
+def of_text(completion: str) -> str:
+    return "1.0"
+
+
+def of_none(completion: str) -> None: ...
+
+
+def not_finite(completion: str) -> float:
+    return float("nan")
+
+
+def leaving(completion: str) -> float:
+    raise SystemExit(0)
+
+
+def speechless(completion: str) -> float:
+    class SilentError(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
+    raise SilentError
+
+
+def ending(completion: str) -> float:
+    os._exit(0)
+
+
+def by_position(completion: str, /) -> float:
+    return 1.0
 
 
 def of_rows(completion: str, row: dict[str, object]) -> float:

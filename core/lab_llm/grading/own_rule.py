@@ -55,7 +55,12 @@ class OwnRule:
     def check(self, problem: Problem) -> None:
         """Raises LabError where the function cannot grade an empty completion of the problem."""
         try:
-            self(problem, "")
+            if any(self.grade_all([problem], [""]).timed_out):
+                raise LabError(
+                    f"{self.rule} did not end on an empty completion of {problem.id}: it used up "
+                    "its time or memory, or ended its process; what is slow once belongs in "
+                    "`prepare` of its module"
+                )
         except GraderError as error:
             raise LabError(f"{self.rule} cannot grade: {error}; mend its module") from error
 
@@ -70,7 +75,7 @@ class OwnRule:
     def _refuse(self, grading: Grading, problem: Problem, completion: str) -> None:
         where = f"for {problem.id}, completion {completion!r:.{SHOWN_CHARS}}"
         if grading.fault:
-            raise LabError(f"{self.rule} raised {shown(grading.fault)} {where}; mend it")
+            raise LabError(f"{self.rule} {shown(grading.fault)} {where}; mend it")
         if not 0.0 <= grading.reward <= 1.0:
             raise LabError(
                 f"{self.rule} gave {grading.reward} {where}; allowed: a number from 0 to 1"
@@ -150,6 +155,8 @@ def asked(rule: str, function: Callable[..., Any]) -> list[str]:
         parameters = inspect.signature(function).parameters.values()
     except ValueError as error:
         raise LabError(f"{rule} does not show its parameters; {ADVICE}") from error
+    if ordered := [p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_ONLY]:
+        raise LabError(f"{rule} takes {ordered[0]!r} by position alone; {ADVICE}")
     known = [p.name for p in parameters if p.kind in _PASSED and p.name in (COMPLETION, *TEXTS)]
     for one in parameters:
         needed = one.default is one.empty and one.kind not in _OPEN

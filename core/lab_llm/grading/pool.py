@@ -40,7 +40,7 @@ class Grading:
     ended: bool
     """False where it used up its time or memory, or failed."""
     fault: str = ""
-    """Of one that failed: the exception, as `ValueError: why`."""
+    """Of one that failed: what the rule did, as `raised ValueError: why` or `gave None`."""
 
 
 class GraderError(RuntimeError):

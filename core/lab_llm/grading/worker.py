@@ -23,6 +23,8 @@ STARTED, UNCONFINED, GRADED, FAILED = b"S", b"U", b"G", b"F"
 place the bytes of the reason that follows."""
 MAX_REASON = 300
 """Bytes of a reason; with its record it is written as a whole."""
+SHOWN_CHARS = 80
+"""Characters of a value that is no number."""
 LENGTH = struct.Struct("<Q")
 """Stands before each pickled batch."""
 REAL_PER_CPU = 15.0
@@ -111,15 +113,28 @@ def _graded(
     reward: Callable[..., float], arguments: tuple[object, ...] | dict[str, object]
 ) -> bytes:
     try:
-        named = isinstance(arguments, dict)
-        found = float(reward(**arguments) if named else reward(*arguments))
+        value = reward(**arguments) if isinstance(arguments, dict) else reward(*arguments)
+        if isinstance(value, str | bytes) or not hasattr(type(value), "__float__"):
+            return _failed(f"gave {value!r:.{SHOWN_CHARS}}, no number")
+        return RECORD.pack(GRADED, float(value))
     except MemoryError:
         os._exit(1)  # what is left of this process is not to be trusted
     # A rule fails on what a model wrote in more ways than can be listed; the pool counts it.
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".encode(errors="replace")[:MAX_REASON]
-        return RECORD.pack(FAILED, len(reason)) + reason
-    return RECORD.pack(GRADED, found)
+    # SystemExit and KeyboardInterrupt too: they would end the grader as if the pool were gone.
+    except BaseException as error:
+        return _failed(f"raised {type(error).__name__}{_words_of(error)}")
+
+
+def _failed(reason: str) -> bytes:
+    content = reason.encode(errors="replace")[:MAX_REASON]
+    return RECORD.pack(FAILED, len(content)) + content
+
+
+def _words_of(error: BaseException) -> str:
+    try:
+        return f": {error}"
+    except Exception:  # a `__str__` that fails
+        return ""
 
 
 def _read(handle: int, size: int) -> bytes:

@@ -33,16 +33,26 @@ def beating_at_passes(model: "PreTrainedModel", beat: Beat) -> Iterator[None]:
         hook.remove()
 
 
+MOST_STEPS = 2_000_000
+"""Steps without a finished request after which a vLLM counts as silent: more than 16 completions of
+64,000 tokens take one after the other. A vLLM that spins without work makes them in minutes."""
+
+
 def beat_at_steps(llm: Any, beat: Beat) -> None:
     """Call `beat` before each step of a `vllm.LLM`, which makes a token of every running sequence.
 
-    One call of `generate` makes all completions of a batch, which may take hours.
+    One call of `generate` makes all completions of a batch, which may take hours. The signs end
+    after MOST_STEPS steps in which no request was finished.
     """
     engine = llm.llm_engine
-    step = engine.step
+    step, vain = engine.step, 0
 
     def beating(*args: Any, **settings: Any) -> Any:
-        beat()
-        return step(*args, **settings)
+        nonlocal vain
+        if vain < MOST_STEPS:
+            beat()
+        finished = step(*args, **settings)
+        vain = 0 if finished else vain + 1
+        return finished
 
     engine.step = beating

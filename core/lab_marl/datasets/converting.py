@@ -1,24 +1,32 @@
 """From data in the form of another project to files in the published layout."""
 
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import h5py
 import numpy as np
-from labrun.errors import LabError
+from labrun.errors import LabError, shown
 
 from lab_marl import environments
 from lab_marl.datasets import foreign
-from lab_marl.episodes import array_folders, hdf5_reader, hdf5_writer, pickles, vaults
+from lab_marl.episodes import array_folders, hdf5_files, hdf5_reader, hdf5_writer, pickles, vaults
 from lab_marl.episodes.episodes import Episodes
 from lab_marl.episodes.layouts import Layout
+
+KEYS = {*(field.name for field in fields(Episodes)), hdf5_files.ONEHOT}
+"""What is read; other keys are passed over."""
+NUMBERS = "biuf"
+"""Kinds of a NumPy type that holds real numbers."""
 
 
 def convert(source: Path, target: Path, *, task: str, quality: str) -> list[str]:
     """One line for each file written: `target/<task>/<quality>/<source's name>/part_i.h5`.
 
-    Every episode is checked first, and a file appears complete. Raises LabError for an unknown
+    Every episode is checked first, and the folder appears complete. Raises LabError for an unknown
     task, a source of no known form, content that does not fit the task, and files that are there.
     """
     layout = environments.layout_of(task)
@@ -28,15 +36,42 @@ def convert(source: Path, target: Path, *, task: str, quality: str) -> list[str]
             f"{source} holds no OG-MARL vault ({vaults.MARK}), no arrays ({array_folders.MARK}) "
             "and no part_*.pkl; nothing to convert"
         )
-    folder = target / task / quality / source.absolute().name.removesuffix(".pkl")
-    if folder.exists():
-        raise LabError(f"{folder} is there already; name another target or quality")
-    checked = [_checked(part, arrays, layout) for part, arrays in _parts(source, kind, layout)]
+    folder = _folder(source, target, task, quality)
     try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise LabError(f"cannot make {folder}: {error.strerror}; name another target") from error
-    return [_write(folder / f"part_{i}.h5", episodes, layout) for i, episodes in enumerate(checked)]
+        checked = [_checked(part, arrays, layout) for part, arrays in _parts(source, kind, layout)]
+        return _write_all(folder, checked, layout, aside=target)
+    except (OSError, RuntimeError) as error:  # h5py raises either where the disk is full
+        raise LabError(
+            f"cannot write {folder}: {shown(str(error))}; make room, or name another target"
+        ) from error
+
+
+def _folder(source: Path, target: Path, task: str, quality: str) -> Path:
+    """Where the files will lie. Raises LabError where something lies there already."""
+    if quality in ("", ".", "..") or Path(quality).name != quality:
+        raise LabError(f"quality={quality!r} is no name of a folder; name it like 'medium'")
+    name = os.path.basename(os.path.abspath(source)).removesuffix(".pkl")
+    folder = target / task / quality / name
+    if os.path.lexists(folder):
+        raise LabError(f"{folder} is there already; name another target or quality")
+    return folder
+
+
+def _write_all(folder: Path, checked: list[Episodes], layout: Layout, *, aside: Path) -> list[str]:
+    """One line for each file. They are written in `aside`, where no run looks for data, and moved
+    into place as a whole: a conversion that is killed leaves no half of it to be read."""
+    aside.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".converting-", dir=aside))
+    try:
+        said = [
+            _write(draft / f"part_{i}.h5", episodes, layout) for i, episodes in enumerate(checked)
+        ]
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft.chmod(aside.stat().st_mode & 0o777)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return [f"{line}: {folder / f'part_{i}.h5'}" for i, line in enumerate(said)]
 
 
 def _parts(source: Path, kind: str, layout: Layout) -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
@@ -46,7 +81,13 @@ def _parts(source: Path, kind: str, layout: Layout) -> Iterator[tuple[Path, dict
             yield file, pickles.read(file)
     else:
         read = vaults.read if kind == "vault" else array_folders.read
-        yield source, read(source, layout)
+        try:
+            yield source, read(source, layout)
+        except (ValueError, IndexError, TypeError, MemoryError) as error:
+            raise LabError(
+                f"the arrays of {source} do not fit each other or task {layout.task}: "
+                f"{shown(str(error), limit=160)}; name the task that they are of"
+            ) from error
 
 
 def _checked(source: Path, arrays: dict[str, np.ndarray], layout: Layout) -> Episodes:
@@ -54,8 +95,11 @@ def _checked(source: Path, arrays: dict[str, np.ndarray], layout: Layout) -> Epi
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / "part_0.h5"
         with h5py.File(draft, "w") as out:
-            for key, values in arrays.items():
-                out.create_dataset(key, data=values)
+            for key in sorted(KEYS & set(arrays)):
+                if arrays[key].dtype.kind not in NUMBERS:
+                    held = arrays[key].dtype
+                    raise LabError(f"{source}: {key} holds {held}, expected real numbers")
+                out.create_dataset(key, data=arrays[key])
         try:
             return hdf5_reader.read([draft], layout)
         except LabError as error:
@@ -71,5 +115,5 @@ def _write(file: Path, episodes: Episodes, layout: Layout) -> str:
     hdf5_writer.write(file, episodes, layout, attributes=attributes)
     return (
         f"{len(episodes)} episodes, return {attributes['mean_return']:.2f}, "
-        f"length {attributes['mean_length']:.1f}: {file}"
+        f"length {attributes['mean_length']:.1f}"
     )

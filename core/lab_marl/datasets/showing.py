@@ -22,7 +22,7 @@ def show(path: Path) -> DataReport:
 
     Raises LabError where there is no data at all.
     """
-    files = [path] if path.is_file() and path.suffix == ".h5" else sorted(path.rglob("part_*.h5"))
+    files = [path] if path.is_file() and path.suffix == ".h5" else _parts_below(path)
     others = foreign.sources_below(path)
     if not files and not others:
         raise LabError(
@@ -37,8 +37,14 @@ def show(path: Path) -> DataReport:
     return DataReport(rows, faults + [foreign.advice(*other) for other in others])
 
 
+def _parts_below(path: Path) -> list[Path]:
+    """Without those of a conversion that was killed."""
+    found = sorted(path.rglob("part_*.h5"))
+    return [f for f in found if not f.parent.name.startswith(".converting-")]
+
+
 def _row(file: Path) -> tuple[dict[str, str], list[str]]:
-    task, quality, run = [*file.absolute().parts[:-1]][-3:]
+    task, quality, run = ["", "", "", *file.absolute().parts[:-1]][-3:]
     row = {"task": task, "quality": quality, "run": run, "file": file.name}
     try:
         layout = environments.layout_of(task)

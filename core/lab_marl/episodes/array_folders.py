@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from labrun.errors import LabError, listed
+from labrun.errors import LabError, listed, shown
 
 from lab_marl.episodes import flat
 from lab_marl.episodes.layouts import Layout
@@ -61,9 +61,11 @@ def _array(folder: Path, name: str, num: int | None) -> np.ndarray:
         raise LabError(f"{folder} has no {file.name}; it has: {listed(there, near=file.name)}")
     try:
         values = np.load(file, allow_pickle=False)
-    except (ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[:160]
+    except (ValueError, OSError, EOFError, MemoryError) as error:
+        reason = shown(str(error), limit=160)
         raise LabError(f"{file} cannot be read as an array of numbers: {reason}") from error
+    if not isinstance(values, np.ndarray) or not values.ndim:
+        raise LabError(f"{file} holds no array of numbers with an axis of steps")
     if num is not None and len(values) != num:
         raise LabError(f"{file} has {len(values)} steps, {folder / MARK} has {num}")
     return values

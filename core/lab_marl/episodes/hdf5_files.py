@@ -19,7 +19,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from labrun.errors import LabError, listed
+from labrun.errors import LabError, listed, shown
 
 from lab_marl.episodes.layouts import Layout
 
@@ -121,7 +121,7 @@ def _probe(file: Path, layout: Layout) -> Part:
 
 @contextmanager
 def opened(file: Path) -> Iterator[h5py.File]:
-    """The file, open for reading. Raises LabError where it is missing or no HDF5."""
+    """The file, open for reading. Raises LabError where it is missing, no HDF5, or damaged."""
     try:
         stored = h5py.File(file, "r")
     except FileNotFoundError:
@@ -129,14 +129,17 @@ def opened(file: Path) -> Iterator[h5py.File]:
     except OSError as error:
         reason = str(error).split("(", 1)[-1].rstrip(")")
         raise LabError(f"{file} cannot be read as HDF5 ({reason})") from error
-    with stored:
-        yield stored
+    try:
+        with stored:
+            yield stored
+    except (RuntimeError, OSError) as error:
+        raise LabError(f"{file} is damaged: {shown(str(error))}") from error
 
 
 def _values(stored: h5py.File, key: str, file: Path) -> h5py.Dataset:
     found = stored.get(key)
     if not isinstance(found, h5py.Dataset):
-        raise LabError(f"{file} has no key {key!r}; it has: {listed(stored, near=key)}")
+        raise LabError(f"{file} has no key {key!r}; it has: {listed(map(str, stored), near=key)}")
     return found
 
 

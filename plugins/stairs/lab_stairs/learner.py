@@ -61,11 +61,20 @@ class StairsLearner:
         self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate, fused=True)
         self.clock = _clock(config, num_tasks=len(layouts))
         self.layouts = layouts
-        self._take(choose(config, layouts, device.type))
+        self._begin(choose(config, layouts, device.type))
+
+    def _begin(self, choice: Choice) -> None:
+        """Take the path; with `kernel: auto` torch's, where the compiler fails."""
+        try:
+            self._take(choice)
+        except LabError as error:
+            if self.config.kernel != "auto":
+                raise
+            self._take(Choice("torch", str(error)))
 
     def _take(self, choice: Choice) -> None:
-        self.choice = choice
         self.kernel = open_kernel(self.config.network) if choice.path == "cpp" else None
+        self.choice = choice
 
     def remarks(self) -> Sequence[str]:
         return (f"kernel of the blocks: {self.choice}",)

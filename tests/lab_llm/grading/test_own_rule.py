@@ -51,6 +51,8 @@ def test_equal_names_share_their_processes():
         ),
         ("own_rewards:of_nothing", "own_rewards:of_nothing has no parameter 'completion'; write "),
         ("own_rewards:later", "own_rewards:later is an async function; write "),
+        ("own_rewards:by_position", "own_rewards:by_position takes 'completion' by position alone"),
+        ("builtins:eval", "builtins:eval takes 'source' by position alone; write "),
         ("builtins:dict", "builtins:dict is a class; write "),
     ],
 )
@@ -99,6 +101,12 @@ def rows(tmp_path, function):
     ("function", "message"),
     [
         ("too_much", "own_rewards:too_much gave 2.0 for a/1, completion ''; allowed: a number"),
+        ("not_finite", "own_rewards:not_finite gave nan for a/1, completion ''; allowed: a number"),
+        ("of_text", "own_rewards:of_text gave '1.0', no number for a/1, completion ''; mend it"),
+        ("of_none", "own_rewards:of_none gave None, no number for a/1, completion ''; mend it"),
+        ("leaving", "own_rewards:leaving raised SystemExit: 0 for a/1, completion ''; mend it"),
+        ("speechless", "own_rewards:speechless raised SilentError for a/1, completion ''; mend it"),
+        ("ending", "own_rewards:ending did not end on an empty completion of a/1: it used up its"),
         ("raising", "own_rewards:raising raised ValueError: cannot read '' for a/1, completion ''"),
     ],
 )

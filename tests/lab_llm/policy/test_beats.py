@@ -140,3 +140,16 @@ def test_each_step_of_vllm_is_a_sign_of_life(monkeypatch):
     found = VLLMEngine(llm).sample([[1]], SAMPLING, seed=1, share=Share(), beat=lambda: None)
     assert found == {0: [["token"] * 3]}
     assert len(beats) == 3
+
+
+def test_a_vllm_that_steps_on_without_finishing_a_request_falls_silent(monkeypatch):
+    monkeypatch.setattr("lab_llm.policy.beats.MOST_STEPS", 3)
+    finished, beats = [[], [], ["one"], *[[]] * 5, ["two"], []], []
+    outputs = iter(finished)
+    llm = SimpleNamespace(llm_engine=SimpleNamespace(step=lambda: next(outputs)))
+    beat_at_steps(llm, lambda: beats.append(1))
+    heard = []
+    for _ in finished:
+        llm.llm_engine.step()
+        heard.append(len(beats))
+    assert heard == [1, 2, 3, 4, 5, 6, 6, 6, 6, 7]

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from lab_marl import environments
 from lab_marl.datasets.converting import convert
 from lab_marl.datasets.generated import Recipe, generate
 from lab_marl.datasets.showing import show
-from lab_marl.episodes import hdf5_reader
+from lab_marl.episodes import hdf5_reader, hdf5_writer
 from lab_marl.episodes.episodes import Episodes
 from labrun.errors import LabError
+from numpy._core.numeric import _frombuffer
 
 LAYOUT = environments.layout_of("cn-2")
 
@@ -146,6 +148,29 @@ def test_arrays_that_are_missing_short_or_hold_objects_are_refused(tmp_path, pla
     assert refusal().startswith(f"{folder} has no acs_1.npy; it has: acs_0.npy, ")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("rews_1", b"", "rews_1.npy cannot be read as an array of numbers: No data left"),
+        ("rews_1", np.float32(1), "rews_1.npy holds no array of numbers with an axis of steps"),
+        ("obs_1", 1, "do not fit each other or task cn-2: all input arrays must"),
+        ("dones_0", 2, "do not fit each other or task cn-2: cannot reshape"),
+    ],
+)
+def test_arrays_of_a_wrong_form_are_refused_in_one_line(name, content, said, tmp_path, played):
+    folder = as_arrays(tmp_path / "data", played)
+    file = folder / f"{name}.npy"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        num = len(np.load(folder / "obs_0.npy"))
+        np.save(file, np.zeros((num, content)) if isinstance(content, int) else content)
+    with pytest.raises(LabError) as caught:
+        convert(folder, tmp_path / "out", task="cn-2", quality="good")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def published(episodes: Episodes) -> dict[str, np.ndarray]:
     arrays = {k: v[..., None] if v.ndim == 2 else v for k, v in episodes.arrays()}
     return arrays | {"actions": episodes.actions[..., None]}
@@ -177,6 +202,8 @@ class Command:
         ([1, 2], "part_0.pkl holds a list, expected a dict of arrays by key"),
         ({"obs": [1]}, "part_0.pkl: obs holds a list, expected a NumPy array"),
         ({"obs": np.array([{}])}, "part_0.pkl: obs holds Python objects, expected numbers"),
+        ({"obs": np.array(["a"])}, "part_0.pkl: obs holds <U1, expected real numbers"),
+        ({"a\nb": 1}, "part_0.pkl: a\\nb holds a int, expected a NumPy array"),
         ({"obs": np.zeros(2)}, "part_0.pkl: obs has 1 axes (2,), expected 4"),
     ],
 )
@@ -191,6 +218,52 @@ def test_pickles_of_anything_else_are_refused_and_run_nothing(
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["part_0.pkl"]
+
+
+class Claim:
+    """A pickle that would make an array of whatever lies in the memory."""
+
+    def __init__(self, *size: int) -> None:
+        self.size = size
+
+    def __reduce__(self):
+        return np.ndarray, (self.size, "u1")
+
+
+@pytest.mark.parametrize("size", [(5000,), (1 << 36,), (1 << 62,)])
+def test_a_pickle_that_claims_more_than_it_holds_is_refused(size, tmp_path):
+    file = tmp_path / "part_0.pkl"
+    file.write_bytes(pickle.dumps({"obs": Claim(*size)}))
+    with pytest.raises(LabError, match=r"part_0.pkl: its arrays have|part_0.pkl is not read: "):
+        convert(file, tmp_path / "out", task="cn-2", quality="good")
+
+
+def test_a_pickle_cannot_change_a_function_of_numpy(tmp_path):
+    before = _frombuffer.__defaults__, dict(vars(_frombuffer))
+    found = pickle.dumps(_frombuffer, protocol=2)[:-1]
+    state = pickle.dumps((None, {"__defaults__": (1, 2, 3), "mark": 1}), protocol=2)[2:]
+    (tmp_path / "part_0.pkl").write_bytes(found + state[:-1] + b"b.")
+    with pytest.raises(LabError, match="holds a function, expected a dict"):
+        convert(tmp_path / "part_0.pkl", tmp_path / "out", task="cn-2", quality="good")
+    assert (_frombuffer.__defaults__, vars(_frombuffer)) == before
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("numpy", "ndarray.tofile"),
+        ("numpy.core.multiarray", "fromfile"),
+        ("numpy._core.multiarray", "_reconstruct.__globals__"),
+        ("builtins", "getattr"),
+        ("_codecs", "encode.__self__"),
+    ],
+)
+def test_a_name_beside_those_of_arrays_is_refused(module, name, tmp_path):
+    body = pickle.SHORT_BINUNICODE + bytes([len(module)]) + module.encode()
+    body += pickle.SHORT_BINUNICODE + bytes([len(name)]) + name.encode() + pickle.STACK_GLOBAL
+    (tmp_path / "part_0.pkl").write_bytes(b"\x80\x04" + body + b".")
+    with pytest.raises(LabError, match=f"it asks for {module}.{name}"):
+        convert(tmp_path / "part_0.pkl", tmp_path / "out", task="cn-2", quality="good")
 
 
 def test_a_damaged_pickle_is_named(tmp_path):
@@ -220,6 +293,48 @@ def test_what_is_there_is_kept(tmp_path, played):
         convert(file, tmp_path / "out", task="cn-2", quality="good")
     with pytest.raises(LabError, match="nothing to convert"):
         convert(tmp_path / "out", tmp_path / "more", task="cn-2", quality="good")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # h5py's
+def test_a_conversion_that_fails_leaves_nothing_and_one_that_is_killed_no_data(tmp_path, played):
+    file = tmp_path / "part_0.pkl"
+    file.write_bytes(pickle.dumps(published(played)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))  # what a full disk does
+    try:
+        with pytest.raises(LabError, match="make room, or name another target") as caught:
+            convert(file, tmp_path / "out", task="cn-2", quality="good")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "out").rglob("*"))
+    (tmp_path / "out").mkdir(exist_ok=True)
+    (tmp_path / "out" / "cn-2").write_text("no folder")
+    with pytest.raises(LabError, match="cannot write"):
+        convert(file, tmp_path / "out", task="cn-2", quality="good")
+    assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["cn-2"]
+    (tmp_path / "out" / "cn-2").unlink()
+    (tmp_path / "out" / ".converting-a").mkdir()
+    (tmp_path / "out" / ".converting-a" / "part_0.h5").write_text("half")
+    convert(file, tmp_path / "out", task="cn-2", quality="good")
+    assert len(show(tmp_path / "out").rows) == 1
+    assert show(tmp_path / "out").faults == []
+
+
+@pytest.mark.parametrize("quality", ["../up", "", "..", "a/b"])
+def test_a_quality_is_the_name_of_one_folder(quality, tmp_path, played):
+    file = tmp_path / "part_0.pkl"
+    file.write_bytes(pickle.dumps(published(played)))
+    with pytest.raises(LabError, match="is no name of a folder"):
+        convert(file, tmp_path / "out", task="cn-2", quality=quality)
+
+
+def test_a_source_named_by_its_parent_gets_its_own_name(tmp_path, played):
+    as_arrays(tmp_path / "seed_0_data", played)
+    (tmp_path / "seed_0_data" / "inner").mkdir()
+    source = tmp_path / "seed_0_data" / "inner" / ".."
+    (line,) = convert(source, tmp_path / "out", task="cn-2", quality="good")
+    assert line.endswith(f"{tmp_path}/out/cn-2/good/seed_0_data/part_0.h5")
 
 
 def test_what_a_folder_holds_is_shown_with_its_faults(tmp_path, played):
@@ -256,3 +371,21 @@ def test_battles_are_won_by_their_last_reward():
     assert environments.won(layout, made).tolist() == [True, False]
     assert environments.won(environments.layout_of("3m"), made).tolist() == [True, False]
     assert environments.won(environments.layout_of("spread-2"), made) is None
+
+
+def test_damage_inside_a_file_is_a_fault_in_one_line(tmp_path, played):
+    run = tmp_path / "cn-2" / "good" / "run"
+    run.mkdir(parents=True)
+    file = run / "part_0.h5"
+    hdf5_writer.write(file, played, LAYOUT, attributes={})
+    whole = bytearray(file.read_bytes())
+    for name in (b"HEAP", b"TREE", b"SNOD"):
+        damaged = whole.copy()
+        place = damaged.index(name)
+        damaged[place : place + 24] = b"\xff" * 24
+        file.write_bytes(damaged)
+        report = show(tmp_path)
+        assert list(report.rows[0]) == ["task", "quality", "run", "file"]
+        (fault,) = report.faults
+        assert fault.startswith(f"{file}")
+        assert "\n" not in fault

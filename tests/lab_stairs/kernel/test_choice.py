@@ -32,6 +32,8 @@ def test_auto_takes_the_kernel_in_a_long_run_alone():
     ("settings", "said"),
     [
         ({"network": NetworkConfig(width=40)}, "trainer.network.width=40, the compiled kernel"),
+        ({"network": NetworkConfig(width=544)}, "trainer.network.width=544, the compiled kernel"),
+        ({"network": NetworkConfig(width=512, ffn_factor=5)}, "takes at most 2048 hidden units"),
         ({"network": NetworkConfig(heads=2)}, "trainer.network.heads=2"),
         ({"network": NetworkConfig(spatial=False)}, "trainer.network.spatial=false"),
         ({"network": NetworkConfig(h_cycles=2, l_cycles=2)}, "h_cycles=2 l_cycles=2"),
@@ -65,6 +67,35 @@ def test_a_compiler_that_fails_is_named(monkeypatch, tmp_path):
     with pytest.raises(LabError, match=r"cannot compile the kernel: .*no-such-option"):
         learner(kernel="cpp")
     assert not list(tmp_path.rglob("*.so")) + list(tmp_path.rglob("*.draft"))
+
+
+@needs_kernel
+def test_where_the_compiler_fails_auto_takes_torch_and_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(build, "FLAGS", ("-no-such-option",))
+    made = learner(max_steps=2000)
+    assert made.kernel is None
+    assert made.state_dict()["kernel"] == "torch"
+    (said,) = made.remarks()
+    assert said.startswith("kernel of the blocks: torch (")
+    assert "cannot compile the kernel: " in said
+
+
+@needs_kernel
+def test_a_folder_that_is_not_to_be_trusted_leaves_auto_to_torch(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "labrun" / "kernels").mkdir(parents=True)
+    (tmp_path / "labrun" / "kernels").chmod(0o777)
+    assert "may be written by others (mode 0777)" in path(max_steps=2000)
+    with pytest.raises(LabError, match=r"^trainer\.kernel=cpp: the folder .* \(mode 0777\)"):
+        path(kernel="cpp")
+
+
+@needs_kernel
+def test_the_choice_compiles_nothing_and_makes_no_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "new"))
+    assert path(kernel="cpp") == "cpp (as set)"
+    assert not list(tmp_path.iterdir())
 
 
 @needs_kernel

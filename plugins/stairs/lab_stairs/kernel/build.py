@@ -5,6 +5,7 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,18 +13,21 @@ from pathlib import Path
 from filelock import FileLock
 from labrun.errors import LabError
 
+from lab_stairs.kernel import cache
+
 SOURCES = ("unroll.cpp", "block.h", "products.h")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fPIC", "-shared")
 COMPILE_TIMEOUT_S = 600
+VERSION_TIMEOUT_S = 30
 
 
 def lacking() -> str:
-    """Why this machine cannot build the kernel; empty where it can."""
+    """Why this machine cannot build the kernel; empty where it can. Compiles nothing."""
     if platform.machine() not in ("x86_64", "AMD64") or "avx2" not in processor():
         return "it is for x86-64 processors with AVX2"
-    if _compiler() is None:
+    if not _compiler():
         return "no C++ compiler: g++ is not on PATH and CXX is not set to one that is"
-    return ""
+    return cache.fault()
 
 
 @functools.cache
@@ -43,59 +47,81 @@ def library(width: int, hidden: int) -> ctypes.CDLL:
     One of several processes compiles it, and the others wait. Raises LabError where it cannot be
     built or loaded.
     """
-    path = _cached(width, hidden)
+    name = _name(width, hidden)
+    if (kept := cache.load(name)) is not None:
+        return kept
+    path = cache.make() / name
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
+        with FileLock(f"{path}.lock", timeout=COMPILE_TIMEOUT_S, mode=0o600):
             if not path.exists():
                 _compile(path, width, hidden)
-        return ctypes.CDLL(str(path))
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the second: a disk without locks
         raise LabError(
-            f"the compiled kernel cannot be kept or loaded: {error}; make {path.parent} writable, "
-            "set XDG_CACHE_HOME to another folder, or trainer.kernel=torch"
+            f"the compiled kernel cannot be kept in {path.parent}: {error}; make room there, or "
+            f"{cache.NEXT}"
         ) from error
+    made = cache.load(name)
+    if made is None:
+        raise LabError(f"the compiled kernel {path} was removed at once; {cache.NEXT}")
+    return made
 
 
-def _cached(width: int, hidden: int) -> Path:
-    """The library's place; its name changes with the source, the compiler and the processor."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "labrun"
-    parts = [*_sources(), *FLAGS, _version(), *processor(), f"{width} {hidden}"]
+def _name(width: int, hidden: int) -> str:
+    """The library's name, which changes with the source, the compiler and the processor."""
+    parts = [*_sources(), *FLAGS, *_compiler(), _version(), *processor(), f"{width} {hidden}"]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    return folder / f"stairs-kernel-{digest}.so"
+    return f"stairs-{digest}.so"
 
 
 def _sources() -> list[str]:
     return [(Path(__file__).parent / name).read_text() for name in SOURCES]
 
 
-def _compiler() -> str | None:
-    return shutil.which(os.environ.get("CXX") or "g++")
+def _compiler() -> list[str]:
+    """The compiler and its arguments, as CXX names them; nothing where there is none."""
+    named = os.environ.get("CXX") or "g++"
+    if whole := shutil.which(named):  # a path may hold spaces
+        return [whole]
+    try:
+        words = shlex.split(named)
+    except ValueError:
+        return []
+    program = shutil.which(words[0]) if words else None
+    return [program, *words[1:]] if program else []
 
 
 def _version() -> str:
-    done = subprocess.run([_compiler() or "g++", "--version"], capture_output=True, text=True)
-    return done.stdout
+    return _ran([*_compiler(), "--version"], timeout_s=VERSION_TIMEOUT_S).stdout
 
 
 def _compile(path: Path, width: int, hidden: int) -> None:
     draft = path.with_suffix(f".{os.getpid()}.draft")
-    command = [_compiler() or "g++", *FLAGS, f"-DWIDTH={width}", f"-DHIDDEN={hidden}"]
+    command = [*_compiler(), *FLAGS, f"-DWIDTH={width}", f"-DHIDDEN={hidden}"]
     command += [str(Path(__file__).parent / SOURCES[0]), "-o", str(draft)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_TIMEOUT_S)
-        if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if "error" in line]
-            said = (lines or done.stderr.splitlines() or ["it says nothing"])[0]
+        done = _ran(command, timeout_s=COMPILE_TIMEOUT_S)
+        if done.returncode or not draft.exists():
+            lines = done.stderr.splitlines()
+            said = next((line for line in lines if "error" in line), next(iter(lines), ""))
             raise LabError(
-                f"{command[0]} cannot compile the kernel: {said}; mend the compiler or set "
+                f"{command[0]} cannot compile the kernel: "
+                f"{said or f'it ended with code {done.returncode}'}; mend the compiler or set "
                 "trainer.kernel=torch"
             )
+        draft.chmod(0o700)  # whatever the umask: no file that others may write is loaded
         draft.replace(path)
-    except subprocess.TimeoutExpired:
-        raise LabError(
-            f"{command[0]} did not compile the kernel in {COMPILE_TIMEOUT_S} s; set "
-            "trainer.kernel=torch"
-        ) from None
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _ran(command: list[str], *, timeout_s: float) -> subprocess.CompletedProcess[str]:
+    """The compiler's end. Raises LabError where it cannot be started or does not end."""
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=timeout_s
+        )
+    except OSError as error:
+        reason = f"cannot be started: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        reason = f"did not end in {timeout_s} s"
+    raise LabError(f"{command[0]} {reason}; mend the compiler or set trainer.kernel=torch")

@@ -9,12 +9,12 @@ from labrun.errors import LabError
 
 from lab_stairs.config import NetworkConfig, StairsConfig
 from lab_stairs.kernel.build import lacking
-from lab_stairs.kernel.unroll import Kernel
+from lab_stairs.kernel.unroll import MOST_TOKENS, Kernel
 
 WIDTHS = 32
 """A token's width is a multiple of it: two vectors of the widest processor."""
-MOST_TOKENS = 64
-"""As in block.h."""
+MOST_WIDTH, MOST_HIDDEN = 512, 2048
+"""Its scratch lies on the stack, which a wider network would overrun."""
 LONG_RUN = 1000
 """Steps from which `auto` takes the kernel. A shorter run gains little, and with torch alone its
 digits are those of earlier versions."""
@@ -62,6 +62,12 @@ def _refuses_network(config: NetworkConfig) -> str:
     every = config.h_cycles if config.schedule == "published" else config.l_cycles
     allowed = (
         (config.width % WIDTHS == 0, f"width={config.width}", f"a multiple of {WIDTHS}"),
+        (config.width <= MOST_WIDTH, f"width={config.width}", f"at most {MOST_WIDTH}"),
+        (
+            config.width * config.ffn_factor <= MOST_HIDDEN,
+            f"ffn_factor={config.ffn_factor}",
+            f"at most {MOST_HIDDEN} hidden units",
+        ),
         (config.heads == 1, f"heads={config.heads}", "1"),
         (config.spatial, "spatial=false", "true"),
         (config.temporal, "temporal=false", "true"),

@@ -25,6 +25,8 @@ REST = (
     *("gru.weight_hh", "gru.bias_hh"),
 )
 NAMES = (*(f"low.{name}" for name in BLOCK), *(f"high.{name}" for name in BLOCK), *REST)
+MOST_TOKENS = 64
+"""As in block.h: its scratch on the stack."""
 SLAB = 32
 """Rows of agents that go through all steps together."""
 Pointers = ctypes.POINTER(ctypes.c_void_p)
@@ -73,7 +75,7 @@ class Kernel:
 
         `kept` (rows, entities + 2) is 0 at dropped tokens.
         """
-        assert tokens.dtype == torch.float32
+        _check(tokens, kept, course)
         flat = [
             weights[name].flatten(0, 1) if weights[name].dim() == 3 else weights[name][0]
             for name in NAMES
@@ -86,8 +88,20 @@ class Kernel:
         spare, self.spare = self.spare, None
         if spare is None or spare.numel() < size:
             spare = None
-            return torch.empty(size)
+            return torch.empty(size, dtype=torch.float32)
         return spare
+
+
+def _check(tokens: Tensor, kept: Tensor | None, course: Course) -> None:
+    """Assert what the compiled code trusts when it reads and writes memory."""
+    rows, entities, sizes = tokens.shape[0], tokens.shape[1], course.sizes
+    assert tokens.dtype == torch.float32
+    assert tokens.device.type == "cpu"
+    assert 0 <= course.skip < entities <= MOST_TOKENS - 2
+    assert sizes
+    assert sum(sizes) == rows
+    assert all(a >= b >= 0 for a, b in zip(sizes, [*sizes[1:], 0], strict=True))
+    assert kept is None or kept.shape == (rows, entities + 2)
 
 
 class _Unroll(torch.autograd.Function):
