@@ -110,10 +110,11 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_places(tmp_path_factory) -> None:
-    """A checkpoint key, leases and scratch of this test process, beside the user's own."""
+    """A checkpoint key, leases and scratch of this test process; no defaults of the user's."""
     root = tmp_path_factory.mktemp("own")
     os.environ["LABRUN_KEY"] = str(root / "checkpoint.key")
     os.environ["LABRUN_LEASES"] = str(root / "leases")
+    os.environ["LABRUN_DEFAULTS"] = ""
     os.environ["TMPDIR"] = str(root)
 
 

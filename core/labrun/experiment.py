@@ -188,7 +188,8 @@ class Experiment:
     """One run, fully decided: the truth that is frozen in its directory.
 
     `settings` holds the plain values by section (trainer, dataset, evaluator.NAME);
-    `components` the qualified component behind each section; `choices` the preset of each group.
+    `components` the qualified component behind each section; `choices` the preset of each group;
+    `defaults` the words of the user's file of defaults that it has, each with file and line.
     """
 
     plugin: str
@@ -198,3 +199,4 @@ class Experiment:
     choices: dict[str, str]
     overrides: tuple[str, ...]
     parent: Parent | None = None
+    defaults: tuple[str, ...] = ()

@@ -28,7 +28,8 @@ def record(run: RunDir, *, seed: int) -> None:
     for one in used:
         if one.diff:
             (run.path / _diff_name(one)).write_bytes(one.diff)
-    write_json(run.path / "provenance.json", _facts(used, packages) | {"seed": seed})
+    own = {"seed": seed, "defaults": run.experiment().defaults}
+    write_json(run.path / "provenance.json", _facts(used, packages) | own)
 
 
 def _diff_name(repository: Repository) -> str:

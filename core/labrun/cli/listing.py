@@ -96,6 +96,8 @@ def print_run(run: RunDir, console: Console) -> None:
         console.print(lineage.line(experiment.parent), soft_wrap=True)
     _print_notes(run, console)
     console.print(f"lab run {masked(command_line(experiment.overrides))}", soft_wrap=True)
+    for word in experiment.defaults:
+        console.print(f"your default: {masked(word)}", soft_wrap=True)
     faults = damage.faults(run, deep=True)
     for fault in faults:
         console.print(f"  damaged: {fault}", style="yellow", soft_wrap=True)

@@ -63,6 +63,8 @@ def print_plan(
     rows = [("section", "key", "value"), *_preset_rows(first), *changed]
     for section, plan in plans[0].items():
         rows += [(f"{section} facts", name, str(value)) for name, value in plan.facts.items()]
+    own = (masked(text).partition("=") for text in first.defaults)
+    rows += [("your default", key, value) for key, _, value in own]
     _print_rows(rows, console)
     if left := len(settings) - len(changed):
         console.print(f"{left} more settings have their defaults; --all prints them")

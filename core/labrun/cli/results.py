@@ -63,20 +63,21 @@ def compare(
     from labrun.results.store import catch_up
     from labrun.runs import run_index
     from labrun.runs.run_dir import home
-    from labrun.runs.selection import Wanted, num_archived, selected, time_of
+    from labrun.runs.selection import Wanted, selected, time_of
 
     check_choices(kind=kind, interval=interval, plot=plot, width=width)
     drawing = Drawing([Path(one) for one in figure or ()], plot, metric or (), smooth, cost, width)
     asked = Asked(baseline, interval, score or (), lower or (), drawing)
     began = time_of(since) if since else None
     wanted = Wanted(plugin or (), method or (), group or (), tag or (), began, archived)
-    runs = selected(names or [], wanted, home())
+    found = selected(names or [], wanted, home())
+    runs = found.runs
     if kind == "text":
         folder = Path(out) if out else None
         report.compare(runs, home(), console(), out=folder, asked=asked)
     else:
         print(show(runs, kind, console(stderr=True), asked=asked), end="")
-    _say_archived(num_archived(names or [], wanted, runs, home()))
+    _say_archived(found.num_archived)
     catch_up(home(), run_index.of(runs))
 
 
@@ -135,7 +136,7 @@ def report(
     from labrun.results.store import catch_up
     from labrun.runs import run_index
     from labrun.runs.run_dir import home
-    from labrun.runs.selection import Wanted, num_archived, selected, time_of
+    from labrun.runs.selection import Wanted, selected, time_of
 
     began = time_of(since) if since else None
     chosen = Wanted(plugin or (), method or (), group or (), tag or (), began, archived)
@@ -158,8 +159,8 @@ def report(
     elif scale is not None or seeds is not None:
         raise LabError("--scale and --seeds are of a suite; name it with --suite")
     else:
-        runs = selected(names or [], chosen, home())
-        left = num_archived(names or [], chosen, runs, home())
+        found = selected(names or [], chosen, home())
+        runs, left = found.runs, found.num_archived
         path = make(runs, home(), console(), asked=asked, path=path)
     print(f"report   {path}")
     _say_archived(left)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from labrun.config.word_files import Placed
+    from labrun.config.placed_words import Placed
     from labrun.experiment import Experiment
     from labrun.launch import session
     from labrun.runs.run_dir import RunDir

@@ -7,6 +7,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
+from labrun.config import user_defaults
 from labrun.config.authorship import default_of
 from labrun.config.keys import owners
 from labrun.config.presets import preset_groups
@@ -50,27 +51,29 @@ def register(info: PluginInfo, picks: Mapping[str, Word]) -> Components:
                     raise _no_choice(info, kind, name, plugins.component_names(kind, info))
                 qualified, component = plugins.find(kind, name, info)
                 offered[kind, name] = offered[kind, qualified] = (qualified, component)
-    if not _is_in_store(info, offered):
+    run = user_defaults.current().run
+    if not _is_in_store(info, offered, run):
         _in_store.clear()
-        _put(info, offered)
-        _in_store.append((info, offered))
+        _put(info, offered, run)
+        _in_store.append((info, offered, run))
     return offered
 
 
-_in_store: list[tuple[PluginInfo, Components]] = []
-"""The plugin, and its components on offer, that Hydra's store holds now. To put them there takes a
-third of the time."""
+_in_store: list[tuple[PluginInfo, Components, RunConfig]] = []
+"""The plugin, its components on offer, and the defaults of every run that Hydra's store holds now.
+To put them there takes a third of the time."""
 
 
-def _is_in_store(info: PluginInfo, offered: Components) -> bool:
+def _is_in_store(info: PluginInfo, offered: Components, run: RunConfig) -> bool:
     """Whether they are these very objects: a plugin that was loaded anew may have new defaults."""
-    for of, held in _in_store:
+    for of, held, defaults in _in_store:
         same = [c is held[k][1] for k, (_, c) in offered.items() if k in held]
-        return of is info and len(held) == len(offered) == len(same) and all(same)
+        is_whole = len(held) == len(offered) == len(same) and all(same)
+        return of is info and is_whole and defaults == run
     return False
 
 
-def _put(info: PluginInfo, offered: Components) -> None:
+def _put(info: PluginInfo, offered: Components, run: RunConfig) -> None:
     store = ConfigStore.instance()
     # Also of groups that are files here: another plugin of this process may have declared them.
     for group in {*KINDS, *preset_groups(info)}:
@@ -81,7 +84,7 @@ def _put(info: PluginInfo, offered: Components) -> None:
     for group, presets in info.presets_in_python.items():
         for name, values in presets.items():
             store.store(group=group, name=name, node=to_plain(values), package="_global_")
-    store.store(name=ROOT, node=_root(info))
+    store.store(name=ROOT, node=_root(info, run))
 
 
 def _is_path(name: str) -> bool:
@@ -106,13 +109,13 @@ def _node(qualified: str, component: Component) -> dict[str, Any]:
     return {"component": qualified, **to_plain(defaults)}
 
 
-def _root(info: PluginInfo) -> dict[str, Any]:
+def _root(info: PluginInfo, run: RunConfig) -> dict[str, Any]:
     kinds = [{kind: info.defaults[kind]} for kind in KINDS]
     presets = [{group: choice} for group, choice in info.groups.items()]
     unread = [{f"override hydra/{group}": None} for group in OF_AN_APPLICATION]
     defaults = ["_self_", *kinds, *presets, *unread]
     search = [f"pkg://{package}" for package in info.presets]
-    return {"defaults": defaults, "hydra": {"searchpath": search}, **to_plain(RunConfig())}
+    return {"defaults": defaults, "hydra": {"searchpath": search}, **to_plain(run)}
 
 
 def _names(word: Word) -> list[str]:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from labrun.config import user_defaults
 from labrun.config.authorship import blamed, refuse_missing_choices
 from labrun.config.choices import ROOT, Components, choice, register
 from labrun.config.keys import Keys, Setting, set_twice
@@ -172,7 +173,9 @@ def composed(info: PluginInfo, words: Sequence[Word]) -> tuple[Composition, list
         _groups[id(info)] = info, preset_groups(info)
     groups = _groups[id(info)][1]
     picks = _picks(words, {"plugin", *groups, *KINDS})
-    key = (id(info), *(f"{name}={word.text}" for name, word in picks.items()))
+    own = user_defaults.current().words
+    chosen = (f"{name}={word.text}" for name, word in picks.items())
+    key = (id(info), *chosen, "", *(word.word for word in own))
     if key not in _kept:
         while len(_kept) >= MOST_KEPT:
             del _kept[next(iter(_kept))]

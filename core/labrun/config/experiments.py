@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from labrun.config import user_defaults
 from labrun.config.authorship import blamed, set_at
 from labrun.config.composition import Composition, composed, sections_of
 from labrun.config.keys import refuse_twice
@@ -111,7 +112,15 @@ def _experiment(
         components=named,
         choices={k: v for k, v in composition.choices.items() if k not in KINDS},
         overrides=overrides,
+        defaults=_own_defaults(run, overrides),
     )
+
+
+def _own_defaults(run: RunConfig, overrides: Iterable[str]) -> tuple[str, ...]:
+    """The words of the user's file that the run has and no typed word sets."""
+    named = {Word.of(text).key for text in overrides}
+    mine = user_defaults.current().in_force(run)
+    return tuple(word for word in mine if not _is_named(word, named))
 
 
 def _check(
@@ -147,11 +156,11 @@ def _with_place(
 
 def key_of(experiment: Experiment) -> str:
     """Equal for experiments that would run alike, however they were worded."""
-    return json.dumps(to_plain(experiment) | {"overrides": ()}, sort_keys=True)
+    return json.dumps(to_plain(experiment) | {"overrides": (), "defaults": ()}, sort_keys=True)
 
 
 def key_without_seed(experiment: Experiment) -> str:
     """Equal for experiments that differ in nothing but their seed, group and wording."""
-    plain = to_plain(experiment) | {"overrides": ()}
+    plain = to_plain(experiment) | {"overrides": (), "defaults": ()}
     plain["run"] = plain["run"] | {"seed": 0, "group": ""}
     return json.dumps(plain, sort_keys=True)

@@ -172,7 +172,7 @@ def known_keys(info: PluginInfo, *, everywhere: bool) -> dict[str, Any]:
     group = [*plugins.usable()] if everywhere else _near(info)
     components = [(owner, component) for owner in group for component in owner.components]
     own = [key for owner, component in components for key in _component_keys(owner, component)]
-    return dict([*_keys_of(RunConfig, ""), *own])
+    return dict([*fields_at(RunConfig), *own])
 
 
 def _component_keys(owner: PluginInfo, component: Component) -> Iterator[tuple[str, Any]]:
@@ -184,13 +184,14 @@ def _component_keys(owner: PluginInfo, component: Component) -> Iterator[tuple[s
         schema = config_class(owner.name, component)
     except LabError:  # it is named when somebody chooses it
         return iter(())
-    return _keys_of(schema, prefix)
+    return fields_at(schema, prefix)
 
 
-def _keys_of(schema: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def fields_at(schema: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of the config class with its type; `NAME.*` stands for an open mapping."""
     for name, hint in fields_of(schema).items():
         if dataclasses.is_dataclass(hint):
-            yield from _keys_of(hint, f"{prefix}{name}.")
+            yield from fields_at(hint, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", hint
             if is_mapping_type(hint):

@@ -133,6 +133,8 @@ def launch(
     uri = os.environ.get(TRACKING_VARIABLE)
     if new and uri and new[0].run.tracking.uri == uri:
         print(f"lab: MLflow's store is that of {TRACKING_VARIABLE}: {masked(uri)}", file=sys.stderr)
+    if new and new[0].defaults:
+        print(f"lab: your defaults: {'; '.join(map(masked, new[0].defaults))}", file=sys.stderr)
     runs = _created(new, home)
     _run([*again, *runs], home, console, detach=detach, wait=wait)
     return [*go_on, *held.values(), *runs]

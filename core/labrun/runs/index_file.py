@@ -5,6 +5,7 @@ while the files that it was read from are unchanged, and it may be deleted at an
 """
 
 import contextlib
+import functools
 import json
 import os
 from collections.abc import Mapping
@@ -149,8 +150,14 @@ def recorded(path: str, before: Known | None) -> Recorded:
     return Recorded(sign, status.state, status.step, sealed, holder)
 
 
-def read(path: Path) -> dict[str, Known]:
+def read(path: Path) -> Mapping[str, Known]:
     """Name of a run -> what was known of it; empty where there is no index that can be read."""
+    return _read(path, tuple(sign_of(str(path))))
+
+
+@functools.lru_cache(maxsize=1)
+def _read(path: Path, sign: tuple[int, ...]) -> Mapping[str, Known]:
+    """What the index said when it had this sign; one command asks several times."""
     try:
         said = json.loads(path.read_bytes())
         if said["version"] != VERSION:

@@ -320,9 +320,9 @@ def config_hash(experiment: Experiment) -> str:
 
 
 def frozen(experiment: Experiment) -> dict[str, Any]:
-    """The experiment as spec.json holds it; `parent` of a run that has one alone."""
+    """The experiment as spec.json holds it; `parent` and `defaults` only where there are any."""
     plain = to_plain(experiment)
-    return plain if plain["parent"] else {k: v for k, v in plain.items() if k != "parent"}
+    return {k: v for k, v in plain.items() if v or k not in ("parent", "defaults")}
 
 
 def hash_of(plain: object) -> str:

@@ -64,10 +64,10 @@ def find(name: str, root: Path) -> RunDir:
     found = _members(root)
     if name == "last" and found:
         return next((m for m in reversed(found) if not m.notes.archived), found[-1]).run
-    ids = [member.run.id for member in found]
+    ids = [member.id for member in found]
     matches = (
         [run_id for run_id in ids if run_id == name]
-        or [member.run.id for member in found if member.notes.name == name]
+        or [member.id for member in found if member.notes.name == name]
         or [run_id for run_id in ids if run_id.startswith(name)]
     )
     if len(matches) == 1:
@@ -82,8 +82,8 @@ def find(name: str, root: Path) -> RunDir:
 def refuse_taken(name: str, run: RunDir, root: Path) -> None:
     """Raise LabError where another run has this id or display name."""
     for member in _members(root) if name else ():
-        if member.run.id != run.id and name in (member.run.id, member.notes.name):
-            raise LabError(f"run {member.run.id} is named {name!r} already; choose another name")
+        if member.id != run.id and name in (member.id, member.notes.name):
+            raise LabError(f"run {member.id} is named {name!r} already; choose another name")
 
 
 def select(
@@ -134,7 +134,7 @@ def groups(root: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for member in _members(root):
         if member.group is not None:
-            found.setdefault(member.group, []).append(member.run.id)
+            found.setdefault(member.group, []).append(member.id)
     return found
 
 
@@ -157,11 +157,16 @@ def _of(run: RunDir) -> Entry:
 
 
 class _Member(NamedTuple):
-    """A run with its group and its notes."""
+    """A run with its group and its notes; `id` is the name of its directory in `root`."""
 
-    run: RunDir
+    root: Path
+    id: str
     group: str | None
     notes: Notes
+
+    @property
+    def run(self) -> RunDir:
+        return RunDir(self.root / self.id)
 
 
 def _members(root: Path) -> list[_Member]:
@@ -175,10 +180,7 @@ def _members(root: Path) -> list[_Member]:
         )
     index_file.keep(root / FILE, before, now)
     ordered = sorted(now.items(), key=lambda item: (item[1].spec.created, item[0]))
-    return [
-        _Member(RunDir(root / name), known.spec.group, _notes(known.noted))
-        for name, known in ordered
-    ]
+    return [_Member(root, name, known.spec.group, _notes(known.noted)) for name, known in ordered]
 
 
 def _entry(root: str, name: str, known: Known) -> Entry:

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from labrun.errors import LabError, shown, unknown
@@ -32,14 +32,27 @@ class Wanted:
         return bool(self.plugins or self.methods or self.groups or self.tags) or bool(self.since)
 
 
-def selected(named: Sequence[str], wanted: Wanted, root: Path) -> list[RunDir]:
+@dataclass(frozen=True)
+class Selection:
+    """Runs, and how many archived ones the same wishes leave out."""
+
+    runs: list[RunDir]
+    num_archived: int = 0
+
+
+def selected(named: Sequence[str], wanted: Wanted, root: Path) -> Selection:
     """The runs named, or all under `root`, oldest first, of which every kind of `wanted` holds.
 
     Without names and wishes: the newest run's group. Raises LabError for a name, a plugin, ... that
     no run has, and where nothing is left.
     """
     if not wanted:
-        return run_index.select(named, None, root, archived=wanted.archived)
+        runs = run_index.select(named, None, root, archived=wanted.archived)
+        if named or wanted.archived:
+            return Selection(runs)
+        groups = {group for run in runs if (group := group_of(run)) is not None}
+        every_one = (m for g in groups for m in run_index.members(g, root, archived=True))
+        return Selection(runs, sum(1 for _ in every_one) - len(runs))
     every = run_index.of(run_index.find(name, root) for name in named) or _every(root)
     is_shown = bool(named) or wanted.archived
     found = [entry for entry in every if is_shown or not entry.notes.archived]
@@ -56,18 +69,8 @@ def selected(named: Sequence[str], wanted: Wanted, root: Path) -> list[RunDir]:
             hidden = [entry for entry in hidden if not set(values).isdisjoint(of(entry))]
     since = wanted.since or 0.0
     if runs := [entry.run for entry in found if entry.created >= since]:
-        return runs
+        return Selection(runs, sum(entry.created >= since for entry in hidden))
     raise LabError(f"{_words(wanted)}: no run has all of these; `lab runs` lists them")
-
-
-def num_archived(named: Sequence[str], wanted: Wanted, runs: Sequence[RunDir], root: Path) -> int:
-    """How many archived runs the wishes leave out of those that `selected` gave for them."""
-    if named or wanted.archived:
-        return 0
-    if not wanted:
-        groups = [group for run in runs if (group := group_of(run)) is not None]
-        wanted = replace(wanted, groups=list(dict.fromkeys(groups)))
-    return len(selected([], replace(wanted, archived=True), root)) - len(runs)
 
 
 def _every(root: Path) -> list[Entry]:

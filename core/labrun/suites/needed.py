@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from labrun.config.experiments import expand, studied
-from labrun.config.word_files import Placed, located, refuse_axes, replaced, same_key, texts
+from labrun.config.placed_words import Placed
+from labrun.config.word_files import located, refuse_axes, replaced, same_key, texts
 from labrun.config.words import is_sweep
 from labrun.errors import LabError, listed, shown
 from labrun.experiment import Experiment

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from labrun.config.word_files import replaced, words_of
+from labrun.config.placed_words import words_of
+from labrun.config.word_files import replaced
 from labrun.config.yaml_places import YamlFile
 from labrun.errors import listed, nearest, shown
 from labrun.suites.suite import PUBLISHED_SCALE, UNITS, Row, Scale, Source, Suite, Unit, Words

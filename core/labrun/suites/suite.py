@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from labrun.config.word_files import Placed
+from labrun.config.placed_words import Placed
 
 Words = tuple[Placed, ...]
 Unit = Literal["fraction", "percent", "tokens", "count", "return"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from labrun.errors import LabError
 from labrun.runs import notes
-from labrun.runs.selection import Wanted, num_archived, selected, time_of
+from labrun.runs.selection import Wanted, selected, time_of
 
 
 @pytest.fixture
@@ -37,17 +37,17 @@ def seeds(runs):
     ],
 )
 def test_every_kind_of_wish_holds(root, wanted, expected):
-    assert seeds(selected([], wanted, root)) == expected
+    assert seeds(selected([], wanted, root).runs) == expected
 
 
 def test_without_a_wish_it_is_the_newest_group(root):
-    assert seeds(selected([], Wanted(), root)) == [1, 2]
+    assert seeds(selected([], Wanted(), root).runs) == [1, 2]
 
 
 def test_named_runs_are_chosen_among(root):
-    names = [run.id for run in selected([], Wanted(groups=["b"]), root)]
-    assert seeds(selected(names, Wanted(), root)) == [1, 2]
-    assert seeds(selected(names, Wanted(plugins=["toy"]), root)) == [1]
+    names = [run.id for run in selected([], Wanted(groups=["b"]), root).runs]
+    assert seeds(selected(names, Wanted(), root).runs) == [1, 2]
+    assert seeds(selected(names, Wanted(plugins=["toy"]), root).runs) == [1]
 
 
 def test_what_no_run_has_is_refused_with_what_there_is(root):
@@ -72,14 +72,14 @@ def test_a_damaged_run_hides_no_other(root, make_run):
     bad = make_run(plugin="toy", group="a", seed=7)
     (bad.path / "spec.json").write_text("{")
     (bad.path / "notes.json").write_text("[1")
-    assert seeds(selected([], Wanted(plugins=["toy"]), root)) == [0, 1]
+    assert seeds(selected([], Wanted(plugins=["toy"]), root).runs) == [0, 1]
 
 
 def test_archived_runs_are_left_out_unless_they_are_named(root):
-    (first, *_) = selected([], Wanted(plugins=["toy"]), root)
+    (first, *_) = selected([], Wanted(plugins=["toy"]), root).runs
     notes.change(first.path, archived=True)
-    assert seeds(selected([], Wanted(plugins=["toy"]), root)) == [1]
-    assert seeds(selected([first.id], Wanted(plugins=["toy"]), root)) == [0]
+    assert seeds(selected([], Wanted(plugins=["toy"]), root).runs) == [1]
+    assert seeds(selected([first.id], Wanted(plugins=["toy"]), root).runs) == [0]
 
 
 def test_times_are_dates_or_spans():
@@ -92,15 +92,14 @@ def test_times_are_dates_or_spans():
 
 
 def test_archived_runs_are_left_out_and_counted(root, make_run):
-    (first,) = selected([], Wanted(groups=["b"], plugins=["toy"]), root)
+    (first,) = selected([], Wanted(groups=["b"], plugins=["toy"]), root).runs
     notes.change(first.path, archived=True)
     for wanted in (Wanted(), Wanted(methods=["ucb"]), Wanted(groups=["b"])):
-        runs = selected([], wanted, root)
-        assert seeds(runs) == [2]
-        assert num_archived([], wanted, runs, root) == 1
-        both = replace(wanted, archived=True)
-        assert seeds(selected([], both, root)) == [1, 2]
-        assert num_archived([], both, selected([], both, root), root) == 0
-    assert num_archived([first.id], Wanted(), [first], root) == 0
+        found = selected([], wanted, root)
+        assert (seeds(found.runs), found.num_archived) == ([2], 1)
+        both = selected([], replace(wanted, archived=True), root)
+        assert (seeds(both.runs), both.num_archived) == ([1, 2], 0)
+    assert selected([], Wanted(groups=["b"], since=time.time() - 60), root).num_archived == 1
+    assert selected([first.id], Wanted(), root).num_archived == 0
     with pytest.raises(LabError, match="every run with tag 'paper' is archived; --archived takes"):
         selected([], Wanted(methods=["ucb"], tags=["paper"]), root)
