@@ -52,7 +52,9 @@ def padded(steps: Steps, layout: Layout) -> dict[str, np.ndarray]:
         "actions": steps.actions,
         "avail_actions": steps.avail_actions,
     }
-    made = {k: np.zeros((len(spans), frames, *v.shape[1:]), v.dtype) for k, v in keys.items()}
+    made: dict[str, np.ndarray] = {
+        k: np.zeros((len(spans), frames, *v.shape[1:]), v.dtype) for k, v in keys.items()
+    }
     for key, dtype in (("reward", np.float32), ("terminated", np.uint8), ("truncated", np.uint8)):
         made[key] = np.zeros((len(spans), frames, 1), dtype)
     made["filled"] = np.zeros((len(spans), frames, 1), np.uint8)

@@ -35,8 +35,8 @@ def read(folder: Path, layout: Layout) -> dict[str, np.ndarray]:
         actions=actions if layout.continuous else actions.reshape(steps, -1),
         avail_actions=avail if layout.continuous else key("infos.legals").astype(np.uint8),
         reward=flat.team_reward(key("rewards")),
-        terminated=terminals.reshape(steps, -1).all(1),
-        truncated=truncations.reshape(steps, -1).all(1),
+        terminated=np.asarray(terminals.reshape(steps, -1).all(1)),
+        truncated=np.asarray(truncations.reshape(steps, -1).all(1)),
     )
     return flat.padded(found, layout)
 
