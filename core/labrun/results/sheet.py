@@ -130,8 +130,26 @@ def interval_notes(table: Table) -> list[str]:
     ]
 
 
+def seeds_note(table: Table) -> str:
+    """Over how many seeds the means are, by column where the columns differ."""
+    counts: dict[str, set[int]] = {}
+    for cells in table.rows.values():
+        for column, cell in cells.items():
+            if not _is_start(column):
+                counts.setdefault(column, set()).add(cell.n)
+    by_text: dict[str, list[str]] = {}
+    for column, found in counts.items():
+        text = " to ".join(str(n) for n in dict.fromkeys((min(found), max(found))))
+        by_text.setdefault(f"{text} seed{'' if text == '1' else 's'}", []).append(column)
+    if len(by_text) < 2:
+        return f"mean over {next(iter(by_text), 'seeds')}"
+    return "mean over " + "; ".join(f"{text} ({', '.join(by_text[text])})" for text in by_text)
+
+
 def _notes(table: Table, bold: bool) -> list[str]:
-    notes = ["mean over seeds", *interval_notes(table)]
+    notes = [seeds_note(table), *interval_notes(table)]
+    if "problems" in named_intervals(table):
+        notes.append("an interval over problems says nothing of other seeds")
     if nans := not_finite(table):
         notes.append(f"not finite in some run: {', '.join(nans)}")
     return [*notes, *(["bold: the best mean of the row"] if bold else [])]

@@ -74,7 +74,13 @@ def recorded(tmp_path, *names: str) -> tuple[Path, dict, dict]:
     sections = ["trainer", "evaluator.t"]
     parts = {section: f"{name}.t" for section, name in zip(sections, names, strict=False)}
     experiment = Experiment(
-        plugin=names[0], run=RunConfig(), settings={}, components=parts, choices={}, overrides=()
+        plugin=names[0],
+        run=RunConfig(),
+        settings={},
+        components=parts,
+        choices={},
+        overrides=(),
+        defaults=("max_retries=2 (/me/defaults.yaml, line 1)",),
     )
     run = create(experiment, root=tmp_path / "home")
     provenance.record(run, seed=3)
@@ -89,6 +95,7 @@ def test_a_plugin_s_own_repository_is_recorded_with_its_commit_and_diff(install,
     (package / "new.py").write_text("x = 1\n")
     (tmp_path / "repo" / "notes.txt").write_text("no code of the plugin\n")
     folder, facts, found = recorded(tmp_path, "prova")
+    assert facts["defaults"] == ["max_retries=2 (/me/defaults.yaml, line 1)"]
     assert found["lab-prova"] == {
         "root": str(tmp_path / "repo"),
         "distributions": ["lab-prova"],

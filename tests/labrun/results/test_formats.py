@@ -44,7 +44,9 @@ def test_latex_is_a_tabular_of_booktabs_with_its_notes(compared):
     assert lines[3] == rf"task & metric & {name} & plain \\"
     assert lines[5].startswith(r"test & accuracy & \textbf{0.675 $\pm$ ")
     assert lines[6:8] == [r"\bottomrule", r"\end{tabular}"]
-    assert lines[-1].startswith(r"{\footnotesize Mean over seeds. $\pm$: half the 95\% t-interval")
+    assert lines[-1].startswith(
+        r"{\footnotesize Mean over 2 seeds. $\pm$: half the 95\% t-interval"
+    )
     assert lines[-1].count("{") == lines[-1].count("}")
 
 
@@ -54,7 +56,7 @@ def test_markdown_has_as_many_cells_in_each_row(compared):
     cells = [line.replace(r"\|", "").count("|") for line in lines[:3]]
     assert cells == [5, 5, 5]
     assert "**0.675 ± " in lines[2]
-    assert lines[4] == "- mean over seeds"
+    assert lines[4] == "- mean over 2 seeds"
 
 
 def test_csv_reads_back(compared):

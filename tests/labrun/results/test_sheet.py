@@ -102,3 +102,10 @@ def test_one_seed_has_no_mark(make_run, event):
     assert found.against[0].p_holm < 0.01
     assert not any(entry.mark for entry in entries(found.sheet).values())
     assert found.sheet.notes[-1].startswith("no mark where there is one seed in common")
+
+
+def test_the_notes_say_over_how_many_seeds_each_mean_is(sheet):
+    assert sheet(eps=[0.5, 0.6], ucb=[0.7, 0.8]).notes[0] == "mean over 2 seeds"
+    assert sheet(eps=[0.5]).notes[0] == "mean over 1 seed"
+    notes = sheet(eps=[0.5, 0.6, 0.7], ucb=[0.7]).notes
+    assert notes[0] == "mean over 3 seeds (eps); 1 seed (ucb)"
