@@ -20,6 +20,12 @@ class Lanes(LoadFileScheduling):
         self.waiting = waiting
 
     def _assign_work_unit(self, node: WorkerController) -> None:
+        # What a crashed process leaves may hold files that are done. xdist would send such a file
+        # as no tests at all, and the process that gets it would wait for ever.
+        for file in [file for file, tests in self.workqueue.items() if all(tests.values())]:
+            del self.workqueue[file]
+        if not self.workqueue:
+            return node.shutdown()
         waits = self.nodes.index(node) < len(self.nodes) // 2
         own = [file for file in self.workqueue if (file in self.waiting) == waits]
         for file in own[:1]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-import h5py
 import numpy as np
 from labrun.errors import LabError, shown
 
@@ -40,7 +39,7 @@ def convert(source: Path, target: Path, *, task: str, quality: str) -> list[str]
     try:
         checked = [_checked(part, arrays, layout) for part, arrays in _parts(source, kind, layout)]
         return _write_all(folder, checked, layout, aside=target)
-    except (OSError, RuntimeError) as error:  # h5py raises either where the disk is full
+    except OSError as error:
         raise LabError(
             f"cannot write {folder}: {shown(str(error))}; make room, or name another target"
         ) from error
@@ -94,7 +93,7 @@ def _checked(source: Path, arrays: dict[str, np.ndarray], layout: Layout) -> Epi
     """The episodes, read as those of a file are, so that every check is the same."""
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / "part_0.h5"
-        with h5py.File(draft, "w") as out:
+        with hdf5_writer.composed(draft) as out:
             for key in sorted(KEYS & set(arrays)):
                 if arrays[key].dtype.kind not in NUMBERS:
                     held = arrays[key].dtype

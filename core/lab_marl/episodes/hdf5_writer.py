@@ -1,7 +1,8 @@
 """Writer of episodes in the layout of `hdf5_probe`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -26,7 +27,7 @@ def write(
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with h5py.File(draft, "w") as out:
+        with composed(draft) as out:
             out.attrs["schema_version"] = SCHEMA_VERSION
             out.attrs["layout"] = layout_json(layout)
             for name, value in attributes.items():
@@ -38,6 +39,20 @@ def write(
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def composed(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file that is composed in memory and written at the end.
+
+    HDF5 does not recover from a disk that is full: it prints dozens of lines, and the process
+    crashes later. Raises OSError where the file cannot be written.
+    """
+    with h5py.File(path.name, "w", driver="core", backing_store=False) as out:
+        yield out
+        out.flush()
+        image = out.id.get_file_image()
+    path.write_bytes(image)
 
 
 def _write_key(out: h5py.File, name: str, values: np.ndarray, layout: Layout) -> None:

@@ -2,7 +2,8 @@
 
 import os
 import pickle
-import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -295,18 +296,29 @@ def test_what_is_there_is_kept(tmp_path, played):
         convert(tmp_path / "out", tmp_path / "more", task="cn-2", quality="good")
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # h5py's
+ON_A_FULL_DISK = """
+import os, resource, sys
+from pathlib import Path
+from lab_marl.datasets.converting import convert
+from labrun.errors import LabError
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    convert(Path(sys.argv[1]), Path(sys.argv[2]), task="cn-2", quality="good")
+except LabError as error:
+    print(error)
+"""
+
+
 def test_a_conversion_that_fails_leaves_nothing_and_one_that_is_killed_no_data(tmp_path, played):
     file = tmp_path / "part_0.pkl"
     file.write_bytes(pickle.dumps(published(played)))
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))  # what a full disk does
-    try:
-        with pytest.raises(LabError, match="make room, or name another target") as caught:
-            convert(file, tmp_path / "out", task="cn-2", quality="good")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert "\n" not in str(caught.value)
+    words = [sys.executable, "-c", ON_A_FULL_DISK, str(file), str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    said = done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "make room, or name another target" in said
+    assert said.count("\n") == 1
     assert not list((tmp_path / "out").rglob("*"))
     (tmp_path / "out").mkdir(exist_ok=True)
     (tmp_path / "out" / "cn-2").write_text("no folder")
