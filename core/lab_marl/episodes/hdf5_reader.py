@@ -1,4 +1,4 @@
-"""Reader of offline data in the published HDF5 layout (see `hdf5_probe`)."""
+"""Reader of offline data in the published HDF5 layout (see `hdf5_files`)."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Writer of episodes in the layout of `hdf5_probe`."""
+"""Writer of episodes in the layout of `hdf5_files`."""
 
 import os
 from collections.abc import Iterator, Mapping
