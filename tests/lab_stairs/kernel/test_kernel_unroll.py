@@ -9,6 +9,8 @@ from lab_marl.training.entity_features import EntityFeatures, entity_features, l
 from lab_stairs.blocks import stacked
 from lab_stairs.config import NetworkConfig, StairsConfig
 from lab_stairs.kernel.build import lacking
+from lab_stairs.kernel.choice import open_kernel
+from lab_stairs.kernel.unroll import MOST_TOKENS
 from lab_stairs.learner import StairsLearner
 from lab_stairs.network import draw_kept_tokens, q_values, unroll
 from stairs_cases import grid_layout, marine_layout, random_batch
@@ -145,3 +147,7 @@ def test_a_value_that_is_not_finite_stays_so():
     made = learner(layout, "cpp")
     batch.obs[1] = torch.nan
     assert not torch.isfinite(made.losses(batch, None).total)
+
+
+def test_the_most_tokens_are_those_of_the_source():
+    assert open_kernel(NetworkConfig()).library.stairs_most_tokens() == MOST_TOKENS
