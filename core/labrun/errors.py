@@ -1,7 +1,7 @@
 """What the user did wrong, in one line: what, got, allowed, nearest, next step."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 EXIT_DONE = 0
 EXIT_CONFIG = 2
@@ -28,6 +28,31 @@ class DivergedError(Exception):
 
 class PreemptedError(Exception):
     """The run was asked to stop, wrote its checkpoint and may go on later."""
+
+
+def text_of(error: BaseException) -> str:
+    """What the exception says; where its own words cannot be had, that.
+
+    >>> text_of(OSError("a\\nb"))
+    'a\\nb'
+    """
+    try:
+        return str(error)
+    except Exception as fault:
+        return f"its text cannot be had: {type(fault).__name__}"
+
+
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """The exception, those of its group, and those from which it was raised."""
+    waiting, seen = [error], set()
+    while waiting:
+        one = waiting.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        waiting += [one.__cause__] if one.__cause__ else ()
 
 
 def shown(text: str, limit: int = 200) -> str:

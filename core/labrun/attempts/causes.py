@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from labrun.attempts import failures, memory
 from labrun.attempts.ranks import EXIT_FAILED, Ending
+from labrun.errors import text_of
 from labrun.runs.run_dir import RunDir
 from labrun.system import disk
 
@@ -19,7 +20,7 @@ def failure(error: BaseException, run: RunDir) -> Ending:
     """The ending of an attempt that failed. Ask before anything is removed from the disk."""
     if isinstance(error, SystemExit):
         return of_exit(f"exit({error.code!r})", traceback.extract_tb(error.__traceback__))
-    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    text = f"{type(error).__name__}: {text_of(error)}".rstrip(": ")
     if disk.is_full(run.path, error):
         again = f"make room on the disk of {run.path}, then `lab resume {run.id}`"
         text = f"No space left on device; {again} ({text})"
@@ -29,10 +30,12 @@ def failure(error: BaseException, run: RunDir) -> Ending:
 
 
 def of_exit(call: str, frames: traceback.StackSummary) -> Ending:
-    """The ending of an attempt that a component ended by this call, made in the last frame."""
+    """The ending of an attempt that a component ended by this call, made in the last frame that is
+    not Python's own: `exit` and `quit` are functions of such a frame."""
     words = [f"a component ended the process: {call}", MUST_NOT_EXIT]
-    if frames:
-        words.insert(1, f"{frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name}")
+    own = [frame for frame in frames if not frame.filename.startswith("<frozen")]
+    if own:
+        words.insert(1, f"{own[-1].filename}:{own[-1].lineno}, in {own[-1].name}")
     return Ending("failed", EXIT_FAILED, "; ".join(words))
 
 

@@ -4,8 +4,9 @@ import errno
 import json
 from dataclasses import asdict, dataclass
 
+from labrun.errors import causes_of, text_of
 from labrun.runs.run_dir import RunDir, write_json
-from labrun.system import disk
+from labrun.system import disk, regular_files
 
 FILE = ".failure.json"
 PASSING = (OSError, MemoryError, EOFError)
@@ -58,7 +59,7 @@ def record(run: RunDir, error: BaseException, *, attempt: int, is_lasting: bool 
     failure = Failure(
         attempt=attempt,
         kind=type(error).__qualname__,
-        message=str(error),
+        message=text_of(error),
         step=run.recorded_status().step,
         passing=passing,
         programming=not passing and (is_lasting or _is_programming(error)),
@@ -69,8 +70,8 @@ def record(run: RunDir, error: BaseException, *, attempt: int, is_lasting: bool 
 def of(run: RunDir, *, attempt: int) -> Failure | None:
     """Why this attempt failed; None if it left no reason, as when a signal ended it."""
     try:
-        failure = Failure(**json.loads((run.path / FILE).read_text()))
-    except (OSError, ValueError, TypeError):
+        failure = Failure(**json.loads(regular_files.content(run.path / FILE)))
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
     return failure if failure.attempt == attempt else None
 
@@ -93,7 +94,11 @@ def _is_programming(error: BaseException) -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether there was too little memory, of the machine or of a GPU."""
+    return any(map(_says_out_of_memory, causes_of(error)))
+
+
+def _says_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
         return True
-    text = str(error).lower()
+    text = text_of(error).lower()
     return any(words in text for words in OUT_OF_MEMORY)

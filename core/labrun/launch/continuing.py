@@ -15,6 +15,7 @@ from labrun.plan import Continues, Plan
 from labrun.runs import resume_point
 from labrun.runs.resume_point import ResumePoint
 from labrun.runs.run_dir import EVENTS, RunDir
+from labrun.system import regular_files
 
 STEPS = "trainer.max_steps"
 FREE = ("group", "sweep", "launcher", "max_retries", "hang_timeout_s", "stop_timeout_s")
@@ -132,7 +133,7 @@ def _fill(parent: RunDir, name: str, target: Path) -> None:
     if point.path is None or point.path.name != name or point.events is None:
         raise LabError(f"checkpoint {name} of run {parent.id} has gone meanwhile; try again")
     shutil.copytree(point.path, target / "checkpoints" / name)
-    with open(parent.path / EVENTS, "rb") as events:
+    with regular_files.opened(parent.path / EVENTS) as events:
         (target / EVENTS).write_bytes(events.read(point.events.bytes))
     data = parent.path / "data.json"
     if data.exists():

@@ -20,6 +20,7 @@ from labrun.plugins import discovery as plugins
 from labrun.runs.run_dir import ENDED, RunDir, Status, parse_event
 from labrun.runs.signs import Mark, mark_of
 from labrun.score import number_text
+from labrun.system import regular_files
 
 TICK_S = 0.5
 MOST_LOOKS = 50
@@ -125,7 +126,7 @@ class _Tail:
     def read(self, status: Status) -> _Snapshot:
         path = self._run.path / "events.jsonl"
         if path.exists():
-            with open(path, "rb") as lines:
+            with regular_files.opened(path) as lines:
                 lines.seek(self._offset)
                 for line in lines:
                     if not line.endswith(b"\n"):

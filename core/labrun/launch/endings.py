@@ -45,13 +45,21 @@ def _wordless(job: Job, code: int) -> Ending:
             "preempted", EXIT_PREEMPTED, "stopped before it was ready to write a checkpoint"
         )
     if code < 0:
-        text = f"ended by signal {-code} ({signal.Signals(-code).name})"
+        text = f"ended by signal {-code} ({_name(-code)})"
         return _with(Ending("killed", code, text), _memory_words(job) or _peak(job, -code))
     if code == EXIT_DISK:
         return Ending("failed", code, "No space left on device: its last word did not fit")
     kept = EXIT_FAILED if code in RESERVED else code
     text = f"its process exited with code {code} and recorded no ending; {MUST_NOT_EXIT}"
     return Ending("failed", kept, f"{text}; the end of {job.run.path / 'stdio.log'} may say who")
+
+
+def _name(number: int) -> str:
+    """The signal's name; those between SIGRTMIN and SIGRTMAX have none in Python."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
 
 
 def _memory_words(job: Job) -> str:

@@ -15,6 +15,7 @@ from labrun.launch import supervisor
 from labrun.launch.leases import Lease
 from labrun.runs.run_dir import ENDED, RunDir, Status
 from labrun.runs.signs import Mark, mark_of, signs
+from labrun.system import regular_files
 
 LONGEST_GAP_S = 5.0
 """Longest time between two looks that counts as silence. In a longer one this process stood still
@@ -184,7 +185,7 @@ def _spawn(
     me = [sys.executable, "-I", "-S", str(Path(supervisor.__file__))]
     places = [str(os.getpid()), str(report), ",".join(map(str, held))]
     worker = [sys.executable, "-m", "labrun.worker", str(run.path)]
-    with open(run.path / "stdio.log", "ab") as log:
+    with regular_files.opened(run.path / "stdio.log", "ab") as log:
         return subprocess.Popen(
             [*me, *places, *worker],
             env=variables,

@@ -15,7 +15,7 @@ from typing import Any
 from labrun.errors import LabError
 from labrun.runs import checkpoint_keys
 from labrun.runs.seals import DamagedError, Seal, read_seal
-from labrun.system import disk
+from labrun.system import disk, regular_files
 from labrun.system.json_files import reason, write_json
 
 MANIFEST = "manifest.json"
@@ -181,7 +181,7 @@ def _manifest(path: Path) -> dict[str, Any]:
     """The manifest, as it was written. Raises LabError."""
     file = path / MANIFEST
     try:
-        manifest = json.loads(file.read_bytes())
+        manifest = json.loads(regular_files.content(file))
         if not isinstance(manifest, dict) or not isinstance(manifest.get("sha256"), dict):
             raise ValueError("it has no sums")
         if not manifest["sha256"]:
@@ -208,7 +208,7 @@ def _remove(path: Path) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with open(path, "rb") as data:
+    with regular_files.opened(path) as data:
         return hashlib.file_digest(data, "sha256").hexdigest()
 
 

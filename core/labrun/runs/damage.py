@@ -7,10 +7,11 @@ from labrun.errors import LabError
 from labrun.runs import checkpoints, notes
 from labrun.runs.run_dir import EVENTS, PROGRESS, RunDir
 from labrun.runs.seals import DamagedError
+from labrun.system import regular_files
 from labrun.system.json_files import read_object, reason
 
 WRITTEN = (".lock", ".failure.json", "stdio.log", "mlflow.json")
-"""Files of a run; an attempt fails if a directory has the name of one."""
+"""Files of a run; an attempt fails if something else has the name of one."""
 DAMAGED = ("unreadable", "damaged")
 """States of runs whose status.json or events.jsonl is damaged."""
 
@@ -78,10 +79,12 @@ def _objects(path: Path) -> Iterator[str]:
 
 
 def _replaced(run: RunDir, names: Iterable[str]) -> Iterator[str]:
-    """Those that are directories or cannot be seen."""
+    """Those that are no files or cannot be seen."""
     for path in (run.path / name for name in names):
         try:
             if path.is_dir():
                 yield f"{path} is a directory; remove it"
+            elif regular_files.is_other(path):
+                yield f"{path} is a pipe or a device; remove it"
         except OSError as error:
             yield f"{path} cannot be read: {reason(error)}"

@@ -17,6 +17,7 @@ from labrun.runs import notes
 from labrun.runs.run_dir import LATEST, RunDir, Status, group_of, hash_of, is_run, names
 from labrun.runs.run_status import ENDED
 from labrun.runs.seals import DamagedError
+from labrun.system import regular_files
 
 VERSION = 4
 FILE = ".index.json"
@@ -102,7 +103,7 @@ def spec_of(path: str) -> Spec:
     """What the run's spec says; if its hash does not hold, the whole spec is checked."""
     sign = sign_of(f"{path}/spec.json")
     try:
-        with open(f"{path}/spec.json", "rb") as text:
+        with regular_files.opened(f"{path}/spec.json") as text:
             spec = json.loads(text.read())
         settings = spec["experiment"]["run"]
         created, group, uri = spec["created"], settings["group"], settings["tracking"]["uri"]
@@ -159,7 +160,7 @@ def read(path: Path) -> Mapping[str, Known]:
 def _read(path: Path, sign: tuple[int, ...]) -> Mapping[str, Known]:
     """What the index said when it had this sign; one command asks several times."""
     try:
-        said = json.loads(path.read_bytes())
+        said = json.loads(regular_files.content(path))
         if said["version"] != VERSION:
             return {}
         return {
@@ -170,7 +171,7 @@ def _read(path: Path, sign: tuple[int, ...]) -> Mapping[str, Known]:
             )
             for name, (spec, recorded, noted) in said["runs"].items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 

@@ -12,7 +12,7 @@ from labrun.runs import submission
 from labrun.runs.seals import Seal
 from labrun.runs.signs import EVENTS, PROGRESS
 from labrun.schema import adapter
-from labrun.system import processes
+from labrun.system import processes, regular_files
 from labrun.system.json_files import read_object
 
 SILENCE_S = 900.0
@@ -95,7 +95,7 @@ def _is_awaited(run: Path, status: Status) -> bool:
 def _is_free(lock: Path) -> bool:
     """Whether the lock was taken once and is not held now."""
     try:
-        with open(lock, "rb") as held:
+        with regular_files.opened(lock) as held:
             fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return False

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from labrun.errors import LabError
+from labrun.system import regular_files
 from labrun.system.json_files import reason
 
 CHUNK = 1 << 20
@@ -43,7 +44,7 @@ class Sealing:
             return Seal(0, self._digest.hexdigest())
         if self._path.stat().st_size < self._bytes:
             raise DamagedError(f"{self._path} was cut while the run wrote it; `lab resume` it")
-        with open(self._path, "rb") as lines:
+        with regular_files.opened(self._path) as lines:
             lines.seek(self._bytes)
             while chunk := lines.read(CHUNK):
                 self._digest.update(chunk)
@@ -67,7 +68,7 @@ def that_hold(path: Path, seals: Collection[Seal]) -> set[Seal]:
     held: set[Seal] = set()
     digest, place = hashlib.sha256(), 0
     try:
-        with open(path, "rb") as lines:
+        with regular_files.opened(path) as lines:
             for seal in sorted(seals, key=lambda one: one.bytes):
                 while place < seal.bytes and (chunk := lines.read(min(CHUNK, seal.bytes - place))):
                     digest.update(chunk)
@@ -121,7 +122,7 @@ def size_fault(path: Path, seal: Seal, *, whole: bool) -> str | None:
 def _blocks(path: Path) -> Iterator[list[bytes]]:
     """The file's lines, about CHUNK bytes of them at a time."""
     try:
-        with open(path, "rb") as file:
+        with regular_files.opened(path) as file:
             while lines := file.readlines(CHUNK):
                 yield lines
     except FileNotFoundError:

@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+from labrun.system import regular_files
+
 EVENTS = "events.jsonl"
 PROGRESS = "progress.json"
 TAIL_BYTES = 65536
@@ -30,7 +32,7 @@ def mark_of(path: Path | str) -> Mark:
 def last_step(run: Path) -> int:
     """The last optimizer step that the run logged, by the end of its events; 0 before the first."""
     try:
-        with open(run / EVENTS, "rb") as events:
+        with regular_files.opened(run / EVENTS) as events:
             events.seek(0, os.SEEK_END)
             events.seek(max(0, events.tell() - TAIL_BYTES))
             lines = events.read().splitlines()

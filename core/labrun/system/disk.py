@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from labrun.errors import causes_of, text_of
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 WORDS = ("no space left", "os error 28", "disk quota exceeded")
 NEARLY_NOTHING = 1 << 20
@@ -61,14 +63,15 @@ def append(path: str | Path, data: bytes) -> None:
 def _says_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in FULL:
         return True
-    text = str(error).lower()
+    text = text_of(error).lower()
     return any(word in text for word in WORDS)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, those that it came of, and those of their groups."""
     link: BaseException | None = error
     while link is not None:
-        yield link
+        yield from causes_of(link)
         link = link.__cause__ or link.__context__
 
 

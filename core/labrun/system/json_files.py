@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from labrun.errors import LabError
+from labrun.system import regular_files
 
 UNWRITABLE = (IsADirectoryError, NotADirectoryError, PermissionError)
 """Errors that come again at the next attempt."""
@@ -37,7 +38,7 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises FileNotFoundError, and LabError where it holds no object or cannot be read.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(regular_files.content(path))
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:

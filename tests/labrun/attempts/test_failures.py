@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 from jinja2 import TemplateSyntaxError
-from labrun.attempts import failures
+from labrun.attempts import causes, failures
 
 AGAIN = [
     OSError("disk"),
@@ -14,6 +14,7 @@ AGAIN = [
     ConnectionResetError(),
     ssl.SSLCertVerificationError("both an OSError and a ValueError"),
     MemoryError(),
+    ExceptionGroup("of two tasks", [MemoryError(), ValueError("a")]),
     RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
     RuntimeError("NCCL"),
     type("OutOfMemoryError", (RuntimeError,), {})("x"),
@@ -80,3 +81,24 @@ def test_an_attempt_that_said_nothing_has_no_failure(make_run):
     assert failures.of(run, attempt=1) is None
     (run.path / ".failure.json").write_text("{")
     assert failures.of(run, attempt=0) is None
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+def test_an_error_without_words_is_named_by_its_kind(make_run):
+    run = make_run()
+    message = causes.failure(MuteError(), run).message
+    assert message == "MuteError: its text cannot be had: ZeroDivisionError"
+    assert kept(run, MuteError()).kind == "MuteError"
+
+
+def test_memory_and_disk_are_found_in_groups_and_causes(make_run):
+    run = make_run()
+    full = ExceptionGroup("of two tasks", [ValueError("a"), OSError(28, "No space left on device")])
+    assert causes.failure(full, run).message.startswith("No space left on device; make room")
+    short = RuntimeError("a step failed")
+    short.__cause__ = MemoryError()
+    assert causes.failure(short, run).message.startswith("out of memory; peak ")

@@ -73,6 +73,7 @@ def test_a_component_that_ends_the_process_is_named_with_its_code(create, execut
         "import sys; sys.exit(75)": "exit(75)",
         "import os; os._exit(0)": "os._exit(0)",
         "import os; os._exit(2)": "os._exit(2)",
+        "quit()": "exit(None)",
     }
     runs = {create(line, "max_retries=2"): call for line, call in calls.items()}
     executor.drain(list(runs), nothing)
@@ -124,12 +125,16 @@ def test_a_kill_from_outside_says_signal_peak_and_step(create, executor):
 
 
 def test_a_crash_of_a_library_is_not_laid_to_memory(create, executor):
-    run = create("import os, signal; os.kill(os.getpid(), signal.SIGABRT)", "max_retries=0")
-    executor.drain([run], nothing)
-    status = run.status()
-    assert (status.state, status.exit_code) == ("killed", -signal.SIGABRT)
-    assert status.message.startswith("ended by signal 6 (SIGABRT); not by lab; its peak of memory")
-    assert "out-of-memory" not in status.message
+    names = {signal.SIGABRT: "SIGABRT", signal.SIGRTMIN + 6: "SIGRTMIN+6"}
+    line = "import os; os.kill(os.getpid(), {})"
+    runs = [create(line.format(int(number)), "max_retries=0") for number in names]
+    executor.drain(runs, nothing)
+    for run, (number, name) in zip(runs, names.items(), strict=True):
+        status = run.status()
+        assert (status.state, status.exit_code) == ("killed", -number)
+        words = f"ended by signal {number:d} ({name}); not by lab; its peak of memory"
+        assert status.message.startswith(words)
+        assert "out-of-memory" not in status.message
 
 
 def test_an_exception_that_is_no_error_is_recorded(create, executor):

@@ -10,6 +10,7 @@ from labrun.errors import LabError
 from labrun.launch import session
 from labrun.runs import checkpoints, damage, run_dir, run_index
 from labrun.runs.seals import DamagedError
+from labrun.system import regular_files
 from rich.console import Console
 
 BROKEN = ["", "null", "5", "[]", '"text"', "{", "\x00\x00", "[" * 100_000]
@@ -62,6 +63,28 @@ def test_a_directory_in_a_file_s_place_is_named(runs, name):
     assert set(seen(sound.path.parent)) == {sound.id, bad.id}
     (fault,) = damage.faults(bad)
     assert str(bad.path / name) in fault
+
+
+def put_pipe(path):
+    os.mkfifo(path)
+
+
+def put_device(path):
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("put", [put_pipe, put_device])
+@pytest.mark.parametrize("name", [*FILES, "events.jsonl", ".lock", ".failure.json", "stdio.log"])
+def test_a_pipe_or_device_in_a_file_s_place_is_named_and_read_by_nobody(runs, name, put):
+    sound, bad = runs
+    (bad.path / name).unlink(missing_ok=True)
+    put(bad.path / name)
+    before = {run.id: run.state for run in run_index.entries(sound.path.parent)}
+    assert set(before) == {sound.id, bad.id} == set(seen(sound.path.parent))
+    assert before[sound.id] == "done"
+    fault = damage.faults(bad, deep=True)[0]
+    assert str(bad.path / name) in fault
+    assert "Not a regular file" in fault or fault.endswith("is a pipe or a device; remove it")
 
 
 @pytest.mark.parametrize(
@@ -233,6 +256,18 @@ def test_another_user_s_home_is_one_line(tmp_path_factory, request):
     request.getfixturevalue("as_nobody")
     with pytest.raises(LabError, match=f"cannot read {root}: Permission denied; set LABRUN_HOME"):
         run_dir.all_runs(root)
+
+
+@pytest.mark.parametrize("name", [".lock", "status.json", "data.json", "stdio.log", "events.jsonl"])
+def test_a_pipe_in_a_file_s_place_holds_up_no_resume_and_no_writer(make_run, tmp_path, name):
+    run = make_run(state="failed")
+    (run.path / name).unlink(missing_ok=True)
+    os.mkfifo(run.path / name)
+    if name != "events.jsonl":  # which a resume puts aside
+        with pytest.raises(LabError, match=rf"{name}.*(pipe|regular file)"):
+            session.resume([run], tmp_path, Console)
+    with pytest.raises(OSError, match=r"No such device|Not a regular file"):
+        regular_files.opened(run.path / name, "ab")
 
 
 @pytest.mark.parametrize("name", [".lock", "status.json", "data.json", "stdio.log"])

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from labrun.results.figures import style
 from labrun.results.page.vector import inline
+from labrun.system import regular_files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,7 +70,7 @@ def read(path: Path, *, title: str) -> Picture | None:
     try:
         if path.stat().st_size > MOST_PNG_BYTES:
             return None
-        content = path.read_bytes()
+        content = regular_files.content(path)
     except OSError:
         return None
     if not (content.startswith(SIGNATURE) and content.endswith(END)):

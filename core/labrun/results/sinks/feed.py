@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from labrun.runs.events import RESTART, holding, parse_event
 from labrun.runs.run_dir import EVENTS, RunDir
+from labrun.system import regular_files
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Feed:
     def _read(self) -> list[dict[str, Any]]:
         """The events behind the last ones that were read, without a line that is cut off."""
         events = []
-        with open(self.run.path / EVENTS, "rb") as lines:
+        with regular_files.opened(self.run.path / EVENTS) as lines:
             lines.seek(self._offset)
             for line in lines:
                 if not line.endswith(b"\n"):

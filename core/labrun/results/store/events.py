@@ -17,6 +17,7 @@ from labrun.results.store.names import (
 )
 from labrun.runs.events import RESTART, parse_event
 from labrun.runs.run_dir import RunDir
+from labrun.system import regular_files
 
 INFINITE_TAG = "labrun.infinite."
 SHOWN = 20
@@ -58,7 +59,7 @@ def batches(run: RunDir, mark: Mark) -> Iterator[Batch]:
     if not path.exists():
         yield Batch(mark)
         return
-    with open(path, "rb") as file:
+    with regular_files.opened(path) as file:
         file.seek(mark.offset)
         while True:
             batch, num_lines = _batch(file, mark)
@@ -89,7 +90,7 @@ def continues(run: RunDir, mark: Mark) -> bool:
         return True
     tail = bytes.fromhex(mark.tail)
     try:
-        with open(run.path / "events.jsonl", "rb") as file:
+        with regular_files.opened(run.path / "events.jsonl") as file:
             file.seek(mark.offset - len(tail))
             return file.read(len(tail)) == tail
     except FileNotFoundError:

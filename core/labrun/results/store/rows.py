@@ -45,6 +45,7 @@ from labrun.results.store.tables import Table, tables_of
 from labrun.results.store.view import KEY, keep_view, stored_group, view_of
 from labrun.runs.record import SpecRecord
 from labrun.runs.run_dir import ENDED, RunDir
+from labrun.system import regular_files
 
 KNOWN_TABLES = "dc11669786a5"
 """The last migration of MLflow 3.17, after which its tables are as they are written here."""
@@ -200,11 +201,11 @@ class Rows:
         so that a directory that cannot be written does no harm."""
         word = {"run": run_uuid, "uri": self._uri}
         path = run.path / "mlflow.json"
-        with contextlib.suppress(OSError, ValueError):
-            if path.exists() and json.loads(path.read_text()) == word:
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            if path.exists() and json.loads(regular_files.content(path)) == word:
                 return
-        with contextlib.suppress(OSError):
-            path.write_text(json.dumps(word))
+        with contextlib.suppress(OSError), regular_files.opened(path, "wb") as file:
+            file.write(json.dumps(word).encode())
 
     def remove(self, ids: Iterable[str]) -> None:
         """Delete these runs from the store for good, by MLflow's ids, with their copied figures."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from labrun.experiment import RunConfig
 from labrun.runs import run_index
 from labrun.runs.run_dir import RunDir
+from labrun.system import regular_files
 
 SEEN = 20
 """Letters of a name that MLflow's lists and legends show."""
@@ -55,13 +56,13 @@ class RunNames:
 def words_of(path: Path) -> Words | None:
     """What the command said of the run in this directory; None where its spec cannot be read."""
     try:
-        spec = json.loads((path / "spec.json").read_bytes())["experiment"]
+        spec = json.loads(regular_files.content(path / "spec.json"))["experiment"]
         pairs = (word.partition("=") for word in spec["overrides"])
         said = {key: text for key, _, text in pairs if key.split(".")[0] not in UNSWEPT}
         method = spec["choices"].get("method") or spec["plugin"]
         run = spec["run"]
         return Words(spec["plugin"], method, run["seed"], said, run["group"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -29,6 +29,7 @@ from labrun.results.store.said import TAGS_TAG, is_renamed, shown_name, shown_ta
 from labrun.results.store.shown_files import shown_files
 from labrun.results.store.tables import Table, tables_of
 from labrun.runs.run_dir import ENDED, RunDir, write_json
+from labrun.system import regular_files
 
 MOST_METRICS = 1000
 MOST_WORDS = 100
@@ -56,12 +57,12 @@ def place_file(run: RunDir) -> Path:
 def place_in(run: RunDir, uri: str) -> Place | None:
     """The run's place in this store, by its mlflow.json; None if that names none."""
     try:
-        read = json.loads(place_file(run).read_text())
+        read = json.loads(regular_files.content(place_file(run)))
         if read["uri"] != uri or "mark" not in read:
             return None
         mark = mark_of(json.dumps(read["mark"]))
         return Place(read["run"], uri, mark, dict(read["last"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
