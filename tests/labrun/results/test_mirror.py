@@ -1,6 +1,7 @@
 """The mirror catches up by itself, and holds each point once."""
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -80,6 +81,30 @@ def test_a_look_writes_what_a_killed_command_left(mirror, make_run, event):
     assert losses(mirror.home) == [(1, 1.0), (2, 2.0)]
     ids = {one for (one,) in ask(mirror.home, "select value from tags where key = 'labrun.id'")}
     assert ids == {half.id, absent.id}
+
+
+def put_directory(events: Path) -> None:
+    events.unlink()
+    events.mkdir()
+
+
+def put_endless_time(events: Path) -> None:
+    events.write_text('{"time": 1e400, "kind": "metrics", "step": 1, "metrics": {"loss": 1.0}}\n')
+
+
+def put_pipe(events: Path) -> None:
+    events.unlink()
+    os.mkfifo(events)
+
+
+@pytest.mark.parametrize("damage", [put_directory, put_endless_time, put_pipe])
+def test_a_run_that_cannot_be_stored_hides_no_later_one_from_a_look(
+    mirror, make_run, event, damage
+):
+    bad, *_ = [make_run(event.metrics(1, loss=1.0), seed=seed) for seed in (0, 1)]
+    damage(bad.path / "events.jsonl")
+    catch_up(mirror.home)
+    assert losses(mirror.home) == [(1, 1.0)]
 
 
 def test_the_end_of_a_run_without_events_is_stored(mirror, make_run):

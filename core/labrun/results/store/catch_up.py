@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlparse
 
-from labrun.errors import LabError
 from labrun.results.store.file import path_of
 from labrun.results.store.marks import Copied, Mark
 from labrun.results.store.mirror import Mirror
 from labrun.results.store.rows import Rows
 from labrun.results.store.said import said_of
 from labrun.results.store.server import place_in
+from labrun.results.store.trouble import is_down
 from labrun.runs.run_dir import ENDED
 from labrun.runs.run_index import Entry, entries
 
@@ -58,11 +58,15 @@ def _catch_up_file(home: Path, uri: str, runs: Sequence[Entry], until: float) ->
 
 
 def _write(entry: Entry, mirror: Mirror) -> None:
-    """Store one run; one that cannot be stored is named by its own command and `lab reindex`."""
+    """Store one run; one that cannot be stored is named by its own command and `lab reindex`.
+
+    Raises only the errors of a store that is down.
+    """
     try:
         mirror.update(entry.run)
-    except (LabError, ValueError, TypeError, KeyError):
-        return
+    except Exception as error:  # whatever is wrong with one run, the others are written
+        if is_down(error):
+            raise
 
 
 def is_behind(entry: Entry, mark: Copied | Mark) -> bool:
