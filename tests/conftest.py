@@ -18,6 +18,7 @@ from labrun.cli import main as cli
 from labrun.config.experiments import compose
 from labrun.runs import run_dir
 from labrun.runs.run_dir import RunDir
+from labrun.system import processes
 
 if TYPE_CHECKING:
     from lanes import Lanes
@@ -179,7 +180,7 @@ def lab_here(home, capsys, monkeypatch) -> Callable[..., Completed]:
 @pytest.fixture
 def fit_here(home) -> Iterator[Callable[..., tuple[int, RunDir]]]:
     """`fit_here(*words)`: the exit code of a worker in this process, and its new run."""
-    handlers = {number: signal.getsignal(number) for number in worker.STOPS}
+    handlers = {number: signal.getsignal(number) for number in processes.STOPS}
 
     def fit(*words: str) -> tuple[int, RunDir]:
         run = run_dir.create(compose(list(words)), root=home)

@@ -39,7 +39,6 @@ from labrun.runs.context import RunContext
 from labrun.runs.run_dir import RunDir, write_json
 from labrun.system import disk, processes, streams
 
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 UNLOADABLE = "unloadable"
 """Ending of a try whose checkpoint cannot be loaded; the one before it is tried next."""
 ENDINGS: dict[type[Exception], tuple[str, int]] = {
@@ -251,7 +250,7 @@ def fit(
 
 def _on_stop(handler: Callable[[int, FrameType | None], object]) -> None:
     """Let signals only ask for an end: the run stops at its next checkpoint."""
-    for number in STOPS:
+    for number in processes.STOPS:
         signal.signal(number, handler)
 
 

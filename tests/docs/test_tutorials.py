@@ -17,6 +17,7 @@ from labrun.config.experiments import compose
 from labrun.config.words import expand
 from labrun.plugins import discovery as plugins
 from labrun.runs import run_dir
+from labrun.system import processes
 from stairs_cases import random_episodes
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +63,7 @@ def trained(once, tmp_path_factory) -> Path:
 
     def train(home: Path) -> None:
         (words,) = [w for w, _ in commands(PAGES[0]) if w[:2] == ["run", "-m"]]
-        handlers = {number: signal.getsignal(number) for number in worker.STOPS}
+        handlers = {number: signal.getsignal(number) for number in processes.STOPS}
         for arm in expand([w for w in words[2:] if not w.startswith("max_steps=")]):
             run = run_dir.create(compose([*arm, *FEW]), root=home)
             assert worker.main([str(run.path)]) == 0

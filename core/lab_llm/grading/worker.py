@@ -45,7 +45,7 @@ def main() -> None:
     reward = getattr(module, name)
     if hasattr(module, "prepare"):
         module.prepare()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)  # the run answers these, and then closes its pipes
     os.chdir("/")
     while True:

@@ -29,6 +29,7 @@ from labrun.errors import (
     EXIT_PREEMPTED,
 )
 from labrun.runs.run_dir import write_json
+from labrun.system import processes
 
 EXIT_FAILED = 1
 PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -39,7 +40,6 @@ RESERVED = (EXIT_DONE, *DELIBERATE, EXIT_DISK, EXIT_HANG)
 GRACE_S = 10.0
 """Time that the other ranks have to end by themselves once one has failed."""
 POLL_S = 0.05
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1
 
 
@@ -99,7 +99,7 @@ def launch(
     """
     with _folder(machines, start) as folder:
         group = _Group(command, num_processes, folder, machines)
-        before = {number: signal.signal(number, group.stop) for number in STOPS}
+        before = {number: signal.signal(number, group.stop) for number in processes.STOPS}
         try:
             group.wait(grace_s)
         finally:

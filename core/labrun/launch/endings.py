@@ -8,8 +8,7 @@ from labrun.attempts.ranks import EXIT_FAILED, RESERVED, Ending
 from labrun.errors import EXIT_DISK, EXIT_DONE, EXIT_HANG, EXIT_PREEMPTED
 from labrun.launch.jobs import Job
 from labrun.runs.run_dir import ENDED, RunDir
-
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+from labrun.system import processes
 
 
 def of_job(job: Job, code: int) -> Ending:
@@ -40,7 +39,7 @@ def _silence_words(job: Job) -> str:
 
 def _wordless(job: Job, code: int) -> Ending:
     """The ending of a job that recorded none."""
-    if -code in STOPS:
+    if -code in processes.STOPS:
         return Ending(
             "preempted", EXIT_PREEMPTED, "stopped before it was ready to write a checkpoint"
         )

@@ -107,7 +107,7 @@ class LocalExecutor:
         self.pool.refuse_infeasible(run.resources)
 
     def drain(self, runs: Sequence[RunDir], tick: Callable[[], None]) -> None:
-        """Run all to their end. SIGTERM, SIGHUP and Ctrl-C ask the jobs to checkpoint and stop."""
+        """Run all to their end. Signals that ask for an end make the jobs checkpoint and stop."""
         waiting = [_Waiting(run, run.experiment().run) for run in runs]
         for config in {one.config.resources: one.config for one in waiting}.values():
             self.preflight(config)

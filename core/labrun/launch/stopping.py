@@ -9,14 +9,17 @@ from collections.abc import Sequence
 
 from labrun.errors import EXIT_PREEMPTED, LabError
 from labrun.runs.run_dir import RunDir, all_runs, group_of, has_checkpoint
+from labrun.system import processes
 
+AT_ONCE = (signal.SIGINT, signal.SIGTERM)
+"""Signals that end the jobs at once when they come again."""
 AGAIN_S = 0.5
 """Seconds after which a second signal is meant: `timeout` and shells send one to a process and to
 its group, and both arrive here."""
 
 
 class StopOnSignal:
-    """While entered, SIGINT, SIGTERM or SIGHUP is noted instead of ending this process; a second
+    """While entered, what asks for an end is noted instead of ending this process; a second
     SIGINT or SIGTERM raises KeyboardInterrupt, unless a scheduler is `patient`: it asks several
     times, and kills in the end. A SIGHUP that nohup ignores stays ignored."""
 
@@ -29,7 +32,7 @@ class StopOnSignal:
     def __enter__(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return  # Python lets no other thread have signals
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in processes.STOPS:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._on_signal)
 
@@ -42,7 +45,7 @@ class StopOnSignal:
         if not self.asked:
             self.asked, self._asked_at = number, now
             print("lab: stopping; jobs write a checkpoint first (again: at once)", file=sys.stderr)
-        elif not self._patient and number != signal.SIGHUP and now - self._asked_at > AGAIN_S:
+        elif not self._patient and number in AT_ONCE and now - self._asked_at > AGAIN_S:
             raise KeyboardInterrupt
 
 

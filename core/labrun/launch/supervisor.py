@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 END = signal.SIGUSR2
 """Ends the tree at once; the kernel sends it, too, when the command dies."""
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # as labrun.system.processes
 WAITED_FOR = {*STOPS, END, signal.SIGCHLD}
 LOOK_S = 1.0
 """Seconds after which it looks whether the command is still there, whatever signals came."""

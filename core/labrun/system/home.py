@@ -19,6 +19,8 @@ def fault_of(home: Path) -> str:
     """Why no run can be written to `home`, or nothing."""
     if any(len(os.fsencode(part)) > LONGEST_PART for part in home.parts):
         return f"{shown(str(home))} holds a name of more than {LONGEST_PART} bytes"
+    if not _is_utf8(home):
+        return f"{shown(str(home))} is no UTF-8 text"
     there = nearest(home)
     if not there.is_dir():
         return f"{there} is no folder"
@@ -26,6 +28,15 @@ def fault_of(home: Path) -> str:
         return ""
     what = "is read-only or another user's"
     return f"{home} {what}" if there == home else f"cannot make {home}: {there} {what}"
+
+
+def _is_utf8(home: Path) -> bool:
+    """Whether the name is one that the results store can hold."""
+    try:
+        str(home).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def nearest(home: Path) -> Path:

@@ -6,6 +6,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+"""Signals that ask for a checkpoint and the end; schedulers warn by SIGUSR1."""
 LONGEST_COMMAND = 120
 SUPERVISOR = "labrun/launch/supervisor.py"
 DETACHED = "-m labrun.launch.job"

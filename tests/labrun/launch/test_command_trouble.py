@@ -94,13 +94,13 @@ def test_letters_that_the_terminal_lacks_change_no_exit_code(home):
     assert "gr\\xf6\\xdfe" in ended.stdout
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_a_closed_terminal_is_a_stop_with_a_checkpoint(home, times):
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGHUP, 2), (signal.SIGUSR1, 1)])
+def test_a_closed_terminal_or_a_warning_is_a_stop_with_a_checkpoint(home, number, times):
     """Twice: the kernel and the shell each send SIGHUP."""
     command = subprocess.Popen([*RUN, "max_steps=400"], stderr=subprocess.PIPE, text=True)
     wait_for(lambda: any(last_step(run.path) >= 1 for run in run_dir.all_runs(home)))
     for _ in range(times):
-        command.send_signal(signal.SIGHUP)
+        command.send_signal(number)
     said = command.communicate()[1]
     assert said.count("lab: stopping; jobs write a checkpoint first") == 1
     assert command.returncode == 75

@@ -165,7 +165,7 @@ def test_a_trainer_that_ignores_the_stop_is_killed_after_its_time(create, execut
     assert status.message.startswith("it did not stop when it was asked to, and was killed; ")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 def test_whatever_asks_a_worker_to_end_makes_it_write_a_checkpoint(create, executor, number):
     run = create(f"import os; os.kill(os.getpid(), {int(number)})", "max_steps=400")
     executor.drain([run], nothing)

@@ -25,6 +25,11 @@ def test_a_file_is_no_home(tmp_path):
     )
 
 
+def test_a_home_whose_name_is_no_text_is_refused():
+    fault = labrun_home.fault_of(Path(os.fsdecode(b"/data/gr\xf6sse")))
+    assert fault == "/data/gr\\udcf6sse is no UTF-8 text"
+
+
 def without_override() -> None:
     """Let the modes of files hold for root too, from the next program on."""
     if os.geteuid() == 0:
