@@ -18,6 +18,7 @@ QUERY = ("--query-gpu=index,memory.total,uuid", "--format=csv,noheader,nounits")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 HIDES_ALL = ("", "-1", "none", "void", "nodevfiles")
 """Words of CUDA_VISIBLE_DEVICES that hide on purpose what stands behind them."""
+_INDEX = re.compile(r"[0-9]{1,6}")
 _MIB = re.compile(r"(\d+(?:\.\d+)?)(?: MiB)?")
 _GPU_LINE = re.compile(r"\s*GPU (\d+): .*\(UUID: (GPU-[^)\s]+)\)")
 _MIG_LINE = re.compile(r"\s*MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-[^)\s]+)\)")
@@ -99,7 +100,7 @@ def _hidden(words: str, wrong: str, shows: int, there: int) -> str:
 
 def _named(gpus: Sequence[Device], word: str) -> Device | None:
     """The one GPU that CUDA finds for the word; of a GPU in parts, its index means the first."""
-    if word.isdecimal():
+    if _INDEX.fullmatch(word):
         return next((gpu for gpu in gpus if gpu.index == int(word)), None)
     start = word.lower()
     if start.startswith("gpu-"):
@@ -173,7 +174,7 @@ def _give_up(process: subprocess.Popen[str]) -> None:
 def _gpu(row: str) -> Device | None:
     """The GPU of one line of the query; None of a line that is none."""
     cells = [cell.strip() for cell in row.split(",")]
-    if len(cells) < 2 or not cells[0].isdecimal():
+    if len(cells) < 2 or not _INDEX.fullmatch(cells[0]):
         return None
     uuid = next((cell for cell in cells if cell.startswith("GPU-")), "")
     return Device("gpu", int(cells[0]), _gib(cells[1]), uuid=uuid)

@@ -72,6 +72,7 @@ def names(words: str, gpus=GPUS) -> list[str]:
         ("GPU-ffff,0", []),
         ("MIG-ffff", []),
         ("all", []),
+        ("9" * 5000, []),
     ],
 )
 def test_visible_gpus_are_those_that_cuda_shows(words, expected):

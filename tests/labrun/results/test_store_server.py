@@ -1,9 +1,12 @@
 """Runs in a store that MLflow's client writes: here, tables that stand in a file."""
 
 import json
+import socket
+import subprocess
+import sys
 
 import pytest
-from labrun.results.store import Mirror, ensure_sqlite
+from labrun.results.store import Mirror, __main__, catch_up, ensure_sqlite
 from labrun.results.store.server import Server, place_in
 
 # MLflow and SQLAlchemy use deprecated features of each other and of their dependencies.
@@ -89,3 +92,32 @@ def test_a_run_with_more_settings_than_mlflow_takes_at_once_is_stored(server, ma
     server.update(make_run(settings={f"key{i}": i for i in range(250)}))
     (run,) = server.client.search_runs(["1"])
     assert run.data.params["trainer.key249"] == "249"
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The words of the processes that are started meanwhile; none of them runs."""
+    words = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: words.append(command))
+    return words
+
+
+def test_a_server_that_came_back_gets_what_it_lacks(server, started, make_run, event, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        uri = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        monkeypatch.setattr("labrun.results.store.mirror._mlflow_client", lambda _: server.client)
+        home = make_run(event.metrics(1, loss=1.0), uri=uri).path.parent
+        catch_up(home)
+        assert started == [[sys.executable, "-m", "labrun.results.store", str(home), uri]]
+        __main__.main(home, uri)
+        assert losses(server) == [(1, 1.0)]
+        catch_up(home)
+        assert len(started) == 1
+
+
+def test_a_server_that_is_away_costs_no_process(started, make_run, event):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    run = make_run(event.metrics(1, loss=1.0), uri=f"http://127.0.0.1:{port}")
+    catch_up(run.path.parent)
+    assert started == []
