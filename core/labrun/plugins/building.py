@@ -95,7 +95,9 @@ def _check_schema(cls: type[Any]) -> None:
     try:
         get_type_hints(cls)
         config = cls()
-    except Exception as fault:  # a type that is not there, or a check that fails
+    except KeyboardInterrupt:
+        raise
+    except BaseException as fault:  # a type that is not there, a check that fails, an exit
         raise FlawError(f"{name}: {flaws.cause(fault, cls.__module__)}", place()) from fault
     for key, value in vars(config).items():
         if dataclasses.is_dataclass(value):
@@ -225,7 +227,7 @@ def planned(section: str, component: Any, setup: Setup) -> Plan:
         plan: Any = component.plan(setup)
     except (KeyboardInterrupt, LabError):
         raise
-    except Exception as fault:
+    except BaseException as fault:  # a plan may fail in any way, or exit
         raise _broken(module, f"{section}: {name}: {flaws.cause(fault, module)}") from fault
     if flaw := _flaw_of(plan):
         text = f"{section}: {name}() {flaw}"

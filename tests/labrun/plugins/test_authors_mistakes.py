@@ -227,6 +227,15 @@ COMPONENTS = {
         (PARTS, WALK_PLAN, "def plan(self, setup):\n        return Plan([])"),
         "trainer: Walk.plan() returns a Plan whose facts are a list; give facts by name",
     ],
+    "plan exits": [
+        (PARTS, WALK_PLAN, "def plan(self, setup):\n        raise SystemExit(0)"),
+        "trainer: Walk.plan: SystemExit: its code calls sys.exit(0)",
+        "parts.py, line 20",
+    ],
+    "config exits": [
+        (CONFIG, "class LengthConfig:", "class LengthConfig:\n    __post_init__ = exit\n"),
+        "config of evaluator 'length': LengthConfig: SystemExit: its code calls sys.exit(",
+    ],
     "plan fails": [
         (PARTS, WALK_PLAN, "def plan(self, setup):\n        return Plan({}['steps'])"),
         "trainer: Walk.plan: KeyError: 'steps'",
