@@ -3,6 +3,7 @@
 import atexit
 import hashlib
 import json
+import operator
 import os
 import shutil
 import tempfile
@@ -85,9 +86,12 @@ class RunContext:
         return np.random.default_rng(self.derive_seed(*names))
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Record metrics at an optimizer step. Names under `time/` may differ between runs."""
-        self.step = step
-        self._event("metrics", step=step, metrics={k: float(v) for k, v in metrics.items()})
+        """Record metrics at an optimizer step. Names under `time/` may differ between runs.
+
+        Raises TypeError for a step that is no whole number.
+        """
+        self.step = operator.index(step)
+        self._event("metrics", step=self.step, metrics={k: float(v) for k, v in metrics.items()})
 
     def check_evaluators(self, model: Any, data: Any) -> None:
         """Plan the evaluators again, now that model and data are there.
@@ -106,9 +110,9 @@ class RunContext:
 
         All processes call it. Each evaluator gives all of them the same scores. One that an earlier
         attempt finished at this step is not run again. Raises PreemptedError where the run was
-        asked to stop before an evaluator began.
+        asked to stop before an evaluator began, TypeError for a step that is no whole number.
         """
-        self.step = step
+        self.step = step = operator.index(step)
         with self._stage("evaluate"):
             return self._scores(model, data, step)
 

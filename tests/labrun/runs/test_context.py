@@ -75,6 +75,17 @@ def test_log_appends_one_event_and_keeps_the_step(context):
     assert ctx.run.series() == {"loss": {4: 0.5}}
 
 
+@pytest.mark.parametrize("step", [1.5, 2.0, np.float64(3), "4", None])
+def test_a_step_that_is_no_whole_number_is_refused_and_no_point_is_lost(context, step):
+    ctx = context()
+    with pytest.raises(TypeError):
+        ctx.log(step, {"loss": 0.5})
+    with pytest.raises(TypeError):
+        ctx.evaluate(None, None, step=step)
+    ctx.log(np.int64(5), {"loss": 0.25})
+    assert ctx.run.series() == {"loss": {5: 0.25}}
+
+
 LOGS = """
 import mmap, struct, sys
 from pathlib import Path
