@@ -26,6 +26,8 @@ from labrun.results import compare as comparison
 from labrun.results.report import compare
 from labrun.runs import run_index, submission
 from labrun.runs.run_dir import RunDir, config_hash, has_checkpoint
+from labrun.runs.signs import TAIL_BYTES
+from labrun.system import regular_files
 
 __all__ = [
     "compare",
@@ -148,11 +150,16 @@ def finish(runs: Sequence[RunDir], home: Path, console: Console) -> None:
     """The end of `lab run` and `lab resume`: failures first, then the table and the figures of the
     runs' whole group, the next commands and the warnings of these runs.
 
-    Raises typer.Exit with the first failed run's code where any run is not done.
+    Raises typer.Exit with the first failed run's code where any run is not done. A table that
+    cannot be made or written is one line: the runs have ended as they did.
     """
     failed = print_failures(runs, console)
     if len(failed) < len(runs):
-        _print_results(runs, home, console)
+        try:
+            _print_results(runs, home, console)
+        except (LabError, OSError) as error:
+            again = "`lab compare` makes them again"
+            print(f"lab: the results cannot be shown now: {error}; {again}", file=sys.stderr)
     for run in runs:
         print_warnings(run, console)
     refuse_failed(failed)
@@ -211,13 +218,21 @@ def _lab() -> str:
     return os.path.relpath(me)
 
 
+def _tail(log: Path) -> list[str]:
+    """The last lines of a log, however long it is; none of one that cannot be read."""
+    try:
+        with regular_files.opened(log) as lines:
+            lines.seek(max(0, lines.seek(0, os.SEEK_END) - TAIL_BYTES))
+            return lines.read().decode(errors="replace").splitlines()[-LOG_LINES:]
+    except OSError:
+        return []
+
+
 def _print_failure(run: RunDir, console: Console) -> None:
     status = run.status()
     text = f"{run.id}: {status.state} (exit {status.exit_code}) {status.message}"
     console.print(text, style="red", soft_wrap=True)
-    log = run.path / "stdio.log"
-    if status.state in ("failed", "hung", "killed") and log.exists():
-        tail = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    if status.state in ("failed", "hung", "killed") and (tail := _tail(run.path / "stdio.log")):
         console.print("\n".join(f"  | {line}" for line in tail), markup=False, soft_wrap=True)
     if status.state == "diverged":
         console.print(f"  its last good checkpoint is kept in {run.checkpoints}", soft_wrap=True)

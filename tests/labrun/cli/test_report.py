@@ -87,6 +87,33 @@ def test_the_end_of_a_command_warns_for_each_run(make_run, event, tmp_path, said
     assert lines[-2:] == [f"warning  {run.id}: learned nothing" for run in runs]
 
 
+def test_a_table_that_cannot_be_written_is_one_line_and_changes_no_exit_code(
+    make_run, event, tmp_path, said, capsys
+):
+    run = make_run(event.score(1, 0.5), warning("learned nothing"))
+    (tmp_path / "home" / "compare").write_text("")
+    lines = said(lambda c: report.finish([run], tmp_path / "home", c)).splitlines()
+    assert lines[-1] == f"warning  {run.id}: learned nothing"
+    assert capsys.readouterr().err == (
+        f"lab: the results cannot be shown now: cannot write to {tmp_path}/home/compare/g: "
+        "Not a directory; choose --out; `lab compare` makes them again\n"
+    )
+
+
+def test_a_failure_shows_the_end_of_a_log_that_is_read_from_its_end(make_run, tmp_path, said):
+    run = make_run(state="failed")
+    with open(run.path / "stdio.log", "wb") as log:
+        log.truncate(1 << 40)  # a sparse TiB
+        log.seek(0, 2)
+        log.write(b"\nlast \xff words\n")
+
+    def finish(console):
+        with pytest.raises(typer.Exit):
+            report.finish([run], tmp_path / "home", console)
+
+    assert "  | last \ufffd words" in said(finish).splitlines()
+
+
 def test_a_failed_run_s_warnings_are_printed_too(make_run, tmp_path, said):
     run = make_run(warning("bad sign"), state="failed")
 

@@ -109,7 +109,7 @@ def _outcomes(sources: Sequence[Source]) -> tuple[Right, dict[str, str]]:
     for source in sources:
         try:
             kept = [(_key(sample), sample.correct) for sample in source.samples()]
-        except (Exception, SystemExit) as error:  # a plugin's function may fail in any way; the rest is shown
+        except (Exception, SystemExit) as error:  # a plugin's function
             name = source.run.id
             faults[name] = f"completions of {name} were not read: {reason_of(error)}"
             continue
