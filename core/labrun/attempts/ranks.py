@@ -115,7 +115,8 @@ def launch(
             group.leave_words(folder)
         else:
             own |= group.endings_elsewhere(grace_s)
-        return _ending(min(own, key=lambda rank: (_precedence(own[rank]), rank)), own, folder)
+        weights = {rank: _precedence(_meant(rank, own, folder)) for rank in own}
+        return _ending(min(own, key=lambda rank: (weights[rank], rank)), own, folder)
 
 
 @contextmanager
@@ -163,8 +164,8 @@ class _Group:
     def wait(self, grace_s: float) -> None:
         """Wait until all have ended, or `grace_s` seconds have passed since the first failure."""
         failed: float | None = None
-        while None in (codes := [process.poll() for process in self.processes.values()]):
-            if failed is None and (any(codes) or self._failed_elsewhere()):
+        while len(ended := self._ended()) < len(self.processes):
+            if failed is None and (self._has_failed(ended) or self._failed_elsewhere()):
                 failed = time.monotonic()
             if failed is not None and time.monotonic() - failed > grace_s:
                 return
@@ -200,6 +201,15 @@ class _Group:
             time.sleep(POLL_S)
         return said
 
+    def _ended(self) -> dict[int, int]:
+        """Rank -> exit code, of those that have ended."""
+        codes = {rank: process.poll() for rank, process in self.processes.items()}
+        return {rank: code for rank, code in codes.items() if code is not None}
+
+    def _has_failed(self, ended: Mapping[int, int]) -> bool:
+        """Whether one of these ranks has failed."""
+        return any(_meant(rank, ended, str(self._folder)) for rank in ended)
+
     def _failed_elsewhere(self) -> bool:
         """Whether another machine's rank has failed; looked up once a second."""
         if not self._elsewhere or time.monotonic() - self._looked < 1.0:
@@ -223,6 +233,12 @@ def _share(num_processes: int) -> dict[str, str]:
     """The job's threads on this machine, divided among its ranks."""
     threads = str(max(1, int(os.environ.get("OMP_NUM_THREADS", "1")) // num_processes))
     return {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+
+
+def _meant(rank: int, codes: Mapping[int, int], folder: str) -> int:
+    """The exit code of the rank; one that left with code 0 and no word has not come to its end."""
+    silent = codes[rank] == EXIT_DONE and _said(Path(folder), rank) is None
+    return EXIT_FAILED if silent else codes[rank]
 
 
 def _ending(rank: int, codes: Mapping[int, int], folder: str) -> Ending:

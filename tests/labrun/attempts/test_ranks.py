@@ -84,6 +84,7 @@ def test_the_ending_is_the_one_that_explains_the_others(script, first, second, e
             Ending("failed", 1, "rank 1 was ended by signal 9"),
         ),
         ("sys.exit(3)", Ending("failed", 3, "rank 1 ended with exit code 3 and no word")),
+        ("os._exit(0)", Ending("failed", 1, "rank 1 ended with exit code 0 and no word")),
         # a code that has a meaning counts only with a word from the rank
         ("sys.exit(75)", Ending("failed", 1, "rank 1 ended with exit code 75 and no word")),
     ],

@@ -251,6 +251,17 @@ def test_reindex_sets_a_damaged_store_aside_and_rebuilds_it_equal(swept, home, l
     assert len(losses) == 6 * 10
 
 
+@pytest.mark.parametrize("put", [os.mkdir, os.mkfifo])
+def test_reindex_sets_aside_what_is_no_file_in_the_store_s_place(make_run, event, lab_here, put):
+    home = make_run(event.metrics(1, loss=1.0)).path.parent
+    put(home / "mlflow.db")
+    rebuilt = lab_here("reindex")
+    assert rebuilt.stdout == f"lab: 1 runs written to {sqlite_uri(home)}\n"
+    assert len(contents(home)) == 1
+    (aside,) = home.glob("mlflow.db.damaged-*")
+    assert rebuilt.stderr == f"lab: the store was damaged and now lies at {aside}\n"
+
+
 def test_a_swept_command_leaves_its_runs_in_the_store(swept):
     expected = {
         (run.id, "train/loss", step, value)

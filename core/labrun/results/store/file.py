@@ -43,9 +43,11 @@ def check_uri(uri: str) -> None:
 
 
 def is_sound(path: Path) -> bool:
-    """False only where sqlite says that the file is damaged or no database."""
+    """False only where it is no file, or sqlite says that it is damaged or no database."""
     if not path.exists():
         return True
+    if not path.is_file():
+        return False
     database = sqlite3.connect(path)
     try:
         return database.execute("pragma quick_check").fetchone()[0] == "ok"
