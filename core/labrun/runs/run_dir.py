@@ -351,17 +351,18 @@ def all_runs(root: Path) -> list[RunDir]:
 
 
 def is_run(path: Path) -> bool:
-    """Whether the folder holds a run; one that may not be looked into does by its name."""
+    """Whether the folder holds a run; one that cannot be looked into does by its name."""
     try:
         return _lies_at(path / "spec.json") or (
             _lies_at(path / "status.json") and _lies_at(path / "checkpoints")
         )
-    except PermissionError:
+    except OSError:
         return bool(RUN_NAME.search(path.name))
 
 
 def _lies_at(path: Path) -> bool:
-    """Whether anything lies there, also a link that leads nowhere. Raises PermissionError."""
+    """Whether anything lies there, also a link that leads nowhere. Raises OSError where it cannot
+    be known."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):

@@ -154,6 +154,7 @@ def test_folders_and_files_that_are_no_runs_are_passed_over(runs):
     (root / "compare").mkdir()
     (root / "mlflow.db").write_text("x")
     (root / "link").symlink_to(root / "nowhere")
+    (root / "ring").symlink_to(root / "ring")
     assert len(run_dir.all_runs(root)) == 2
 
 
