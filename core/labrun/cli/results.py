@@ -1,12 +1,15 @@
 """The commands that read runs and keep their store: compare, ui, reindex."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from labrun.cli.options import Group, RunNames, console
-from labrun.errors import LabError
+from labrun.errors import LabError, listed
+
+if TYPE_CHECKING:
+    from labrun.runs.selection import Selection
 
 
 def compare(
@@ -77,14 +80,19 @@ def compare(
         report.compare(runs, home(), console(), out=folder, asked=asked)
     else:
         print(show(runs, kind, console(stderr=True), asked=asked), end="")
-    _say_archived(found.num_archived)
+    _say_left_out(found)
     catch_up(home(), run_index.of(runs))
 
 
-def _say_archived(count: int) -> None:
-    if count:
+def _say_left_out(found: "Selection") -> None:
+    """What is not among the runs: archived ones, and those of which nobody knows."""
+    if count := found.num_archived:
         of = "run is" if count == 1 else "runs are"
         print(f"lab: {count} archived {of} left out; --archived takes them in", file=sys.stderr)
+    if found.unread:
+        ids = listed(found.unread)
+        text = f"left out, their spec.json cannot be read: {ids}; `lab doctor` says why"
+        print(f"lab: {text}", file=sys.stderr)
 
 
 def report(
@@ -136,7 +144,7 @@ def report(
     from labrun.results.store import catch_up
     from labrun.runs import run_index
     from labrun.runs.run_dir import home
-    from labrun.runs.selection import Wanted, selected, time_of
+    from labrun.runs.selection import Selection, Wanted, selected, time_of
 
     began = time_of(since) if since else None
     chosen = Wanted(plugin or (), method or (), group or (), tag or (), began, archived)
@@ -153,18 +161,17 @@ def report(
             raise LabError("--suite says which runs; leave options that choose runs out")
         from labrun.suites import page, result
 
-        found = result.result_of(suite, home(), scale=scale, seeds=seeds, typed=names or [])
-        runs, left = list(found.held.values()), 0
-        path = page.make(found, home(), console(), asked=asked, path=path)
+        held = result.result_of(suite, home(), scale=scale, seeds=seeds, typed=names or [])
+        found = Selection(list(held.held.values()))
+        path = page.make(held, home(), console(), asked=asked, path=path)
     elif scale is not None or seeds is not None:
         raise LabError("--scale and --seeds are of a suite; name it with --suite")
     else:
         found = selected(names or [], chosen, home())
-        runs, left = found.runs, found.num_archived
-        path = make(runs, home(), console(), asked=asked, path=path)
+        path = make(found.runs, home(), console(), asked=asked, path=path)
     print(f"report   {path}")
-    _say_archived(left)
-    catch_up(home(), run_index.of(runs))
+    _say_left_out(found)
+    catch_up(home(), run_index.of(found.runs))
 
 
 def ui(

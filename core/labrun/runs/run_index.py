@@ -129,6 +129,11 @@ def members(group: str, root: Path, *, archived: bool = False) -> list[RunDir]:
     ]
 
 
+def unread(root: Path) -> list[str]:
+    """The ids of the runs under `root` whose spec cannot be read, oldest first."""
+    return [member.id for member in _members(root) if member.group is None]
+
+
 def groups(root: Path) -> dict[str, list[str]]:
     """Group -> the ids of its runs under `root`, oldest first; unreadable ones left out."""
     found: dict[str, list[str]] = {}

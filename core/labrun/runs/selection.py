@@ -38,6 +38,8 @@ class Selection:
 
     runs: list[RunDir]
     num_archived: int = 0
+    unread: Sequence[str] = ()
+    """Ids of the runs of which nobody can say whether they are meant: their spec is damaged."""
 
 
 def selected(named: Sequence[str], wanted: Wanted, root: Path) -> Selection:
@@ -52,7 +54,8 @@ def selected(named: Sequence[str], wanted: Wanted, root: Path) -> Selection:
             return Selection(runs)
         groups = {group for run in runs if (group := group_of(run)) is not None}
         every_one = (m for g in groups for m in run_index.members(g, root, archived=True))
-        return Selection(runs, sum(1 for _ in every_one) - len(runs))
+        num_archived = sum(1 for _ in every_one) - len(runs)
+        return Selection(runs, num_archived, run_index.unread(root))
     every = run_index.of(run_index.find(name, root) for name in named) or _every(root)
     is_shown = bool(named) or wanted.archived
     found = [entry for entry in every if is_shown or not entry.notes.archived]
@@ -69,7 +72,8 @@ def selected(named: Sequence[str], wanted: Wanted, root: Path) -> Selection:
             hidden = [entry for entry in hidden if not set(values).isdisjoint(of(entry))]
     since = wanted.since or 0.0
     if runs := [entry.run for entry in found if entry.created >= since]:
-        return Selection(runs, sum(entry.created >= since for entry in hidden))
+        unread = [entry.id for entry in every if entry.group is None]
+        return Selection(runs, sum(entry.created >= since for entry in hidden), unread)
     raise LabError(f"{_words(wanted)}: no run has all of these; `lab runs` lists them")
 
 

@@ -30,6 +30,16 @@ def test_runs_of_several_groups_are_compared(lab_here, runs):
     assert [row["interval"] for row in said["rows"]] == ["seeds", "problems", "seeds"]
 
 
+def test_a_run_that_may_belong_to_the_group_and_cannot_be_read_is_named(lab_here, runs, home):
+    bad = next(home.glob("toy-eps-s1-*"))
+    (bad / "spec.json").write_text("{")
+    done = lab_here("compare", "--group", "g", "--format", "md")
+    assert done.returncode == 0
+    line = f"lab: left out, their spec.json cannot be read: {bad.name}; `lab doctor` says why"
+    assert line in done.stderr.splitlines()
+    assert done.stdout.startswith("| task | metric | eps | ucb |\n")
+
+
 def test_filters_are_combined(lab_here, runs):
     done = lab_here(
         "compare", "--method", "eps", "--method", "far", "--group", "g", "--format", "md"

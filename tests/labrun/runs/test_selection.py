@@ -72,7 +72,10 @@ def test_a_damaged_run_hides_no_other(root, make_run):
     bad = make_run(plugin="toy", group="a", seed=7)
     (bad.path / "spec.json").write_text("{")
     (bad.path / "notes.json").write_text("[1")
-    assert seeds(selected([], Wanted(plugins=["toy"]), root).runs) == [0, 1]
+    found = selected([], Wanted(plugins=["toy"]), root)
+    assert (seeds(found.runs), found.unread) == ([0, 1], [bad.id])
+    assert selected([], Wanted(), root).unread == [bad.id]
+    assert selected([found.runs[0].id], Wanted(), root).unread == ()
 
 
 def test_archived_runs_are_left_out_unless_they_are_named(root):
