@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from labrun.errors import LabError
@@ -15,7 +16,7 @@ from labrun.launch.local import LocalExecutor
 from labrun.runs import submission
 from labrun.runs.run_dir import RunDir
 from labrun.runs.submission import LOCAL, Submitted
-from labrun.system import processes
+from labrun.system import processes, regular_files
 
 DETACHED = ".detached"
 """Folder in LABRUN_HOME with the output of detached processes."""
@@ -84,18 +85,19 @@ def submit(runs: Sequence[RunDir]) -> None:
 
 
 def _detach(runs: Sequence[RunDir]) -> None:
-    """Start a process of its own that runs all, and wait until it has them."""
-    folder = runs[0].path.parent / DETACHED
-    folder.mkdir(exist_ok=True)
-    log = folder / f"{runs[0].id}.log"
-    with open(log, "ab") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "labrun.launch.job", *(str(run.path) for run in runs)],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
+    """Start a process of its own that runs all, and wait until it has them.
+
+    Raises LabError where it cannot be started, or ends before it has them.
+    """
+    log = runs[0].path.parent / DETACHED / f"{runs[0].id}.log"
+    try:
+        process = _started(runs, log)
+    except OSError as error:
+        for run in runs:
+            with suppress(OSError, LabError):  # the disk may be full
+                run.write_status(state="failed", exit_code=1, message=f"not started: {error}")
+        text = f"the process that should run them cannot be started: {error.strerror}: "
+        raise LabError(f"{text}{error.filename or log}; mend it, then `lab resume`") from error
     job = Submitted(LOCAL, processes.identity(process.pid), "", socket.gethostname(), time.time())
     for run in runs:
         submission.write(run.path, job)
@@ -105,6 +107,18 @@ def _detach(runs: Sequence[RunDir]) -> None:
             raise LabError(f"the process that should run them ended: see {log}")
         time.sleep(POLL_S)
     process.returncode = 0  # it goes on by itself, and nobody waits for it here
+
+
+def _started(runs: Sequence[RunDir], log: Path) -> "subprocess.Popen[bytes]":
+    log.parent.mkdir(exist_ok=True)
+    with regular_files.opened(log, "ab") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "labrun.launch.job", *(str(run.path) for run in runs)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
 
 
 def cancel(runs: Sequence[RunDir], *, now: bool) -> dict[str, str]:

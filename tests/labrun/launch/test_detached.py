@@ -61,6 +61,17 @@ def test_a_detached_sweep_is_run_by_a_process_that_outlives_the_command(detached
     assert "held_out  mse" in again.stdout
 
 
+def test_a_detached_run_that_cannot_be_started_is_one_line_and_failed(lab_here, home, example):
+    home.mkdir()
+    (home / ".detached").write_text("")
+    refused = lab_here("run", "--detach", "plugin=example")
+    assert refused.returncode == 2
+    text = "lab: the process that should run them cannot be started: File exists: "
+    assert refused.stderr == f"{text}{home}/.detached; mend it, then `lab resume`\n"
+    (entry,) = run_index.entries(home)
+    assert entry.state == "failed"
+
+
 def test_cancel_lets_a_running_run_save_and_a_waiting_one_never_begin(detached, lab_here):
     first, second = detached("-m", "seed=0,1", "group=g", "num_cpus=2", *SLOW)
     until(lambda: has_begun(first))
