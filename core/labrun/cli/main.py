@@ -1,18 +1,22 @@
 """The command `lab`: how it starts and how it ends."""
 
 import atexit
+import errno
 import gc
 import os
 import sys
 
 from labrun.cli import completion
-from labrun.errors import LabError
+from labrun.errors import EXIT_CONFIG, LabError
 from labrun.system import streams
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Errors of a disk that takes nothing."""
 
 
 def main() -> None:
-    """Run `lab`; a LabError is one line on stderr and exit code 2. No trouble of the terminal, the
-    pipe or the disk behind the output ends it."""
+    """Run `lab`; a LabError is one line on stderr and exit code 2, and so is a disk that takes
+    nothing. No trouble of the terminal, the pipe or the disk behind the output ends it."""
     streams.keep()
     gc.disable()  # what starting makes stays: looking for garbage in it takes a quarter of the time
     atexit.register(gc.freeze)  # and nothing is to be taken apart when it ends
@@ -21,6 +25,13 @@ def main() -> None:
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        then = "make room on the disk of LABRUN_HOME, then do it again"
+        print(f"lab: {error.strerror}{where}; {then}", file=sys.stderr)
+        sys.exit(EXIT_CONFIG)
 
 
 def _obey() -> None:

@@ -232,6 +232,23 @@ def test_a_spec_that_does_not_fit_is_one_line_and_leaves_nothing(small, lab, mon
     assert [path.name for path in small.iterdir()] == ["fill"]
 
 
+@pytest.mark.parametrize("words", [("resume",), ("runs", "tag"), ("runs", "note")], ids=" ".join)
+def test_a_command_on_a_full_disk_is_one_line_and_changes_nothing(
+    small, lab_here, monkeypatch, words
+):
+    monkeypatch.setenv("LABRUN_HOME", str(small))
+    run = run_dir.create(compose(["plugin=example"]), root=small)
+    run.write_status(state="failed", message="why")
+    before = run.status()
+    fill(small, but=0)
+    ended = lab_here(*words, run.id, *{"tag": ["+x"], "note": ["x"]}.get(words[-1], []))
+    assert ended.returncode == 2
+    *_, line = ended.stderr.splitlines()  # a resume first says that the store has no room
+    assert line.startswith("lab: No space left on device")
+    assert line.endswith("; make room on the disk of LABRUN_HOME, then do it again")
+    assert run.status() == before
+
+
 def test_a_status_that_does_not_fit_leaves_no_draft(small, make_run):
     run = make_run(root=small)
     fill(small, but=0)
