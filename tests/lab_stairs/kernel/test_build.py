@@ -1,6 +1,7 @@
 """What is compiled, where it is kept, and which libraries are loaded."""
 
 import os
+from pathlib import Path
 
 import pytest
 from lab_stairs.kernel import build, cache
@@ -107,3 +108,12 @@ def test_a_cache_below_a_file_is_refused_before_work(place, tmp_path, monkeypatc
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert "cannot be" in cache.fault()
     refused("cannot be made")
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", nobody)
+    assert cache.fault().startswith("this user has no home, and so no place for compiled kernels; ")

@@ -251,6 +251,21 @@ def test_reindex_sets_a_damaged_store_aside_and_rebuilds_it_equal(swept, home, l
     assert len(losses) == 6 * 10
 
 
+def test_without_a_home_for_its_user_the_store_is_made_all_the_same(
+    make_run, event, lab_here, tmp_path, monkeypatch
+):
+    home = make_run(event.metrics(1, loss=1.0)).path.parent
+    users = file.cache_folder(home)
+    (tmp_path / "file").write_text("")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    assert file.cache_folder(home) == home / ".cache"
+    for empty in users.glob("mlflow-*.db"):
+        shutil.copy(empty, home / ".cache")
+    assert lab_here("reindex").returncode == 0
+    assert len(contents(home)) == 1
+
+
 @pytest.mark.parametrize("put", [os.mkdir, os.mkfifo])
 def test_reindex_sets_aside_what_is_no_file_in_the_store_s_place(make_run, event, lab_here, put):
     home = make_run(event.metrics(1, loss=1.0)).path.parent

@@ -1,7 +1,7 @@
 """The sqlite file of a home's results store: where it lies, how it is made and put aside.
 
 MLflow makes the file, in a process of its own, since its import and its migrations take seconds. An
-empty one is kept in the user's cache folder, one for each version of MLflow, and copied from there.
+empty one is kept in a cache folder, one for each version of MLflow, and copied from there.
 """
 
 import os
@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def ensure_sqlite(path: Path, *, wait_s: float = MAKING_S) -> None:
     with FileLock(f"{path}.lock", timeout=MAKING_S):
         if path.exists():
             return
-        empty = _empty_store(wait_s)
+        empty = _empty_store(path.parent, wait_s)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             shutil.copyfile(empty, draft)
@@ -144,16 +145,14 @@ def _mlflow_version() -> str:
         ) from None
 
 
-def _empty_store(wait_s: float) -> Path:
-    """An empty store of the installed MLflow in the user's cache folder, made where it is missing.
+def _empty_store(home: Path, wait_s: float) -> Path:
+    """An empty store of the installed MLflow in a cache folder, made where it is missing.
 
     A copy that is damaged is made anew.
     """
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "labrun"
-    path = folder / f"mlflow-{_mlflow_version()}.db"
+    path = cache_folder(home) / f"mlflow-{_mlflow_version()}.db"
     if path.exists() and _is_empty(path):
         return path
-    folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-W", "ignore", "-m", "labrun.results.store.creation", str(path)]
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
@@ -170,6 +169,21 @@ def _empty_store(wait_s: float) -> Path:
         lines = said.decode(errors="replace").strip().splitlines()
         raise LabError(f"MLflow cannot make {path}: {lines[-1] if lines else 'it says nothing'}")
     return path
+
+
+def cache_folder(home: Path) -> Path:
+    """The user's cache folder; where that cannot be written, as in a container without a home for
+    its user, one in `home`. It is there when this returns."""
+    users = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = Path(users) / "labrun"
+    with suppress(OSError):
+        if folder.is_absolute():
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK | os.X_OK):
+                return folder
+    folder = home / ".cache"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def _is_empty(path: Path) -> bool:

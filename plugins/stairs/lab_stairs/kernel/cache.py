@@ -20,7 +20,10 @@ def folder() -> Path:
 
 def fault() -> str:
     """Why no kernel can be kept or trusted here, or nothing. It makes no folder."""
-    place = folder()
+    try:
+        place = folder()
+    except RuntimeError:  # nobody knows this user, as in some containers
+        return f"this user has no home, and so no place for compiled kernels; {NEXT}"
     try:
         if os.path.lexists(place):
             with _opened(place):
