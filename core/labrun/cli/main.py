@@ -29,7 +29,7 @@ def main() -> None:
         if error.errno not in DISK:
             raise
         where = f": {error.filename}" if error.filename else ""
-        then = "make room on the disk of LABRUN_HOME, then do it again"
+        then = "mend the disk of LABRUN_HOME, then do it again"
         print(f"lab: {error.strerror}{where}; {then}", file=sys.stderr)
         sys.exit(EXIT_CONFIG)
 

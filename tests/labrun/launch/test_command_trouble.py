@@ -245,7 +245,7 @@ def test_a_command_on_a_full_disk_is_one_line_and_changes_nothing(
     assert ended.returncode == 2
     *_, line = ended.stderr.splitlines()  # a resume first says that the store has no room
     assert line.startswith("lab: No space left on device")
-    assert line.endswith("; make room on the disk of LABRUN_HOME, then do it again")
+    assert line.endswith("; mend the disk of LABRUN_HOME, then do it again")
     assert run.status() == before
 
 
