@@ -185,7 +185,7 @@ def _spawn(
     me = [sys.executable, "-I", "-S", str(Path(supervisor.__file__))]
     places = [str(os.getpid()), str(report), ",".join(map(str, held))]
     worker = [sys.executable, "-m", "labrun.worker", str(run.path)]
-    with regular_files.opened(run.path / "stdio.log", "ab") as log:
+    with regular_files.opened_to_write(run.path / "stdio.log", "ab") as log:
         return subprocess.Popen(
             [*me, *places, *worker],
             env=variables,

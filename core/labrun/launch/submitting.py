@@ -111,7 +111,7 @@ def _detach(runs: Sequence[RunDir]) -> None:
 
 def _started(runs: Sequence[RunDir], log: Path) -> "subprocess.Popen[bytes]":
     log.parent.mkdir(exist_ok=True)
-    with regular_files.opened(log, "ab") as out:
+    with regular_files.opened_to_write(log, "ab") as out:
         return subprocess.Popen(
             [sys.executable, "-m", "labrun.launch.job", *(str(run.path) for run in runs)],
             stdin=subprocess.DEVNULL,

@@ -4,12 +4,19 @@ ever, and a device might never end."""
 import errno
 import os
 import stat
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 
-def opened(path: Path | str, mode: Literal["rb", "wb", "ab"] = "rb") -> BinaryIO:
-    """The open file. Raises OSError, also where a pipe, a socket or a device lies in its place."""
+def opened(path: Path | str) -> BufferedReader:
+    """The file, to read. Raises OSError, also where a pipe, a socket or a device lies in its
+    place."""
+    return open(path, "rb", opener=_open)
+
+
+def opened_to_write(path: Path | str, mode: Literal["wb", "ab"]) -> BufferedWriter:
+    """The file, to write. Raises OSError as `opened` does."""
     return open(path, mode, opener=_open)
 
 

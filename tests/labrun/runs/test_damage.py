@@ -268,7 +268,7 @@ def test_a_pipe_in_a_file_s_place_holds_up_no_resume_and_no_writer(make_run, tmp
         with pytest.raises(LabError, match=rf"{name}.*(pipe|regular file)"):
             session.resume([run], tmp_path, Console)
     with pytest.raises(OSError, match=r"No such device|Not a regular file"):
-        regular_files.opened(run.path / name, "ab")
+        regular_files.opened_to_write(run.path / name, "ab")
 
 
 @pytest.mark.parametrize("name", [".lock", "status.json", "data.json", "stdio.log"])

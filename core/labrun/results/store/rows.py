@@ -204,7 +204,7 @@ class Rows:
         with contextlib.suppress(OSError, ValueError, RecursionError):
             if path.exists() and json.loads(regular_files.content(path)) == word:
                 return
-        with contextlib.suppress(OSError), regular_files.opened(path, "wb") as file:
+        with contextlib.suppress(OSError), regular_files.opened_to_write(path, "wb") as file:
             file.write(json.dumps(word).encode())
 
     def remove(self, ids: Iterable[str]) -> None:
