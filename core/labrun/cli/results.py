@@ -58,20 +58,26 @@ def compare(
     """
     from pathlib import Path
 
-    from labrun.cli import reports as report
-    from labrun.results.report import Asked, Drawing, check_choices, show
-    from labrun.results.store import catch_up
-    from labrun.runs import run_index
+    from labrun.runs import ahead, run_index
+    from labrun.runs.record import records
     from labrun.runs.run_dir import home
     from labrun.runs.selection import Wanted, selected, time_of
 
-    check_choices(kind=kind, interval=interval, plot=plot, width=width)
-    drawing = Drawing([Path(one) for one in figure or ()], plot, metric or (), smooth, cost, width)
-    asked = Asked(baseline, interval, score or (), lower or (), drawing)
     began = time_of(since) if since else None
     wanted = Wanted(plugin or (), method or (), group or (), tag or (), began, archived)
     found = selected(names or [], wanted, home())
-    runs = found.runs
+    runs = records(found.runs)
+    with ahead.reading(runs):
+        from labrun.cli import reports as report
+        from labrun.results.figures import style
+        from labrun.results.report import Asked, Drawing, check_choices, show
+        from labrun.results.store import catch_up
+
+        check_choices(kind=kind, interval=interval, plot=plot, width=width)
+        if kind == "text" or figure:
+            style.load()
+    drawing = Drawing([Path(one) for one in figure or ()], plot, metric or (), smooth, cost, width)
+    asked = Asked(baseline, interval, score or (), lower or (), drawing)
     if kind == "text":
         folder = Path(out) if out else None
         report.compare(runs, home(), console(), out=folder, asked=asked)
