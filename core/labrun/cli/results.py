@@ -67,14 +67,14 @@ def compare(
     wanted = Wanted(plugin or (), method or (), group or (), tag or (), began, archived)
     found = selected(names or [], wanted, home())
     runs = records(found.runs)
-    with ahead.reading(runs):
+    with ahead.reading(runs) as elsewhere:
         from labrun.cli import reports as report
         from labrun.results.figures import style
         from labrun.results.report import Asked, Drawing, check_choices, show
         from labrun.results.store import catch_up
 
         check_choices(kind=kind, interval=interval, plot=plot, width=width)
-        if kind == "text" or figure:
+        if elsewhere and (kind == "text" or figure):
             style.load()
     drawing = Drawing([Path(one) for one in figure or ()], plot, metric or (), smooth, cost, width)
     asked = Asked(baseline, interval, score or (), lower or (), drawing)

@@ -18,22 +18,22 @@ WORTH_BYTES = 4_000_000
 
 
 @contextmanager
-def reading(runs: Sequence[RunRecord]) -> Iterator[None]:
-    """The done runs' events are read while the body runs; behind it each run has its own.
+def reading(runs: Sequence[RunRecord]) -> Iterator[bool]:
+    """Whether the done runs' events are read while the body runs; behind it each run has its own.
 
     Few events, another system than Linux, one CPU or another thread: each run reads when it is
     asked, as it also does where that process has failed.
     """
     done = [run for run in runs if run.status().state == "done"]
     if not (_may_fork() and _num_bytes(done) >= WORTH_BYTES):
-        yield
+        yield False
         return
     with open(os.memfd_create("labrun-events"), "w+b") as file:
         child = os.fork()
         if child == 0:
             _read(done, file)
         try:
-            yield
+            yield True
         except BaseException:
             os.kill(child, signal.SIGKILL)
             raise

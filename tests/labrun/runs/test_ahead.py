@@ -30,8 +30,8 @@ def without_events(runs):
 
 def test_results_are_those_that_the_other_process_has_read(runs):
     read = records(runs)
-    with ahead.reading(read):
-        pass
+    with ahead.reading(read) as elsewhere:
+        assert elsewhere
     without_events(runs)
     assert [run.series() for run in read] == [{"loss": {1: 1.0}}, {"loss": {1: 1.0, 2: 0.5}}]
     assert [run.scores()["test", "accuracy"][1].value for run in read] == [0.25, 0.25]
@@ -41,8 +41,8 @@ def test_results_are_those_that_the_other_process_has_read(runs):
 def test_few_events_are_read_when_they_are_asked_for(runs, monkeypatch):
     monkeypatch.setattr(ahead, "WORTH_BYTES", 10_000)
     read = records(runs)
-    with ahead.reading(read):
-        pass
+    with ahead.reading(read) as elsewhere:
+        assert not elsewhere
     without_events(runs)
     assert [run.series() for run in read] == [{}, {}]
 
