@@ -24,7 +24,10 @@ def compare(
     ] = None,
     smooth: Annotated[int, typer.Option(min=1, help="Steps averaged in the curves.")] = 5,
     baseline: Annotated[
-        str | None, typer.Option(help="Arm against which the others are tested, seed by seed.")
+        str | None,
+        typer.Option(
+            help="Arm against which the others are tested, seed by seed; it stands first."
+        ),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Folder for the PNG and CSV.")] = None,
     kind: Annotated[
