@@ -10,6 +10,7 @@ from labrun.results.directions import direction
 from labrun.results.over_tasks import Aggregate
 from labrun.results.paired import Difference
 from labrun.results.statistics.intervals import Bounded, Interval
+from labrun.score import seeds_text
 
 MOST_TASKS = 8
 """Tasks that a note names."""
@@ -141,8 +142,7 @@ def seeds_note(table: Table) -> str:
                 counts.setdefault(column, set()).add(cell.n)
     by_text: dict[str, list[str]] = {}
     for column, found in counts.items():
-        text = " to ".join(str(n) for n in dict.fromkeys((min(found), max(found))))
-        by_text.setdefault(f"{text} seed{'' if text == '1' else 's'}", []).append(column)
+        by_text.setdefault(seeds_text(found), []).append(column)
     if len(by_text) < 2:
         return f"mean over {next(iter(by_text), 'seeds')}"
     return "mean over " + "; ".join(f"{text} ({', '.join(by_text[text])})" for text in by_text)
