@@ -22,7 +22,7 @@ def compare(
     metric: Annotated[
         list[str] | None, typer.Option(help="Series or score to draw; may be repeated.")
     ] = None,
-    smooth: Annotated[int, typer.Option(min=1, help="Steps averaged in the curves.")] = 5,
+    smooth: Annotated[int, typer.Option(min=1, help="Logged steps averaged in the curves.")] = 5,
     baseline: Annotated[
         str | None,
         typer.Option(
@@ -121,7 +121,7 @@ def report(
     metric: Annotated[
         list[str] | None, typer.Option(help="Series or score to draw; may be repeated.")
     ] = None,
-    smooth: Annotated[int, typer.Option(min=1, help="Steps averaged in the curves.")] = 5,
+    smooth: Annotated[int, typer.Option(min=1, help="Logged steps averaged in the curves.")] = 5,
     samples: Annotated[
         int, typer.Option(min=0, max=200, help="Problems that are shown with their answers.")
     ] = 12,

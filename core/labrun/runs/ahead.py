@@ -15,17 +15,19 @@ from labrun.runs.run_dir import EVENTS
 
 WORTH_BYTES = 4_000_000
 """Of events: about 0.2 s of reading, ten times what the process costs."""
+MOST_BYTES = 500_000_000
+"""Of events: both processes hold what they say."""
 
 
 @contextmanager
 def reading(runs: Sequence[RunRecord]) -> Iterator[bool]:
     """Whether the done runs' events are read while the body runs; behind it each run has its own.
 
-    Few events, another system than Linux, one CPU or another thread: each run reads when it is
-    asked, as it also does where that process has failed.
+    Few events or too many, another system than Linux, one CPU, another thread: each run reads when
+    it is asked, as it also does where that process has failed.
     """
     done = [run for run in runs if run.status().state == "done"]
-    if not (_may_fork() and _num_bytes(done) >= WORTH_BYTES):
+    if not (_may_fork() and WORTH_BYTES <= _num_bytes(done) <= MOST_BYTES):
         yield False
         return
     with open(os.memfd_create("labrun-events"), "w+b") as file:

@@ -38,8 +38,9 @@ def test_results_are_those_that_the_other_process_has_read(runs):
     assert read[1].seconds() == {1: 2.5, 2: 3.0}
 
 
-def test_few_events_are_read_when_they_are_asked_for(runs, monkeypatch):
-    monkeypatch.setattr(ahead, "WORTH_BYTES", 10_000)
+@pytest.mark.parametrize(("bound", "size"), [("WORTH_BYTES", 10_000), ("MOST_BYTES", 10)])
+def test_few_events_or_too_many_are_read_when_they_are_asked_for(runs, monkeypatch, bound, size):
+    monkeypatch.setattr(ahead, bound, size)
     read = records(runs)
     with ahead.reading(read) as elsewhere:
         assert not elsewhere

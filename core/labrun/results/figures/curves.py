@@ -76,7 +76,7 @@ def _panel(
             _line(axis, curve, arm.label, index)
             known = curve.mean[np.isfinite(curve.mean)]
             ends |= {arm.label: float(known[-1])} if len(known) else {}
-    title = f"mean of the last {window} steps" if window > 1 else ""
+    title = f"mean of the last {window} logged steps" if window > 1 else ""
     axis.set_title(title, fontsize=7, color="0.35", loc="left")
     axis.set_ylabel(metric, parse_math=False)
     axis.set_xlabel(label_of(cost), parse_math=False)
