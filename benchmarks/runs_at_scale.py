@@ -147,7 +147,6 @@ def plan(home: Path, options: Any) -> dict[str, Any]:
 def sweep(home: Path, options: Any) -> dict[str, Any]:
     """The command's own CPU time, from its own clock: workers are its children."""
     timed(home, "run", "plugin=example", "max_steps=0")
-    subprocess.run([sys.executable, "-c", "import scipy.special"], check=True)  # compile it, too
     seeds = ",".join(map(str, range(options.jobs)))
     words = ["run", "-m", "plugin=example", "max_steps=0", f"seed={seeds}"]
     code = (

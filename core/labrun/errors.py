@@ -68,8 +68,10 @@ def shown(text: str, limit: int = 200) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def unknown(what: str, got: str, allowed: Iterable[str], *, of: str = "") -> LabError:
-    """The error for a name outside a closed set: its nearest neighbour, then at most ten names.
+def unknown(
+    what: str, got: str, allowed: Iterable[str], *, of: str = "", most: int = MOST_NAMES
+) -> LabError:
+    """The error for a name outside a closed set: its nearest neighbour, then at most `most` names.
 
     `of` says whose names they are: `plugin 'rlrt'`.
 
@@ -81,7 +83,8 @@ def unknown(what: str, got: str, allowed: Iterable[str], *, of: str = "") -> Lab
     hint = f"did you mean {near!r}? " if near else ""
     label = "installed" if what == "plugin" else "allowed"
     whose = f" of {of}" if of else ""
-    return LabError(f"no {what} '{shown(got)}'{whose}; {hint}{label}: {listed(names, near=got)}")
+    some = listed(names, near=got, most=most)
+    return LabError(f"no {what} '{shown(got)}'{whose}; {hint}{label}: {some}")
 
 
 def nearest(got: str, names: Iterable[str], *, cutoff: float = 0.6) -> str:

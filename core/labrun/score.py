@@ -1,6 +1,7 @@
 """What an evaluator gives for one task and metric."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,6 +9,8 @@ from labrun.errors import LabError
 
 LARGEST_FIXED = 1e6
 """From here on numbers are printed with a power of ten."""
+LEAST_P = 0.001
+"""Below it a p is printed as smaller than it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,28 @@ def number_text(value: float, *, decimals: int = 3) -> str:
     """
     kind = "e" if abs(value) >= LARGEST_FIXED else "f"
     return f"{value:.{decimals}{kind}}"
+
+
+def seeds_text(counts: Iterable[int]) -> str:
+    """How many seeds, in words.
+
+    >>> seeds_text([3]), seeds_text([1]), seeds_text([5, 1, 3])
+    ('3 seeds', '1 seed', '1 to 5 seeds')
+    """
+    known = [*counts]
+    text = " to ".join(str(n) for n in dict.fromkeys((min(known), max(known))))
+    return f"{text} seed" if text == "1" else f"{text} seeds"
+
+
+def p_text(p: float) -> str:
+    """A p as tables print it; one that three decimals would call 0 is `<0.001`.
+
+    >>> p_text(0.0415), p_text(3e-7), p_text(float("nan"))
+    ('0.042', '<0.001', '-')
+    """
+    if math.isnan(p):
+        return "-"
+    return f"{p:.3f}" if p >= LEAST_P else f"<{LEAST_P:.3f}"
 
 
 def scores_of(evaluator: Any, returned: Any) -> list[Score]:

@@ -125,7 +125,7 @@ def test_compare_gives_the_values_computed_by_hand(swept, lab_here, tmp_path, mo
     assert table["start"]["num_seeds"] == "3"
     for cell in shown.values():
         assert cell in compared.stdout
-    assert "mean over 3 seed(s)" in compared.stdout
+    assert "mean over 3 seeds" in compared.stdout
     assert (out / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 

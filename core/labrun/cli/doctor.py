@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from labrun.config import user_defaults
+from labrun.config.credentials import masked
 from labrun.errors import LabError
 from labrun.launch import devices, leases
 from labrun.plugins import check as plugin_check
@@ -55,6 +57,7 @@ def examine(home: Path) -> Iterator[Finding]:
     yield _python()
     yield from _packages()
     yield from _plugins()
+    yield from _defaults()
     yield from _devices()
     yield _memory()
     yield from _home(home)
@@ -103,6 +106,19 @@ def _fault(plugin: str) -> str:
     except LabError as error:
         return str(error)
     return ""
+
+
+def _defaults() -> Iterator[Finding]:
+    """What the user's file of defaults sets, if there is one."""
+    try:
+        words = user_defaults.current().words
+    except LabError as error:
+        step = f"mend the file; without it: `export {user_defaults.VARIABLE}=`"
+        yield Finding("bad", "defaults", f"{error}; {step}")
+        return
+    if words:
+        said = ", ".join(f"{masked(word.word)} ({word.place})" for word in words)
+        yield Finding("ok", "defaults", said)
 
 
 def _devices() -> Iterator[Finding]:

@@ -25,9 +25,12 @@ def compare(
     metric: Annotated[
         list[str] | None, typer.Option(help="Series or score to draw; may be repeated.")
     ] = None,
-    smooth: Annotated[int, typer.Option(min=1, help="Steps averaged in the curves.")] = 5,
+    smooth: Annotated[int, typer.Option(min=1, help="Logged steps averaged in the curves.")] = 5,
     baseline: Annotated[
-        str | None, typer.Option(help="Arm against which the others are tested, seed by seed.")
+        str | None,
+        typer.Option(
+            help="Arm against which the others are tested, seed by seed; it stands first."
+        ),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Folder for the PNG and CSV.")] = None,
     kind: Annotated[
@@ -61,20 +64,26 @@ def compare(
     """
     from pathlib import Path
 
-    from labrun.cli import reports as report
-    from labrun.results.report import Asked, Drawing, check_choices, show
-    from labrun.results.store import catch_up
-    from labrun.runs import run_index
+    from labrun.runs import ahead, run_index
+    from labrun.runs.record import records
     from labrun.runs.run_dir import home
     from labrun.runs.selection import Wanted, selected, time_of
 
-    check_choices(kind=kind, interval=interval, plot=plot, width=width)
-    drawing = Drawing([Path(one) for one in figure or ()], plot, metric or (), smooth, cost, width)
-    asked = Asked(baseline, interval, score or (), lower or (), drawing)
     began = time_of(since) if since else None
     wanted = Wanted(plugin or (), method or (), group or (), tag or (), began, archived)
     found = selected(names or [], wanted, home())
-    runs = found.runs
+    runs = records(found.runs)
+    with ahead.reading(runs) as elsewhere:
+        from labrun.cli import reports as report
+        from labrun.results.figures import style
+        from labrun.results.report import Asked, Drawing, check_choices, show
+        from labrun.results.store import catch_up
+
+        check_choices(kind=kind, interval=interval, plot=plot, width=width)
+        if elsewhere and (kind == "text" or figure):
+            style.load()
+    drawing = Drawing([Path(one) for one in figure or ()], plot, metric or (), smooth, cost, width)
+    asked = Asked(baseline, interval, score or (), lower or (), drawing)
     if kind == "text":
         folder = Path(out) if out else None
         report.compare(runs, home(), console(), out=folder, asked=asked)
@@ -120,7 +129,7 @@ def report(
     metric: Annotated[
         list[str] | None, typer.Option(help="Series or score to draw; may be repeated.")
     ] = None,
-    smooth: Annotated[int, typer.Option(min=1, help="Steps averaged in the curves.")] = 5,
+    smooth: Annotated[int, typer.Option(min=1, help="Logged steps averaged in the curves.")] = 5,
     samples: Annotated[
         int, typer.Option(min=0, max=200, help="Problems that are shown with their answers.")
     ] = 12,

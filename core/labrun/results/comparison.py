@@ -84,6 +84,7 @@ def comparison_of(
 ) -> Comparison:
     """The comparison of these runs. `scores` are the rows to keep; all where it is empty. `labels`:
     run id -> what its arm is called, in the order of the arms; else what sets the arms apart.
+    The baseline stands first.
 
     Raises LabError where no run is done, an arm holds a seed twice within a group, or the baseline
     or a score is not there.
@@ -91,9 +92,11 @@ def comparison_of(
     taken = records(runs)
     every = _labelled(compare.arms(taken), labels or {})
     arms, repeated = zip(*(_newest(arm) for arm in every), strict=True)
+    if baseline is not None:
+        baseline = paired.baseline_of(arms, baseline)
+        arms = sorted(arms, key=lambda arm: arm.label != baseline)
     table = compare.table(arms, interval=interval)
     _check_rows([*scores, *lower], table)
-    baseline = paired.baseline_of(arms, baseline) if baseline is not None else None
     against = paired.differences(arms, baseline) if baseline is not None else []
     shown_table = table.only(scores)
     done = {run.id for arm in every for run in arm.runs}

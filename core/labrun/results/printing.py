@@ -1,6 +1,5 @@
 """What `lab compare` prints of a comparison on a terminal."""
 
-import math
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -16,6 +15,7 @@ from labrun.results.paired import Difference
 from labrun.results.sheet import not_finite, task_notes
 from labrun.results.statistics.intervals import Bounded, Interval
 from labrun.results.statistics.significance import smallest_permutation_p
+from labrun.score import p_text, seeds_text
 
 WIDEST = 10_000
 MOST_SETTINGS = 20
@@ -31,8 +31,7 @@ def print_table(found: Comparison, console: Console) -> None:
     fits = console.measure(wide, options=unbound).maximum <= console.width
     console.print(wide if fits else _one_row_an_arm(table))
     seeds = sorted({len(arm.runs) for arm in found.arms})
-    counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
-    console.print(f"mean over {counts} seed(s) {_intervals(table)}", soft_wrap=True)
+    console.print(f"mean over {seeds_text(seeds)} {_intervals(table)}", soft_wrap=True)
     if nans := not_finite(table):
         console.print(f"not finite in some run: {some(nans)}", style="yellow", soft_wrap=True)
     if "problems" in named_intervals(table):
@@ -141,7 +140,7 @@ def print_differences(found: Sequence[Difference], baseline: str, console: Conso
     for name in ("difference", "p", "p (Holm)", "p (flip)"):
         shown.add_column(name, justify="right")
     for d in found:
-        ps = ("-" if math.isnan(p) else f"{p:.3f}" for p in (d.p, d.p_holm, d.p_flip))
+        ps = map(p_text, (d.p, d.p_holm, d.p_flip))
         shown.add_row(d.task, d.metric, d.arm, str(d.difference), *ps)
     console.print(shown)
     said = (

@@ -174,6 +174,7 @@ def _draw(found: Comparison, asked: Asked, folder: Path, console: Console) -> No
     metrics = drawing.metrics or plugin_figures.headline(found.runs, console, least=least)
     if not metrics:
         return
+    style.load()
     if drawing.plot == "pareto":
         cost = drawing.cost or costs.SECONDS
         figure = pareto.draw(found.arms, metrics, lower=found.lower, cost=cost, width=drawing.width)
@@ -187,6 +188,7 @@ def _draw(found: Comparison, asked: Asked, folder: Path, console: Console) -> No
 
 def _draw_profile(found: Comparison, drawing: Drawing, folder: Path, console: Console) -> None:
     """The performance profile of the rates, or of those among `drawing.metrics`."""
+    style.load()
     named = drawing.metrics if drawing.plot == PROFILE else ()
     grids = [grid for grid in found.rates if not named or grid.metric in named]
     figure = profiles.draw(grids, width=drawing.width)

@@ -10,6 +10,7 @@ from labrun.results.directions import direction
 from labrun.results.over_tasks import Aggregate
 from labrun.results.paired import Difference
 from labrun.results.statistics.intervals import Bounded, Interval
+from labrun.score import seeds_text
 
 MOST_TASKS = 8
 """Tasks that a note names."""
@@ -63,7 +64,9 @@ def sheet_of(
     every = [entry for of in (rows, summary) for entries in of.values() for entry in entries]
     bold = any(entry and entry.is_best for entry in every)
     notes = [*_notes(table, bold), *task_notes(over_tasks, baseline)]
-    return Sheet(table.columns, rows, [*notes, *_test_notes(against, baseline)], summary)
+    marked = any(entry and entry.mark for entries in rows.values() for entry in entries)
+    tests = _test_notes(against, baseline, is_marked=marked)
+    return Sheet(table.columns, rows, [*notes, *tests], summary)
 
 
 def _summary(
@@ -139,8 +142,7 @@ def seeds_note(table: Table) -> str:
                 counts.setdefault(column, set()).add(cell.n)
     by_text: dict[str, list[str]] = {}
     for column, found in counts.items():
-        text = " to ".join(str(n) for n in dict.fromkeys((min(found), max(found))))
-        by_text.setdefault(f"{text} seed{'' if text == '1' else 's'}", []).append(column)
+        by_text.setdefault(seeds_text(found), []).append(column)
     if len(by_text) < 2:
         return f"mean over {next(iter(by_text), 'seeds')}"
     return "mean over " + "; ".join(f"{text} ({', '.join(by_text[text])})" for text in by_text)
@@ -201,17 +203,20 @@ def not_finite(table: Table) -> list[str]:
     ]
 
 
-def _test_notes(against: Sequence[Difference], baseline: str | None) -> list[str]:
-    if not against:
-        return []
-    marks = ", ".join(f"{mark} p < {level}" for level, mark in reversed(MARKS))
-    notes = [
-        f"{marks}: t-test against {baseline}, paired by seed, after Holm's correction over the "
-        "arms and tasks of the metric, not over metrics"
-    ]
+def _test_notes(
+    against: Sequence[Difference], baseline: str | None, *, is_marked: bool
+) -> list[str]:
+    notes = []
+    if any(d.by == "seeds" for d in against):
+        marks = ", ".join(f"{mark} p < {level}" for level, mark in reversed(MARKS))
+        meaning = marks if is_marked else f"no star, since no p < {MARKS[-1][0]}"
+        notes.append(
+            f"{meaning}: t-test against {baseline}, paired by seed, after Holm's correction over "
+            "the arms and tasks of the metric, not over metrics"
+        )
     if any(d.by == "problems" for d in against):
         notes.append(
-            "no mark where there is one seed in common: a test by problem says nothing of other "
+            "no star where there is one seed in common: a test by problem says nothing of other "
             "seeds"
         )
     return notes

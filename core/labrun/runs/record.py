@@ -10,6 +10,14 @@ from labrun.runs.run_dir import RunDir, Status, scores_in, seconds_in, series_in
 from labrun.runs.seals import DamagedError
 from labrun.score import Score
 
+Results = tuple[
+    dict[str, dict[int, float]],
+    dict[tuple[str, str], dict[int, Score]],
+    dict[int, float],
+    str | None,
+]
+"""Series, scores, seconds, and what is wrong with the events."""
+
 
 @dataclass(frozen=True)
 class SpecRecord(RunDir):
@@ -38,18 +46,18 @@ class RunRecord(SpecRecord):
 
     def series(self) -> dict[str, dict[int, float]]:
         self._refuse_damage()
-        return self._results[0]
+        return self.results[0]
 
     def scores(self) -> dict[tuple[str, str], dict[int, Score]]:
         self._refuse_damage()
-        return self._results[1]
+        return self.results[1]
 
     def seconds(self) -> dict[int, float]:
         self._refuse_damage()
-        return self._results[2]
+        return self.results[2]
 
     def events_fault(self) -> str | None:
-        return self._results[3]
+        return self.results[3]
 
     @cached_property
     def _status(self) -> Status:
@@ -59,16 +67,13 @@ class RunRecord(SpecRecord):
     def _data(self) -> str | None:
         return super().data_fingerprint()
 
+    def take(self, results: Results) -> None:
+        """Results that another process has read for this one."""
+        self.__dict__["results"] = results
+
     @cached_property
-    def _results(
-        self,
-    ) -> tuple[
-        dict[str, dict[int, float]],
-        dict[tuple[str, str], dict[int, Score]],
-        dict[int, float],
-        str | None,
-    ]:
-        """Series, scores, seconds, and what is wrong with the events."""
+    def results(self) -> Results:
+        """What the events say."""
         events: list[dict[str, Any]] = []
         try:
             events = self.current_events()

@@ -13,6 +13,8 @@ from labrun.runs.run_dir import RunDir
 from labrun.runs.run_status import ENDED, gone
 
 LONGEST_NAME = 255
+MOST_RUNS = 3
+"""Runs that are named in place of one that is not there; an id is long."""
 
 
 class Entry(NamedTuple):
@@ -76,7 +78,8 @@ def find(name: str, root: Path) -> RunDir:
         raise LabError(f"run {name!r} could be {listed(matches, near=name)}")
     if not found:
         raise LabError(f"no run {name!r}: there are none in {root}; `lab run plugin=...` makes one")
-    raise unknown("run", name, [*ids, *filter(None, (member.notes.name for member in found))])
+    names = [*ids, *filter(None, (member.notes.name for member in found))]
+    raise unknown("run", name, names, most=MOST_RUNS)
 
 
 def refuse_taken(name: str, run: RunDir, root: Path) -> None:

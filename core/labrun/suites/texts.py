@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from labrun.config.words import command_line
-from labrun.score import number_text
+from labrun.score import number_text, seeds_text
 from labrun.suites.result import Result
 from labrun.suites.suite import PUBLISHED_SCALE, Row, Scale, Suite, Unit
 from labrun.suites.table import Line
@@ -78,8 +78,7 @@ def seeds_notes(found: Sequence[Line]) -> list[str]:
     seeds = [line.num_seeds for line in found if line.ours is not None]
     if not seeds:
         return []
-    counts = " to ".join(str(n) for n in dict.fromkeys((min(seeds), max(seeds))))
-    said = [f"ours: mean over {counts} seed(s) ± half the 95% t-interval over seeds"]
+    said = [f"ours: mean over {seeds_text(seeds)} ± half the 95% t-interval over seeds"]
     if min(seeds) < FEW_SEEDS:
         said.append("fewer than 5 seeds: read a difference between arms as a hint, no more")
     return said

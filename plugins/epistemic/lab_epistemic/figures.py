@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from labrun.results.compare import START, Arm, Table, table
 from labrun.results.statistics.intervals import Interval
+from labrun.score import seeds_text
 
 from lab_epistemic.richness import figure as richness_figure
 from lab_epistemic.richness.config import LEVELS
@@ -112,8 +113,8 @@ def richness(arms: Sequence[Arm]) -> "Figure | None":
         metric: {level: scores.rows[level, metric][label] for level in levels}
         for metric in richness_figure.PANELS
     }
-    seeds = len(arms[0].runs)
-    return richness_figure.panels(cells, title=f"mean and 95% t-interval over {seeds} seed(s)")
+    seeds = seeds_text([len(arms[0].runs)])
+    return richness_figure.panels(cells, title=f"mean and 95% t-interval over {seeds}")
 
 
 FIGURES: Mapping[str, tuple[str, Callable[[Sequence[Arm]], "Figure | None"]]] = {

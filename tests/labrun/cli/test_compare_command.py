@@ -103,9 +103,9 @@ def test_a_word_that_is_none_is_refused_with_what_is_allowed(lab_here, runs, wor
 
 def test_the_interval_that_stands_in_the_table_is_named(lab_here, runs):
     over_seeds = lab_here("compare", "--group", "g", "--metric", "loss").stdout
-    assert "mean over 3 seed(s) ± half the 95% t-interval over seeds, for the same" in over_seeds
+    assert "mean over 3 seeds ± half the 95% t-interval over seeds, for the same" in over_seeds
     one = lab_here("compare", "--group", "h", "--metric", "loss").stdout
-    assert "mean over 1 seed(s) ± half the 95% t-interval over problems, for these trained" in one
+    assert "mean over 1 seed ± half the 95% t-interval over problems, for these trained" in one
     assert "an interval over problems says nothing of other seeds" in one
     drawn = lab_here(
         "compare", "--group", "g", "--interval", "bootstrap", "--metric", "loss"

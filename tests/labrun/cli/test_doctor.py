@@ -43,6 +43,21 @@ def test_every_finding_here_that_is_not_ok_ends_with_its_step(home):
     assert unfinished == []
 
 
+def test_the_users_defaults_are_shown_or_their_fault(tmp_path, monkeypatch):
+    file = tmp_path / "defaults.yaml"
+    monkeypatch.setenv("LABRUN_DEFAULTS", str(file))
+    file.write_text("max_retries: 1\n")
+    (found,) = doctor._defaults()
+    assert (found.level, found.text) == ("ok", f"max_retries=1 ({file}, line 1)")
+    file.write_text("max_retries: 1\nlauncher: slurrm\n")
+    (found,) = doctor._defaults()
+    assert found.level == "bad"
+    assert f"did you mean 'slurm'? ({file}, line 2); mend the file" in found.text
+    assert STEP.search(found.text)
+    monkeypatch.setenv("LABRUN_DEFAULTS", "")
+    assert list(doctor._defaults()) == []
+
+
 def test_an_old_python_asks_for_a_newer_one(monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 10, 1))
     found = doctor._python()

@@ -130,7 +130,7 @@ def test_the_end_of_a_resume_prints_and_saves_the_whole_group(make_run, event, t
     resumed = scored(make_run, event, seed=1, group="g", value=0.7)
     other = scored(make_run, event, seed=0, group="other")
     printed = said(lambda c: report.finish([resumed], home, c))
-    assert "mean over 2 seed(s)" in printed
+    assert "mean over 2 seeds" in printed
     assert f"table    {home / 'compare' / 'g' / 'scores.csv'}" in printed
     rows = (home / "compare" / "g" / "scores.csv").read_text().splitlines()
     assert rows[1].split(",")[3:6] == ["0.6", rows[1].split(",")[4], "2"]

@@ -99,3 +99,19 @@ def ids(mirror) -> list[tuple]:
 def test_an_error_of_a_server_is_said_without_its_password():
     error = ConnectionError("cannot reach http://me:hunter2@host:1/x?token=abc now")
     assert reason_of(error) == "cannot reach http://***@host:1/x?token=*** now"
+
+
+def test_files_are_copied_while_no_other_writer_waits(mirror, make_run, event, monkeypatch):
+    runs = [make_run(event.metrics(1, loss=1.0), seed=seed) for seed in range(3)]
+    (runs[1].artifacts / "page.html").write_text("<p>shown</p>")
+    waited: list[bool] = []
+    keep_files = Rows._keep_files
+
+    def watched(store, run, *rest):
+        waited.append(run.id == runs[1].id and store._database.in_transaction)
+        keep_files(store, run, *rest)
+
+    monkeypatch.setattr(Rows, "_keep_files", watched)
+    assert reindex(mirror).written == 3
+    assert waited == [False] * 3
+    assert [p.name for p in mirror.home.glob("mlflow-artifacts/**/page.html")] == ["page.html"]

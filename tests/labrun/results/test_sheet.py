@@ -68,6 +68,17 @@ def test_arms_that_differ_from_the_baseline_are_marked_and_explained(sheet):
     )
 
 
+def test_without_a_star_the_notes_say_so(sheet):
+    made = sheet("eps", eps=[0.5, 0.6, 0.7], ucb=[0.6, 0.5, 0.8])
+    assert not any(entry.mark for entry in entries(made).values())
+    (note,) = (note for note in made.notes if "t-test" in note)
+    assert note.startswith("no star, since no p < 0.05: t-test against eps, paired")
+
+
+def test_the_baseline_stands_first(sheet):
+    assert sheet("ucb", eps=[0.5, 0.6], ucb=[0.6, 0.7]).columns == ("start", "ucb", "eps")
+
+
 def test_the_interval_is_named(sheet):
     notes = sheet(eps=[0.5, 0.6], ucb=[0.7]).notes
     assert "±: half the 95% t-interval over seeds, for the same problems" in notes
@@ -101,7 +112,7 @@ def test_one_seed_has_no_mark(make_run, event):
     found = comparison_of(runs, baseline="eps")
     assert found.against[0].p_holm < 0.01
     assert not any(entry.mark for entry in entries(found.sheet).values())
-    assert found.sheet.notes[-1].startswith("no mark where there is one seed in common")
+    assert found.sheet.notes[-1].startswith("no star where there is one seed in common")
 
 
 def test_the_notes_say_over_how_many_seeds_each_mean_is(sheet):

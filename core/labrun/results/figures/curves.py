@@ -11,6 +11,7 @@ from labrun.results.costs import STEPS, cost_at, label_of
 from labrun.results.figures import style
 from labrun.results.points import points
 from labrun.results.statistics.intervals import t_quantile
+from labrun.score import seeds_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +76,7 @@ def _panel(
             _line(axis, curve, arm.label, index)
             known = curve.mean[np.isfinite(curve.mean)]
             ends |= {arm.label: float(known[-1])} if len(known) else {}
-    title = f"mean of the last {window} steps" if window > 1 else ""
+    title = f"mean of the last {window} logged steps" if window > 1 else ""
     axis.set_title(title, fontsize=7, color="0.35", loc="left")
     axis.set_ylabel(metric, parse_math=False)
     axis.set_xlabel(label_of(cost), parse_math=False)
@@ -127,5 +128,4 @@ def meaning(compared: Sequence[Arm]) -> str:
     seeds = sorted({len(arm.runs) for arm in compared})
     if seeds == [1]:
         return "one seed an arm: no band"
-    counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
-    return f"line: mean over {counts} seeds; band: 95% t-interval over seeds"
+    return f"line: mean over {seeds_text(seeds)}; band: 95% t-interval over seeds"

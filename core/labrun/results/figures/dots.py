@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROW = 0.15
-"""Inches of an arm's line; a task has as many as there are arms, and one between."""
+"""Inches of a line. A task has one for the scores before training, if there are any, one for each
+arm, and one between."""
 LEAST_ROWS = 5
 LONGEST = 24
 """Characters of a task's name; the middle of a longer one is left out."""
@@ -27,14 +28,15 @@ def draw(table: Table, metric: str, *, width: str = "column") -> "Figure | None"
     from matplotlib.figure import Figure
 
     arms = [column for column in table.columns if not _is_start(column)]
-    rows = max(LEAST_ROWS, len(tasks) * (len(arms) + 1))
+    lines = len(arms) + (len(arms) < len(table.columns))
+    rows = max(LEAST_ROWS, len(tasks) * (lines + 1))
     with style.in_style():
         figure = Figure(figsize=(style.WIDTHS[width], ROW * rows + 0.7), layout="constrained")
         axis = figure.subplots()
         for place, task in enumerate(tasks):
-            _rows(axis, table, (task, metric), arms, place * (len(arms) + 1))
-        _name(axis, metric, tasks, len(arms))
-        if len(arms) > 1:
+            _rows(axis, table, (task, metric), arms, place * (lines + 1))
+        _name(axis, metric, tasks, lines)
+        if lines > 1:
             style.legend(figure, [axis])
     return figure
 
@@ -50,9 +52,9 @@ def _rows(
     starts = [
         cells[column].mean for column in table.columns if _is_start(column) and column in cells
     ]
-    middle = first + (len(arms) - 1) / 2
     for start in starts:
-        axis.plot([start], [middle], marker="o", mfc="none", color="0.5", ls="", zorder=3)
+        axis.plot([start], [first], marker="o", mfc="none", color="0.5", ls="", label=START)
+    first += len(arms) < len(table.columns)
     for index, arm in enumerate(arms):
         if arm not in cells:
             continue
@@ -64,10 +66,10 @@ def _rows(
         )
 
 
-def _name(axis: "Axes", metric: str, tasks: Sequence[str], num_arms: int) -> None:
-    places = [place * (num_arms + 1) + (num_arms - 1) / 2 for place in range(len(tasks))]
+def _name(axis: "Axes", metric: str, tasks: Sequence[str], num_lines: int) -> None:
+    places = [place * (num_lines + 1) + (num_lines - 1) / 2 for place in range(len(tasks))]
     axis.set_yticks(places, [_short(task) for task in tasks], parse_math=False)
-    axis.set_ylim(places[-1] + (num_arms + 1) / 2, places[0] - (num_arms + 1) / 2)
+    axis.set_ylim(places[-1] + (num_lines + 1) / 2, places[0] - (num_lines + 1) / 2)
     axis.set_xlabel(metric, parse_math=False)
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="y", visible=False)

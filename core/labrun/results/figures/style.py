@@ -1,5 +1,6 @@
 """What all figures share: a paper's columns, colours, labels at the lines, files."""
 
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,23 @@ MOST_DIRECT, WIDEST_DIRECT = 6, 18
 """Lines that are labelled at their end, and characters of such a label."""
 LINE_PT = 8.5
 """Points from one line of a label to the next."""
+
+
+def load() -> None:
+    """Import what draws, without texts that nobody reads.
+
+    While matplotlib is imported it writes a list of settings into the docstring of `set` of every
+    class of artists, which takes a quarter of the time.
+    """
+    if "matplotlib.artist" in sys.modules:
+        return
+    from matplotlib import artist
+
+    described, artist.kwdoc = artist.kwdoc, lambda _: ""
+    try:
+        from matplotlib.backends import backend_agg  # noqa: F401  # the rest comes with it
+    finally:
+        artist.kwdoc = described
 
 
 @contextmanager

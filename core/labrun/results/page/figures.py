@@ -73,9 +73,11 @@ class Pictures:
                 figure.axes[0].set_xlabel("")
                 made.append(drawn(figure, title=clean(metric), name=f"task{place}"))
         if grids := self.found.rates:
-            figure = profiles.draw(grids[:MOST_METRICS], says=False)
+            is_wide = len(grids) > 1
+            width = "page" if is_wide else "column"
+            figure = profiles.draw(grids[:MOST_METRICS], width=width, says=False)
             title = "share of seeds and tasks above each score (band: 95% bootstrap over seeds)"
-            made.append(drawn(figure, title=title, name="profile", is_wide=len(grids) > 1))
+            made.append(drawn(figure, title=title, name="profile", is_wide=is_wide))
         return self._within(made)
 
     def of_plugins(self) -> list[Picture]:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from labrun.errors import LabError, shown
 from labrun.results.page.contents import Page
 from labrun.results.page.words import clean, short
+from labrun.score import p_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -41,7 +42,7 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"clean": clean, "short": short}
+    made.filters |= {"clean": clean, "short": short, "p_text": p_text}
     return made
 
 

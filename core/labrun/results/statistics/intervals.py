@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from labrun.results.statistics import student
 from labrun.score import number_text
 
 T_95 = (
@@ -39,8 +40,7 @@ T_95 = (
     2.0484071417952454,
     2.045229642132703,
 )
-"""t(n - 1) of a 95% interval for n = 2, 3, ..., 30, as scipy gives it; its import takes longer than
-the whole comparison."""
+"""t(n - 1) of a 95% interval for n = 2, 3, ..., 30, as scipy gives it to the last digit."""
 HUGE = 1e100
 DEGREES = range(1, len(T_95) + 1)
 
@@ -177,6 +177,4 @@ def t_quantile(degrees: float, confidence: float) -> float:
     """The quantile of Student's t that an interval of this confidence has on each side."""
     if confidence == 0.95 and degrees in DEGREES:
         return T_95[int(degrees) - 1]
-    from scipy import special
-
-    return float(special.stdtrit(degrees, 0.5 + confidence / 2))
+    return student.quantile(degrees, confidence)

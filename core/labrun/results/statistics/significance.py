@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from labrun.results.statistics import student
 from labrun.results.statistics.intervals import deviation
 
 ROUNDING = 1e-9
@@ -25,10 +26,8 @@ def paired_p(values: np.ndarray) -> float:
         return 1.0
     if np.ptp(values) <= ROUNDING * np.abs(values).max():
         return math.nan
-    from scipy import special
-
     t = values.mean() / (deviation(values) / math.sqrt(len(values)))
-    return float(2 * special.stdtr(len(values) - 1, -abs(t)))
+    return 2 * student.tail(abs(float(t)), len(values) - 1)
 
 
 def sign_flip_p(values: np.ndarray, rng: np.random.Generator | None = None) -> float:

@@ -87,8 +87,14 @@ def _write_all(mirror: Mirror, store: Rows | Server, done: Reindexed) -> None:
 
 
 def _is_small(entry: Entry, store: Rows | Server) -> bool:
-    """Whether the run can be written in one transaction with others."""
-    return isinstance(store, Rows) and entry.signs[0] < AT_ONCE
+    """Whether the run can be written in one transaction with others, who wait for it: its events
+    are few, and it has no files to copy."""
+    if not isinstance(store, Rows) or entry.signs[0] >= AT_ONCE:
+        return False
+    try:
+        return not any(entry.run.artifacts.iterdir())
+    except OSError:
+        return True
 
 
 def _write(run: RunDir, mirror: Mirror, done: Reindexed) -> None:

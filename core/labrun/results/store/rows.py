@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+from labrun.results.store.colours import keep_colours
 from labrun.results.store.events import Batch, batches, continues
 from labrun.results.store.fact_rows import (
     experiment_in,
@@ -235,10 +236,12 @@ class Rows:
         return num_in_old_experiments(self._database, self._home)
 
     def keep_view(self, group: str) -> tuple[int, str]:
-        """Write the group's training view; returns the experiment's id and the view's key."""
+        """Write the group's training view and the colours of its runs; returns the experiment's id
+        and the view's key."""
         experiment, _ = self._our_experiment()
-        view = view_of(group, stored_group(self._database, group))
-        keep_view(self._database, experiment, view)
+        stored = stored_group(self._database, group)
+        keep_view(self._database, experiment, view_of(group, stored))
+        keep_colours(self._database, stored)
         return experiment, KEY
 
     def leave_old_experiments(self) -> None:

@@ -6,7 +6,7 @@ there, for the group that it opens. A chart that is not in it, MLflow adds by it
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,11 +108,16 @@ def keep_view(database: sqlite3.Connection, experiment: int, view: Mapping[str, 
 
 def swept(stored: Stored, runs: frozenset[str]) -> list[str]:
     """The settings that differ between these runs, that all have and that a command names."""
-    keys = stored.said - UNSWEPT
     values = {key: [of[run] for run in runs if run in of] for key, of in stored.params.items()}
     differing = [k for k, v in values.items() if len(v) == len(runs) and len(set(v)) > 1]
-    own = [k for k in differing if any(f".{k}".endswith(f".{stored_name(key)}") for key in keys)]
+    own = [key for key in named(stored, stored.said - UNSWEPT) if key in differing]
     return [*(key for key in NAMED if key in differing), *own][:MOST_AXES]
+
+
+def named(stored: Stored, keys: Iterable[str]) -> list[str]:
+    """The settings that these keys of a command name, in the order of the settings."""
+    ends = [f".{stored_name(key)}" for key in keys]
+    return [key for key in stored.params if any(f".{key}".endswith(end) for end in ends)]
 
 
 def families(stored: Stored) -> dict[frozenset[str], list[str]]:
@@ -149,7 +154,7 @@ def _section(name: str) -> dict[str, Any]:
         "isReordered": False,
         "deleted": False,
         "isGenerated": name != OVERVIEW,
-        "columns": 2 if name == OVERVIEW else 3,
+        "columns": 1 if name == OVERVIEW else 3,  # parallel axes need the width
     }
 
 

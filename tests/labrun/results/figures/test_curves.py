@@ -1,5 +1,8 @@
 """Learning curves: what is drawn, by value, and the files of each format."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from labrun.errors import LabError
@@ -127,3 +130,13 @@ def test_labels_keep_apart_and_in_order():
     assert style.apart({"a": 0.5, "b": 0.5, "c": 0.0}, line=0.1) == {"c": 0.0, "a": 0.45, "b": 0.55}
     # a label of two lines takes twice the room
     assert style.apart({"a\nb": 0.5, "c": 0.5}, line=0.1) == {"a\nb": 0.45, "c": 0.6}
+
+
+def test_loading_what_draws_leaves_matplotlib_as_it_is():
+    code = (
+        "from labrun.results.figures import style; style.load()\n"
+        "from matplotlib import artist, lines\n"
+        "assert artist.kwdoc(lines.Line2D) and lines.Line2D.__doc__\n"
+        "lines.Line2D([0], [0]).set(color='red', linewidth=2)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -86,5 +86,8 @@ def test_points_of_a_task_stand_at_the_means_with_their_intervals(make_run, even
     lines = [tuple(round(float(x), 3) for x in line.get_xdata()) for line in axis.lines]
     # 12.7062 * 0.1 on both sides
     assert lines == [(0.1,), (-0.971, 1.571), (0.3,), (-0.671, 1.871), (0.6,)]
+    heights = [float(line.get_ydata()[0]) for line in axis.lines]
+    assert heights == [0, 1, 1, 2, 2]  # the score before training, a, b
+    assert axis.get_legend_handles_labels()[1] == ["start", "a", "b"]
     assert [tick.get_text() for tick in axis.get_yticklabels()] == ["test"]
     assert dots.draw(table(arms(runs)), "length") is None

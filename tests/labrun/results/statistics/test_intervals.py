@@ -38,10 +38,12 @@ def test_another_confidence_is_not_read_from_the_table():
     assert narrow.half_width == pytest.approx(0.4714, abs=1e-4)  # t = 0.8165
 
 
-def test_a_table_of_few_seeds_imports_no_scipy():
+def test_intervals_and_paired_tests_import_no_scipy():
     code = (
-        "import sys; from labrun.results.statistics.intervals import t_interval\n"
-        "t_interval([1.0, 2.0]); sys.exit('scipy' in sys.modules)"
+        "import sys; import numpy as np\n"
+        "from labrun.results.statistics import intervals, significance\n"
+        "intervals.t_interval([1.0, 2.0] * 40); significance.paired_p(np.array([1.0, 2.0]))\n"
+        "sys.exit('scipy' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
