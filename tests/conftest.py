@@ -85,6 +85,14 @@ COMPUTING = (
 """The longest of the other files, with which the other half begin: none is alone at the end."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Several test processes are forks of one that has torch, and so are those that they start."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        from forked import start
+
+        start.have_a_server()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):  # one of several test processes
         first = [*WAITING, *COMPUTING]
