@@ -127,7 +127,7 @@ def test_its_server_ends_with_it(tmp_path):
 
     environment = os.environ | {"LABRUN_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        [sys.executable, "-m", "labrun.cli", "status", "--help"],
+        [sys.executable, "-m", "labrun.cli", "status"],
         env=environment,
         stdout=subprocess.DEVNULL,
     ) as command:

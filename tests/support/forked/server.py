@@ -20,17 +20,43 @@ if __name__ == "__main__":
 from forked import process, start
 from forked.request import Request, receive
 
-IMPORTED = (
+LIBRARIES = (
     "lab_llm",  # leaves out what transformers need not import
     "trl.trainer.grpo_trainer",
+    "transformers.models.qwen3.modeling_qwen3",
     "torch._dynamo",
     "h5py",
     "hydra",
-    "typer",
-    "rich.live",
+    "hydra.core.override_parser.overrides_parser",
+    "hydra._internal.config_loader_impl",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "pydantic",
     "psutil",
+    "rich.live",
+    "scipy.optimize",
+    "scipy.special",
+    "sqlite3",
+    "typer",
 )
-"""What takes long to import. None of labrun's own: each process imports those itself."""
+"""What takes long to import. Test processes have these alone: they import labrun's own modules with
+their shapes checked."""
+OWN = (
+    "lab_epistemic.plugin",
+    "lab_llm.evaluation.accuracy",
+    "lab_llm.training.trainer",
+    "lab_marl.plugin",
+    "lab_rlrt.methods",
+    "lab_stairs.methods",
+    "labrun.attempts.provenance",
+    "labrun.cli.running",
+    "labrun.config.components",
+    "labrun.launch.session",
+    "labrun.results.figures.curves",
+    "labrun.results.report",
+    "labrun.runs.resume_point",
+)
+"""What jobs and commands import besides."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -38,7 +64,7 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, process.SETTABLE)  # what comes early waits in a fork
     gc.disable()
     start.be_the_server()
-    for name in IMPORTED:
+    for name in LIBRARIES:
         importlib.import_module(name)
     for name in [name for name in sys.modules if name.partition(".")[0] in start.OURS]:
         del sys.modules[name]
@@ -96,11 +122,11 @@ def live(request: Request, files: list[int]) -> NoReturn:
 def _run(words: Sequence[str]) -> None:
     """Run the program; one that starts others has a server of its own."""
     if start.starts_others(words):
-        _have_a_server()
+        _have_a_server(OWN if start.is_test_process(words) else ())
     process.run(words)
 
 
-def _have_a_server() -> None:
+def _have_a_server(imported: Sequence[str]) -> None:
     door, inside = socket.socketpair()
     if os.fork():
         inside.close()
@@ -113,6 +139,9 @@ def _have_a_server() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     for handle in set(process.open_handles()) - {inside.fileno()}:
         os.close(handle)
+    for name in imported:
+        importlib.import_module(name)
+    gc.freeze()
     live(*serve(inside))
 
 

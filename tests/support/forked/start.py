@@ -24,6 +24,8 @@ SOURCES = SUPPORT.parents[1] / "core/labrun/__init__.py"
 STARTING = ("labrun.cli", "labrun.launch.job", "campaign", "gpu", "gpu.section")
 """Modules that start processes."""
 MODULES = (*STARTING, "labrun.worker", "labrun.results.store")
+LOOKS = {"plugins", "--help", "--version"}
+"""Words of commands that start fast and may look at what is imported: never a fork."""
 TEST_PROCESS = "import sys;exec(eval(sys.stdin.readline()))"
 """What a process of pytest-xdist runs."""
 SET = {
@@ -104,11 +106,15 @@ def is_supervisor(words: Sequence[str]) -> bool:
     return words[1:3] == ["-I", "-S"] and words[3].endswith("/labrun/launch/supervisor.py")
 
 
+def is_test_process(words: Sequence[str]) -> bool:
+    return words[1:] == ["-u", "-c", TEST_PROCESS]
+
+
 def starts_others(words: Sequence[str]) -> bool:
     """Whether the program starts processes that may be forks."""
     if words[1] == "-m" and words[2] == "labrun.worker":
         return _has_ranks(Path(words[3])) and "RANK" not in os.environ
-    return words[1] == "-u" or (words[1] == "-m" and words[2] in STARTING)
+    return is_test_process(words) or (words[1] == "-m" and words[2] in STARTING)
 
 
 def _has_ranks(run: Path) -> bool:
@@ -131,9 +137,9 @@ def may_be_fork(words: Sequence[str], variables: Mapping[str, str], folder: str)
     if is_supervisor(words):
         return may_be_fork(words[7:], variables, folder)
     known = (
-        (words[1] == "-m" and words[2] in MODULES)
-        or (words[1:] == ["-u", "-c", TEST_PROCESS])
-        or (words[1].startswith(f"{SUPPORT}/"))
+        (words[1] == "-m" and words[2] in MODULES and not {*words} & LOOKS)
+        or is_test_process(words)
+        or words[1].startswith(f"{SUPPORT}/")
     )
     return known and _reads_alike(variables) and _has_these_sources(variables, folder)
 
