@@ -9,7 +9,6 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
-
 BEGAN = time.monotonic()
 
 
