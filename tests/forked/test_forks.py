@@ -80,7 +80,11 @@ def test_it_finds_the_same_and_draws_numbers_of_its_own(reports, settings):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_at_once(number):
     """However early it comes."""
+    heeded = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = None if number == signal.SIGKILL else signal.signal(number, heeded)
     process = subprocess.Popen([*STATE, "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if before is not None:  # as it was, also where the tests run under nohup
+        signal.signal(number, before)
     process.send_signal(number)
     process.communicate()
     assert process.returncode == -number
