@@ -1,5 +1,6 @@
 # make demo   install, then train GRPO and RLRT on the tiny model and compare them
 # make test   install with the test tools, then every check; WORKERS=8 on a larger machine
+# make system   the tests that start a SLURM, a Ray or a browser; skipped where it is not installed
 # make lint   the checks that run no test
 # make docs   build the docs site: site/index.html
 # make gpu    what one GPU gives: right values, speed, memory; ten minutes at most
@@ -21,7 +22,9 @@ TORCH := torch==2.13.0
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo docs test lint quick-lint gpu faults clean
+SYSTEM := tests/slurm tests/ray tests/browser
+
+.PHONY: demo docs test system lint quick-lint gpu faults clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -29,14 +32,20 @@ demo: $(VENV)/.installed
 
 # Of four processes two begin with tests of jobs and clusters, which mostly wait (tests/conftest.py).
 WORKERS ?= 4
+PARALLEL = --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 PYRIGHT := $(BIN)/pyright --pythonpath $(BIN)/python
-test: export OMP_NUM_THREADS ?= 1
+test system: export OMP_NUM_THREADS ?= 1
 # Hundreds of short processes start from these sources: each would compile them anew.
-test: export PYTHONDONTWRITEBYTECODE :=
+test system: export PYTHONDONTWRITEBYTECODE :=
 test: quick-lint
 	@$(PYRIGHT) >$(VENV)/pyright.log 2>&1 & types=$$!; \
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder; tests=$$?; \
+	$(BIN)/pytest $(PARALLEL) $(SYSTEM:%=--ignore=%); tests=$$?; \
 	wait $$types; types=$$?; cat $(VENV)/pyright.log; exit $$((tests + types))
+
+# These mostly wait for the cluster, and Ray gives up where its agents get no processor.
+system: WORKERS := 2
+system: $(VENV)/.installed-test
+	$(BIN)/pytest $(PARALLEL) $(SYSTEM)
 
 lint: quick-lint
 	$(PYRIGHT)

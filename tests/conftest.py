@@ -71,19 +71,45 @@ WAITING = (
 processes begin with these. Ray comes early: it gives up where its agents are slow."""
 COMPUTING = (
     "faults/test_campaign.py",
-    "docs/test_docs.py",
-    "labrun/launch/test_command_trouble.py",
-    "faults/test_exact_resume.py",
-    "lab_llm/distributed/test_ranks.py",
     "contract/test_every_plugin.py",
     "benchmarks/test_gpu.py",
+    "labrun/launch/test_command_trouble.py",
+    "docs/test_docs.py",
     "labrun/plugins/test_authors_mistakes.py",
+    "lab_llm/distributed/test_ranks.py",
+    "faults/test_exact_resume.py",
     "labrun/suites/test_published.py",
-    "labrun/launch/test_executors.py",
     "lab_llm/training/test_grpo.py",
+    "lab_llm/training/test_self_distillation.py",
+    "lab_llm/training/test_trl_equality.py",
+    "lab_llm/grading/test_gym_rule.py",
+    "labrun/launch/test_executors.py",
+    "docs/test_tutorials.py",
+    "docs/test_site.py",
     "labrun/cli/test_bench.py",
 )
 """The longest of the other files, with which the other half begin: none is alone at the end."""
+
+
+def has_test_processes(config: pytest.Config) -> bool:
+    """Whether this process starts others that run the tests."""
+    several = getattr(config.option, "numprocesses", None)
+    return bool(several) and not hasattr(config, "workerinput")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Test processes are forks of one that has torch, and so are those that they start."""
+    if has_test_processes(config):
+        from forked import start
+
+        start.have_a_server()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if has_test_processes(config):
+        from lanes import busy
+
+        print(busy())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -139,11 +139,11 @@ def test_a_lock_that_is_held_is_found_by_its_file_and_by_its_holder(tmp_path):
     with open(tmp_path / "home" / ".lock", "w") as lock, open(tmp_path / "other", "w") as other:
         assert remains.left_locks(tmp_path / "home", pids=[]) == []
         fcntl.flock(lock, fcntl.LOCK_EX)
-        (named,) = remains.left_locks(tmp_path / "home", pids=[])
+        (named,) = remains.left_locks(tmp_path / "home", pids=[], patience_s=0.0)
         assert named == f"{tmp_path / 'home' / '.lock'} by {os.getpid()}"
         fcntl.flock(other, fcntl.LOCK_EX)
         inode = os.stat(tmp_path / "other").st_ino
-        mine = remains.left_locks(tmp_path / "home", pids=[os.getpid()])
+        mine = remains.left_locks(tmp_path / "home", pids=[os.getpid()], patience_s=0.0)
         assert f"inode {inode} by {os.getpid()}" in mine
     assert remains.left_locks(tmp_path / "home", pids=[]) == []
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import warm
+from forked import start as forked
 from labrun.attempts import ranks
 from labrun.attempts.ranks import Ending
 from labrun.runs.run_dir import RunDir
@@ -13,16 +14,16 @@ Start = Callable[..., Ending]
 
 
 @pytest.fixture(scope="session")
-def start(tmp_path_factory) -> Start:
+def start() -> Start:
     """`start(run)` trains in two ranks; `start(run, "1")` stops the second one after step 1."""
 
-    python = warm.command(tmp_path_factory.mktemp("warm"))
+    forked.have_a_server()
 
     def begin(run: RunDir, *stop_at: str) -> Ending:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("OMP_NUM_THREADS", "1")
             patch.setenv("HF_HUB_OFFLINE", "1")
-            return ranks.launch([*python, *words(run, *stop_at)[1:]], 2)
+            return ranks.launch(words(run, *stop_at), 2)
 
     return begin
 
@@ -39,7 +40,7 @@ def two_ranks(start, tmp_path_factory) -> RunDir:
 def one_process(tmp_path_factory) -> RunDir:
     """The first step of the same run in one process; read it only."""
     run = create(tmp_path_factory.mktemp("one"), "max_steps=1")
-    assert warm.exit_code(warm.script, *words(run)[1:]) == 0
+    assert warm.run(words(run)[1:]) == 0
     return run
 
 

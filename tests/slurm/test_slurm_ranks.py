@@ -39,7 +39,7 @@ def test_two_nodes_have_the_gradient_of_one_process_and_a_lost_node_ends_no_run(
     (run,) = submit(*SHORT, "resources.num_nodes=2")
     monkeypatch.delenv("RANK_OUT")
     alone = create(tmp_path / "alone", "max_steps=1")
-    assert warm.exit_code(warm.script, *words(alone)[1:]) == 0
+    assert warm.run(words(alone)[1:]) == 0
     until((patched / "held").exists, "the ranks have met")
     cluster.kill_node("n2")
     until(lambda: cluster.num_nodes("down") == 1)

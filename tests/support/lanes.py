@@ -1,11 +1,24 @@
 """Which test process gets which file."""
 
+import os
+import time
 from collections.abc import Collection
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
+
+BEGAN = time.monotonic()
+
+
+def busy() -> str:
+    """How much of the machine the test processes and all that they started have used."""
+    times, seconds = os.times(), time.monotonic() - BEGAN
+    used = times.user + times.system + times.children_user + times.children_system
+    cores = len(os.sched_getaffinity(0))
+    share = used / seconds / cores
+    return f"{used:.0f} CPU seconds in {seconds:.0f} s: {share:.0%} of {cores} processors"
 
 
 class Lanes(LoadFileScheduling):

@@ -1,25 +1,15 @@
-"""Worker processes that start with torch and TRL imported: forks of one server."""
+"""Processes that start with torch and TRL imported, and what they do."""
 
-import multiprocessing
 import os
-import runpy
+import subprocess
 import sys
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout, suppress
-from multiprocessing.connection import Connection, Listener, wait
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import torch
+from forked import start
 
-if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerProcess as Process
-
-CLIENT = Path(__file__).with_name("warm_client.py")
-
-SERVED = multiprocessing.get_context("forkserver")
-SERVED.set_forkserver_preload(["trl.trainer.grpo_trainer", "lab_marl.plugin"])
+CALL = Path(__file__).with_name("call.py")
 
 
 def exit_code(work: Callable[..., None], *words: str) -> int:
@@ -27,39 +17,13 @@ def exit_code(work: Callable[..., None], *words: str) -> int:
 
     The process has this one's variables, and none of its memory.
     """
-    process = _start(work, words, dict(os.environ))
-    process.join()
-    assert process.exitcode is not None
-    return process.exitcode
+    return run([str(CALL), f"{work.__module__}:{work.__qualname__}", *words])
 
 
-def command(folder: Path) -> list[str]:
-    """`[*command(folder), script, *words]` is `[python, script, *words]`, done by a fork."""
-    address = str(folder / "door")
-    threading.Thread(target=_serve, args=(Listener(address, "AF_UNIX"),), daemon=True).start()
-    return [sys.executable, str(CLIENT), address]
-
-
-def _serve(listener: Listener) -> None:
-    while True:
-        threading.Thread(target=_answer, args=(listener.accept(),), daemon=True).start()
-
-
-def _answer(door: Connection) -> None:
-    """Do what a client asks for; the work ends with its client."""
-    words, variables = door.recv()
-    process = _start(script, words, variables)
-    if door in wait([door, process.sentinel]):
-        process.kill()
-    process.join()
-    with suppress(OSError):  # the client is gone
-        door.send(process.exitcode)
-
-
-def script(path: str, *words: str) -> None:
-    """What `python path *words` does."""
-    sys.argv = [path, *words]
-    runpy.run_path(path, run_name="__main__")
+def run(words: Sequence[str]) -> int:
+    """How `python *words` ends."""
+    start.have_a_server()
+    return subprocess.run([sys.executable, *words]).returncode
 
 
 def lab(out: str, *words: str) -> None:
@@ -88,17 +52,3 @@ def own_tests(out: str, *paths: str) -> None:
     root = os.path.dirname(paths[0])
     with open(out, "w") as file, redirect_stdout(file):
         sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", f"--rootdir={root}", *paths]))
-
-
-def _start(work: Callable[..., None], words: Sequence[str], variables: dict[str, str]) -> "Process":
-    process = SERVED.Process(target=_begin, args=(work, words, variables))
-    process.start()
-    return process
-
-
-def _begin(work: Callable[..., None], words: Sequence[str], variables: dict[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(variables)
-    if "OMP_NUM_THREADS" in variables:  # which torch read in the server
-        torch.set_num_threads(int(variables["OMP_NUM_THREADS"]))
-    work(*words)

@@ -48,7 +48,7 @@ def test_metrics_of_two_ranks_are_over_all_rollouts(two_ranks, one_process):
 
 def test_sdpo_in_two_ranks_takes_the_steps_of_one_process(sdpo_two_ranks, tmp_path):
     run = create(tmp_path, *SDPO)
-    assert warm.exit_code(warm.script, *words(run)[1:]) == 0
+    assert warm.run(words(run)[1:]) == 0
     one, two = run.series(), sdpo_two_ranks.series()
     assert one["teacher_context_fraction"][1] == pytest.approx(11 / 12)
     for step in (1, 2):

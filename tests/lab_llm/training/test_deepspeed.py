@@ -62,7 +62,7 @@ def test_ranks_of_unequal_chunks_under_zero3_take_the_steps_of_one_process(start
     run = create(tmp_path / "two", *SDPO, chunks, "deepspeed=zero3")
     assert start(run) == Ending("done", 0)
     alone = create(tmp_path / "one", *SDPO, chunks)
-    assert warm.exit_code(warm.script, *words(alone)[1:]) == 0
+    assert warm.run(words(alone)[1:]) == 0
     one, two = alone.series(), run.series()
     for step in (1, 2):
         assert {n: two[n][step] for n in OVER_RANKS} == pytest.approx(

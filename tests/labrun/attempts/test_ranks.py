@@ -193,13 +193,13 @@ sys.exit(ranks.launch(sys.argv[3:], 1, machines=there, start=Start(0, 0), grace_
 """
 
 
-def on_two_machines(command, board, port="1"):
+def on_two_machines(command, board, port="1", *, grace_s=5.0):
     """The ending that the first machine makes of its rank's and the other machine's."""
     first = Machines(2, 0, "127.0.0.1", int(port), board)
     start = first.announce(0, {})
     words = [sys.executable, "-c", ELSEWHERE, port, str(board), *command]
     with subprocess.Popen(words) as second:
-        ending = ranks.launch(command, 1, machines=first, start=start, grace_s=5.0)
+        ending = ranks.launch(command, 1, machines=first, start=start, grace_s=grace_s)
     return ending, second.returncode
 
 
@@ -233,7 +233,7 @@ def test_the_other_machines_rank_explains_the_ending(script, tmp_path, second, e
         leave(Ending("failed", 1, "peer is gone"))
         sys.exit(1)
     """)
-    ending, _ = on_two_machines(command, tmp_path / "board")
+    ending, _ = on_two_machines(command, tmp_path / "board", grace_s=300.0)
     assert ending == expected
 
 

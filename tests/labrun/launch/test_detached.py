@@ -27,6 +27,12 @@ def state(run: RunDir) -> str:
     return run.recorded_status().state
 
 
+def await_leave(run):
+    """Wait until the process that was submitted for the run holds nothing any more."""
+    process = submission.read(run.path).id.partition("@")[0]
+    until(lambda: not os.path.exists(f"/proc/{process}/fd/1"), "it has left")
+
+
 def has_begun(run: RunDir) -> bool:
     return state(run) == "running" and bool(run.series())
 
@@ -84,8 +90,7 @@ def test_cancel_lets_a_running_run_save_and_a_waiting_one_never_begin(detached, 
     until(lambda: state(first) == "preempted")
     assert "stopped at step" in first.recorded_status().message
     assert any(event["kind"] == "checkpoint" for event in first.events())
-    process = submission.read(first.path).id
-    until(lambda: not os.path.exists(f"/proc/{process.partition('@')[0]}/fd/1"), "it has left")
+    await_leave(first)
     assert not list(second.events())
     assert state(second) == "preempted"
 
@@ -103,6 +108,7 @@ def test_a_cancelled_run_goes_on_when_it_is_resumed(detached, lab_here):
     until(lambda: has_begun(run))
     lab_here("cancel", "last")
     until(lambda: state(run) == "preempted")
+    await_leave(run)
     assert lab_here("resume", "last", "--detach").returncode == 0
     until(lambda: len(begun(run)) == 2)
     assert begun(run)[0] is None

@@ -14,6 +14,8 @@ import psutil
 
 MARK = "LABRUN_TRIAL"
 """Variable that every process of a trial inherits, by which it is known."""
+SERVER = str(Path(__file__).parents[1] / "forked/server.py")
+"""Runs in a process below a command that is a fork, and is none of its own."""
 MODULES = {"worker": "labrun.worker", "job": "labrun.launch.job"}
 """What the processes of a cluster's job run."""
 
@@ -140,7 +142,10 @@ def _below(command: int) -> list[_Below]:
     try:
         for process in psutil.Process(command).children(recursive=True):
             with suppress(psutil.Error):  # ended meanwhile
-                works = "labrun.worker" in process.cmdline()[:4]
+                words = process.cmdline()[:4]
+                if SERVER in words:
+                    continue
+                works = "labrun.worker" in words
                 below.append(_Below(process.pid, works, process.environ()))
     except psutil.Error:
         return []

@@ -24,10 +24,19 @@ def left_processes(folder: Path, *, patience_s: float = PATIENCE_S) -> list[str]
     return names
 
 
-def left_locks(folder: Path, *, pids: Iterable[int]) -> list[str]:
-    """The locks on files of the trial, and those that one of these processes took."""
+def left_locks(folder: Path, *, pids: Iterable[int], patience_s: float = PATIENCE_S) -> list[str]:
+    """The locks on files of the trial, and those that one of these processes took.
+
+    The kernel gives a killed process's memory back before its locks.
+    """
+    takers, until = set(pids), time.monotonic() + patience_s
+    while (locks := _locks(folder, takers)) and time.monotonic() < until:
+        time.sleep(POLL_S)
+    return locks
+
+
+def _locks(folder: Path, takers: set[int]) -> list[str]:
     files = {_key(path): path for path in folder.rglob("*") if path.is_file()}
-    takers = set(pids)
     found = []
     for line in Path("/proc/locks").read_text().splitlines():
         words = line.split()

@@ -1,0 +1,149 @@
+"""The process whose forks others start: `python server.py DOOR`, and where a fork begins."""
+
+import ctypes
+import gc
+import importlib
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[1])
+
+from forked import process, start
+from forked.request import Request, receive
+
+LIBRARIES = (
+    "lab_llm",  # leaves out what transformers need not import
+    "trl.trainer.grpo_trainer",
+    "transformers.models.qwen3.modeling_qwen3",
+    "torch._dynamo",
+    "h5py",
+    "hydra",
+    "hydra.core.override_parser.overrides_parser",
+    "hydra._internal.config_loader_impl",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "pydantic",
+    "psutil",
+    "rich.live",
+    "scipy.optimize",
+    "scipy.special",
+    "sqlite3",
+    "typer",
+)
+"""What takes long to import. Test processes have these alone: they import labrun's own modules with
+their shapes checked."""
+OWN = (
+    "lab_epistemic.plugin",
+    "lab_llm.evaluation.accuracy",
+    "lab_llm.training.trainer",
+    "lab_marl.plugin",
+    "lab_rlrt.methods",
+    "lab_stairs.methods",
+    "labrun.attempts.provenance",
+    "labrun.cli.running",
+    "labrun.config.components",
+    "labrun.launch.session",
+    "labrun.results.figures.curves",
+    "labrun.results.report",
+    "labrun.runs.resume_point",
+)
+"""What jobs and commands import besides."""
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, process.SETTABLE)  # what comes early waits in a fork
+    gc.disable()
+    start.be_the_server()
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    for name in [name for name in sys.modules if name.partition(".")[0] in start.OURS]:
+        del sys.modules[name]
+    gc.collect()
+    gc.freeze()
+    assert threading.active_count() == 1, "a fork has one thread"
+    live(*serve(socket.socket(fileno=int(sys.argv[1]))))
+
+
+def serve(door: socket.socket) -> tuple[Request, list[int]]:
+    """What a fork is asked to be; returns in forks alone."""
+    while asked := receive(door):
+        request, files = asked
+        told, tells = os.pipe()
+        middle = os.fork()
+        if not middle:
+            if child := os.fork():
+                os.write(tells, str(child).encode())
+                os._exit(0)  # now the child is that of the process that asked
+            _await_parent(request.parent)
+            return request, files
+        os.waitpid(middle, 0)
+        door.sendall(os.read(told, 20).ljust(20))
+        for handle in (told, tells, *files):
+            os.close(handle)
+    os._exit(0)
+
+
+def _await_parent(parent: int) -> None:
+    while (now := os.getppid()) != parent:
+        if now == 1:
+            os._exit(255)
+        time.sleep(0.0005)
+
+
+def live(request: Request, files: list[int]) -> NoReturn:
+    """The whole life of a fork."""
+    process.begin(request, files)
+    words = request.words
+    try:
+        if start.is_supervisor(words):
+            os.execv = start.replaced
+            try:
+                _run(words)
+            except start.Replaced as program:
+                words = program.words
+                process.replace()
+        if not start.is_supervisor(words):
+            _run(words)
+    except BaseException as error:
+        process.end(error)
+    process.end(None)
+
+
+def _run(words: Sequence[str]) -> None:
+    """Run the program; one that starts others has a server of its own."""
+    if start.starts_others(words):
+        _have_a_server(OWN if start.is_test_process(words) else ())
+    process.run(words)
+
+
+def _have_a_server(imported: Sequence[str]) -> None:
+    door, inside = socket.socketpair()
+    if os.fork():
+        inside.close()
+        start.have(door)
+        return
+    process.show([sys.executable, __file__], {})
+    signal.pthread_sigmask(signal.SIG_BLOCK, process.SETTABLE)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    for handle in set(process.open_handles()) - {inside.fileno()}:
+        os.close(handle)
+    for name in imported:
+        importlib.import_module(name)
+    gc.freeze()
+    live(*serve(inside))
+
+
+if __name__ == "__main__":
+    main()
