@@ -94,7 +94,7 @@ class RunTrainer(Trainer):
         )  # transformers reads it at the next step, if there is one
 
     def _save_own(self, folder: Path) -> None:
-        """Write, on the first rank, what else a resume needs; nothing here."""
+        """Write what else a resume needs; nothing here. All ranks call it, and the first writes."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Let transformers write everything that resume needs into the run's own checkpoint."""
@@ -104,8 +104,7 @@ class RunTrainer(Trainer):
             before, self.args.output_dir = self.args.output_dir, str(folder)
             try:
                 save(model, trial)
-                if self.args.should_save:
-                    self._save_own(folder)
+                self._save_own(folder)
             finally:
                 self.args.output_dir = before
 
