@@ -2,7 +2,7 @@
 
 from lab_llm.planning import estimates
 from lab_llm.planning.estimates import GIB
-from lab_llm.planning.sizes import shape_of_model
+from lab_llm.planning.shapes import shape_of_model
 from lab_llm.policy.config import PolicyConfig
 
 
@@ -23,7 +23,7 @@ def facts(
     shape = shape_of_model(model)
     if shape is None:
         return {}
-    parameters, autocast = estimates.num_parameters(shape), trained.dtype != model.dtype
+    parameters, autocast = shape.num_parameters, trained.dtype != model.dtype
     tokens = micro_batch_size * max_completion_length
     state = estimates.state_bytes(
         parameters,

@@ -1,9 +1,7 @@
 """Work, memory and disk of a GRPO run, from its settings and the model's sizes."""
 
 from lab_llm.planning import estimates
-from lab_llm.policy.config import PolicyConfig
-from lab_llm.policy.config_files import read_settings
-from lab_llm.policy.location import NotHereError, locate
+from lab_llm.planning.shapes import shape_of_model
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.engines import ENGINES
 from lab_llm.training.precision import trained_model
@@ -11,17 +9,6 @@ from lab_llm.training.zero import zero_stage
 
 PLANNED_PROCESSES = (1, 4, 8)
 """Numbers of processes that a dry run estimates the memory for."""
-
-
-def shape_of_model(model: PolicyConfig) -> estimates.ModelShape | None:
-    """The model's sizes, from its config.json or, where it is not here, from what is known."""
-    try:
-        path = locate(model)
-    except NotHereError:
-        return estimates.KNOWN.get(model.name)
-    if path.is_file():
-        return estimates.KNOWN.get(model.name)
-    return estimates.shape_of(read_settings(path, model.name))
 
 
 def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
@@ -57,7 +44,7 @@ def sizes(
     }
     if shape is None:
         return facts
-    parameters, dtype = estimates.num_parameters(shape), loaded_dtype(settings)
+    parameters, dtype = shape.num_parameters, loaded_dtype(settings)
     disk = estimates.checkpoint_bytes(parameters, dtype=dtype, deepspeed=bool(settings.deepspeed))
     facts |= {"parameters": parameters, "checkpoint_gib": round(disk / estimates.GIB, 3)}
     return facts | {
@@ -101,14 +88,13 @@ def memory(
     dtype = settings.model.dtype
     loaded = loaded_dtype(settings)
     state = estimates.state_bytes(
-        estimates.num_parameters(shape),
+        shape.num_parameters,
         dtype=loaded,
         # a layer that is computed anew casts its own weights, and drops them
         autocast=loaded != dtype and not settings.gradient_checkpointing,
         zero_stage=zero_stage(settings),
         num_processes=num_processes,
-        num_copies=int(settings.beta > 0),
-        num_teachers=num_teachers,
+        num_copies=int(settings.beta > 0) + num_teachers,
     )
     share = settings.prompts_per_step * settings.num_generations
     share //= num_processes * settings.num_minibatches

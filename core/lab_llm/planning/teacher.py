@@ -7,10 +7,11 @@ from typing import Any
 from labrun.errors import LabError
 from labrun.plan import Plan, Setup
 
+from lab_llm.planning import estimates
 from lab_llm.planning import grpo as grpo_plan
 from lab_llm.planning import prompts as prompts_plan
 from lab_llm.planning import vllm as vllm_plan
-from lab_llm.planning.sizes import loaded_dtype
+from lab_llm.planning.sizes import loaded_dtype, model_shape
 from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import (
     MARKED,
@@ -24,7 +25,7 @@ from lab_llm.text.prompts import check_template, with_short_prompts
 from lab_llm.training.config import Context, GRPOSettings
 from lab_llm.training.distillation_config import DistillationConfig
 from lab_llm.training.microbatches import check_rollouts
-from lab_llm.training.zero import check_zero_file
+from lab_llm.training.zero import check_zero_file, zero_stage
 
 
 def plan(
@@ -48,6 +49,9 @@ def plan(
     if distillation is not None:
         grpo_plan.check_distillation(settings)
     plan = grpo_plan.plan(settings, num_teachers=_num_copies(settings, distillation))
+    plan = dataclasses.replace(
+        plan, facts={**plan.facts, **_remainder_facts(settings, distillation)}
+    )
     model_here = not plan.missing
     if distillation is not None and model_here:
         grpo_plan.check_head(settings)
@@ -105,11 +109,31 @@ def _check_data(
 
 
 def _num_copies(settings: GRPOSettings, distillation: DistillationConfig | None) -> int:
-    """Copies of the model that the teacher takes; an average has a remainder of its own size where
-    its precision is less than float32."""
+    """Copies of the model that the teacher takes of the GPUs.
+
+    An average has a remainder of its own size where its precision is less than float32. Under
+    ZeRO-3 that is in the machine's memory.
+    """
     if distillation is None or distillation.teacher == "live":
         return 0
-    return 2 if distillation.teacher == "ema" and loaded_dtype(settings) == "bfloat16" else 1
+    return 2 if _has_remainder(settings, distillation) and zero_stage(settings) < 3 else 1
+
+
+def _has_remainder(settings: GRPOSettings, distillation: DistillationConfig) -> bool:
+    return distillation.teacher == "ema" and loaded_dtype(settings) == "bfloat16"
+
+
+def _remainder_facts(
+    settings: GRPOSettings, distillation: DistillationConfig | None
+) -> dict[str, object]:
+    """What an averaged teacher keeps beside the GPUs."""
+    shape = model_shape(settings)
+    if distillation is None or shape is None or zero_stage(settings) < 3:
+        return {}
+    if not _has_remainder(settings, distillation):
+        return {}
+    size = estimates.BYTES["bfloat16"] * shape.num_parameters / estimates.GIB
+    return {"machine_memory_gib": f"{size:.3g} in the first process (the average's remainder)"}
 
 
 def _check_template(template: str) -> None:

@@ -10,6 +10,7 @@ from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.planning import estimates
 from lab_llm.planning import vllm as vllm_plan
 from lab_llm.planning.estimates import GIB
+from lab_llm.planning.shapes import shape_of_model
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import known_by_files
 from lab_llm.text.prompts import encode
@@ -17,6 +18,7 @@ from lab_llm.training.config import GRPOSettings
 from lab_llm.training.vllm_length import longest_sequence
 from labrun import LabError, Setup
 
+QWEN = PolicyConfig(name="Qwen/Qwen3-8B")
 INSTRUCT = PolicyConfig(name="Qwen/Qwen3-4B-Instruct-2507", dtype="bfloat16")
 
 
@@ -39,7 +41,7 @@ def longest_prompt(policy, problems):
 
 
 def test_vllm_needs_weights_and_one_sequence_by_hand():
-    parts = estimates.vllm_bytes(estimates.KNOWN["Qwen/Qwen3-8B"], length=10240, dtype="bfloat16")
+    parts = estimates.vllm_bytes(shape_of_model(QWEN), length=10240, dtype="bfloat16")
     assert parts["weights"] == 2 * 8_190_735_360
     # 36 layers, keys and values of 8 heads of 128, 2 bytes: 147,456 bytes a token
     assert parts["sequence"] == 10240 * 147_456
