@@ -125,21 +125,33 @@ VLLM_WORK = 1.0 * GIB
 """Memory for vLLM's own passes and CUDA graphs: our choice, not measured."""
 
 
-def vllm_bytes(shape: ModelShape, *, length: int, dtype: str) -> dict[str, float]:
-    """The least that vLLM needs: weights b P, and keys and values of one sequence of `length`
-    tokens, 2 L kv b each token."""
+def vllm_bytes(
+    shape: ModelShape, *, length: int, dtype: str, tensor_parallel: int = 1
+) -> dict[str, float]:
+    """The least that vLLM needs of each GPU: weights b P, and keys and values of one sequence of
+    `length` tokens, 2 L kv b each token.
+
+    `tensor_parallel` GPUs divide the weights, and the heads of keys as far as there are any.
+    """
     size = BYTES[dtype]
-    token = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim * size
-    weights = float(size * shape.num_parameters)
+    heads = -(-shape.num_kv_heads // tensor_parallel)
+    token = 2 * shape.num_layers * heads * shape.head_dim * size
+    weights = size * shape.num_parameters / tensor_parallel
     return {"weights": weights, "sequence": float(length * token), "work": VLLM_WORK}
 
 
-def gpu_bytes(process_bytes: float, *, vllm_share: float) -> float:
+def gpu_bytes(
+    process_bytes: float, *, vllm_share: float, sleeps_beside: float | None = None
+) -> float:
     """The least memory of a GPU that holds a training process beside vLLM's share of it.
 
-    vLLM takes the share (fraction) of the whole GPU: process / (1 - share).
+    vLLM takes the share (fraction) of the whole GPU: process / (1 - share). `sleeps_beside`: what
+    the process keeps (bytes) while vLLM samples, which leaves the GPU afterwards:
+    max(process + work, kept / (1 - share)).
     """
-    return process_bytes / (1.0 - vllm_share)
+    if sleeps_beside is None:
+        return process_bytes / (1.0 - vllm_share)
+    return max(process_bytes + VLLM_WORK, sleeps_beside / (1.0 - vllm_share))
 
 
 def checkpoint_bytes(parameters: int, *, dtype: str, deepspeed: bool) -> int:

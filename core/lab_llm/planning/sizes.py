@@ -1,5 +1,7 @@
 """Work, memory and disk of a GRPO run, from its settings and the model's sizes."""
 
+from labrun.plan import Setup
+
 from lab_llm.planning import estimates
 from lab_llm.planning.shapes import shape_of_model
 from lab_llm.training.config import GRPOSettings
@@ -81,6 +83,22 @@ def _memory(
     return f"{sum(parts.values()) / gib:.3g} ({named})"
 
 
+def kept_bytes(
+    settings: GRPOSettings, shape: estimates.ModelShape, setup: Setup, *, num_teachers: int
+) -> float:
+    """What a process keeps of a GPU while an evaluation samples (bytes).
+
+    Before and after the training these are the weights. During it gradients and optimizer are there
+    too, and ZeRO-3 gathers the weights.
+    """
+    whole = float(estimates.BYTES[loaded_dtype(settings)] * shape.num_parameters)
+    if settings.max_steps == 0 or settings.evaluate_every == 0:
+        return whole
+    parts = memory(settings, shape, setup.num_processes, num_teachers)
+    state = sum(parts[name] for name in ("weights", "gradients", "optimizer", "copies"))
+    return state + (whole if zero_stage(settings) == 3 else 0.0)
+
+
 def memory(
     settings: GRPOSettings, shape: estimates.ModelShape, num_processes: int, num_teachers: int
 ) -> dict[str, float]:
@@ -109,7 +127,10 @@ def memory(
     )
     head = estimates.head_bytes(shape, tokens=tokens)
     vllm_share = ENGINES[settings.sampler].gpu_share(settings)
-    total = estimates.gpu_bytes(state.total + activations + head, vllm_share=vllm_share)
+    process = state.total + activations + head
+    sleeps = vllm_share > 0 and settings.vllm_enable_sleep_mode
+    beside = state.total if sleeps else None
+    total = estimates.gpu_bytes(process, vllm_share=vllm_share, sleeps_beside=beside)
     return {
         "weights": state.weights,
         "gradients": state.gradients,
@@ -117,5 +138,5 @@ def memory(
         "copies": state.copies,
         "activations": activations,
         "head": head,
-        "vllm": total * vllm_share,
+        "vllm, asleep" if sleeps else "vllm": total - process,
     }

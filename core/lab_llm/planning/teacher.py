@@ -7,11 +7,11 @@ from typing import Any
 from labrun.errors import LabError
 from labrun.plan import Plan, Setup
 
-from lab_llm.planning import estimates
+from lab_llm.planning import estimates, evaluations
 from lab_llm.planning import grpo as grpo_plan
 from lab_llm.planning import prompts as prompts_plan
 from lab_llm.planning import vllm as vllm_plan
-from lab_llm.planning.sizes import loaded_dtype, model_shape
+from lab_llm.planning.sizes import kept_bytes, loaded_dtype, model_shape
 from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import (
     MARKED,
@@ -24,6 +24,7 @@ from lab_llm.problems import (
 from lab_llm.text.prompts import check_template, with_short_prompts
 from lab_llm.training.config import Context, GRPOSettings
 from lab_llm.training.distillation_config import DistillationConfig
+from lab_llm.training.engines import ENGINES
 from lab_llm.training.microbatches import check_rollouts
 from lab_llm.training.zero import check_zero_file, zero_stage
 
@@ -55,6 +56,8 @@ def plan(
     model_here = not plan.missing
     if distillation is not None and model_here:
         grpo_plan.check_head(settings)
+    beside = _evaluation_facts(setup, settings, distillation)
+    plan = dataclasses.replace(plan, facts={**plan.facts, **beside})
     if sets is None:
         known = vllm_plan.facts(settings, setup, None, None)
         return dataclasses.replace(plan, facts={**plan.facts, **known})
@@ -70,6 +73,23 @@ def plan(
         long = f"{dropped} with prompts over {settings.max_prompt_length} tokens"
         return dataclasses.replace(plan, facts={**plan.facts, "problems_left_out": long})
     return plan
+
+
+def _evaluation_facts(
+    setup: Setup, settings: GRPOSettings, distillation: DistillationConfig | None
+) -> dict[str, object]:
+    """What evaluations take of a GPU beside the training."""
+    shape = model_shape(settings)
+    if shape is None:
+        return {}
+    copies = _num_copies(settings, distillation)
+    return evaluations.facts(
+        setup,
+        shape,
+        kept=kept_bytes(settings, shape, setup, num_teachers=copies),
+        dtype=loaded_dtype(settings),
+        shares_vllm=ENGINES[settings.sampler].gpu_share(settings) > 0,
+    )
 
 
 def short_prompts(

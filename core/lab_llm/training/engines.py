@@ -73,6 +73,9 @@ class RolloutEngine:
         """The policy, with this engine where it can sample evaluations too."""
         return policy
 
+    def rest(self) -> None:
+        """An evaluation is over: what it held of the GPU is the training's again."""
+
     def student_logprobs(self, rollouts: Rollouts) -> Float[Tensor, "B T"]:
         """log P_S by what also gives log P_T, so that they are equal where the solution changes
         nothing."""
@@ -173,7 +176,10 @@ class VLLMRollouts(RolloutEngine):
 
     @classmethod
     def check_settings(cls, settings: GRPOSettings) -> None:
-        """Raises LabError where vLLM would have no room for a prompt before a whole completion."""
+        """Raises LabError where vLLM would have no room for a prompt before a whole completion, or
+        is another process, which these settings cannot reach."""
+        if not _is_here(settings):
+            _check_server(settings)
         limit = settings.vllm_max_model_length
         if limit is None or limit > settings.max_completion_length:
             return
@@ -220,7 +226,33 @@ class VLLMRollouts(RolloutEngine):
         trainer = self._trainer
         trainer.vllm_generation.sync_weights()
         trainer._last_loaded_step = trainer.state.global_step
-        return replace(policy, engine=VLLMEngine(trainer.vllm_generation.llm))
+        llm, size = trainer.vllm_generation.llm, self._settings.vllm_tensor_parallel_size
+        if self._settings.vllm_enable_sleep_mode:
+            llm.wake_up(tags=["kv_cache"])
+        return replace(policy, engine=VLLMEngine(llm, tensor_parallel=size))
+
+    def rest(self) -> None:
+        """Let vLLM sleep, as TRL does after the rollouts; TRL then sends it the weights anew."""
+        if _is_here(self._settings) and self._settings.vllm_enable_sleep_mode:
+            generation = self._trainer.vllm_generation
+            generation.llm.sleep(level=2)
+            generation._llm_weights_sleeping = True
+
+
+def _check_server(settings: GRPOSettings) -> None:
+    """LabError for what only the command that starts the server can say."""
+    asked = {
+        "vllm_enable_sleep_mode=true": settings.vllm_enable_sleep_mode,
+        f"vllm_tensor_parallel_size={settings.vllm_tensor_parallel_size}": (
+            settings.vllm_tensor_parallel_size > 1
+        ),
+    }
+    for words in (words for words, is_asked in asked.items() if is_asked):
+        raise LabError(
+            f"trainer.{words} is for a vLLM in the training process, and trainer.vllm_mode=server "
+            "takes another's; leave it out and say it to `trl vllm-serve`, or set "
+            "trainer.vllm_mode=colocate"
+        )
 
 
 def _is_here(settings: GRPOSettings) -> bool:

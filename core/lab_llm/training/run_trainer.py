@@ -36,6 +36,9 @@ class RunTrainer(Trainer):
         """The policy, with the engine that holds its weights where the trainer has one."""
         return policy
 
+    def rest_engine(self) -> None:
+        """An evaluation with that engine is over, and training goes on."""
+
     @property
     def steps_per_batch(self) -> int:
         """Optimizer steps made of one batch of data: between two batches a run can be resumed."""
@@ -148,6 +151,7 @@ class RunCallback(TrainerCallback):
                 policy = self._trainer.with_engine(self._trainer.policy)
                 with ranks.whole_weights(policy.model, optimizer):
                     self._ctx.evaluate(policy, self._sets, step=step)
+                self._trainer.rest_engine()
             if self._between_batches(step):
                 stop_if_asked(self._ctx, before=f"step {step + 1}")
         except PreemptedError:

@@ -110,6 +110,10 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         """The policy, with the engine of its rollouts where that can sample evaluations too."""
         return self.engine.holding(policy)
 
+    def rest_engine(self) -> None:
+        """Give back what the rollouts' engine held for an evaluation."""
+        self.engine.rest()
+
     # Rollouts -----------------------------------------------------------------------------------
 
     def _calculate_rewards(self, *inputs: Any) -> Tensor:
