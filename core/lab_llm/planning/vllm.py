@@ -56,8 +56,8 @@ def _check_parallel(
         return
     heads = f" and the model's {shape.num_heads} heads" if shape is not None else ""
     raise LabError(
-        f"trainer.vllm_tensor_parallel_size={size} does not divide the run's processes, which are "
-        f"{num_processes}{heads}; allowed: {', '.join(map(str, allowed))}; change it, or "
+        f"trainer.vllm_tensor_parallel_size={size} must divide the run's number of processes, "
+        f"{num_processes},{heads}; allowed: {', '.join(map(str, allowed))}; change it, or "
         "resources.num_gpus"
     )
 

@@ -85,7 +85,7 @@ class GRPOSettings:
     sampler: Literal["cpu", "transformers", "vllm"] = "cpu"
     """What makes rollouts: the toolkit's decoder, transformers' generate, or vLLM."""
     vllm_mode: Literal["colocate", "server"] = "colocate"
-    """With vLLM: in the training process, or a `trl vllm-serve` process."""
+    """With vLLM: in the training process, or a vLLM server (`trl vllm-serve`)."""
     vllm_server: str = ""
     """Base URL of that process, such as http://host:8000; empty: TRL's default on this machine."""
     vllm_max_model_length: Annotated[int, Ge(1)] | None = None

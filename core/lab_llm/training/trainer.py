@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers.trainer_callback import TrainerCallback
-from trl.models import prepare_deepspeed
+from trl.models.utils import prepare_deepspeed
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from lab_llm.distributed import ranks
