@@ -1,6 +1,7 @@
 """Estimates of memory, work and disk before a run: pure functions of shapes and settings."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Literal
 
 GIB = 2**30
@@ -39,6 +40,13 @@ class State:
     @property
     def total(self) -> float:
         return self.weights + self.gradients + self.optimizer + self.copies
+
+    def without(self, offloaded: Collection[str]) -> "State":
+        """What is left on the GPU where DeepSpeed offloads the optimizer, or the parameters."""
+        state = self
+        if "optimizer" in offloaded:  # which updates where it is, and takes the gradients there
+            state = replace(state, gradients=0.0, optimizer=0.0)
+        return replace(state, weights=0.0, copies=0.0) if "param" in offloaded else state
 
 
 def state_bytes(

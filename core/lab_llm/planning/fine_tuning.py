@@ -2,6 +2,7 @@
 
 from lab_llm.planning import estimates
 from lab_llm.planning.estimates import GIB
+from lab_llm.planning.gpus import check_kept
 from lab_llm.planning.shapes import shape_of_model
 from lab_llm.policy.config import PolicyConfig
 
@@ -19,6 +20,8 @@ def facts(
 
     `trained` is the model as it is loaded. Prompts are not counted: they are short beside a
     response. Nothing is known of a model that is not here and not a published one.
+
+    Raises LabError where the GPU that is here cannot hold weights, gradients and optimizer.
     """
     shape = shape_of_model(model)
     if shape is None:
@@ -45,6 +48,8 @@ def facts(
         ),
         "head": estimates.head_bytes(shape, tokens=tokens),
     }
+    least = sum(training.values()) / GIB
+    check_kept(training, advice=f"take one of {least:.3g} GiB or more, or a smaller model")
     found: dict[str, object] = {"parameters": parameters, "gpu_memory_gib": _shown(training)}
     if samples_by_vllm:
         # it holds the weights as they are trained, and stands beside them

@@ -7,7 +7,7 @@ from lab_llm.planning.shapes import shape_of_model
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.engines import ENGINES
 from lab_llm.training.precision import trained_model
-from lab_llm.training.zero import zero_stage
+from lab_llm.training.zero import offloaded, zero_stage
 
 PLANNED_PROCESSES = (1, 4, 8)
 """Numbers of processes that a dry run estimates the memory for."""
@@ -114,6 +114,7 @@ def memory(
         num_processes=num_processes,
         num_copies=int(settings.beta > 0) + num_teachers,
     )
+    state = state.without(offloaded(settings))
     share = settings.prompts_per_step * settings.num_generations
     share //= num_processes * settings.num_minibatches
     length = (settings.max_prompt_length or 0) + settings.max_completion_length

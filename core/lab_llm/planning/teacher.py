@@ -11,7 +11,8 @@ from lab_llm.planning import estimates, evaluations
 from lab_llm.planning import grpo as grpo_plan
 from lab_llm.planning import prompts as prompts_plan
 from lab_llm.planning import vllm as vllm_plan
-from lab_llm.planning.sizes import kept_bytes, loaded_dtype, model_shape
+from lab_llm.planning.gpus import check_kept
+from lab_llm.planning.sizes import kept_bytes, loaded_dtype, memory, model_shape
 from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import (
     MARKED,
@@ -56,7 +57,7 @@ def plan(
     model_here = not plan.missing
     if distillation is not None and model_here:
         grpo_plan.check_head(settings)
-    beside = _evaluation_facts(setup, settings, distillation)
+    beside = _gpu_facts(setup, settings, distillation)
     plan = dataclasses.replace(plan, facts={**plan.facts, **beside})
     if sets is None:
         known = vllm_plan.facts(settings, setup, None, None)
@@ -75,14 +76,20 @@ def plan(
     return plan
 
 
-def _evaluation_facts(
+def _gpu_facts(
     setup: Setup, settings: GRPOSettings, distillation: DistillationConfig | None
 ) -> dict[str, object]:
-    """What evaluations take of a GPU beside the training."""
+    """What evaluations take of a GPU beside the training.
+
+    Raises LabError where the GPU that is here holds neither that nor the training itself.
+    """
     shape = model_shape(settings)
     if shape is None:
         return {}
     copies = _num_copies(settings, distillation)
+    if settings.max_steps:
+        parts = memory(settings, shape, setup.num_processes, copies)
+        check_kept(parts, advice=f"take {_smaller(settings)}larger ones, or a smaller model")
     return evaluations.facts(
         setup,
         shape,
@@ -90,6 +97,12 @@ def _evaluation_facts(
         dtype=loaded_dtype(settings),
         shares_vllm=ENGINES[settings.sampler].gpu_share(settings) > 0,
     )
+
+
+def _smaller(settings: GRPOSettings) -> str:
+    """What else would make each GPU's part smaller."""
+    zero3 = zero_stage(settings) == 3
+    return "more GPUs, " if zero3 else "trainer.deepspeed=zero3 with several GPUs, "
 
 
 def short_prompts(

@@ -28,6 +28,16 @@ def zero_stage(settings: GRPOSettings) -> int:
     return int(_read(deepspeed_path(settings))["zero_optimization"]["stage"])
 
 
+def offloaded(settings: GRPOSettings) -> frozenset[str]:
+    """What the DeepSpeed configuration keeps in the machine's memory or on its disk, not on the
+    GPU: `optimizer` (with the gradients), `param`."""
+    if not settings.deepspeed:
+        return frozenset()
+    entries = _read(deepspeed_path(settings))["zero_optimization"]
+    devices = {name: _at(entries, f"offload_{name}.device") for name in ("optimizer", "param")}
+    return frozenset(name for name, device in devices.items() if device in ("cpu", "nvme"))
+
+
 def check_zero_file(settings: GRPOSettings, num_processes: int) -> None:
     """LabError where the DeepSpeed configuration says otherwise than the trainer's keys.
 

@@ -49,6 +49,17 @@ def test_zero_divides_what_its_stage_says(stage, parts):
     assert (state.weights, state.gradients, state.optimizer, state.copies) == parts
 
 
+@pytest.mark.parametrize(
+    ("offloaded", "left"),
+    [(set(), (20, 40, 120, 20)), ({"optimizer"}, (20, 0, 0, 20)), ({"param"}, (0, 40, 120, 0))],
+)
+def test_what_deepspeed_offloads_is_not_on_the_gpu(offloaded, left):
+    state = estimates.state_bytes(
+        10, dtype="bfloat16", zero_stage=2, num_processes=1, num_copies=1
+    ).without(offloaded)
+    assert (state.weights, state.gradients, state.optimizer, state.copies) == left
+
+
 def test_autocast_keeps_a_bfloat16_copy_of_float32_weights():
     state = estimates.state_bytes(10, dtype="float32", zero_stage=0, num_processes=1, autocast=True)
     assert (state.weights, state.gradients, state.optimizer) == (40 + 20, 40, 80)

@@ -1,15 +1,19 @@
 """The memory of supervised fine-tuning against values worked out by hand."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import pytest
 from lab_llm.planning import fine_tuning
+from lab_llm.planning.estimates import GIB
 from lab_llm.policy.config import PolicyConfig
+from labrun import LabError
 
 DISTILLED = PolicyConfig(name="deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", dtype="bfloat16")
 
 
-def test_float32_weights_of_7_billion_do_not_fit_a_gpu_of_80_gb():
-    known = fine_tuning.facts(
+def planned():
+    return fine_tuning.facts(
         DISTILLED,
         trained=replace(DISTILLED, dtype="float32"),
         micro_batch_size=1,
@@ -17,6 +21,10 @@ def test_float32_weights_of_7_billion_do_not_fit_a_gpu_of_80_gb():
         checkpointing=True,
         samples_by_vllm=True,
     )
+
+
+def test_the_plan_of_float32_weights_of_7_billion_by_hand():
+    known = planned()
     # 7,615,616,512 weights: 4 bytes each, as much for gradients, twice for AdamW: 113.5 GiB.
     # A token: 28 inputs of 3584 in float32, and one layer of
     # 26*3584 + 2*(4*3584 + 4*18944) = 273,408 bytes; 32,768 of them take 20.6 GiB.
@@ -26,6 +34,25 @@ def test_float32_weights_of_7_billion_do_not_fit_a_gpu_of_80_gb():
     )
     # vLLM: 28.4 of weights, 32,768 tokens of 2*28*4*128*4 bytes (3.5), work 1
     assert known["gpu_memory_gib, sampling"] == "61.2 (weights 28.4, vllm 32.9)"
+
+
+@pytest.mark.parametrize(("gib", "refused"), [(140, False), (80, True)])
+def test_a_gpu_that_cannot_hold_weights_and_optimizer_is_refused_with_numbers(
+    monkeypatch, gib, refused
+):
+    whole = SimpleNamespace(total_memory=gib * GIB)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: whole)
+    if not refused:
+        planned()
+        return
+    with pytest.raises(LabError) as caught:
+        planned()
+    assert str(caught.value) == (
+        "the training keeps 113 GiB on each GPU (weights 28.4, gradients 28.4, optimizer 56.7), "
+        "and this one has 80; with activations it needs 137: take one of 137 GiB or more, or a smaller "
+        "model"
+    )
 
 
 def test_the_shipped_model_is_planned_from_its_files_and_an_unknown_one_not():

@@ -5,7 +5,7 @@ import json
 import pytest
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.training.config import GRPOSettings
-from lab_llm.training.zero import check_zero_file, deepspeed_path, zero_stage
+from lab_llm.training.zero import check_zero_file, deepspeed_path, offloaded, zero_stage
 from labrun import LabError
 
 
@@ -58,3 +58,14 @@ def test_what_agrees_is_taken(tmp_path):
     agreed |= {"gradient_accumulation_steps": 4, "train_batch_size": 32, "gradient_clipping": 1.0}
     check_zero_file(settings(tmp_path, agreed), 2)
     check_zero_file(settings(tmp_path, {}, dtype="float32"), 2)
+
+
+def test_the_file_says_what_stays_off_the_gpu(tmp_path):
+    entries = {
+        "stage": 3,
+        "offload_optimizer": {"device": "cpu"},
+        "offload_param": {"device": "none"},
+    }
+    chosen = settings(tmp_path, {"zero_optimization": entries})
+    assert offloaded(chosen) == {"optimizer"}
+    assert offloaded(GRPOSettings(deepspeed="zero3")) == offloaded(GRPOSettings()) == frozenset()
