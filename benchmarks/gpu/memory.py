@@ -29,14 +29,17 @@ from labrun.runs.context import RunContext
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from transformers.trainer_callback import TrainerCallback
 
-from gpu.place import Place, Rows
+from gpu.place import Place, Row, Rows
 
 QWEN3 = {
     "30M": (8, 512, 8, 4, 64, 1536, 1024),
+    "120M": (12, 768, 12, 4, 64, 2304, 49152),
     "0.6B": (28, 1024, 16, 8, 128, 3072, 151936),
     "1.7B": (28, 2048, 16, 8, 128, 6144, 151936),
 }
 """Layers, width, heads, key heads, width of a head, width of the MLP, vocabulary."""
+PROMPT = 19
+"""Longest prompt of the problems (tokens)."""
 FIELDS = ("num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads")
 FIELDS += ("head_dim", "intermediate_size", "vocab_size")
 
@@ -62,6 +65,8 @@ class Case:
     dtype: str
     length: int
     checkpointing: bool
+    has_teacher: bool = False
+    """A frozen copy of the model, as SDPO has it."""
 
 
 class NoCheckpoint(TrainerCallback):
@@ -79,32 +84,39 @@ def rows(place: Place) -> Rows:
             for dtype in ("float32", "bfloat16"):
                 cases += [Case(model, dtype, 256, checkpointing) for checkpointing in (False, True)]
     for case in cases:
-        settings = RLRTConfig(
-            model=PolicyConfig(dtype=case.dtype),  # pyright: ignore[reportArgumentType]
-            credit="grpo",
-            max_steps=2,
-            prompts_per_step=2 if place.is_small else 4,
-            num_generations=8,
-            micro_batch_size=16,
-            max_completion_length=case.length,
-            gradient_checkpointing=case.checkpointing,
-            evaluate_start=False,
-            save_every=3,
-        )
-        config = config_of(case.model)
-        shape = shape_of(config.to_dict())
-        assert shape is not None
-        planned = memory(settings, shape, 1, 0)
-        measured = most_bytes(settings, config, place)
-        yield {
-            "model": case.model,
-            "dtype": case.dtype,
-            "tokens": case.length,
-            "checkpointing": case.checkpointing,
-            "planned_gib": sum(planned.values()) / 2**30,
-            "measured_gib": measured / 2**30,
-            "planned_of_measured": sum(planned.values()) / measured,
-        }
+        yield row_of(case, place)
+
+
+def row_of(case: Case, place: Place) -> Row:
+    """The plan of a case, and what it held."""
+    settings = RLRTConfig(
+        model=PolicyConfig(dtype=case.dtype),  # pyright: ignore[reportArgumentType]
+        credit="sdpo" if case.has_teacher else "grpo",
+        max_steps=2,
+        prompts_per_step=2 if place.is_small else 4,
+        num_generations=8,
+        micro_batch_size=16,
+        max_prompt_length=PROMPT,
+        max_completion_length=case.length,
+        gradient_checkpointing=case.checkpointing,
+        evaluate_start=False,
+        save_every=3,
+    )
+    config = config_of(case.model)
+    shape = shape_of(config.to_dict())
+    assert shape is not None
+    planned = memory(settings, shape, 1, int(case.has_teacher))
+    measured = most_bytes(settings, config, place)
+    return {
+        "model": case.model,
+        "dtype": case.dtype,
+        "tokens": case.length,
+        "checkpointing": case.checkpointing,
+        "teacher": case.has_teacher,
+        "planned_gib": sum(planned.values()) / 2**30,
+        "measured_gib": measured / 2**30,
+        "planned_of_measured": sum(planned.values()) / measured,
+    }
 
 
 def most_bytes(settings: RLRTConfig, config: Qwen3Config, place: Place) -> int:

@@ -1,10 +1,11 @@
-"""Whether what a training keeps on a GPU fits into the one that is here."""
+"""Whether the GPU that is here can do a training: its precision, and what stays in its memory."""
 
 from collections.abc import Mapping
 
 from labrun.errors import LabError
 
 from lab_llm.planning.estimates import GIB
+from lab_llm.policy.config import PolicyConfig
 
 KEPT = ("weights", "gradients", "optimizer", "copies")
 """Parts of a plan of memory that stay from step to step: these are counted, not estimated."""
@@ -26,3 +27,18 @@ def check_kept(parts: Mapping[str, float], *, advice: str) -> None:
         f"one has {whole / GIB:.3g}; with activations it needs {sum(parts.values()) / GIB:.3g}: "
         f"{advice}"
     )
+
+
+def missing_precision(model: PolicyConfig) -> list[str]:
+    """What the GPU that is here lacks for the trained model's precision."""
+    import torch
+
+    cuda = torch.cuda
+    if model.dtype == "float32" or not cuda.is_available():
+        return []
+    if cuda.is_bf16_supported(including_emulation=False):
+        return []
+    return [
+        "trainer.model.dtype=bfloat16: this GPU does not compute in it; "
+        "trainer.model.dtype=float32, or another GPU"
+    ]

@@ -50,8 +50,8 @@ def test_a_gpu_that_cannot_hold_weights_and_optimizer_is_refused_with_numbers(
         planned()
     assert str(caught.value) == (
         "the training keeps 113 GiB on each GPU (weights 28.4, gradients 28.4, optimizer 56.7), "
-        "and this one has 80; with activations it needs 137: take one of 137 GiB or more, or a smaller "
-        "model"
+        "and this one has 80; with activations it needs 137: take one of 137 GiB or more, or a "
+        "smaller model"
     )
 
 

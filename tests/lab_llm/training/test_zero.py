@@ -69,3 +69,28 @@ def test_the_file_says_what_stays_off_the_gpu(tmp_path):
     chosen = settings(tmp_path, {"zero_optimization": entries})
     assert offloaded(chosen) == {"optimizer"}
     assert offloaded(GRPOSettings(deepspeed="zero3")) == offloaded(GRPOSettings()) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("{bad", r"it is no JSON: Expecting property name"),
+        ("[1, 2]", r"no zero_optimization\.stage in it$"),
+        ('{"zero_optimization": 3}', r"no zero_optimization\.stage in it$"),
+        ('{"zero_optimization": {"stage": 9}}', r"stage=9; allowed: 0, 1, 2, 3$"),
+        ('{"zero_optimization": {"stage": true}}', r"stage=true; allowed: 0, 1, 2, 3$"),
+        ('{"zero_optimization": {"stage": "two"}}', r'stage="two"; allowed: 0, 1, 2, 3$'),
+        ('{"zero_optimization": {"stage": 2}, "bf16": true}', r"bf16=true; allowed: an object"),
+        ('{"zero_optimization": {"stage": 2}, "scheduler": {}}', r"in place of trainer\.lr_sched"),
+        (
+            '{"zero_optimization": {"stage": 2}, "optimizer": {"type": "SGD"}}',
+            r'optimizer\.type="SGD"; allowed: AdamW, Adam;',
+        ),
+    ],
+)
+def test_a_file_that_deepspeed_could_not_follow_is_refused_in_one_line(tmp_path, text, refused):
+    path = tmp_path / "zero.json"
+    path.write_text(text)
+    with pytest.raises(LabError, match=rf"^trainer\.deepspeed={path}: .*{refused}") as caught:
+        check_zero_file(GRPOSettings(deepspeed=str(path)), 1)
+    assert "\n" not in str(caught.value)
