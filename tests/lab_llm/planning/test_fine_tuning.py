@@ -4,10 +4,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from lab_llm.datasets.countdown import CountdownDataset
+from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.planning import fine_tuning
 from lab_llm.planning.estimates import GIB
 from lab_llm.policy.config import PolicyConfig
-from labrun import LabError
+from lab_llm.training.warm_start.config import WarmStartConfig
+from lab_llm.warm_start import WarmStart
+from labrun import LabError, Setup
 
 DISTILLED = PolicyConfig(name="deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", dtype="bfloat16")
 
@@ -63,3 +67,12 @@ def test_the_shipped_model_is_planned_from_its_files_and_an_unknown_one_not():
     assert set(known) == {"parameters", "gpu_memory_gib"}
     far = PolicyConfig(name="nobody/nothing")
     assert fine_tuning.facts(far, trained=far, samples_by_vllm=False, **how) == {}
+
+
+def test_the_warm_starts_plan_is_of_the_tiny_model():
+    setup = Setup(dataset=CountdownDataset(CountdownConfig()))
+    facts = WarmStart(WarmStartConfig(batch_size=2)).plan(setup).facts
+    # the shipped tokenizer has 296 of at most 300 tokens: 265,536 and 4 rows of 64
+    assert facts["parameters"] == "at most 265,792"
+    # 2 * 1024 tokens, 4 layers, of each 4 * (6*64 + 2*(128 + 64) + 4*128 + 4*192) bytes: 0.0625 GiB
+    assert "activations 0.0625" in str(facts["gpu_memory_gib"])
