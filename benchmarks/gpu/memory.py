@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
-from lab_llm.planning import estimates
+from lab_llm.planning.shapes import shape_of
 from lab_llm.planning.sizes import loaded_dtype, memory
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import Policy
@@ -29,13 +29,31 @@ from labrun.runs.context import RunContext
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from transformers.trainer_callback import TrainerCallback
 
-from gpu.place import Place, Rows
+from gpu.place import Place, Row, Rows
 
 QWEN3 = {
-    "30M": estimates.ModelShape(8, 512, 8, 4, 64, 1536, 1024, True, context_length=1024),
-    "0.6B": estimates.ModelShape(28, 1024, 16, 8, 128, 3072, 151936, True, context_length=1024),
-    "1.7B": estimates.ModelShape(28, 2048, 16, 8, 128, 6144, 151936, True, context_length=1024),
+    "30M": (8, 512, 8, 4, 64, 1536, 1024),
+    "120M": (12, 768, 12, 4, 64, 2304, 49152),
+    "0.6B": (28, 1024, 16, 8, 128, 3072, 151936),
+    "1.7B": (28, 2048, 16, 8, 128, 6144, 151936),
 }
+"""Layers, width, heads, key heads, width of a head, width of the MLP, vocabulary."""
+PROMPT = 19
+"""Longest prompt of the problems (tokens)."""
+FIELDS = ("num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads")
+FIELDS += ("head_dim", "intermediate_size", "vocab_size")
+
+
+def config_of(model: str) -> Qwen3Config:
+    """The configuration of a Qwen3 of these sizes."""
+    return Qwen3Config(
+        **dict(zip(FIELDS, QWEN3[model], strict=True)),
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
 
 
 @dataclass(frozen=True)
@@ -47,6 +65,8 @@ class Case:
     dtype: str
     length: int
     checkpointing: bool
+    has_teacher: bool = False
+    """A frozen copy of the model, as SDPO has it."""
 
 
 class NoCheckpoint(TrainerCallback):
@@ -64,33 +84,42 @@ def rows(place: Place) -> Rows:
             for dtype in ("float32", "bfloat16"):
                 cases += [Case(model, dtype, 256, checkpointing) for checkpointing in (False, True)]
     for case in cases:
-        settings = RLRTConfig(
-            model=PolicyConfig(dtype=case.dtype),  # pyright: ignore[reportArgumentType]
-            credit="grpo",
-            max_steps=2,
-            prompts_per_step=2 if place.is_small else 4,
-            num_generations=8,
-            micro_batch_size=16,
-            max_completion_length=case.length,
-            gradient_checkpointing=case.checkpointing,
-            evaluate_start=False,
-            save_every=3,
-        )
-        shape = QWEN3[case.model]
-        planned = memory(settings, shape, 1, 0)
-        measured = most_bytes(settings, shape, place)
-        yield {
-            "model": case.model,
-            "dtype": case.dtype,
-            "tokens": case.length,
-            "checkpointing": case.checkpointing,
-            "planned_gib": sum(planned.values()) / 2**30,
-            "measured_gib": measured / 2**30,
-            "planned_of_measured": sum(planned.values()) / measured,
-        }
+        yield row_of(case, place)
 
 
-def most_bytes(settings: RLRTConfig, shape: estimates.ModelShape, place: Place) -> int:
+def row_of(case: Case, place: Place) -> Row:
+    """The plan of a case, and what it held."""
+    settings = RLRTConfig(
+        model=PolicyConfig(dtype=case.dtype),  # pyright: ignore[reportArgumentType]
+        credit="sdpo" if case.has_teacher else "grpo",
+        max_steps=2,
+        prompts_per_step=2 if place.is_small else 4,
+        num_generations=8,
+        micro_batch_size=16,
+        max_prompt_length=PROMPT,
+        max_completion_length=case.length,
+        gradient_checkpointing=case.checkpointing,
+        evaluate_start=False,
+        save_every=3,
+    )
+    config = config_of(case.model)
+    shape = shape_of(config.to_dict())
+    assert shape is not None
+    planned = memory(settings, shape, 1, int(case.has_teacher))
+    measured = most_bytes(settings, config, place)
+    return {
+        "model": case.model,
+        "dtype": case.dtype,
+        "tokens": case.length,
+        "checkpointing": case.checkpointing,
+        "teacher": case.has_teacher,
+        "planned_gib": sum(planned.values()) / 2**30,
+        "measured_gib": measured / 2**30,
+        "planned_of_measured": sum(planned.values()) / measured,
+    }
+
+
+def most_bytes(settings: RLRTConfig, config: Qwen3Config, place: Place) -> int:
     """The most memory that the steps held (bytes)."""
     gc.collect()
     begin = peak(place)
@@ -104,7 +133,9 @@ def most_bytes(settings: RLRTConfig, shape: estimates.ModelShape, place: Place) 
             run=run, seed=0, attempt=0, devices=(), resume_from=None, keep_checkpoints=1
         )
         torch.manual_seed(0)
-        policy = Policy(built(shape, loaded_dtype(settings), place), load_tokenizer(PolicyConfig()))
+        policy = Policy(
+            built(config, loaded_dtype(settings), place), load_tokenizer(PolicyConfig())
+        )
         sets = CountdownDataset(CountdownConfig()).load(ctx)
         trainer = build_trainer(ctx, policy, sets, settings, make_objective(settings))
         trainer.add_callback(NoCheckpoint())
@@ -118,21 +149,7 @@ def peak(place: Place) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def built(shape: estimates.ModelShape, dtype: str, place: Place) -> Qwen3ForCausalLM:
+def built(config: Qwen3Config, dtype: str, place: Place) -> Qwen3ForCausalLM:
     """Random weights, made where they are used: the CPU would take minutes."""
-    config = Qwen3Config(
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        num_hidden_layers=shape.num_layers,
-        num_attention_heads=shape.num_heads,
-        num_key_value_heads=shape.num_kv_heads,
-        head_dim=shape.head_dim,
-        max_position_embeddings=shape.context_length,
-        tie_word_embeddings=shape.tied,
-        bos_token_id=None,
-        eos_token_id=2,
-        pad_token_id=0,
-    )
     with torch.device(place.device):
         return Qwen3ForCausalLM(config).to(getattr(torch, dtype)).eval()

@@ -13,7 +13,7 @@ def lab_plugin() -> PluginInfo:
                 kind="trainer",
                 name="warmstart",
                 config="lab_llm.training.warm_start.config:WarmStartConfig",
-                factory="lab_llm.training.warm_start.trainer:WarmStartTrainer",
+                factory="lab_llm.warm_start:WarmStart",
                 summary="supervised training of the tiny model from nothing",
             ),
             Component(

@@ -1,7 +1,7 @@
 """What the processes of one run do together, on torch.distributed; alone, each does nothing."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -52,6 +52,13 @@ def largest(value: int) -> int:
     return int(seen.item())
 
 
+def is_first() -> bool:
+    """Whether this is the rank that writes files."""
+    from torch import distributed
+
+    return not _together() or distributed.get_rank() == 0
+
+
 def gather_objects(value: T) -> list[T]:
     """The values of all ranks in rank order, on every rank; `[value]` alone."""
     from torch import distributed
@@ -97,6 +104,24 @@ def whole_weights(model: "nn.Module", optimizer: Any) -> Iterator[None]:
             yield
         finally:
             add_hooks(optimizer)
+
+
+@contextmanager
+def whole_parameters(
+    parameters: "Sequence[nn.Parameter]", *, changed: bool = False
+) -> Iterator[None]:
+    """While entered, every rank holds these parameters whole, which ZeRO-3 spreads otherwise.
+
+    `changed`: they may be written to, and what the first rank wrote is kept. All ranks enter
+    together, each with the same parameters; no model may run inside.
+    """
+    if not hasattr(parameters[0], "ds_id"):
+        yield
+        return
+    import deepspeed  # pyright: ignore[reportMissingImports]
+
+    with deepspeed.zero.GatheredParameters(parameters, modifier_rank=0 if changed else None):
+        yield
 
 
 def _together() -> bool:

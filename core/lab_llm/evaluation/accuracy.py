@@ -21,7 +21,7 @@ from lab_llm.policy.engine import Engine, Sampling, Share
 from lab_llm.policy.policy import KnownPolicy, Policy, known_policy
 from lab_llm.problems import Problem, ProblemSets, Verify, problem_sets
 from lab_llm.sampling.batch_engines import end_tokens
-from lab_llm.sampling.engines import check_engine
+from lab_llm.sampling.engines import check_engine, check_parallel
 from lab_llm.sampling.opening import open_engine
 from lab_llm.text.completion_text import completion_text
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS, epistemic_count, epistemic_words
@@ -67,6 +67,9 @@ class AccuracyEvaluator:
 
     def plan(self, setup: Setup) -> Plan:
         self._check_alone(setup)
+        check_parallel(
+            self.config, section=f"evaluator.{self.section}", num_processes=setup.num_processes
+        )
         facts = self._facts()
         sets, policy = problem_sets(setup, key=f"evaluator.{self.section}"), known_policy(setup)
         if sets is not None and policy is not None:

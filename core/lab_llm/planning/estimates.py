@@ -1,8 +1,8 @@
 """Estimates of memory, work and disk before a run: pure functions of shapes and settings."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Literal
 
 GIB = 2**30
 BYTES = {"float32": 4, "bfloat16": 2}
@@ -19,90 +19,13 @@ class ModelShape:
     head_dim: int
     intermediate_size: int
     vocab_size: int
-    tied: bool
-    """Whether the output projection is the embedding."""
+    num_parameters: int
+    """Weights of the whole model (count); one that two layers share counts once."""
     context_length: int
     """max_position_embeddings (tokens)."""
     qk_norm: Literal["none", "head", "all"] = "head"
     """Whether queries and keys are normed: not, each head alone with one weight for all (Qwen3), or
     all heads together (Olmo 2 and 3)."""
-    qkv_bias: bool = False
-    """Whether the projections to queries, keys and values have biases, as in Qwen2."""
-
-
-_QWEN3_4B = (36, 2560, 32, 8, 128, 9728, 151936, True)
-_QWEN3_8B = (36, 4096, 32, 8, 128, 12288, 151936, False)
-KNOWN: Mapping[str, ModelShape] = {
-    "Qwen/Qwen3-4B-Base": ModelShape(*_QWEN3_4B, context_length=32768),
-    "Qwen/Qwen3-8B-Base": ModelShape(*_QWEN3_8B, context_length=32768),
-    "Qwen/Qwen3-4B-Instruct-2507": ModelShape(*_QWEN3_4B, context_length=262144),
-    "Qwen/Qwen3-1.7B": ModelShape(28, 2048, 16, 8, 128, 6144, 151936, True, context_length=40960),
-    "Qwen/Qwen3-8B": ModelShape(*_QWEN3_8B, context_length=40960),
-    "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B": ModelShape(
-        28,
-        3584,
-        28,
-        4,
-        128,
-        18944,
-        152064,
-        False,
-        context_length=131072,
-        qk_norm="none",
-        qkv_bias=True,
-    ),
-    "allenai/Olmo-3-7B-Instruct": ModelShape(
-        32, 4096, 32, 32, 128, 11008, 100278, False, context_length=65536, qk_norm="all"
-    ),
-    "smollm2": ModelShape(
-        30, 576, 9, 3, 64, 1536, 49152, True, context_length=8192, qk_norm="none"
-    ),
-}
-"""Name -> sizes out of its config.json, for models that are not here, or are here as GGUF."""
-
-
-def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
-    """The sizes in a config.json; None if it does not use the names of Qwen and Llama."""
-    text = config.get("text_config", config)
-    names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
-    if not all(isinstance(text.get(n), int) for n in (*names, "vocab_size")):
-        return None
-    heads = text["num_attention_heads"]
-    return ModelShape(
-        num_layers=text["num_hidden_layers"],
-        hidden_size=text["hidden_size"],
-        num_heads=heads,
-        num_kv_heads=text.get("num_key_value_heads") or heads,
-        head_dim=text.get("head_dim") or text["hidden_size"] // heads,
-        intermediate_size=text["intermediate_size"],
-        vocab_size=text["vocab_size"],
-        tied=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", True))),
-        context_length=text.get("max_position_embeddings") or 0,
-        qk_norm=_qk_norm(str(text.get("model_type", ""))),
-        qkv_bias=text.get("model_type") == "qwen2",
-    )
-
-
-def _qk_norm(model_type: str) -> Literal["none", "head", "all"]:
-    if "qwen3" in model_type:
-        return "head"
-    return "all" if model_type in ("olmo2", "olmo3") else "none"
-
-
-def num_parameters(shape: ModelShape) -> int:
-    """Weights of a Qwen2, a Qwen3, an Olmo 2 or 3, or a Llama of this shape (count).
-
-    V h (twice if untied) + L (2 h q + 2 h kv + 3 h i + 2 h + n) + h, with q and kv the widths of
-    all query and of all key heads, and n of the norms of both: 0, 2 d (d: of one head) or q + kv;
-    with qkv_bias each layer has q + 2 kv more.
-    """
-    s = shape
-    q, kv = s.num_heads * s.head_dim, s.num_kv_heads * s.head_dim
-    layer = 2 * s.hidden_size * (q + kv) + 3 * s.hidden_size * s.intermediate_size
-    layer += 2 * s.hidden_size + {"none": 0, "head": 2 * s.head_dim, "all": q + kv}[s.qk_norm]
-    layer += q + 2 * kv if s.qkv_bias else 0
-    embeddings = s.vocab_size * s.hidden_size * (1 if s.tied else 2)
-    return embeddings + s.num_layers * layer + s.hidden_size
 
 
 @dataclass(frozen=True)
@@ -118,6 +41,13 @@ class State:
     def total(self) -> float:
         return self.weights + self.gradients + self.optimizer + self.copies
 
+    def without(self, offloaded: Collection[str]) -> "State":
+        """What is left on the GPU where DeepSpeed offloads the optimizer, or the parameters."""
+        state = self
+        if "optimizer" in offloaded:  # which updates where it is, and takes the gradients there
+            state = replace(state, gradients=0.0, optimizer=0.0)
+        return replace(state, weights=0.0, copies=0.0) if "param" in offloaded else state
+
 
 def state_bytes(
     parameters: int,
@@ -126,7 +56,6 @@ def state_bytes(
     zero_stage: int,
     num_processes: int,
     num_copies: int = 0,
-    num_teachers: int = 0,
     autocast: bool = False,
 ) -> State:
     """What weights, gradients, AdamW and frozen copies of the model hold in each process.
@@ -136,8 +65,8 @@ def state_bytes(
     with bfloat16 keeps float32 masters beside float32 moments: 12 P (ZeRO, arXiv 1910.02054,
     section 3.1), and adds gradients up in float32: 4 P (`grad_accum_dtype`). ZeRO-1 divides the
     optimizer's part by the number of processes, ZeRO-2 the gradients as well, ZeRO-3 the weights
-    too. A copy (the reference of beta > 0) has b P, divided under ZeRO-3. Every process holds the
-    whole of a frozen or averaged teacher, b P.
+    too. A copy (the reference of beta > 0, a frozen or averaged teacher, what an average's own
+    precision cannot hold) has b P, divided under ZeRO-3.
     """
     size = float(BYTES[dtype] * parameters)
     masters = zero_stage > 0 and dtype == "bfloat16"
@@ -149,7 +78,7 @@ def state_bytes(
         weights=size / share[3] + cast,
         gradients=gradients / share[2],
         optimizer=moments / share[1],
-        copies=num_copies * size / share[3] + num_teachers * size,
+        copies=num_copies * size / share[3],
     )
 
 
@@ -204,21 +133,33 @@ VLLM_WORK = 1.0 * GIB
 """Memory for vLLM's own passes and CUDA graphs: our choice, not measured."""
 
 
-def vllm_bytes(shape: ModelShape, *, length: int, dtype: str) -> dict[str, float]:
-    """The least that vLLM needs: weights b P, and keys and values of one sequence of `length`
-    tokens, 2 L kv b each token."""
+def vllm_bytes(
+    shape: ModelShape, *, length: int, dtype: str, tensor_parallel: int = 1
+) -> dict[str, float]:
+    """The least that vLLM needs of each GPU: weights b P, and keys and values of one sequence of
+    `length` tokens, 2 L kv b each token.
+
+    `tensor_parallel` GPUs divide the weights, and the heads of keys as far as there are any.
+    """
     size = BYTES[dtype]
-    token = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim * size
-    weights = float(size * num_parameters(shape))
+    heads = -(-shape.num_kv_heads // tensor_parallel)
+    token = 2 * shape.num_layers * heads * shape.head_dim * size
+    weights = size * shape.num_parameters / tensor_parallel
     return {"weights": weights, "sequence": float(length * token), "work": VLLM_WORK}
 
 
-def gpu_bytes(process_bytes: float, *, vllm_share: float) -> float:
+def gpu_bytes(
+    process_bytes: float, *, vllm_share: float, sleeps_beside: float | None = None
+) -> float:
     """The least memory of a GPU that holds a training process beside vLLM's share of it.
 
-    vLLM takes the share (fraction) of the whole GPU: process / (1 - share).
+    vLLM takes the share (fraction) of the whole GPU: process / (1 - share). `sleeps_beside`: what
+    the process keeps (bytes) while vLLM samples, which leaves the GPU afterwards:
+    max(process + work, kept / (1 - share)).
     """
-    return process_bytes / (1.0 - vllm_share)
+    if sleeps_beside is None:
+        return process_bytes / (1.0 - vllm_share)
+    return max(process_bytes + VLLM_WORK, sleeps_beside / (1.0 - vllm_share))
 
 
 def checkpoint_bytes(parameters: int, *, dtype: str, deepspeed: bool) -> int:

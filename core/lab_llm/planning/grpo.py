@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from labrun.errors import LabError
 from labrun.plan import Continues, Plan
 
+from lab_llm.planning.gpus import missing_precision
 from lab_llm.planning.sizes import model_shape, sizes
 from lab_llm.policy.config_files import read_config
 from lab_llm.policy.facts import policy_facts
@@ -120,19 +121,7 @@ def _missing_packages(settings: GRPOSettings) -> list[str]:
             f"trainer.deepspeed={settings.deepspeed}, but deepspeed is not installed; "
             "`pip install 'labrun[gpu]'`, or trainer.deepspeed=''"
         )
-    if settings.model.dtype == "bfloat16" and _gpu_without_bfloat16():
-        missing.append(
-            "trainer.model.dtype=bfloat16: this GPU does not compute in it; "
-            "trainer.model.dtype=float32, or another GPU"
-        )
-    return missing
-
-
-def _gpu_without_bfloat16() -> bool:
-    import torch
-
-    cuda = torch.cuda
-    return cuda.is_available() and not cuda.is_bf16_supported(including_emulation=False)
+    return missing + missing_precision(settings.model)
 
 
 def _check_model(settings: GRPOSettings) -> None:

@@ -1,27 +1,16 @@
 """Work, memory and disk of a GRPO run, from its settings and the model's sizes."""
 
+from labrun.plan import Setup
+
 from lab_llm.planning import estimates
-from lab_llm.policy.config import PolicyConfig
-from lab_llm.policy.config_files import read_settings
-from lab_llm.policy.location import NotHereError, locate
+from lab_llm.planning.shapes import shape_of_model
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.engines import ENGINES
 from lab_llm.training.precision import trained_model
-from lab_llm.training.zero import zero_stage
+from lab_llm.training.zero import offloaded, zero_stage
 
 PLANNED_PROCESSES = (1, 4, 8)
 """Numbers of processes that a dry run estimates the memory for."""
-
-
-def shape_of_model(model: PolicyConfig) -> estimates.ModelShape | None:
-    """The model's sizes, from its config.json or, where it is not here, from what is known."""
-    try:
-        path = locate(model)
-    except NotHereError:
-        return estimates.KNOWN.get(model.name)
-    if path.is_file():
-        return estimates.KNOWN.get(model.name)
-    return estimates.shape_of(read_settings(path, model.name))
 
 
 def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
@@ -57,7 +46,7 @@ def sizes(
     }
     if shape is None:
         return facts
-    parameters, dtype = estimates.num_parameters(shape), loaded_dtype(settings)
+    parameters, dtype = shape.num_parameters, loaded_dtype(settings)
     disk = estimates.checkpoint_bytes(parameters, dtype=dtype, deepspeed=bool(settings.deepspeed))
     facts |= {"parameters": parameters, "checkpoint_gib": round(disk / estimates.GIB, 3)}
     return facts | {
@@ -94,6 +83,22 @@ def _memory(
     return f"{sum(parts.values()) / gib:.3g} ({named})"
 
 
+def kept_bytes(
+    settings: GRPOSettings, shape: estimates.ModelShape, setup: Setup, *, num_teachers: int
+) -> float:
+    """What a process keeps of a GPU while an evaluation samples (bytes).
+
+    Before and after the training these are the weights. During it gradients and optimizer are there
+    too, and ZeRO-3 gathers the weights.
+    """
+    whole = float(estimates.BYTES[loaded_dtype(settings)] * shape.num_parameters)
+    if settings.max_steps == 0 or settings.evaluate_every == 0:
+        return whole
+    parts = memory(settings, shape, setup.num_processes, num_teachers)
+    state = sum(parts[name] for name in ("weights", "gradients", "optimizer", "copies"))
+    return state + (whole if zero_stage(settings) == 3 else 0.0)
+
+
 def memory(
     settings: GRPOSettings, shape: estimates.ModelShape, num_processes: int, num_teachers: int
 ) -> dict[str, float]:
@@ -101,15 +106,15 @@ def memory(
     dtype = settings.model.dtype
     loaded = loaded_dtype(settings)
     state = estimates.state_bytes(
-        estimates.num_parameters(shape),
+        shape.num_parameters,
         dtype=loaded,
         # a layer that is computed anew casts its own weights, and drops them
         autocast=loaded != dtype and not settings.gradient_checkpointing,
         zero_stage=zero_stage(settings),
         num_processes=num_processes,
-        num_copies=int(settings.beta > 0),
-        num_teachers=num_teachers,
+        num_copies=int(settings.beta > 0) + num_teachers,
     )
+    state = state.without(offloaded(settings))
     share = settings.prompts_per_step * settings.num_generations
     share //= num_processes * settings.num_minibatches
     length = (settings.max_prompt_length or 0) + settings.max_completion_length
@@ -123,7 +128,10 @@ def memory(
     )
     head = estimates.head_bytes(shape, tokens=tokens)
     vllm_share = ENGINES[settings.sampler].gpu_share(settings)
-    total = estimates.gpu_bytes(state.total + activations + head, vllm_share=vllm_share)
+    process = state.total + activations + head
+    sleeps = vllm_share > 0 and settings.vllm_enable_sleep_mode
+    beside = state.total if sleeps else None
+    total = estimates.gpu_bytes(process, vllm_share=vllm_share, sleeps_beside=beside)
     return {
         "weights": state.weights,
         "gradients": state.gradients,
@@ -131,5 +139,5 @@ def memory(
         "copies": state.copies,
         "activations": activations,
         "head": head,
-        "vllm": total * vllm_share,
+        "vllm, asleep" if sleeps else "vllm": total - process,
     }

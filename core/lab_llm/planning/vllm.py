@@ -18,14 +18,23 @@ def facts(
 ) -> dict[str, object]:
     """What vLLM takes in the training process; nothing where it is not there.
 
-    Raises LabError where `vllm_max_model_length` is too short for the run, or the share of a GPU
-    of this machine is too small for the model and one sequence.
+    Raises LabError where `vllm_max_model_length` is too short for the run, its processes or the
+    model's heads do not part by `vllm_tensor_parallel_size`, or the share of a GPU of this machine
+    is too small for the model and one sequence.
     """
     share, shape = ENGINES[settings.sampler].gpu_share(settings), model_shape(settings)
-    if not share or shape is None:
+    if not share:
+        return {}
+    _check_parallel(settings, shape, num_processes=setup.num_processes)
+    if shape is None:
         return {}
     length = _length(settings, setup, policy, sets, limit=shape.context_length)
-    parts = estimates.vllm_bytes(shape, length=length, dtype=settings.model.dtype)
+    parts = estimates.vllm_bytes(
+        shape,
+        length=length,
+        dtype=settings.model.dtype,
+        tensor_parallel=settings.vllm_tensor_parallel_size,
+    )
     _check_share(settings, parts, length=length, share=share)
     needed = sum(parts.values())
     named = ", ".join(f"{name} {size / estimates.GIB:.3g}" for name, size in parts.items())
@@ -34,6 +43,29 @@ def facts(
         "vllm_needs_gib": f"{needed / estimates.GIB:.3g} ({named})",
         "vllm_gpu_gib": f"a share of {share:g} needs a GPU of {needed / share / estimates.GIB:.3g}",
     }
+
+
+def _check_parallel(
+    settings: GRPOSettings, shape: estimates.ModelShape | None, *, num_processes: int
+) -> None:
+    """LabError where vLLM cannot spread the model over so many processes."""
+    size = settings.vllm_tensor_parallel_size
+    divisors = [n for n in range(1, num_processes + 1) if num_processes % n == 0]
+    allowed = [n for n in divisors if shape is None or _parts(shape, n)]
+    if size in allowed:
+        return
+    heads = f" and the model's {shape.num_heads} heads" if shape is not None else ""
+    raise LabError(
+        f"trainer.vllm_tensor_parallel_size={size} must divide the run's number of processes, "
+        f"{num_processes},{heads}; allowed: {', '.join(map(str, allowed))}; change it, or "
+        "resources.num_gpus"
+    )
+
+
+def _parts(shape: estimates.ModelShape, size: int) -> bool:
+    """Whether vLLM can deal the heads out to so many GPUs; it repeats heads of keys."""
+    kv = shape.num_kv_heads
+    return shape.num_heads % size == 0 and (kv % size == 0 or size % kv == 0)
 
 
 def _length(

@@ -1,5 +1,7 @@
 """Signs of life from within long work: at each pass through the model, at each step of vLLM."""
 
+import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -56,3 +58,59 @@ def beat_at_steps(llm: Any, beat: Beat) -> None:
         return finished
 
     engine.step = beating
+
+
+LOOK_S = 10.0
+"""Time between two looks at a server."""
+ANSWER_S = 30.0
+"""Longest wait for its answer."""
+TOKENS = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
+"""vLLM's counters of the tokens that it has read and made, as its /metrics names them."""
+
+
+def beat_at_server_tokens(client: Any, beat: Beat, *, every_s: float = LOOK_S) -> None:
+    """Call `beat` while a vLLM server works for `client` (TRL's), once for each look that finds
+    new tokens.
+
+    One request makes all completions of a batch, which may take hours. A server that makes no
+    tokens, does not answer or shows no counters gives no sign.
+    """
+    generate = client.generate
+
+    def watched(*args: Any, **settings: Any) -> Any:
+        with _looking(f"{client.base_url}/metrics", beat, every_s=every_s):
+            return generate(*args, **settings)
+
+    client.generate = watched
+
+
+@contextmanager
+def _looking(url: str, beat: Beat, *, every_s: float) -> Iterator[None]:
+    over = threading.Event()
+
+    def look() -> None:
+        seen = num_server_tokens(url)
+        while not over.wait(every_s):
+            found = num_server_tokens(url)
+            if found is not None and found != seen:
+                beat()
+                seen = found
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def num_server_tokens(url: str) -> float | None:
+    """Tokens that a vLLM server has read and made since its start; None where it does not say."""
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_S) as answer:
+            lines = answer.read().decode(errors="replace").splitlines()
+        found = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(TOKENS)]
+    except (OSError, ValueError):
+        return None
+    return sum(found) if found else None

@@ -9,7 +9,7 @@ from labrun.errors import LabError
 from lab_llm.policy import generation_settings
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.config_files import cannot_load, read_config, read_settings
-from lab_llm.policy.location import SMOLLM2_INSTALL, locate
+from lab_llm.policy.location import SMOLLM2_INSTALL, NotHereError, fetch_advice, locate
 from lab_llm.policy.tokenizer_files import (
     TOKENIZER_FILES,
     load_tokenizer,
@@ -47,7 +47,10 @@ def _dir_facts(path: Path, config: PolicyConfig) -> dict[str, object]:
     weights = read_weights(path, config)
     if not any((path / name).is_file() for name in TOKENIZER_FILES):
         allowed = ", ".join(TOKENIZER_FILES)
-        raise LabError(f"model {config.name!r}: {path} has no tokenizer (one of {allowed})")
+        raise NotHereError(
+            f"model {config.name!r}: {path} has no tokenizer (one of {allowed}); "
+            f"{fetch_advice(config)}"
+        )
     read = read_config(path, config)
     if not config.trust_remote_code:
         check_head(weights, read, path, config.name)

@@ -67,8 +67,19 @@ def _cached_snapshot(name: str, revision: str | None) -> Path:
     if isinstance(found, str):
         return Path(found).parent
     at = f" at revision {revision!r}" if revision else ""
-    option = f" --revision {revision}" if revision else ""
     raise NotHereError(
         f"model {name!r}{at}: no directory of this name, and not in the Hugging Face cache; "
-        f"fetch it where there is a network: hf download {name}{option}"
+        f"fetch it where there is a network: {_download(name, revision)}"
     )
+
+
+def fetch_advice(config: PolicyConfig) -> str:
+    """How to complete a model of which files are missing."""
+    if _is_hub_id(config.name):
+        download = _download(config.name, config.revision)
+        return f"fetch it where there is a network: {download}"
+    return "copy the model again, or save it there (save_pretrained of model and tokenizer)"
+
+
+def _download(name: str, revision: str | None) -> str:
+    return f"hf download {name}{f' --revision {revision}' if revision else ''}"

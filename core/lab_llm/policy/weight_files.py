@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from labrun.errors import LabError
 
 from lab_llm.policy.config import PolicyConfig
+from lab_llm.policy.location import NotHereError, fetch_advice
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -32,7 +33,7 @@ def read_weights(path: Path, config: PolicyConfig) -> Weights:
     Raises LabError where a file is missing, damaged or quantised.
     """
     total, names = 0, set[str]()
-    for shard in _weight_files(path, config.name):
+    for shard in _weight_files(path, config):
         shapes = _shapes(shard, config)
         total += sum(map(math.prod, shapes.values()))
         names.update(shapes)
@@ -73,18 +74,18 @@ def read_json(path: Path, name: str) -> Mapping[str, Any]:
     return value
 
 
-def _weight_files(path: Path, name: str) -> Sequence[Path]:
+def _weight_files(path: Path, config: PolicyConfig) -> Sequence[Path]:
     index = path / "model.safetensors.index.json"
     if index.is_file():
-        names = set(read_json(index, name).get("weight_map", {}).values())
+        names = set(read_json(index, config.name).get("weight_map", {}).values())
     else:
         names = {"model.safetensors"}
     missing = sorted(file for file in names if not (path / file).is_file())
     if missing or not names:
         lacks = missing[0] if missing else "any weights"
-        raise LabError(
-            f"model {name!r}: {path} lacks {lacks}; only safetensors weights are read "
-            "(model.save_pretrained writes them)"
+        raise NotHereError(
+            f"model {config.name!r}: {path} lacks {lacks}; only safetensors weights are read; "
+            f"{fetch_advice(config)}"
         )
     return [path / file for file in sorted(names)]
 

@@ -39,12 +39,12 @@ def open_engine(
     if shared is not None and config.engine in (AUTO, shared.name):
         yield shared
         return
-    name = _best_here() if config.engine == AUTO else config.engine
+    name = best_here() if config.engine == AUTO else config.engine
     with OPENERS[name](ctx, policy, config, num_tokens, section) as engine:
         yield engine
 
 
-def _best_here() -> str:
+def best_here() -> str:
     """The name of the fastest engine on this machine."""
     fast = torch.cuda.is_available() and importlib.util.find_spec(VLLM.package)
     return VLLM.name if fast else DECODER.name

@@ -15,18 +15,22 @@ from lab_llm.policy.beats import beat_at_steps
 from lab_llm.policy.engine import Beat, Completions, Sampling, Share
 from lab_llm.policy.policy import Policy
 from lab_llm.sampling.config import SamplingConfig
+from lab_llm.sampling.engines import check_parallel
 
 if TYPE_CHECKING:
     from labrun.runs.context import RunContext
 
 
 class VLLMEngine:
-    """Samples with `llm` (a `vllm.LLM`), which must hold the policy's present weights."""
+    """Samples with `llm` (a `vllm.LLM`), which must hold the policy's present weights.
+
+    `tensor_parallel` neighbouring ranks together have one copy of them.
+    """
 
     name = "vllm"
 
-    def __init__(self, llm: Any) -> None:
-        self.llm = llm
+    def __init__(self, llm: Any, *, tensor_parallel: int = 1) -> None:
+        self.llm, self.tensor_parallel = llm, tensor_parallel
 
     def sample(
         self,
@@ -37,11 +41,17 @@ class VLLMEngine:
         share: Share,
         beat: Beat,
     ) -> Completions:
-        """Prompts go to the ranks in turn; each has a seed of its own."""
-        mine = range(share.rank, len(prompts), share.world_size)
+        """Prompts go to the ranks in turn; each has a seed of its own.
+
+        Ranks with one copy of the model sample the same prompts, and the first of them returns
+        them.
+        """
+        together = self.tensor_parallel
+        mine = range(share.rank // together, len(prompts), share.world_size // together)
+        size = sampling.prompts_at_a_time * together
         found: Completions = {}
-        for start in range(0, len(mine), sampling.prompts_at_a_time):
-            batch = mine[start : start + sampling.prompts_at_a_time]
+        for start in range(0, len(mine), size):
+            batch = mine[start : start + size]
             outputs = self.llm.generate(
                 [{"prompt_token_ids": list(prompts[index])} for index in batch],
                 [_params(sampling, prompt_seed(seed, index)) for index in batch],
@@ -50,7 +60,7 @@ class VLLMEngine:
             for index, output in zip(batch, outputs, strict=True):
                 found[index] = [list(one.token_ids) for one in output.outputs]
             beat()
-        return found
+        return found if share.rank % together == 0 else {}
 
 
 def prompt_seed(seed: int, index: int) -> int:
@@ -88,12 +98,9 @@ def open_vllm(
     longest sequence is longer than the model or `vllm_max_model_len` takes.
     """
     length = _model_length(policy, config, num_tokens, section=section)
-    if ctx.world_size > 1 and config.vllm_tensor_parallel > 1:
-        raise LabError(
-            f"{section}.vllm_tensor_parallel={config.vllm_tensor_parallel} in a run of "
-            f"{ctx.world_size} processes, each of which has a vLLM of its own; use 1"
-        )
+    check_parallel(config, section=section, num_processes=ctx.world_size)
     stood = torch.distributed.is_initialized()
+    _collect()  # its share of the GPU must be free
     with _weights(ctx, policy) as folder:
         llm = _load(folder, policy, config, length=length, together=ctx.world_size > 1)
         barrier()
@@ -170,6 +177,11 @@ def _free(*, keep_group: bool) -> None:
     parallel_state.destroy_model_parallel()
     if not keep_group:
         parallel_state.destroy_distributed_environment()
+    _collect()
+
+
+def _collect() -> None:
+    """Free what nobody holds, on the GPU too."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -85,7 +85,7 @@ class GRPOSettings:
     sampler: Literal["cpu", "transformers", "vllm"] = "cpu"
     """What makes rollouts: the toolkit's decoder, transformers' generate, or vLLM."""
     vllm_mode: Literal["colocate", "server"] = "colocate"
-    """With vLLM: in the training process, or a `trl vllm-serve` process."""
+    """With vLLM: in the training process, or a vLLM server (`trl vllm-serve`)."""
     vllm_server: str = ""
     """Base URL of that process, such as http://host:8000; empty: TRL's default on this machine."""
     vllm_max_model_length: Annotated[int, Ge(1)] | None = None
@@ -93,6 +93,13 @@ class GRPOSettings:
     evaluations included, which sample with the same vLLM."""
     vllm_gpu_memory_utilization: Annotated[float, Gt(0), Lt(1)] = 0.3
     """Share of the GPU's memory that a colocated vLLM takes; the rest is the training's."""
+    vllm_enable_sleep_mode: bool = False
+    """A colocated vLLM gives its weights and its cache back while the policy is updated: the whole
+    GPU is the training's then, and each batch of rollouts begins with sending it the weights. Its
+    start needs the share free, and the training's own state stays beside it while it samples."""
+    vllm_tensor_parallel_size: Annotated[int, Ge(1)] = 1
+    """Processes over which a colocated vLLM spreads one copy of the model (count). It divides the
+    run's processes and the model's heads; each of its GPUs holds that part of weights and cache."""
     vllm_importance_sampling: Literal[
         "none", "sequence_mask", "sequence_truncate", "token_mask", "token_truncate"
     ] = "sequence_mask"

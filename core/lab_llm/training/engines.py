@@ -10,7 +10,7 @@ from labrun.errors import LabError
 from torch import Tensor
 
 from lab_llm.distributed import ranks
-from lab_llm.policy.beats import beat_at_steps
+from lab_llm.policy.beats import beat_at_server_tokens, beat_at_steps
 from lab_llm.policy.location import locate
 from lab_llm.policy.policy import Policy
 from lab_llm.sampling.engines import DECODER, TRANSFORMERS, VLLM, EngineKind
@@ -72,6 +72,9 @@ class RolloutEngine:
     def holding(self, policy: Policy) -> Policy:
         """The policy, with this engine where it can sample evaluations too."""
         return policy
+
+    def rest(self) -> None:
+        """An evaluation is over: what it held of the GPU is the training's again."""
 
     def student_logprobs(self, rollouts: Rollouts) -> Float[Tensor, "B T"]:
         """log P_S by what also gives log P_T, so that they are equal where the solution changes
@@ -173,7 +176,10 @@ class VLLMRollouts(RolloutEngine):
 
     @classmethod
     def check_settings(cls, settings: GRPOSettings) -> None:
-        """Raises LabError where vLLM would have no room for a prompt before a whole completion."""
+        """Raises LabError where vLLM would have no room for a prompt before a whole completion, or
+        is another process, which these settings cannot reach."""
+        if not _is_here(settings):
+            _check_server(settings)
         limit = settings.vllm_max_model_length
         if limit is None or limit > settings.max_completion_length:
             return
@@ -202,6 +208,8 @@ class VLLMRollouts(RolloutEngine):
         trainer: Any = self._trainer
         if _is_here(self._settings):
             beat_at_steps(trainer.vllm_generation.llm, trainer.ctx.heartbeat)
+        elif trainer.accelerator.is_main_process:  # which alone asks the server
+            beat_at_server_tokens(trainer.vllm_generation.vllm_client, trainer.ctx.heartbeat)
         sync = trainer.vllm_generation.sync_weights
 
         def staged_sync() -> None:
@@ -220,7 +228,33 @@ class VLLMRollouts(RolloutEngine):
         trainer = self._trainer
         trainer.vllm_generation.sync_weights()
         trainer._last_loaded_step = trainer.state.global_step
-        return replace(policy, engine=VLLMEngine(trainer.vllm_generation.llm))
+        llm, size = trainer.vllm_generation.llm, self._settings.vllm_tensor_parallel_size
+        if self._settings.vllm_enable_sleep_mode:
+            llm.wake_up(tags=["kv_cache"])
+        return replace(policy, engine=VLLMEngine(llm, tensor_parallel=size))
+
+    def rest(self) -> None:
+        """Let vLLM sleep, as TRL does after the rollouts; TRL then sends it the weights anew."""
+        if _is_here(self._settings) and self._settings.vllm_enable_sleep_mode:
+            generation = self._trainer.vllm_generation
+            generation.llm.sleep(level=2)
+            generation._llm_weights_sleeping = True
+
+
+def _check_server(settings: GRPOSettings) -> None:
+    """LabError for what only the command that starts the server can say."""
+    asked = {
+        "vllm_enable_sleep_mode=true": settings.vllm_enable_sleep_mode,
+        f"vllm_tensor_parallel_size={settings.vllm_tensor_parallel_size}": (
+            settings.vllm_tensor_parallel_size > 1
+        ),
+    }
+    for words in (words for words, is_asked in asked.items() if is_asked):
+        raise LabError(
+            f"trainer.{words} is for a vLLM in the training process, and trainer.vllm_mode=server "
+            "takes another's; leave it out and say it to `trl vllm-serve`, or set "
+            "trainer.vllm_mode=colocate"
+        )
 
 
 def _is_here(settings: GRPOSettings) -> bool:

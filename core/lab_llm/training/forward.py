@@ -52,8 +52,15 @@ class ModelForward:
         return _ForwardRedirection()(self.model, inner, within, inner)
 
     def hidden_states(self, model: Any, ids: Tensor, mask: Tensor, *, width: int) -> Tensor:
-        states = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
-        return states.last_hidden_state[:, -width - 1 : -1]
+        def states(model: Any) -> Tensor:
+            found = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+            return found.last_hidden_state[:, -width - 1 : -1]
+
+        is_policy = model is self.trainer.accelerator.unwrap_model(self.model)
+        if is_policy or not ranks.shares_weights(model):
+            return states(model)
+        # DeepSpeed counts the passes of a spread model at its outermost module
+        return _ForwardRedirection()(model, model, states, model)
 
     def most_calls(self, num_calls: int) -> int:
         return ranks.largest(num_calls) if ranks.shares_weights(self.model) else num_calls

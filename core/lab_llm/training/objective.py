@@ -2,12 +2,10 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
 
@@ -23,8 +21,9 @@ Measures = Callable[[Rollouts], Mapping[str, float]]
 """Rollouts -> metrics of the method, each with a row in docs/metrics.md."""
 Shape = Callable[[Rollouts, Tensor], Tensor]
 """(annotated rollouts, entropies of the policy (B, T), nats) -> advantages (B, T)."""
-WholeModel = Callable[[], AbstractContextManager[Any]]
-"""Enters with the policy's model, all of its weights on this rank."""
+Placing = Callable[[Any], Any]
+"""A model that is not trained -> what to run it by: where the policy is trained and, under ZeRO-3,
+its weights spread over the ranks."""
 
 
 class TokenPass(NamedTuple):
@@ -102,17 +101,20 @@ class Objective(Protocol):
     def begin(self, model: Any) -> None:
         """Told the policy's model, as it was loaded, before a trainer wraps it."""
 
-    def to(self, device: torch.device) -> None:
-        """Move what the objective holds to where the policy is trained."""
+    def place(self, placing: Placing) -> None:
+        """Put what the objective holds where the policy is trained."""
 
-    def after_step(self, whole_model: WholeModel) -> None:
-        """Called after each optimizer step."""
+    def after_step(self, model: Any) -> None:
+        """Told the policy's model after each optimizer step; ranks may share its weights."""
 
-    def after_batch(self, whole_model: WholeModel) -> None:
+    def after_batch(self, model: Any) -> None:
         """Called after the last optimizer step of a batch of rollouts, after `after_step`."""
 
     def save(self, folder: Path) -> None:
-        """Write what the objective itself must have after a resume."""
+        """Write what the objective itself must have after a resume.
+
+        All ranks call it, and the first writes.
+        """
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""

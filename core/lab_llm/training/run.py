@@ -241,6 +241,8 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
         vllm_server_base_url=settings.vllm_server or None,
         vllm_max_model_length=settings.vllm_max_model_length,
         vllm_gpu_memory_utilization=settings.vllm_gpu_memory_utilization,
+        vllm_enable_sleep_mode=settings.vllm_enable_sleep_mode,
+        vllm_tensor_parallel_size=settings.vllm_tensor_parallel_size,
         vllm_importance_sampling_correction=correction != "none",
         vllm_importance_sampling_mode="sequence_mask" if correction == "none" else correction,
         vllm_importance_sampling_clip_max=settings.vllm_importance_clip,

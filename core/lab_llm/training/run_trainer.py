@@ -36,6 +36,9 @@ class RunTrainer(Trainer):
         """The policy, with the engine that holds its weights where the trainer has one."""
         return policy
 
+    def rest_engine(self) -> None:
+        """An evaluation with that engine is over, and training goes on."""
+
     @property
     def steps_per_batch(self) -> int:
         """Optimizer steps made of one batch of data: between two batches a run can be resumed."""
@@ -94,7 +97,7 @@ class RunTrainer(Trainer):
         )  # transformers reads it at the next step, if there is one
 
     def _save_own(self, folder: Path) -> None:
-        """Write, on the first rank, what else a resume needs; nothing here."""
+        """Write what else a resume needs; nothing here. All ranks call it, and the first writes."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Let transformers write everything that resume needs into the run's own checkpoint."""
@@ -104,8 +107,7 @@ class RunTrainer(Trainer):
             before, self.args.output_dir = self.args.output_dir, str(folder)
             try:
                 save(model, trial)
-                if self.args.should_save:
-                    self._save_own(folder)
+                self._save_own(folder)
             finally:
                 self.args.output_dir = before
 
@@ -149,6 +151,7 @@ class RunCallback(TrainerCallback):
                 policy = self._trainer.with_engine(self._trainer.policy)
                 with ranks.whole_weights(policy.model, optimizer):
                     self._ctx.evaluate(policy, self._sets, step=step)
+                self._trainer.rest_engine()
             if self._between_batches(step):
                 stop_if_asked(self._ctx, before=f"step {step + 1}")
         except PreemptedError:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float
 from labrun.attempts.loading import loading
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
+from lab_llm.distributed import ranks
 from lab_llm.training.distillation import compare_hidden, distillation_loss, importance_weight
 from lab_llm.training.distillation_config import DistillationConfig
-from lab_llm.training.objective import Forward, Objective, Surrogate, TokenPass, WholeModel
+from lab_llm.training.objective import Forward, Objective, Placing, Surrogate, TokenPass
 from lab_llm.training.rollouts import Rollouts
 from lab_llm.training.surrogate import mean_over_rollouts
 from lab_llm.training.teacher import Teacher
@@ -47,6 +49,8 @@ class SelfDistillation(Objective):
         self.teacher_model: Any = None
         """The teacher's weights where they are not the student's."""
         self.remainders: dict[str, Tensor] = {}
+        """What the average's own precision cannot hold (see `remainders_of`). Where ranks share the
+        teacher's weights, the first keeps them all, in the machine's memory."""
 
     def annotate(self, rollouts: Rollouts) -> Rollouts:
         """The rollouts as they are: A_t = A, and only the surrogate reads it."""
@@ -129,41 +133,51 @@ class SelfDistillation(Objective):
         if self.config.teacher == "ema":
             self.remainders = remainders_of(self.teacher_model)
 
-    def to(self, device: torch.device) -> None:
-        if self.teacher_model is not None:
-            self.teacher_model.to(device)
+    def place(self, placing: Placing) -> None:
+        if self.teacher_model is None:
+            return
+        self.teacher_model = teacher = placing(self.teacher_model)
+        if not ranks.shares_weights(teacher):
+            device = next(teacher.parameters()).device
             self.remainders = {name: rest.to(device) for name, rest in self.remainders.items()}
+        elif not ranks.is_first():
+            self.remainders = {}
 
-    def after_step(self, whole_model: WholeModel) -> None:
+    def after_step(self, model: Any) -> None:
         if self.config.ema_every == "step":
-            self._move_teacher(whole_model)
+            self._move_teacher(model)
 
-    def after_batch(self, whole_model: WholeModel) -> None:
+    def after_batch(self, model: Any) -> None:
         if self.config.ema_every == "batch":
-            self._move_teacher(whole_model)
+            self._move_teacher(model)
 
-    def _move_teacher(self, whole_model: WholeModel) -> None:
+    def _move_teacher(self, student: Any) -> None:
         if self.config.teacher == "ema":
-            with whole_model() as student:
-                rate = self.config.ema_rate
-                average(self.teacher_model, student, self.remainders, rate=rate)
+            average(self.teacher_model, student, self.remainders, rate=self.config.ema_rate)
 
     def save(self, folder: Path) -> None:
-        if self.config.teacher == "ema":
-            weights = {name: p.cpu() for name, p in self.teacher_model.named_parameters()}
-            rests = {REMAINDER + name: rest.cpu() for name, rest in self.remainders.items()}
-            save_file(weights | rests, folder / TEACHER_FILE)
+        if self.config.teacher != "ema":
+            return
+        saved: dict[str, Tensor] = {}
+        for name, parameter in self.teacher_model.named_parameters():
+            with ranks.whole_parameters([parameter]):
+                if ranks.is_first():
+                    saved[name] = parameter.detach().cpu()
+        if ranks.is_first():
+            saved |= {REMAINDER + name: rest.cpu() for name, rest in self.remainders.items()}
+            save_file(saved, folder / TEACHER_FILE)
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
         if self.config.teacher != "ema":
             return
-        with loading(folder / TEACHER_FILE):
-            saved = load_file(folder / TEACHER_FILE)
+        with loading(folder / TEACHER_FILE), safe_open(folder / TEACHER_FILE, "pt") as saved:
             for name, parameter in self.teacher_model.named_parameters():
-                parameter.copy_(saved[name])
+                found = saved.get_tensor(name)
+                with ranks.whole_parameters([parameter], changed=True):
+                    parameter.copy_(found)
             for name, rest in self.remainders.items():
-                rest.copy_(saved[REMAINDER + name])
+                rest.copy_(saved.get_tensor(REMAINDER + name))
 
 
 @torch.no_grad()
@@ -177,16 +191,22 @@ def average(
     """teacher <- (1 - rate) teacher + rate student, parameter by parameter, in place.
 
     A step is far less than bfloat16 tells apart: `remainders` (see `remainders_of`) keep what the
-    teacher's own precision cannot hold.
+    teacher's own precision cannot hold. Of weights that ranks share the first rank's average
+    counts, and no more than one parameter is ever whole.
     """
     pairs = zip(teacher.named_parameters(), student.parameters(), strict=True)
     for (name, mean), now in pairs:
-        rest = remainders.get(name)
-        whole = mean if rest is None else mean.float() + rest.float()
-        whole.lerp_(now.to(whole.dtype), rate)
-        if rest is not None:
-            mean.copy_(whole)
-            rest.copy_(whole - mean.float())
+        with ranks.whole_parameters([now]), ranks.whole_parameters([mean], changed=True):
+            _move(mean, now, remainders.get(name), rate=rate)
+
+
+def _move(mean: Tensor, now: Tensor, rest: Tensor | None, *, rate: float) -> None:
+    """mean + rest <- (1 - rate) (mean + rest) + rate now."""
+    whole = mean if rest is None else mean.float() + rest.to(mean.device).float()
+    whole.lerp_(now.to(whole.dtype), rate)
+    if rest is not None:
+        mean.copy_(whole)
+        rest.copy_(whole - mean.float())
 
 
 def remainders_of(teacher: torch.nn.Module) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers.trainer_callback import TrainerCallback
+from trl.models.utils import prepare_deepspeed
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from lab_llm.distributed import ranks
@@ -28,6 +29,7 @@ from lab_llm.training.run_trainer import RunTrainer
 from lab_llm.training.step_metrics import StepMetrics
 from lab_llm.training.teacher import Group, Teacher, TeacherPrompts
 from lab_llm.training.teacher_scoring import TeacherScoring
+from lab_llm.training.zero import zero_stage
 
 if TYPE_CHECKING:
     from labrun.runs.context import RunContext
@@ -57,6 +59,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         self.engine = ENGINES[settings.sampler](self, settings)
         self.scoring = TeacherScoring(self, settings, self.engine)
         self.group = Group((), (), settings.num_generations)
+        self._spread_models: list[Any] = []
         objective.begin(policy.model)
         super().__init__(
             model=policy.model,
@@ -65,7 +68,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             rollout_func=self.engine.rollout_function,  # pyright: ignore[reportArgumentType]
             **trl,
         )
-        objective.to(self.accelerator.device)
+        objective.place(self._placed)
         beat_at_passes(policy.model, ctx.heartbeat)
         self.engine.begin()
         self.add_callback(AfterStep(self))
@@ -73,8 +76,17 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             objective.load(ctx.resume_from)
 
     @property
-    def _plain_model(self) -> Any:
+    def plain_model(self) -> Any:
+        """The policy's model without what trains it; under ZeRO-3 the ranks share its weights."""
         return self.accelerator.unwrap_model(self.model)
+
+    def _placed(self, model: Any) -> Any:
+        """A model that is not trained, where the policy is; under ZeRO-3 spread as that is."""
+        if zero_stage(self.settings) < 3:
+            return model.to(self.accelerator.device)
+        # an engine that is collected takes its model's hooks away
+        self._spread_models.append(prepare_deepspeed(model, self.accelerator))
+        return self._spread_models[-1].module
 
     @property
     def _num_parts(self) -> int:
@@ -92,11 +104,15 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         """The policy's model, all of its weights on this rank."""
         assert self.model is not None
         with ranks.whole_weights(self.model, self.optimizer):
-            yield self._plain_model
+            yield self.plain_model
 
     def with_engine(self, policy: Policy) -> Policy:
         """The policy, with the engine of its rollouts where that can sample evaluations too."""
         return self.engine.holding(policy)
+
+    def rest_engine(self) -> None:
+        """Give back what the rollouts' engine held for an evaluation."""
+        self.engine.rest()
 
     # Rollouts -----------------------------------------------------------------------------------
 
@@ -239,7 +255,7 @@ class AfterStep(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         trainer = self._trainer
-        trainer.objective.after_step(trainer.whole_model)
+        trainer.objective.after_step(trainer.plain_model)
         if state.global_step % trainer.steps_per_batch == 0:
-            trainer.objective.after_batch(trainer.whole_model)
+            trainer.objective.after_batch(trainer.plain_model)
         return control

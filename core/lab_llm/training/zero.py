@@ -12,6 +12,12 @@ from lab_llm.training.config import GRPOSettings
 from lab_llm.training.microbatches import micro_batch_size
 
 SHIPPED_DEEPSPEED = ("zero2", "zero3")
+STAGES = (0, 1, 2, 3)
+SECTIONS = ("bf16", "fp16", "optimizer", "optimizer.params")
+SECTIONS += ("zero_optimization.offload_optimizer", "zero_optimization.offload_param")
+"""Entries that are objects wherever they stand."""
+OPTIMIZERS = ("AdamW", "Adam")
+"""What DeepSpeed calls AdamW, which a run has."""
 
 
 def deepspeed_path(settings: GRPOSettings) -> str:
@@ -28,6 +34,16 @@ def zero_stage(settings: GRPOSettings) -> int:
     return int(_read(deepspeed_path(settings))["zero_optimization"]["stage"])
 
 
+def offloaded(settings: GRPOSettings) -> frozenset[str]:
+    """What the DeepSpeed configuration keeps in the machine's memory or on its disk, not on the
+    GPU: `optimizer` (with the gradients), `param`."""
+    if not settings.deepspeed:
+        return frozenset()
+    entries = _read(deepspeed_path(settings))["zero_optimization"]
+    devices = {name: _at(entries, f"offload_{name}.device") for name in ("optimizer", "param")}
+    return frozenset(name for name, device in devices.items() if device in ("cpu", "nvme"))
+
+
 def check_zero_file(settings: GRPOSettings, num_processes: int) -> None:
     """LabError where the DeepSpeed configuration says otherwise than the trainer's keys.
 
@@ -37,6 +53,7 @@ def check_zero_file(settings: GRPOSettings, num_processes: int) -> None:
         return
     path = deepspeed_path(settings)
     found = _read(path)
+    _check_entries(found, path)
     for entry, key, expected in _of_keys(settings, num_processes):
         value = _at(found, entry)
         if value is None and entry == "bf16.enabled":
@@ -46,6 +63,21 @@ def check_zero_file(settings: GRPOSettings, num_processes: int) -> None:
                 f"trainer.deepspeed={path}: {entry}={json.dumps(value)} contradicts {key}, which "
                 f'makes it {json.dumps(expected)}; set it to "auto", or change the key'
             )
+
+
+def _check_entries(found: Mapping[str, Any], path: str) -> None:
+    """LabError where the file would put something of its own in place of the trainer's."""
+    if "scheduler" in found:
+        raise LabError(
+            f"trainer.deepspeed={path}: its scheduler would stand in place of trainer.lr_schedule; "
+            "take it out, and set trainer.lr_schedule and trainer.warmup_steps"
+        )
+    kind = _at(found, "optimizer.type")
+    if kind is not None and kind not in OPTIMIZERS:
+        raise LabError(
+            f"trainer.deepspeed={path}: optimizer.type={json.dumps(kind)}; allowed: "
+            f"{', '.join(OPTIMIZERS)}; take the optimizer out, and the run has its own AdamW"
+        )
 
 
 def _of_keys(settings: GRPOSettings, num_processes: int) -> list[tuple[str, str, object]]:
@@ -81,7 +113,6 @@ def _read(path: str) -> dict[str, Any]:
     """The file, which names a ZeRO stage. Raises LabError."""
     try:
         found = json.loads(Path(path).read_text())
-        int(found["zero_optimization"]["stage"])
     except FileNotFoundError as error:
         raise LabError(
             f"trainer.deepspeed={path}: no such file; "
@@ -89,6 +120,21 @@ def _read(path: str) -> dict[str, Any]:
         ) from error
     except OSError as error:
         raise LabError(f"trainer.deepspeed={path}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise LabError(f"trainer.deepspeed={path}: no zero_optimization.stage in it") from error
+    except (ValueError, RecursionError) as error:
+        raise LabError(f"trainer.deepspeed={path}: it is no JSON: {error}") from error
+    stage = _at(found, "zero_optimization.stage") if isinstance(found, dict) else None
+    if stage is None:
+        raise LabError(f"trainer.deepspeed={path}: no zero_optimization.stage in it")
+    if type(stage) is not int or stage not in STAGES:
+        raise LabError(
+            f"trainer.deepspeed={path}: zero_optimization.stage={json.dumps(stage)}; "
+            f"allowed: {', '.join(map(str, STAGES))}"
+        )
+    for name in SECTIONS:
+        section = _at(found, name)
+        if section is not None and not isinstance(section, Mapping):
+            raise LabError(
+                f"trainer.deepspeed={path}: {name}={json.dumps(section)}; allowed: an object, such "
+                'as {"enabled": "auto"} of bf16, or leave it out'
+            )
     return found

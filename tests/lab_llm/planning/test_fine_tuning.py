@@ -1,15 +1,23 @@
 """The memory of supervised fine-tuning against values worked out by hand."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import pytest
+from lab_llm.datasets.countdown import CountdownDataset
+from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.planning import fine_tuning
+from lab_llm.planning.estimates import GIB
 from lab_llm.policy.config import PolicyConfig
+from lab_llm.training.warm_start.config import WarmStartConfig
+from lab_llm.warm_start import WarmStart
+from labrun import LabError, Setup
 
 DISTILLED = PolicyConfig(name="deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", dtype="bfloat16")
 
 
-def test_float32_weights_of_7_billion_do_not_fit_a_gpu_of_80_gb():
-    known = fine_tuning.facts(
+def planned():
+    return fine_tuning.facts(
         DISTILLED,
         trained=replace(DISTILLED, dtype="float32"),
         micro_batch_size=1,
@@ -17,6 +25,10 @@ def test_float32_weights_of_7_billion_do_not_fit_a_gpu_of_80_gb():
         checkpointing=True,
         samples_by_vllm=True,
     )
+
+
+def test_the_plan_of_float32_weights_of_7_billion_by_hand():
+    known = planned()
     # 7,615,616,512 weights: 4 bytes each, as much for gradients, twice for AdamW: 113.5 GiB.
     # A token: 28 inputs of 3584 in float32, and one layer of
     # 26*3584 + 2*(4*3584 + 4*18944) = 273,408 bytes; 32,768 of them take 20.6 GiB.
@@ -28,6 +40,25 @@ def test_float32_weights_of_7_billion_do_not_fit_a_gpu_of_80_gb():
     assert known["gpu_memory_gib, sampling"] == "61.2 (weights 28.4, vllm 32.9)"
 
 
+@pytest.mark.parametrize(("gib", "refused"), [(140, False), (80, True)])
+def test_a_gpu_that_cannot_hold_weights_and_optimizer_is_refused_with_numbers(
+    monkeypatch, gib, refused
+):
+    whole = SimpleNamespace(total_memory=gib * GIB)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: whole)
+    if not refused:
+        planned()
+        return
+    with pytest.raises(LabError) as caught:
+        planned()
+    assert str(caught.value) == (
+        "the training keeps 113 GiB on each GPU (weights 28.4, gradients 28.4, optimizer 56.7), "
+        "and this one has 80; with activations it needs 137: take one of 137 GiB or more, or a "
+        "smaller model"
+    )
+
+
 def test_the_shipped_model_is_planned_from_its_files_and_an_unknown_one_not():
     how = {"micro_batch_size": 2, "max_completion_length": 64, "checkpointing": False}
     tiny = PolicyConfig()
@@ -36,3 +67,12 @@ def test_the_shipped_model_is_planned_from_its_files_and_an_unknown_one_not():
     assert set(known) == {"parameters", "gpu_memory_gib"}
     far = PolicyConfig(name="nobody/nothing")
     assert fine_tuning.facts(far, trained=far, samples_by_vllm=False, **how) == {}
+
+
+def test_the_warm_starts_plan_is_of_the_tiny_model():
+    setup = Setup(dataset=CountdownDataset(CountdownConfig()))
+    facts = WarmStart(WarmStartConfig(batch_size=2)).plan(setup).facts
+    # the shipped tokenizer has 296 of at most 300 tokens: 265,536 and 4 rows of 64
+    assert facts["parameters"] == "at most 265,792"
+    # 2 * 1024 tokens, 4 layers, of each 4 * (6*64 + 2*(128 + 64) + 4*128 + 4*192) bytes: 0.0625 GiB
+    assert "activations 0.0625" in str(facts["gpu_memory_gib"])

@@ -118,6 +118,7 @@ def test_problems_without_a_solution_are_counted_and_the_first_is_named():
         ("frozen", "zero2", 1),
         ("ema", "", 1),  # float32 weights
         ("ema", "zero2", 2),
+        ("ema", "zero3", 1),  # its remainder is in the machine's memory
     ],
 )
 def test_the_plan_counts_the_teachers_weights_and_an_averages_remainder(teacher, deepspeed, copies):

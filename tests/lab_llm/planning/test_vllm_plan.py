@@ -1,5 +1,6 @@
 """What is known of a colocated vLLM before a run: its longest sequence, and whether it has room."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -10,13 +11,16 @@ from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.planning import estimates
 from lab_llm.planning import vllm as vllm_plan
 from lab_llm.planning.estimates import GIB
+from lab_llm.planning.shapes import shape_of_model
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import known_by_files
 from lab_llm.text.prompts import encode
 from lab_llm.training.config import GRPOSettings
+from lab_llm.training.engines import ENGINES
 from lab_llm.training.vllm_length import longest_sequence
 from labrun import LabError, Setup
 
+QWEN = PolicyConfig(name="Qwen/Qwen3-8B")
 INSTRUCT = PolicyConfig(name="Qwen/Qwen3-4B-Instruct-2507", dtype="bfloat16")
 
 
@@ -39,7 +43,7 @@ def longest_prompt(policy, problems):
 
 
 def test_vllm_needs_weights_and_one_sequence_by_hand():
-    parts = estimates.vllm_bytes(estimates.KNOWN["Qwen/Qwen3-8B"], length=10240, dtype="bfloat16")
+    parts = estimates.vllm_bytes(shape_of_model(QWEN), length=10240, dtype="bfloat16")
     assert parts["weights"] == 2 * 8_190_735_360
     # 36 layers, keys and values of 8 heads of 128, 2 bytes: 147,456 bytes a token
     assert parts["sequence"] == 10240 * 147_456
@@ -93,3 +97,48 @@ def test_a_share_of_the_gpu_that_is_too_small_is_refused_in_one_line(monkeypatch
 def test_nothing_is_planned_where_no_vllm_is_in_the_process(elsewhere):
     asked = GRPOSettings(**{"sampler": "vllm", **elsewhere})
     assert vllm_plan.facts(asked, Setup(), None, None) == {}
+
+
+def test_tensor_parallel_parts_weights_and_the_heads_of_keys_by_hand():
+    parts = estimates.vllm_bytes(
+        shape_of_model(QWEN), length=10240, dtype="bfloat16", tensor_parallel=4
+    )
+    assert parts["weights"] == 2 * 8_190_735_360 / 4
+    assert parts["sequence"] == 10240 * 147_456 / 4
+    # 8 heads of keys on 16 GPUs: one on each
+    wide = estimates.vllm_bytes(
+        shape_of_model(QWEN), length=1, dtype="bfloat16", tensor_parallel=16
+    )
+    assert wide["sequence"] == 147_456 / 8
+
+
+def test_a_vllm_that_sleeps_leaves_the_gpu_to_the_update():
+    gpu = partial(estimates.gpu_bytes, 50.0 * GIB, vllm_share=0.5)
+    assert gpu() == 100 * GIB
+    assert gpu(sleeps_beside=20 * GIB) == 51 * GIB  # its graphs stay
+    assert gpu(sleeps_beside=30 * GIB) == 60 * GIB  # while it samples
+
+
+@pytest.mark.parametrize(
+    ("processes", "size", "allowed"),
+    [(8, 3, "1, 2, 4"), (8, 8, "1, 2, 4"), (1, 2, "1"), (8, 4, None), (12, 4, None)],
+)
+def test_a_size_that_does_not_divide_ranks_or_heads_is_refused(processes, size, allowed):
+    distilled = PolicyConfig(name="deepseek-ai/DeepSeek-R1-Distill-Qwen-7B")  # 28 heads, 4 of keys
+    asked = settings(model=distilled, vllm_tensor_parallel_size=size)
+    setup = Setup(num_processes=processes)
+    if allowed is None:
+        assert vllm_plan.facts(asked, setup, None, None)
+        return
+    with pytest.raises(LabError, match=f"vllm_tensor_parallel_size={size} .*allowed: {allowed};"):
+        vllm_plan.facts(asked, setup, None, None)
+
+
+@pytest.mark.parametrize(
+    "key", [{"vllm_enable_sleep_mode": True}, {"vllm_tensor_parallel_size": 2}]
+)
+def test_what_only_a_vllm_in_the_process_can_do_is_refused_of_a_server(key):
+    asked = settings(vllm_mode="server", **key)
+    with pytest.raises(LabError, match=rf"^trainer\.{next(iter(key))}=.*vllm_mode=colocate$"):
+        ENGINES["vllm"].check_settings(asked)
+    ENGINES["vllm"].check_settings(settings(**key))

@@ -2,10 +2,16 @@
 
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
-from lab_llm.policy.beats import beat_at_passes, beat_at_steps
+from lab_llm.policy.beats import (
+    beat_at_passes,
+    beat_at_server_tokens,
+    beat_at_steps,
+    num_server_tokens,
+)
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.engine import Sampling, Share
 from lab_llm.policy.policy import load_policy
@@ -140,6 +146,53 @@ def test_each_step_of_vllm_is_a_sign_of_life(monkeypatch):
     found = VLLMEngine(llm).sample([[1]], SAMPLING, seed=1, share=Share(), beat=lambda: None)
     assert found == {0: [["token"] * 3]}
     assert len(beats) == 3
+
+
+class Metrics(BaseHTTPRequestHandler):
+    """What a vLLM server says at /metrics, of a counter that grows by `grows` at each look."""
+
+    tokens, grows = 0, 7
+
+    def do_GET(self):
+        assert self.path == "/metrics"
+        type(self).tokens += self.grows
+        text = "# TYPE vllm:generation_tokens_total counter\n"
+        text += f'vllm:generation_tokens_total{{engine="0",model_name="m n"}} {self.tokens}.0\n'
+        text += "vllm:prompt_tokens_total 5.0\nvllm:num_requests_running 3.0\n"
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(("grows", "lives"), [(7, True), (0, False)])
+def test_a_server_that_makes_tokens_lives_and_one_that_does_not_is_silent(grows, lives):
+    handler = type("Handler", (Metrics,), {"tokens": 0, "grows": grows})
+    beats = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        over = threading.Event()
+
+        def beat():
+            beats.append(1)
+            if len(beats) == 2:
+                over.set()
+
+        def generate(prompts, *, n):
+            over.wait(60 if lives else 0.3)
+            return prompts * n
+
+        client = SimpleNamespace(base_url=url, generate=generate)
+        beat_at_server_tokens(client, beat, every_s=0.02)
+        assert client.generate([1], n=2) == [1, 1]
+        assert (len(beats) >= 2) == lives
+        counted = num_server_tokens(f"{url}/metrics")
+        assert counted == handler.tokens + 5
+        server.shutdown()
+    assert num_server_tokens(f"{url}/metrics") is None
 
 
 def test_a_vllm_that_steps_on_without_finishing_a_request_falls_silent(monkeypatch):

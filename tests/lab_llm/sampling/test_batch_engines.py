@@ -155,6 +155,15 @@ def test_vllm_prompts_go_in_turn_with_seeds_of_their_own(sampling, monkeypatch):
     whole = sampled(engine, sampling)
     assert whole == {i: [[prompt_seed(3, i), j] for j in range(2)] for i in range(5)}
     assert sampled(engine, sampling, rank=1, world_size=2) == {i: whole[i] for i in (1, 3)}
+    # pairs of ranks have one copy of the model: each rank of a pair asks for the same prompts
+    together = VLLMEngine(LLM(), tensor_parallel=2)
+    beats: list[list[int]] = [[] for _ in range(4)]
+    shares = [
+        sampled(together, sampling, rank=rank, world_size=4, beats=beats[rank]) for rank in range(4)
+    ]
+    assert [sorted(share) for share in shares] == [[0, 2, 4], [], [1, 3], []]
+    assert {i: rows for share in shares for i, rows in share.items()} == whole
+    assert [len(of_rank) for of_rank in beats] == [1] * 4
 
 
 def test_neighbouring_prompts_have_seeds_far_apart():

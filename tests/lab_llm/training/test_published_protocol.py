@@ -1,6 +1,5 @@
 """Options that published code has: means, averages, truncated rollouts, long prompts."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -104,9 +103,7 @@ def test_the_averaged_teacher_moves_once_a_step_or_once_a_batch(every, expected)
     for model, value in ((teacher, 0.0), (student, 1.0)):
         torch.nn.init.constant_(model.weight, value)
     objective.teacher_model, objective.remainders = teacher, remainders_of(teacher)
-    trainer = SimpleNamespace(
-        objective=objective, whole_model=lambda: nullcontext(student), steps_per_batch=2
-    )
+    trainer = SimpleNamespace(objective=objective, plain_model=student, steps_per_batch=2)
     for step in (1, 2):
         AfterStep(trainer).on_step_end(None, SimpleNamespace(global_step=step), None)
     assert teacher.weight.item() == pytest.approx(expected)

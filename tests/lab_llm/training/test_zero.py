@@ -5,7 +5,7 @@ import json
 import pytest
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.training.config import GRPOSettings
-from lab_llm.training.zero import check_zero_file, deepspeed_path, zero_stage
+from lab_llm.training.zero import check_zero_file, deepspeed_path, offloaded, zero_stage
 from labrun import LabError
 
 
@@ -58,3 +58,39 @@ def test_what_agrees_is_taken(tmp_path):
     agreed |= {"gradient_accumulation_steps": 4, "train_batch_size": 32, "gradient_clipping": 1.0}
     check_zero_file(settings(tmp_path, agreed), 2)
     check_zero_file(settings(tmp_path, {}, dtype="float32"), 2)
+
+
+def test_the_file_says_what_stays_off_the_gpu(tmp_path):
+    entries = {
+        "stage": 3,
+        "offload_optimizer": {"device": "cpu"},
+        "offload_param": {"device": "none"},
+    }
+    chosen = settings(tmp_path, {"zero_optimization": entries})
+    assert offloaded(chosen) == {"optimizer"}
+    assert offloaded(GRPOSettings(deepspeed="zero3")) == offloaded(GRPOSettings()) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("{bad", r"it is no JSON: Expecting property name"),
+        ("[1, 2]", r"no zero_optimization\.stage in it$"),
+        ('{"zero_optimization": 3}', r"no zero_optimization\.stage in it$"),
+        ('{"zero_optimization": {"stage": 9}}', r"stage=9; allowed: 0, 1, 2, 3$"),
+        ('{"zero_optimization": {"stage": true}}', r"stage=true; allowed: 0, 1, 2, 3$"),
+        ('{"zero_optimization": {"stage": "two"}}', r'stage="two"; allowed: 0, 1, 2, 3$'),
+        ('{"zero_optimization": {"stage": 2}, "bf16": true}', r"bf16=true; allowed: an object"),
+        ('{"zero_optimization": {"stage": 2}, "scheduler": {}}', r"in place of trainer\.lr_sched"),
+        (
+            '{"zero_optimization": {"stage": 2}, "optimizer": {"type": "SGD"}}',
+            r'optimizer\.type="SGD"; allowed: AdamW, Adam;',
+        ),
+    ],
+)
+def test_a_file_that_deepspeed_could_not_follow_is_refused_in_one_line(tmp_path, text, refused):
+    path = tmp_path / "zero.json"
+    path.write_text(text)
+    with pytest.raises(LabError, match=rf"^trainer\.deepspeed={path}: .*{refused}") as caught:
+        check_zero_file(GRPOSettings(deepspeed=str(path)), 1)
+    assert "\n" not in str(caught.value)

@@ -10,7 +10,7 @@ from lab_llm.evaluation.accuracy import check_prompts_fit
 from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.policy.policy import KnownPolicy, Policy, known_policy
 from lab_llm.problems import Problem, ProblemSets, problem_sets
-from lab_llm.sampling.engines import check_engine
+from lab_llm.sampling.engines import check_engine, check_parallel
 from lab_llm.sampling.opening import open_engine
 from lab_llm.text.prompts import encode, with_solution
 from labrun import LabError, Plan, Score, Setup
@@ -46,6 +46,7 @@ class RichnessEvaluator:
         self.config = config
 
     def plan(self, setup: Setup) -> Plan:
+        check_parallel(self.config, section="evaluator.richness", num_processes=setup.num_processes)
         facts = self._facts()
         sets = problem_sets(setup, key="evaluator.richness")
         if sets is not None:

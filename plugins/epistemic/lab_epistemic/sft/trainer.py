@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from lab_llm.planning import fine_tuning
 from lab_llm.planning import prompts as prompts_plan
 from lab_llm.planning import teacher as teacher_plan
+from lab_llm.planning.gpus import missing_precision
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.facts import policy_facts
 from lab_llm.policy.location import NotHereError
@@ -61,6 +62,7 @@ class SelfSFTTrainer:
         )
         sampler = KINDS[config.sampler]
         missing = sampler.missing(key="trainer.sampler", instead="trainer.sampler=cpu")
+        missing += missing_precision(config.model)
         policy, here = None, True
         try:
             facts |= policy_facts(config.model)

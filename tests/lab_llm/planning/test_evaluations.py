@@ -1,0 +1,82 @@
+"""What is planned of an evaluation that opens a vLLM beside the training."""
+
+from types import SimpleNamespace
+
+import pytest
+from lab_llm.evaluation.accuracy import AccuracyEvaluator
+from lab_llm.evaluation.config import AccuracyConfig
+from lab_llm.planning import evaluations
+from lab_llm.planning.estimates import GIB
+from lab_llm.planning.shapes import shape_of_model
+from lab_llm.planning.sizes import kept_bytes
+from lab_llm.policy.config import PolicyConfig
+from lab_llm.training.config import GRPOSettings
+from labrun import LabError, Setup
+
+MODEL = PolicyConfig(name="Qwen/Qwen3-4B-Base", dtype="bfloat16")
+SHAPE = shape_of_model(MODEL)
+PARAMETERS = 4_022_468_096
+
+
+def setup(engine="vllm", **sampling):
+    config = AccuracyConfig(engine=engine, max_new_tokens=16384, **sampling)
+    return Setup(evaluators={"accuracy": AccuracyEvaluator(config)}, num_processes=8)
+
+
+def planned(setup, *, kept_gib, shares_vllm=False):
+    return evaluations.facts(
+        setup, SHAPE, kept=kept_gib * GIB, dtype="bfloat16", shares_vllm=shares_vllm
+    )
+
+
+def test_a_second_vllm_needs_its_share_beside_what_the_training_keeps():
+    # weights 7.49 GiB, 16,384 tokens of 2*36*8*128*2 bytes 2.25, work 1; 30 / (1 - .5)
+    assert planned(setup(), kept_gib=30) == {
+        "gpu_memory_gib, evaluation accuracy": "60 (the training keeps 30; vLLM takes a share of "
+        "0.5 and needs 10.7)"
+    }
+    assert planned(setup(), kept_gib=1)["gpu_memory_gib, evaluation accuracy"].startswith("21.5 (")
+
+
+def test_an_evaluation_that_shares_the_trainings_vllm_or_opens_none_takes_nothing():
+    assert planned(setup(), kept_gib=30, shares_vllm=True) == {}
+    assert planned(setup("cpu"), kept_gib=30) == {}
+
+
+@pytest.mark.parametrize(
+    ("gib", "refused"),
+    [(80, ""), (40, r"30 of the training; take evaluator"), (50, r"set it to 0\.40, take")],
+)
+def test_a_gpu_without_room_for_both_is_refused_in_one_line(monkeypatch, gib, refused):
+    whole = SimpleNamespace(total_memory=gib * GIB)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: whole)
+    if not refused:
+        planned(setup(), kept_gib=30)
+        return
+    with pytest.raises(LabError, match=refused) as caught:
+        planned(setup(), kept_gib=30)
+    assert str(caught.value).startswith("evaluator.accuracy.vllm_gpu_memory_utilization=0.5: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("deepspeed", "every", "bytes_of_a_weight"),
+    [
+        ("zero2", 0, 2),  # before and after it: the weights
+        ("zero2", 10, 2 + 4 / 8 + 12 / 8),  # gradients and AdamW's part are shared
+        ("zero3", 10, (2 + 4 + 12) / 8 + 2),  # the weights too, and gathered
+    ],
+)
+def test_the_training_keeps_weights_and_between_steps_its_optimizer(
+    deepspeed, every, bytes_of_a_weight
+):
+    settings = GRPOSettings(model=MODEL, deepspeed=deepspeed, evaluate_every=every)
+    kept = kept_bytes(settings, SHAPE, Setup(num_processes=8), num_teachers=0)
+    assert kept == pytest.approx(bytes_of_a_weight * PARAMETERS)
+
+
+def test_a_vllm_of_each_process_that_spreads_itself_is_refused_before_the_run():
+    asked = setup("auto", vllm_tensor_parallel=2)
+    with pytest.raises(LabError, match=r"^evaluator\.accuracy\.vllm_tensor_parallel=2 .*8 proc"):
+        asked.evaluators["accuracy"].plan(asked)
