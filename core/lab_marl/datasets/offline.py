@@ -164,7 +164,7 @@ class OfflineDataset:
         for source in known.values():
             source.check_room(buffer.limit)
         size = sum(source.nbytes for source in known.values()) / reading.GIB
-        held = f"{self.config.memory_limit_gib:g} of {size:.3g} GiB"
+        held = f"{self.config.memory_limit_gib:g} of at most {size:.3g} GiB"
         return {"memory": f"{held}; episodes are read from their files as they are drawn"}
 
     def _buffer(self, sources: Mapping[str, Source]) -> Buffer | None:

@@ -119,8 +119,8 @@ class Source:
         need, block = int(self.blocks.nbytes[largest]), self.blocks[largest]
         if need > limit:
             raise LabError(
-                f"dataset.memory_limit_gib={limit / GIB:g} is less than one chunk of "
-                f"{block.part.file} takes ({len(block.rows)} episodes); "
+                f"dataset.memory_limit_gib={limit / GIB:.3g} is less than one chunk of "
+                f"{block.part.file} ({len(block.rows)} episodes); "
                 f"set at least {math.ceil(need / GIB * 1000) / 1000:g}"
             )
 

@@ -8,7 +8,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from baseline_cases import SMALL
 from lab_marl import environments
+from lab_marl.cloning.config import BCConfig
+from lab_marl.cloning.learner import BCLearner
 from lab_marl.datasets import reading
 from lab_marl.datasets.config import OfflineDataConfig
 from lab_marl.datasets.generated import Recipe, generate
@@ -17,8 +20,12 @@ from lab_marl.episodes.batches import Batch, make_batch
 from lab_marl.episodes.buffered import Blocks, Buffer, BufferedEpisodes
 from lab_marl.episodes.hdf5_files import probe
 from lab_marl.episodes.hdf5_writer import write
+from lab_marl.episodes.offline_data import OfflineData
+from lab_marl.training.loop import train
 from labrun import Setup
 from labrun.errors import LabError
+from labrun.runs.context import RunContext
+from labrun.runs.run_dir import RunDir
 
 LAYOUT = environments.layout_of("cn-3")
 CHUNK = 4
@@ -91,6 +98,41 @@ def test_batches_from_files_equal_those_from_memory_byte_for_byte(files, timeout
         assert_equal_batches(*batches)
 
 
+def context(folder: Path, resume_from: Path | None) -> RunContext:
+    folder.mkdir(exist_ok=True)
+    return RunContext(
+        run=RunDir(folder),
+        seed=0,
+        attempt=0,
+        devices=(),
+        resume_from=resume_from,
+        keep_checkpoints=9,
+    )
+
+
+def trained(folder: Path, data: OfflineData, *, until: int, start: Path | None = None) -> RunDir:
+    """Behaviour cloning up to a step, from the start or a checkpoint."""
+    settings = BCConfig(**SMALL, max_steps=until, batch_size=4, save_every=1, evaluate_start=False)
+    ctx = context(folder, start)
+    train(ctx, data, settings, lambda found, device: BCLearner(found, settings, device=device))
+    return ctx.run
+
+
+def weights(run: RunDir) -> dict[str, torch.Tensor]:
+    state = torch.load(run.path / "artifacts" / "learner.pt", weights_only=True)
+    return state["learner"]["network"]
+
+
+def test_a_run_from_files_goes_on_exactly_and_ends_as_one_from_memory(files, tmp_path):
+    limit = 6 * episode_bytes(files) / reading.GIB
+    whole = trained(tmp_path / "whole", dataset(files, 0).load(), until=2)
+    half = trained(tmp_path / "half", dataset(files, limit).load(), until=1)
+    checkpoint = half.path / "checkpoints" / "00000001"
+    rest = trained(tmp_path / "rest", dataset(files, limit).load(), until=2, start=checkpoint)
+    for name, values in weights(whole).items():
+        assert torch.equal(values, weights(rest)[name]), name
+
+
 def test_a_limit_that_holds_all_episodes_leaves_them_in_memory(files):
     assert not isinstance(dataset(files, 1.0).load().tasks["cn-3"].episodes, BufferedEpisodes)
 
@@ -103,7 +145,7 @@ def test_reading_and_drawing_stay_within_the_limit(files, monkeypatch):
     tracemalloc.start()
     episodes = sources.load().tasks["cn-3"].episodes
     rng = np.random.default_rng(0)
-    for _ in range(30):
+    for _ in range(12):
         episodes.take(rng.choice(50, 2, replace=False), frames=51)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -149,9 +191,7 @@ def test_a_limit_below_one_chunk_is_refused_in_the_plan(files):
     with pytest.raises(LabError) as caught:
         dataset(files, limit).plan(Setup())
     file = files / "cn-3" / "medium" / "a" / "part_0.h5"
-    assert f"is less than one chunk of {file} takes (4 episodes); set at least 0." in str(
-        caught.value
-    )
+    assert f"is less than one chunk of {file} (4 episodes); set at least 0." in str(caught.value)
 
 
 def test_the_plan_says_what_stays_in_the_files(files):
