@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from baseline_cases import SMALL
+from baseline_cases import SMALL, same
 from lab_marl import environments
 from lab_marl.cloning.config import BCConfig
 from lab_marl.cloning.learner import BCLearner
@@ -129,8 +129,7 @@ def test_a_run_from_files_goes_on_exactly_and_ends_as_one_from_memory(files, tmp
     half = trained(tmp_path / "half", dataset(files, limit).load(), until=1)
     checkpoint = half.path / "checkpoints" / "00000001"
     rest = trained(tmp_path / "rest", dataset(files, limit).load(), until=2, start=checkpoint)
-    for name, values in weights(whole).items():
-        assert torch.equal(values, weights(rest)[name]), name
+    assert same(weights(whole), weights(rest))
 
 
 def test_a_limit_that_holds_all_episodes_leaves_them_in_memory(files):
