@@ -108,7 +108,7 @@ def main() -> None:
     for name, one in result["arms"].items():
         drawn, updated = harness.show(one["batches_per_s"]), harness.show(one["updates_per_s"])
         print(f"{name:<12} batches {drawn}  updates {updated} per CPU second")
-    claim = "episodes that stay in their files cost an update little where the buffer holds half"
+    claim = "what an update costs whose episodes stay in their files"
     settings = {"options": vars(chosen) | {"out": None}, "machine": before}
     harness.write(chosen.out, {"claim": claim} | result | settings)
 
