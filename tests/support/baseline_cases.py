@@ -25,15 +25,24 @@ def waves(*shape: int, step: float) -> np.ndarray:
     return np.sin(step * np.arange(1, np.prod(shape) + 1)).reshape(shape).astype(np.float32)
 
 
-def set_weights(module: nn.Module) -> None:
+def set_weights(
+    module: nn.Module, *, size: float = 0.5, step: float = 0.7, place: float = 4.1
+) -> None:
     """Every parameter becomes a sine of its own phase; names in order."""
     with torch.no_grad():
-        for place, (_, values) in enumerate(sorted(module.named_parameters())):
-            phase = 0.7 * torch.arange(values.numel()) + 4.1 * place
-            values.copy_(0.5 * torch.sin(phase).view(values.shape))
+        for number, (_, values) in enumerate(sorted(module.named_parameters())):
+            phase = step * torch.arange(values.numel()) + place * number
+            values.copy_(size * torch.sin(phase).view(values.shape))
 
 
-def wave_episodes(layout: Layout, transitions: list[int]) -> Episodes:
+def wave_episodes(
+    layout: Layout,
+    transitions: list[int],
+    *,
+    obs: float = 0.9,
+    state: float = 1.3,
+    reward: float = 1.1,
+) -> Episodes:
     """Episodes of these numbers of transitions; every action is allowed but one now and then."""
     count, frames, agents = len(transitions), max(transitions) + 1, layout.num_agents
     lead = (count, frames)
@@ -45,21 +54,20 @@ def wave_episodes(layout: Layout, transitions: list[int]) -> Episodes:
     avail = np.ones((*lead, agents, layout.num_actions), bool)
     np.put_along_axis(avail, forbidden[..., None], False, -1)
     return Episodes(
-        obs=waves(*lead, agents, layout.obs_size, step=0.9) * filled[..., None, None],
-        state=waves(*lead, layout.state_size, step=1.3) * filled[..., None],
+        obs=waves(*lead, agents, layout.obs_size, step=obs) * filled[..., None, None],
+        state=waves(*lead, layout.state_size, step=state) * filled[..., None],
         actions=actions * filled[..., None],
         avail_actions=avail & filled[..., None, None],
-        reward=waves(*lead, step=1.1) * begins,
+        reward=waves(*lead, step=reward) * begins,
         terminated=np.arange(frames) == ends - 1,
         truncated=np.zeros(lead, bool),
         filled=filled,
     )
 
 
-def wave_batch(layout: Layout, transitions: list[int]) -> Batch:
-    return make_batch(
-        layout, wave_episodes(layout, transitions), np.arange(len(transitions)), device=CPU
-    )
+def wave_batch(layout: Layout, transitions: list[int], **steps: float) -> Batch:
+    episodes = wave_episodes(layout, transitions, **steps)
+    return make_batch(layout, episodes, np.arange(len(transitions)), device=CPU)
 
 
 def through_a_file(state: dict[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from labrun.runs.run_dir import home
 
 from lab_marl.behaviours.tiers import Progress
 from lab_marl.datasets.generated import Recipe, generate
-from lab_marl.episodes import hdf5_reader, hdf5_writer
-from lab_marl.episodes.episodes import Episodes
+from lab_marl.episodes import hdf5_writer
 from lab_marl.episodes.hdf5_files import Part, probe
 
 WAIT_S = 2.0
@@ -92,20 +91,13 @@ def kept(recipe: Recipe) -> Part | None:
     file = path_of(recipe)
     if not file.exists():
         return None
-    with _remedy(file):
+    with remedy(file):
         return probe([file], recipe.layout)[0]
 
 
-def read(recipe: Recipe) -> Episodes:
-    """The episodes of a file that is there. Raises LabError, with the remedy, where it is
-    damaged."""
-    file = path_of(recipe)
-    with _remedy(file):
-        return hdf5_reader.read([file], recipe.layout)
-
-
 @contextmanager
-def _remedy(file: Path) -> Iterator[None]:
+def remedy(file: Path) -> Iterator[None]:
+    """Adds to a refusal of the file how it is made again."""
     try:
         yield
     except LabError as error:

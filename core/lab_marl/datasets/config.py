@@ -39,5 +39,9 @@ class OfflineDataConfig:
     suite, bootstrap in spread, tag and mamujoco, whose episodes all end so, else terminal. An
     episode at its limit with neither `terminated` nor `truncated` was cut off. Data without a key
     `truncated` say it by their length; there an end whose reward is positive counts as success."""
+    memory_limit_gib: Annotated[float, Ge(0)] = 0.0
+    """Memory for the episodes of all training tasks, in GiB. Where they take more, they stay in
+    their files: all are checked once, then batches are read as they are drawn, and the episodes
+    used last are kept up to this limit. The batches are the same. 0: all lie in memory."""
     data_seed: Annotated[int, Ge(0)] = 0
     """Seed of generated data and of choose=random; not the run's, so that runs share data."""

@@ -3,7 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from lab_marl.episodes.layouts import Layout
 
 KEYS = {*(field.name for field in fields(Episodes)), hdf5_files.ONEHOT}
 """What is read; other keys are passed over."""
+PART_BYTES = 2**27
+"""Of one part's episodes in memory, at most: a source may be larger than memory."""
+Part = tuple[str, dict[str, np.ndarray]]
+"""The name of a source for refusals, and its arrays by the published keys."""
 NUMBERS = "biuf"
 """Kinds of a NumPy type that holds real numbers."""
 
@@ -37,12 +42,12 @@ def convert(source: Path, target: Path, *, task: str, quality: str) -> list[str]
         )
     folder = _folder(source, target, task, quality)
     try:
-        checked = [_checked(part, arrays, layout) for part, arrays in _parts(source, kind, layout)]
-        return _write_all(folder, checked, layout, aside=target)
+        said = _write_all(folder, _parts(source, kind, layout), layout, aside=target)
     except OSError as error:
         raise LabError(
             f"cannot write {folder}: {shown(str(error))}; make room, or name another target"
         ) from error
+    return said
 
 
 def _folder(source: Path, target: Path, task: str, quality: str) -> Path:
@@ -56,32 +61,56 @@ def _folder(source: Path, target: Path, task: str, quality: str) -> Path:
     return folder
 
 
-def _write_all(folder: Path, checked: list[Episodes], layout: Layout, *, aside: Path) -> list[str]:
+def _write_all(
+    folder: Path,
+    parts: Iterable[Part],
+    layout: Layout,
+    *,
+    aside: Path,
+) -> list[str]:
     """One line for each file. They are written in `aside`, where no run looks for data, and moved
     into place as a whole: a conversion that is killed leaves no half of it to be read."""
+    new = [place for place in (aside, *aside.parents) if not place.exists()]
     aside.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".converting-", dir=aside))
     try:
-        said = [
-            _write(draft / f"part_{i}.h5", episodes, layout) for i, episodes in enumerate(checked)
-        ]
+        said = _write_parts(draft, parts, layout)
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft.chmod(aside.stat().st_mode & 0o777)
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        for place in new:
+            with suppress(OSError):  # it holds data
+                place.rmdir()
     return [f"{line}: {folder / f'part_{i}.h5'}" for i, line in enumerate(said)]
 
 
-def _parts(source: Path, kind: str, layout: Layout) -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
-    """Each part with its arrays by the published keys."""
+def _write_parts(draft: Path, parts: Iterable[Part], layout: Layout) -> list[str]:
+    """What each file holds. Raises LabError where an episode holds what cannot be."""
+    said: list[str] = []
+    for source, arrays in parts:
+        episodes = _checked(source, arrays, layout)
+        if len(episodes):
+            said.append(_write(draft / f"part_{len(said)}.h5", episodes, layout))
+    if not said:
+        raise LabError("the source holds no episode of a whole transition; nothing to convert")
+    return said
+
+
+def _parts(source: Path, kind: str, layout: Layout) -> Iterator[Part]:
+    """Each part. Its source says where its episodes begin, where it is not the first."""
     if kind == "pickle":
         for file in foreign.pickles_in(source):
-            yield file, pickles.read(file)
+            yield str(file), pickles.read(file)
     else:
         read = vaults.read if kind == "vault" else array_folders.read
+        one = hdf5_reader.empty(layout, 1, layout.episode_limit + 1).nbytes
         try:
-            yield source, read(source, layout)
+            done = 0
+            for arrays in read(source, layout, episodes=max(1, PART_BYTES // one)):
+                yield f"{source} from episode {done} on" if done else str(source), arrays
+                done += len(arrays["filled"])
         except (ValueError, IndexError, TypeError, MemoryError) as error:
             raise LabError(
                 f"the arrays of {source} do not fit each other or task {layout.task}: "
@@ -89,7 +118,7 @@ def _parts(source: Path, kind: str, layout: Layout) -> Iterator[tuple[Path, dict
             ) from error
 
 
-def _checked(source: Path, arrays: dict[str, np.ndarray], layout: Layout) -> Episodes:
+def _checked(source: str, arrays: dict[str, np.ndarray], layout: Layout) -> Episodes:
     """The episodes, read as those of a file are, so that every check is the same."""
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / "part_0.h5"
@@ -102,7 +131,7 @@ def _checked(source: Path, arrays: dict[str, np.ndarray], layout: Layout) -> Epi
         try:
             return hdf5_reader.read([draft], layout)
         except LabError as error:
-            raise LabError(str(error).replace(str(draft), str(source))) from error
+            raise LabError(str(error).replace(str(draft), source)) from error
 
 
 def _write(file: Path, episodes: Episodes, layout: Layout) -> str:

@@ -10,8 +10,6 @@ from labrun.errors import LabError
 
 from lab_marl.datasets import foreign
 from lab_marl.datasets.config import OfflineDataConfig
-from lab_marl.episodes import hdf5_reader
-from lab_marl.episodes.episodes import Episodes
 from lab_marl.episodes.hdf5_files import Part, find_parts, probe
 from lab_marl.episodes.layouts import Layout
 
@@ -28,11 +26,6 @@ class Selection:
     """Episodes that were asked for; 0: all."""
     left_out: tuple[Path, ...]
     """Folders of runs that dataset.runs=last passes over."""
-
-    @property
-    def flagged(self) -> bool:
-        """Whether the files say where an episode was cut off."""
-        return self.parts[0].has_truncated
 
     @property
     def total(self) -> int:
@@ -54,9 +47,6 @@ class Selection:
     def _lack(self) -> str:
         short = self.wanted - len(self.index)
         return f", {short} fewer than dataset.num_episodes={self.wanted}" if short > 0 else ""
-
-    def read(self) -> Episodes:
-        return hdf5_reader.read([part.file for part in self.parts], self.layout, self.index)
 
     def fingerprint(self) -> list[str]:
         """Sums of the files and of the choice among their episodes; paths don't matter."""

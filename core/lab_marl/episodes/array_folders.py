@@ -1,5 +1,6 @@
 """Reader of folders of arrays as OMAR keeps them: `obs_i.npy`, `acs_i.npy`, ... for agent i."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +13,33 @@ MARK = "obs_0.npy"
 """The file of such a folder by which it is known."""
 
 
-def read(folder: Path, layout: Layout) -> dict[str, np.ndarray]:
-    """The published keys [E, T, ...]. `dones_i` ends an episode: at the limit it was cut off.
+def read(folder: Path, layout: Layout, *, episodes: int) -> Iterator[dict[str, np.ndarray]]:
+    """The published keys [E, T, ...], at most so many episodes at a time.
 
-    Raises LabError for a file that is missing, no array of numbers, or of another length.
+    `dones_i` ends an episode: at the limit it was cut off. Raises LabError for a file that is
+    missing, no array of numbers, or of another length.
     """
     agents = range(layout.num_agents)
-    obs = np.stack([_array(folder, f"obs_{i}", None) for i in agents], 1)
-    num = len(obs)
-    actions = np.stack([_array(folder, f"acs_{i}", num) for i in agents], 1)
+    obs = [_array(folder, "obs_0", None)]
+    num = len(obs[0])
+    obs += [_array(folder, f"obs_{i}", num) for i in agents[1:]]
+    actions = [_array(folder, f"acs_{i}", num) for i in agents]
     done = _array(folder, "dones_0", num).reshape(num).astype(bool)
-    rewards = np.stack([_array(folder, f"rews_{i}", num).reshape(num) for i in agents], 1)
+    rewards = [_array(folder, f"rews_{i}", num).reshape(num) for i in agents]
+    state = _array(folder, "states_0", num)
     late = _at_limit(done, layout.episode_limit)
-    steps = flat.Steps(
-        obs=obs,
-        state=_array(folder, "states_0", num),
-        actions=_actions(actions, layout),
-        avail_actions=np.ones((num, layout.num_agents, layout.num_actions), np.uint8),
-        reward=flat.team_reward(rewards),
-        terminated=done & ~late,
-        truncated=late,
-    )
-    return flat.padded(steps, layout)
+    for low, high in flat.groups(done, episodes=episodes):
+        span = slice(low, high)
+        steps = flat.Steps(
+            obs=np.stack([one[span] for one in obs], 1),
+            state=np.asarray(state[span]),
+            actions=_actions(np.stack([one[span] for one in actions], 1), layout),
+            avail_actions=np.ones((high - low, layout.num_agents, layout.num_actions), np.uint8),
+            reward=flat.team_reward(np.stack([one[span] for one in rewards], 1)),
+            terminated=(done & ~late)[span],
+            truncated=late[span],
+        )
+        yield flat.padded(steps, layout)
 
 
 def _actions(actions: np.ndarray, layout: Layout) -> np.ndarray:
@@ -55,12 +61,13 @@ def _at_limit(done: np.ndarray, limit: int) -> np.ndarray:
 
 
 def _array(folder: Path, name: str, num: int | None) -> np.ndarray:
+    """One file, its numbers read as they are asked for."""
     file = folder / f"{name}.npy"
     if not file.is_file():
         there = sorted(entry.name for entry in folder.iterdir())
         raise LabError(f"{folder} has no {file.name}; it has: {listed(there, near=file.name)}")
     try:
-        values = np.load(file, allow_pickle=False)
+        values = np.load(file, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError, MemoryError) as error:
         reason = shown(str(error), limit=160)
         raise LabError(f"{file} cannot be read as an array of numbers: {reason}") from error

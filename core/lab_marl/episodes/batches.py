@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lab_marl.episodes.buffered import BufferedEpisodes
 from lab_marl.episodes.episodes import Episodes
 from lab_marl.episodes.layouts import Layout
 
@@ -60,16 +61,21 @@ class Batch:
 
 
 def make_batch(
-    layout: Layout, episodes: Episodes, index: np.ndarray, *, device: torch.device | str
+    layout: Layout,
+    episodes: Episodes | BufferedEpisodes,
+    index: np.ndarray,
+    *,
+    device: torch.device | str,
 ) -> Batch:
     """The episodes at `index` as one batch."""
     lengths = episodes.lengths[index]
     order = np.argsort(-lengths, kind="stable")
     index, lengths = index[order], lengths[order]
     frames = int(lengths[0])
+    episodes = episodes.take(index, frames=frames)
 
     def tensor(values: np.ndarray, dtype: torch.dtype) -> Tensor:
-        part = np.ascontiguousarray(values[index, :frames].swapaxes(0, 1))
+        part = np.ascontiguousarray(values.swapaxes(0, 1))
         return torch.from_numpy(part).to(device=device, dtype=dtype)
 
     return Batch(

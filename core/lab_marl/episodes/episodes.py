@@ -48,6 +48,11 @@ class Episodes:
         for field in fields(self):
             yield field.name, getattr(self, field.name)
 
-    def take(self, index: np.ndarray) -> "Episodes":
-        """The episodes at `index`, in that order."""
-        return Episodes(**{name: values[index] for name, values in self.arrays()})
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(values.nbytes for _, values in self.arrays())
+
+    def take(self, index: np.ndarray, *, frames: int | None = None) -> "Episodes":
+        """The episodes at `index`, in that order, up to a frame; None: all frames."""
+        return Episodes(**{name: values[index, :frames] for name, values in self.arrays()})

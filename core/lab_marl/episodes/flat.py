@@ -28,6 +28,13 @@ class Steps:
     """[N] bool: cut off after this transition."""
 
 
+def groups(ends: np.ndarray, *, episodes: int) -> list[tuple[int, int]]:
+    """[start, stop) of the steps of so many episodes each; `ends` [N] is True at a last step."""
+    bounds = np.unique([0, *(np.flatnonzero(ends) + 1).tolist(), len(ends)])
+    chosen = [*bounds[:-1:episodes].tolist(), int(bounds[-1])]
+    return list(pairwise(chosen))
+
+
 def padded(steps: Steps, layout: Layout) -> dict[str, np.ndarray]:
     """The published keys [E, T, ...], T = episode limit + 1.
 

@@ -42,6 +42,8 @@ class Part:
     has_truncated: bool
     onehot: bool
     """Whether its actions stand in `actions_onehot` alone."""
+    chunk: int
+    """Episodes that are unpacked together; 1 where the file is not in chunks."""
     attributes: Mapping[str, Any]
 
 
@@ -111,12 +113,14 @@ def _probe(file: Path, layout: Layout) -> Part:
         for key, width in widths.items():
             _check_shape(file, key, shapes[key], (num, frames, *width), layout)
             _check_type(file, key, _values(stored, key, file).dtype, layout)
+        chunks = _values(stored, "obs", file).chunks
     if frames > layout.episode_limit + 1:
         raise LabError(
             f"{file}: obs has {frames} frames, task {layout.task} has at most "
             f"{layout.episode_limit + 1} (episode limit + 1)"
         )
-    return Part(file, num, frames, "truncated" in widths, onehot, attributes)
+    chunk = chunks[0] if chunks else 1
+    return Part(file, num, frames, "truncated" in widths, onehot, chunk, attributes)
 
 
 @contextmanager

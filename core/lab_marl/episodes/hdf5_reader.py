@@ -24,7 +24,7 @@ def read(files: Sequence[Path], layout: Layout, index: np.ndarray | None = None)
     end is set to 0. Raises LabError for whatever `probe` or `checks` refuse.
     """
     parts = probe(files, layout)
-    rows = _rows_by_part(parts, index)
+    rows = rows_by_part(parts, index)
     filled = [_filled(part, chosen) for part, chosen in zip(parts, rows, strict=True)]
     frames = max((int(part.sum(1).max()) for part in filled if len(part)), default=0)
     episodes = empty(layout, sum(map(len, rows)), frames)
@@ -39,7 +39,18 @@ def read(files: Sequence[Path], layout: Layout, index: np.ndarray | None = None)
     return episodes
 
 
-def _rows_by_part(parts: Sequence[Part], index: np.ndarray | None) -> list[np.ndarray]:
+def read_rows(part: Part, rows: np.ndarray, layout: Layout) -> Episodes:
+    """The episodes `rows` (ascending, at least one) of a file that was probed, up to the last frame
+    that one of them fills. Raises LabError for whatever `checks` refuse."""
+    filled = _filled(part, rows)
+    frames = int(filled.sum(1).max())
+    episodes = empty(layout, len(rows), frames)
+    _fill(episodes, part, rows, filled[:, :frames])
+    checks.check_content(episodes, layout, file=part.file, episodes=rows)
+    return episodes
+
+
+def rows_by_part(parts: Sequence[Part], index: np.ndarray | None) -> list[np.ndarray]:
     """The chosen episodes of each part, numbered within it."""
     bounds = np.cumsum([0, *(part.num_episodes for part in parts)])
     chosen = np.arange(bounds[-1]) if index is None else index

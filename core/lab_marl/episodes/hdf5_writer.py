@@ -13,7 +13,9 @@ from lab_marl.episodes.hdf5_files import SCHEMA_VERSION, layout_json
 from lab_marl.episodes.layouts import Layout
 
 CHUNK = 32
-"""Episodes in one compressed chunk."""
+"""Episodes in one compressed chunk, at most."""
+CHUNK_BYTES = 2**20
+"""Of one chunk's observations, at most: who draws an episode from a file unpacks a whole chunk."""
 LEVEL = 4
 """gzip level: beyond it files shrink little and writing slows."""
 
@@ -32,8 +34,9 @@ def write(
             out.attrs["layout"] = layout_json(layout)
             for name, value in attributes.items():
                 out.attrs[name] = value
+            chunk = max(1, min(CHUNK, CHUNK_BYTES // max(1, episodes.obs[:1].nbytes)))
             for name, values in episodes.arrays():
-                _write_key(out, name, values, layout)
+                _write_key(out, name, values, layout, chunk=chunk)
         with open(draft, "rb") as written:
             os.fsync(written.fileno())
         os.replace(draft, path)
@@ -55,10 +58,12 @@ def composed(path: Path) -> Iterator[h5py.File]:
     path.write_bytes(image)
 
 
-def _write_key(out: h5py.File, name: str, values: np.ndarray, layout: Layout) -> None:
+def _write_key(
+    out: h5py.File, name: str, values: np.ndarray, layout: Layout, *, chunk: int
+) -> None:
     if values.ndim == 2 or (name == "actions" and not layout.continuous):
         values = values[..., None]
     if values.dtype == bool:
         values = values.astype(np.uint8)
-    chunks = (min(CHUNK, len(values)), *values.shape[1:])
+    chunks = (min(chunk, len(values)), *values.shape[1:])
     out.create_dataset(name, data=values, chunks=chunks, compression="gzip", compression_opts=LEVEL)

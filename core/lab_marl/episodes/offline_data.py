@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from lab_marl.episodes.buffered import BufferedEpisodes
 from lab_marl.episodes.episodes import Episodes
 from lab_marl.episodes.layouts import Layout
 
@@ -18,7 +19,8 @@ class TaskData:
     """The offline data of one task."""
 
     layout: Layout
-    episodes: Episodes
+    episodes: Episodes | BufferedEpisodes
+    """In memory, or in their files."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ A vault is a folder with metadata.json and one key-value store, in which each ke
 [1, T, ...]. tensorstore reads it.
 """
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,27 +19,40 @@ MARK = "manifest.ocdbt"
 """The file of a vault by which it is known."""
 
 
-def read(folder: Path, layout: Layout) -> dict[str, np.ndarray]:
-    """The published keys [E, T, ...]. Raises LabError for a missing package, a damaged vault, or
-    one without a key."""
+def read(folder: Path, layout: Layout, *, episodes: int) -> Iterator[dict[str, np.ndarray]]:
+    """The published keys [E, T, ...], at most so many episodes at a time.
+
+    Raises LabError for a missing package, a damaged vault, or one without a key.
+    """
     steps = int(_array(folder, "vault_index", None)[0])
+    terminated = _every_agent(_array(folder, "terminals.", (0, steps)))
+    truncated = _every_agent(_array(folder, "truncations.", (0, steps)))
+    for span in flat.groups(terminated | truncated, episodes=episodes):
+        ends = (terminated[slice(*span)], truncated[slice(*span)])
+        yield flat.padded(_steps(folder, layout, span, *ends), layout)
 
+
+def _steps(
+    folder: Path,
+    layout: Layout,
+    span: tuple[int, int],
+    terminated: np.ndarray,
+    truncated: np.ndarray,
+) -> flat.Steps:
     def key(name: str) -> np.ndarray:
-        return _array(folder, f"{name}.", steps)
+        return _array(folder, f"{name}.", span)
 
-    terminals, truncations = key("terminals"), key("truncations")
-    obs, actions = key("observations"), key("actions")
-    avail = np.ones((steps, layout.num_agents, layout.num_actions), np.uint8)
-    found = flat.Steps(
+    obs, actions, count = key("observations"), key("actions"), len(terminated)
+    avail = np.ones((count, layout.num_agents, layout.num_actions), np.uint8)
+    return flat.Steps(
         obs=obs,
         state=key("infos.state"),
-        actions=actions if layout.continuous else actions.reshape(steps, -1),
+        actions=actions if layout.continuous else actions.reshape(count, -1),
         avail_actions=avail if layout.continuous else key("infos.legals").astype(np.uint8),
         reward=flat.team_reward(key("rewards")),
-        terminated=_every_agent(terminals),
-        truncated=_every_agent(truncations),
+        terminated=terminated,
+        truncated=truncated,
     )
-    return flat.padded(found, layout)
 
 
 def _every_agent(flags: np.ndarray) -> np.ndarray:
@@ -46,12 +60,12 @@ def _every_agent(flags: np.ndarray) -> np.ndarray:
     return np.asarray(flags.reshape(len(flags), -1).all(1))
 
 
-def _array(folder: Path, name: str, steps: int | None) -> np.ndarray:
-    """One key: its first `steps` steps, without the axis of one; None: all of it."""
+def _array(folder: Path, name: str, span: tuple[int, int] | None) -> np.ndarray:
+    """One key: the steps of a span, without the axis of one; None: all of it."""
     store = {"driver": "ocdbt", "base": f"file://{folder.absolute()}", "path": name}
     try:
         opened = _tensorstore().open({"driver": "zarr", "kvstore": store}).result()
-        return np.asarray((opened if steps is None else opened[0, :steps]).read().result())
+        return np.asarray((opened if span is None else opened[0, slice(*span)]).read().result())
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:160]
         raise LabError(f"{folder}: key {name.rstrip('.')!r} cannot be read: {reason}") from error

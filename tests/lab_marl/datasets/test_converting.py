@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lab_marl import environments
+from lab_marl.datasets import converting
 from lab_marl.datasets.converting import convert
 from lab_marl.datasets.generated import Recipe, generate
 from lab_marl.datasets.showing import show
@@ -120,6 +121,42 @@ def test_a_folder_of_arrays_is_read(tmp_path, played):
     for row, length in enumerate(found.lengths):
         same = found.actions[row, : length - 1] == played.actions[row, : length - 1]
         assert same.all()
+
+
+@pytest.mark.parametrize("form", [as_vault, as_arrays])
+def test_a_source_larger_than_a_part_becomes_several_parts_of_the_same_episodes(
+    form, tmp_path, played, monkeypatch
+):
+    source = form(tmp_path / "Good", played)
+    (whole,) = convert(source, tmp_path / "whole", task="cn-2", quality="good")
+    one = hdf5_reader.empty(LAYOUT, 1, LAYOUT.episode_limit + 1).nbytes
+    monkeypatch.setattr(converting, "PART_BYTES", 2 * one)
+    lines = convert(source, tmp_path / "parts", task="cn-2", quality="good")
+    assert len(lines) == 3
+    files = [[Path(line.rpartition(": ")[2]) for line in said] for said in ([whole], lines)]
+    expected, got = (hdf5_reader.read(paths, LAYOUT) for paths in files)
+    for (name, values), (_, theirs) in zip(expected.arrays(), got.arrays(), strict=True):
+        assert (values == theirs).all(), name
+
+
+def test_a_fault_in_a_later_part_is_named_by_where_the_part_begins(tmp_path, played, monkeypatch):
+    source = as_arrays(tmp_path / "data", played)
+    state = np.load(source / "states_0.npy")
+    state[-1] = np.nan
+    np.save(source / "states_0.npy", state)
+    one = hdf5_reader.empty(LAYOUT, 1, LAYOUT.episode_limit + 1).nbytes
+    monkeypatch.setattr(converting, "PART_BYTES", 2 * one)
+    with pytest.raises(LabError) as caught:
+        convert(source, tmp_path / "new" / "out", task="cn-2", quality="good")
+    assert str(caught.value).startswith(f"{source} from episode 4 on: state is NaN or infinite: ")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_source_without_a_whole_transition_is_refused(tmp_path):
+    nothing = hdf5_reader.empty(LAYOUT, 1, 3)
+    nothing.filled[0, :2] = True
+    with pytest.raises(LabError, match="no episode of a whole transition; nothing to convert"):
+        convert(as_arrays(tmp_path / "data", nothing), tmp_path / "out", task="cn-2", quality="a")
 
 
 def test_an_array_episode_that_ends_at_the_limit_was_cut_off(tmp_path):

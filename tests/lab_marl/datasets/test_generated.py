@@ -14,7 +14,10 @@ from lab_marl import environments
 from lab_marl.behaviours import tiers
 from lab_marl.behaviours.tiers import Stage, stages
 from lab_marl.datasets import cache
+from lab_marl.datasets.config import OfflineDataConfig
 from lab_marl.datasets.generated import Recipe, batches, generate
+from lab_marl.datasets.offline import OfflineDataset
+from lab_marl.episodes import hdf5_reader
 from lab_marl.episodes.episodes import Episodes
 from labrun.errors import LabError
 
@@ -187,7 +190,7 @@ def test_the_file_of_a_recipe_is_made_once_with_its_facts():
     assert file.parent.name == f"n5-s3-{recipe.digest()[:12]}"
     written = file.stat().st_mtime_ns
     assert cache.ensure(recipe, quiet).stat().st_mtime_ns == written
-    assert same(cache.read(recipe), generate(recipe, quiet).episodes)
+    assert same(hdf5_reader.read([file], recipe.layout), generate(recipe, quiet).episodes)
     with h5py.File(file) as stored:
         facts = dict(stored.attrs)
     assert (facts["task"], facts["quality"], facts["seed"]) == ("cn-2", "medium", 3)
@@ -262,12 +265,21 @@ def test_a_process_that_is_killed_while_it_makes_data_leaves_no_half_file():
 def test_a_damaged_file_is_named_with_its_remedy():
     recipe = Recipe("cn-2", "medium", 3, 0)
     file = cache.ensure(recipe, quiet)
-    file.write_bytes(file.read_bytes()[:1000])
-    for use in (cache.kept, cache.read):
-        with pytest.raises(LabError) as caught:
-            use(recipe)
-        assert str(caught.value).startswith(f"{file} cannot be read as HDF5 (truncated file")
-        assert str(caught.value).endswith(f"; delete {file} and it is made again")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:1000])
+    with pytest.raises(LabError) as caught:
+        cache.kept(recipe)
+    assert str(caught.value).startswith(f"{file} cannot be read as HDF5 (truncated file")
+    assert str(caught.value).endswith(f"; delete {file} and it is made again")
+    file.write_bytes(whole)
+    with h5py.File(file, "r+") as stored:
+        del stored["reward"]
+        stored["reward"] = np.full((3, 51, 1), np.nan)
+    config = OfflineDataConfig(train_tasks=("cn-2",), quality="medium", num_episodes=3)
+    with pytest.raises(LabError) as caught:
+        OfflineDataset(config).load()
+    assert str(caught.value).startswith(f"{file}: reward is NaN or infinite: episode 0, frame 0")
+    assert str(caught.value).endswith(f"; delete {file} and it is made again")
 
 
 def test_a_home_that_cannot_be_made_is_a_clear_refusal(monkeypatch, tmp_path):

@@ -81,6 +81,10 @@ def chosen(root: Path, **settings) -> stored.Selection:
     return stored.select(config, "cn-2", environments.layout_of("cn-2"))
 
 
+def read(found: stored.Selection) -> Episodes:
+    return hdf5_reader.read([part.file for part in found.parts], found.layout, found.index)
+
+
 def test_the_last_first_and_random_episodes_are_chosen(grid_files):
     medium = {"quality": "medium", "num_episodes": 4}
     assert chosen(grid_files, choose="last", **medium).index.tolist() == [3, 4, 5, 6]
@@ -102,8 +106,8 @@ def test_medium_expert_is_half_medium_and_half_expert(grid_files):
     assert chosen(grid_files, num_episodes=5, **mixed).index.tolist() == [4, 5, 6, 10, 11]
     everything = chosen(grid_files, num_episodes=0, **mixed).index.tolist()
     assert everything == [2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
-    expert = chosen(grid_files, quality="expert", num_episodes=2).read()
-    both = chosen(grid_files, num_episodes=4, **mixed).read()
+    expert = read(chosen(grid_files, quality="expert", num_episodes=2))
+    both = read(chosen(grid_files, num_episodes=4, **mixed))
     frames = expert.obs.shape[1]
     assert (both.obs[2:, :frames] == expert.obs).all()
 
@@ -340,7 +344,7 @@ def test_masks_that_allow_nothing_are_refused_where_timeouts_make_their_frame_co
     )
 
 
-def test_the_plan_reads_no_episode_and_makes_nothing(grid_files, home):
+def test_the_plan_makes_nothing(grid_files, home):
     facts = small().plan(Setup()).facts
     assert (facts["train"], facts["test"], facts["unseen"]) == ("cn-2", "cn-2, cn-3", "cn-3")
     assert str(facts["cn-2"]).startswith(f"6 episodes, to be generated: {home}/data/marl/cn-2/")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from lab_marl import environments
-from lab_marl.episodes import hdf5_reader
+from lab_marl.episodes import hdf5_reader, hdf5_writer
 from lab_marl.episodes.episodes import Episodes
 from lab_marl.episodes.hdf5_files import find_parts, probe
 from lab_marl.episodes.hdf5_writer import write
@@ -448,6 +448,16 @@ def test_a_file_that_is_no_hdf5_or_cut_off_is_named(tmp_path):
     assert refusal(cut).startswith(" cannot be read as HDF5 (truncated file: ")
     with pytest.raises(LabError, match=f"no file {tmp_path / 'part_2.h5'}"):
         hdf5_reader.read([tmp_path / "part_2.h5"], TOY)
+
+
+def test_a_chunk_is_of_fewer_episodes_where_they_are_large(tmp_path, monkeypatch):
+    episodes = hdf5_reader.read([store(tmp_path / "toy.h5", toy())], TOY)
+    chunks = []
+    for room in (2, 100, 0):
+        monkeypatch.setattr(hdf5_writer, "CHUNK_BYTES", room * episodes.obs[:1].nbytes)
+        write(tmp_path / "part_0.h5", episodes, TOY, attributes={})
+        chunks.append(probe([tmp_path / "part_0.h5"], TOY)[0].chunk)
+    assert chunks == [2, 3, 1]
 
 
 def test_a_chunk_that_cannot_be_unpacked_is_named(tmp_path):

@@ -32,7 +32,8 @@ class TD3BCConfig(OfflineSettings):
     (published: 256 single transitions)."""
     alpha: Annotated[float, Ge(0)] = 2.5
     """Weight of the value against cloning, in units of 1 / mean |Q| (published: 2.5). 0 leaves
-    behaviour cloning alone: no critic is trained, and the actor at every step."""
+    behaviour cloning alone: no critic is trained, and the actor at every step. So half of its
+    max_steps train the actor as often as policy_delay=2 does."""
     policy_delay: Annotated[int, Ge(1)] = 2
     """Optimizer steps of the critics, counted over all tasks, for each of the actor
     (published: 2)."""
@@ -41,7 +42,8 @@ class TD3BCConfig(OfflineSettings):
     (published: 2, together with the actor)."""
     tau: Annotated[float, Gt(0), Le(1)] = 0.005
     """Share of the trained weights in an update of the target networks (published: 0.005); 1 copies
-    them."""
+    them. Q approaches its value by tau (1 - gamma) / target_update_every an optimizer step: half
+    way after about 28,000 steps with the defaults (published: 1,000,000 steps)."""
     smoothing_noise: Annotated[float, Ge(0)] = 0.2
     """Standard deviation of the noise on the target actor's actions, which lie in [-1, 1]
     (published: 0.2)."""
