@@ -5,7 +5,9 @@
 #include "attention.h"
 #include "matrices.h"
 
-constexpr int CHUNK = 48;                 // tokens of a feed-forward pass; their units stay in the cache
+// Tokens of a feed-forward pass, whose hidden units stay in the cache. On the way back each pass
+// also reads and writes the matrices' gradients, which pays with more of them.
+constexpr int CHUNK = 48, CHUNK_BACK = 96;
 constexpr int HIDDEN_ROW = HIDDEN + 16;  // rows of 2^n bytes would meet in few lines of the cache
 
 // A block's tensors in the module's order; the matrices, which come first here, are (out, in).
@@ -120,8 +122,8 @@ static void renew(const float* xhat, const float* scale, const float* shift, int
 // The gradients of a matrix (out, in) and its bias, of d after it and x before it; a part of the
 // rows at a time, which keeps the rounding small.
 static void add_linear(const float* d, const float* x, int rows, float* g, float* g_bias) {
-    for (int m = 0; m < rows; m += CHUNK) {
-        int n = std::min(CHUNK, rows - m);
+    for (int m = 0; m < rows; m += CHUNK_BACK) {
+        int n = std::min(CHUNK_BACK, rows - m);
         Left after = {d + (long)m * WIDTH, WIDTH};
         add_outer(after, WIDTH, {x + (long)m * WIDTH, WIDTH}, WIDTH, g, n);
         if (g_bias) add_columns(after, g_bias, n, WIDTH);
@@ -130,10 +132,10 @@ static void add_linear(const float* d, const float* x, int rows, float* g, float
 
 // d, after a feed-forward net -> before it, in place.
 static void feed_back(const Block& w, float* const* g, const Feed& f, const float* x, float* d) {
-    float hidden[CHUNK * HIDDEN_ROW], d_hidden[CHUNK * HIDDEN_ROW];
+    float hidden[CHUNK_BACK * HIDDEN_ROW], d_hidden[CHUNK_BACK * HIDDEN_ROW];
     Left units = {hidden, HIDDEN_ROW}, d_units = {d_hidden, HIDDEN_ROW};
-    for (int m = f.first; m < f.stop; m += CHUNK) {
-        int n = std::min(CHUNK, f.stop - m);
+    for (int m = f.first; m < f.stop; m += CHUNK_BACK) {
+        int n = std::min(CHUNK_BACK, f.stop - m);
         Left from = {x + (long)m * WIDTH, WIDTH}, after = {d + (long)m * WIDTH, WIDTH};
         product(from, w.forward[f.up].right(), {hidden, HIDDEN_ROW}, n, WIDTH, HIDDEN,
                 {w.plain[f.up_bias], nullptr, true});

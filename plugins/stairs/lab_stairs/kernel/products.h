@@ -1,6 +1,7 @@
 // Products of small matrices in vector registers, and the row operations of a transformer block.
 // Compiled for one processor: WIDTH is a token's width, HIDDEN that of a feed-forward net.
 #pragma once
+#include <algorithm>
 #include "vectors.h"
 
 constexpr int PARTS = WIDTH / LANES;  // vectors of a token
@@ -68,30 +69,29 @@ __attribute__((noinline)) static void tile(Left a, const float* b, int b_row, in
         }
 }
 
-// The tile of the last `rows` < ROWS rows.
+// The tile of `rows` <= R rows.
 template <int R, bool TRANSPOSED, typename... Rest>
-static inline void last_tile(int rows, const Rest&... rest) {
+static inline void tile_of(int rows, const Rest&... rest) {
     if constexpr (R > 0) {
         if (rows == R) return tile<R, TRANSPOSED>(rest...);
-        last_tile<R - 1, TRANSPOSED>(rows, rest...);
+        tile_of<R - 1, TRANSPOSED>(rows, rest...);
     }
 }
 
 // C[rows, columns] = finish(A B); `inner` terms to a sum.
 template <bool TRANSPOSED = false>
 static void product(Left a, Right b, Onto c, int rows, int inner, int columns, Finish f = {}) {
+    int tiles = (rows + ROWS - 1) / ROWS;
+    int step = tiles ? (rows + tiles - 1) / tiles : 1;  // of about one height: a low one is slow
     for (int n = 0; n < columns; n += PANEL) {
         const float* panel = b.values + (long)(n / PANEL) * b.panel;
-        for (int m = 0; m < rows; m += ROWS) {
+        for (int m = 0; m < rows; m += step) {
             long at = (long)m * c.row + n;
             Left left = {a.values + (TRANSPOSED ? m : (long)m * a.row), a.row};
             Finish part = {f.bias ? f.bias + n : nullptr, f.added ? f.added + at : nullptr, f.relu,
                            f.gate ? f.gate + at : nullptr};
             Onto to = {c.values + at, c.row};
-            if (rows - m >= ROWS)
-                tile<ROWS, TRANSPOSED>(left, panel, b.row, inner, to, part);
-            else
-                last_tile<ROWS - 1, TRANSPOSED>(rows - m, left, panel, b.row, inner, to, part);
+            tile_of<ROWS, TRANSPOSED>(std::min(step, rows - m), left, panel, b.row, inner, to, part);
         }
     }
 }

@@ -25,8 +25,8 @@ ENDS = (
 BLOCKS = (*(f"low.{name}" for name in BLOCK), *(f"high.{name}" for name in BLOCK))
 MOST_TOKENS = 64
 """As in attention.h: its scratch on the stack."""
-SLAB = 32
-"""Rows of agents that go through all steps together."""
+SLAB, SLAB_FORWARD = 32, 16
+"""Rows of agents that go through all steps together, with and without a way back."""
 Pointers = ctypes.POINTER(ctypes.c_void_p)
 Integers = ctypes.POINTER(ctypes.c_int)
 
@@ -129,10 +129,11 @@ class _Unroll(torch.autograd.Function):
         kept: Tensor | None,
         *parameters: Tensor,
     ) -> Tensor:
-        call = _Call(course, features, kept, parameters)
+        learns = any(ctx.needs_input_grad)
+        call = _Call(course, features, kept, parameters, slab=SLAB if learns else SLAB_FORWARD)
         out = features[0].new_empty(features[0].shape[0], call.actions)
         tape = None
-        if any(ctx.needs_input_grad):
+        if learns:
             tape = kernel.tape(kernel.library.stairs_tape(call.shape))
             ctx.call, ctx.kernel, ctx.tape = call, kernel, tape
         kernel.library.stairs_forward(call.shape, _pointer(tape), _pointer(out))
@@ -161,6 +162,8 @@ class _Call:
         features: Sequence[Tensor],
         kept: Tensor | None,
         parameters: Sequence[Tensor],
+        *,
+        slab: int,
     ) -> None:
         self.parameters = [weight.detach().contiguous() for weight in parameters]
         self.features = [part.contiguous() for part in features]
@@ -172,7 +175,7 @@ class _Call:
         ends = slice(len(BLOCKS), None)
         self.shape = ctypes.byref(
             Shape(
-                *(entities, course.skip, course.before, course.high_step, SLAB),
+                *(entities, course.skip, course.before, course.high_step, slab),
                 *(len(course.sizes), outputs, self.actions),
                 _integers(course.sizes),
                 _integers([part.shape[1] for part in features]),
