@@ -246,17 +246,45 @@ size_t step_size(const Shape& s, int time, int first) {
     return Step::lay(nullptr, nullptr, r, time % s.high_step == 0);
 }
 
+// One slab through all its steps from h = 0; gives the end of its tape.
+float* slab_forward(const Shape& s, Network& net, Room& room, const std::vector<long>& before,
+                    int first, int steps, float* tape, float* out) {
+    std::fill(room.low.begin(), room.low.end(), 0.0f);
+    std::fill(room.high.begin(), room.high.end(), 0.0f);
+    for (int t = 0; t < steps; t++) {
+        int agents = agents_at(s, t, first);
+        step_forward(s, net, room, t, agents, before[t] + first, tape, out);
+        if (tape) tape += step_size(s, t, first);
+    }
+    return tape;
+}
+
+// The way back of a slab; gives the end of its tape.
+float* slab_back(const Shape& s, Network& net, Gradients& g, Room& room,
+                 const std::vector<long>& before, int first, int steps, float* tape,
+                 const float* d_out) {
+    std::fill(room.low.begin(), room.low.end(), 0.0f);
+    std::fill(room.high.begin(), room.high.end(), 0.0f);
+    std::vector<float*> at(steps + 1, tape);
+    for (int t = 0; t < steps; t++) at[t + 1] = at[t] + step_size(s, t, first);
+    for (int t = steps - 1; t >= 0; t--)
+        step_back(s, net, g, room, t, agents_at(s, t, first), before[t] + first, at[t], d_out);
+    return at[steps];
+}
+
 }  // namespace
 
 extern "C" {
 
 int stairs_most_tokens() { return MOST_TOKENS; }
 
-// Floats of the tape that `stairs_forward` writes.
-long stairs_tape(const Shape* shape) {
+// Floats of the tape of all slabs, or of the largest one.
+long stairs_tape(const Shape* shape, int of_one_slab) {
     long size = 0;
     each_slab(*shape, [&](int first, int steps) {
-        for (int t = 0; t < steps; t++) size += step_size(*shape, t, first);
+        long own = 0;
+        for (int t = 0; t < steps; t++) own += step_size(*shape, t, first);
+        size = of_one_slab ? std::max(size, own) : size + own;
     });
     return size;
 }
@@ -268,33 +296,24 @@ void stairs_forward(const Shape* shape, float* tape, float* out) {
     Room room(s);
     std::vector<long> before = rows_before(s);
     each_slab(s, [&](int first, int steps) {
-        std::fill(room.low.begin(), room.low.end(), 0.0f);
-        std::fill(room.high.begin(), room.high.end(), 0.0f);
-        for (int t = 0; t < steps; t++) {
-            int agents = agents_at(s, t, first);
-            step_forward(s, net, room, t, agents, before[t] + first, tape, out);
-            if (tape) tape += step_size(s, t, first);
-        }
+        tape = slab_forward(s, net, room, before, first, steps, tape, out);
     });
 }
 
 // The gradients of all tensors in the order low, high, ends, of d_out [rows, actions]; `to` begins
-// with zeros.
-void stairs_backward(const Shape* shape, float* tape, const float* d_out, float* const* to) {
+// with zeros. The tape is that of `stairs_forward`; or, where `out` is not null, room for the largest
+// slab's, and each slab goes forward once more and writes its Q to `out`.
+void stairs_backward(const Shape* shape, float* tape, const float* d_out, float* const* to,
+                     float* out) {
     const Shape& s = *shape;
     Network net(s, true);
     Room room(s);
     Gradients sums(s), totals(s);
     std::vector<long> before = rows_before(s);
     each_slab(s, [&](int first, int steps) {
-        std::fill(room.low.begin(), room.low.end(), 0.0f);
-        std::fill(room.high.begin(), room.high.end(), 0.0f);
-        std::vector<float*> at(steps + 1, tape);
-        for (int t = 0; t < steps; t++) at[t + 1] = at[t] + step_size(s, t, first);
-        for (int t = steps - 1; t >= 0; t--)
-            step_back(s, net, sums, room, t, agents_at(s, t, first), before[t] + first, at[t],
-                      d_out);
-        tape = at[steps];
+        if (out) slab_forward(s, net, room, before, first, steps, tape, out);
+        float* end = slab_back(s, net, sums, room, before, first, steps, tape, d_out);
+        if (!out) tape = end;
         sums.hand_over(totals);
     });
     totals.give(s, net, to);

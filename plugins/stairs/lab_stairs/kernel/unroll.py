@@ -27,6 +27,9 @@ MOST_TOKENS = 64
 """As in attention.h: its scratch on the stack."""
 SLAB, SLAB_FORWARD = 32, 16
 """Rows of agents that go through all steps together, with and without a way back."""
+MOST_TAPE = 2**27
+"""Floats (512 MiB) of what one pass keeps for its way back. A larger batch keeps nothing, and each
+slab goes forward once more."""
 Pointers = ctypes.POINTER(ctypes.c_void_p)
 Integers = ctypes.POINTER(ctypes.c_int)
 
@@ -134,7 +137,8 @@ class _Unroll(torch.autograd.Function):
         out = features[0].new_empty(features[0].shape[0], call.actions)
         tape = None
         if learns:
-            tape = kernel.tape(kernel.library.stairs_tape(call.shape))
+            size = kernel.library.stairs_tape(call.shape, 0)
+            tape = kernel.tape(size) if size <= MOST_TAPE else None
             ctx.call, ctx.kernel, ctx.tape = call, kernel, tape
         kernel.library.stairs_forward(call.shape, _pointer(tape), _pointer(out))
         return out
@@ -142,12 +146,14 @@ class _Unroll(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         call, kernel, tape = ctx.call, ctx.kernel, ctx.tape
-        if tape is None:
+        if call is None:
             raise RuntimeError("the compiled unroll was differentiated twice")
         made = [torch.zeros_like(weight) for weight in call.parameters]
-        d_out = grads[0].contiguous()
+        d_out, again = grads[0].contiguous(), None
+        if tape is None:
+            tape, again = kernel.tape(kernel.library.stairs_tape(call.shape, 1)), d_out.clone()
         kernel.library.stairs_backward(
-            call.shape, _pointer(tape), _pointer(d_out), _pointers(made)
+            call.shape, _pointer(tape), _pointer(d_out), _pointers(made), _pointer(again)
         )
         kernel.spare, ctx.tape, ctx.call = tape, None, None
         return (None, None, None, None, *made)
