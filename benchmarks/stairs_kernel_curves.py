@@ -3,13 +3,14 @@
     OMP_NUM_THREADS=1 .venv/bin/python benchmarks/stairs_kernel_curves.py
 
 Both arms of a seed begin with equal weights and take the same batches and the same token dropout;
-only the rounding differs. Data are the lab's own expert episodes of one grid task. What has finished
-stays in the JSON: the same command goes on where it was stopped.
+only the rounding differs. Data are the lab's own expert episodes of one grid task. What has
+finished stays in the JSON: the same command goes on where it was stopped.
 """
 
 import argparse
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import harness
@@ -28,15 +29,15 @@ from labrun.results.statistics.intervals import t_interval
 KERNELS = ("cpp", "torch")
 GOAL = 0.05
 """The 95% t-interval of the final differences lies within this of 0."""
-EPISODES = 1000
+EPISODES = 500
 
 
 def main() -> None:
     options = harness.parser("stairs_kernel_curves", (__doc__ or "").splitlines()[0])
     options.add_argument("--task", default="cn-2")
     options.add_argument("--seeds", type=int, default=5)
-    options.add_argument("--steps", type=int, default=250)
-    options.add_argument("--evaluate-every", type=int, default=125)
+    options.add_argument("--steps", type=int, default=200)
+    options.add_argument("--evaluate-every", type=int, default=100)
     options.add_argument("--batch-size", type=int, default=32, help="episodes")
     chosen = options.parse_args()
     torch.set_num_threads(1)
@@ -64,7 +65,7 @@ def earlier(chosen: argparse.Namespace, settings: dict[str, Any]) -> dict[str, A
 def train(data: TaskData, kernel: str, seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
     """Success after every so many updates, and CPU seconds of the updates alone."""
     torch.manual_seed(seed)
-    config = StairsConfig(kernel=kernel, batch_size=chosen.batch_size, max_steps=chosen.steps)
+    config = replace(StairsConfig(batch_size=chosen.batch_size), kernel=kernel)
     learner = StairsLearner([data.layout], config, device=torch.device("cpu"))
     success, seconds = {}, 0.0
     for step in range(1, chosen.steps + 1):

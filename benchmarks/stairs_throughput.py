@@ -91,7 +91,9 @@ def main() -> None:
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--device", default="cpu")
     options.add_argument("--peak", choices=("reference", *KERNELS), help=argparse.SUPPRESS)
-    options.add_argument("--peak-task", choices=PEAK_LAYOUTS, default="cn-4", help=argparse.SUPPRESS)
+    options.add_argument(
+        "--peak-task", choices=PEAK_LAYOUTS, default="cn-4", help=argparse.SUPPRESS
+    )
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
     if chosen.peak:
@@ -214,7 +216,7 @@ def float64_error(batch: Batch, kernel: str) -> float:
     found = {}
     for name, dtype in ((kernel, torch.float32), ("torch", torch.float64)):
         torch.manual_seed(1)
-        config = StairsConfig(kernel=name, bc_mask="filled")
+        config = replace(StairsConfig(bc_mask="filled"), kernel=name)
         learner = StairsLearner([batch.layout], config, device=batch.obs.device)
         rows = batch.packed()
         keep = draw_kept_tokens(batch.layout, batch.actions[rows], probability=0.1)

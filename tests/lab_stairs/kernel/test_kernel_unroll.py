@@ -8,9 +8,9 @@ from baseline_cases import continues_exactly
 from lab_marl.episodes.batches import Batch
 from lab_marl.training.entity_features import EntityFeatures, entity_features, last_actions
 from lab_stairs.config import NetworkConfig, StairsConfig
+from lab_stairs.kernel import unroll
 from lab_stairs.kernel.build import lacking
 from lab_stairs.kernel.choice import open_kernel
-from lab_stairs.kernel import unroll
 from lab_stairs.kernel.unroll import MOST_TOKENS
 from lab_stairs.learner import StairsLearner
 from lab_stairs.network import draw_kept_tokens
@@ -139,6 +139,8 @@ def test_a_batch_whose_tape_is_too_large_goes_forward_twice_and_has_equal_gradie
         monkeypatch.setattr(unroll, "MOST_TAPE", most)
         made = learner(layout, "cpp")
         made.losses(batch, None).total.backward()
+        assert made.kernel is not None
+        assert made.kernel.spare is not None
         found.append((gradients(made.network), made.kernel.spare.numel()))
     (kept, whole), (again, of_one_slab) = found
     for name, gradient in kept.items():
