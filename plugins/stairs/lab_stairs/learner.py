@@ -20,7 +20,13 @@ from lab_stairs.blocks import stacked
 from lab_stairs.config import StairsConfig
 from lab_stairs.kernel.choice import Choice, choose, open_kernel, refusal
 from lab_stairs.mixer import AttentionMixer
-from lab_stairs.network import StairsNetwork, draw_kept_tokens, q_values, unroll
+from lab_stairs.network import (
+    StairsNetwork,
+    compiled_values,
+    draw_kept_tokens,
+    q_values,
+    unroll,
+)
 from lab_stairs.objectives import double_q_values, q_value_cloning, td_loss, td_targets
 from lab_stairs.policy import NetworkPolicy
 
@@ -179,8 +185,10 @@ class StairsLearner:
         self, layout: Layout, features: EntityFeatures, counts: Sequence[int], keep: Tensor | None
     ) -> Tensor:
         """Q (rows, n, a) of the online network, with its gradient."""
+        if self.kernel is not None:
+            return compiled_values(self.kernel, self.network, layout, features, counts, keep)
         weights, network = stacked([self.network]), self.config.network
-        read = unroll(weights, network, layout, features, counts, keep, self.kernel)
+        read = unroll(weights, network, layout, features, counts, keep)
         return q_values(weights, layout, read)[0]
 
     def _cloning(self, batch: Batch, q: Tensor, rows: Tensor) -> Tensor:
@@ -197,14 +205,22 @@ class StairsLearner:
 
         `features` are those of the episodes' frames."""
         layout, rows = batch.layout, self._bootstrap_rows(batch)
-        dtype = DTYPES[self.config.no_grad_dtype]
-        weights = stacked([self.network, self.target_network], dtype=dtype)
         features = _select(features, rows[batch.packed()])
-        network, counts = self.config.network, rows.sum(1).tolist()
-        read = unroll(weights, network, layout, features, counts, kernel=self.kernel)
-        online, target = q_values(weights, layout, read).float()
+        online, target = self._both_values(layout, features, rows.sum(1).tolist())
         values = double_q_values(online, target, batch.avail_actions[rows])
         return _grid(self.target_mixer(layout, values, batch.state[rows]), rows)
+
+    def _both_values(
+        self, layout: Layout, features: EntityFeatures, counts: Sequence[int]
+    ) -> Sequence[Tensor]:
+        """Q (rows, n, a) of the online network and of the target."""
+        networks = [self.network, self.target_network]
+        if self.kernel is not None:
+            kernel = self.kernel
+            return [compiled_values(kernel, each, layout, features, counts) for each in networks]
+        weights = stacked(networks, dtype=DTYPES[self.config.no_grad_dtype])
+        read = unroll(weights, self.config.network, layout, features, counts)
+        return q_values(weights, layout, read).float().unbind()
 
     def policy(self) -> Policy:
         return NetworkPolicy(self.network, self.config.network)

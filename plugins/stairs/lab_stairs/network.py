@@ -68,10 +68,15 @@ class TokenOrder:
     def unread(self) -> int:
         return self.allies if self.reads_enemies else self.allies + self.enemies
 
-    def arrange(self, own: Tensor, enemies: Tensor, allies: Tensor, *, dim: int) -> Tensor:
+    @property
+    def kinds(self) -> tuple[str, str, str]:
         if self.reads_enemies:
-            return torch.cat([allies, own, enemies], dim)
-        return torch.cat([enemies, allies, own], dim)
+            return ("allies", "own", "enemies")
+        return ("enemies", "allies", "own")
+
+    def arrange(self, own: Tensor, enemies: Tensor, allies: Tensor, *, dim: int) -> Tensor:
+        parts = {"own": own, "enemies": enemies, "allies": allies}
+        return torch.cat([parts[kind] for kind in self.kinds], dim)
 
 
 def order_of(layout: Layout) -> TokenOrder:
@@ -201,20 +206,14 @@ def unroll(
     features: EntityFeatures,
     counts: Sequence[int],
     keep: Tensor | None = None,
-    kernel: Kernel | None = None,
 ) -> Tensor:
     """Read tokens (S, rows, n, 1 + read enemies, d) of a whole batch, time step after time step.
 
     Rows are packed: at time t those of the first `counts[t]` episodes, so that an episode costs
-    nothing after its end. `keep` (rows, n, 1 + enemies + allies) is False at dropped tokens. The
-    compiled `kernel` gives the same but for rounding.
+    nothing after its end. `keep` (rows, n, 1 + enemies + allies) is False at dropped tokens.
     """
     agents = layout.num_agents
     sizes = [count * agents for count in counts]
-    if kernel is not None:
-        tokens = embed(weights, layout, features)
-        read = _compiled(kernel, weights, config, layout, tokens, sizes, keep)
-        return read.unflatten(1, (-1, agents))
     steps = embed(weights, layout, features).split(sizes, 1)
     masks = [None] * len(sizes) if keep is None else _dropped(layout, config, keep).split(sizes)
     memory = start(weights, sizes[0], config)
@@ -225,6 +224,31 @@ def unroll(
         out, memory = advance(weights, config, layout, tokens, memory, time, mask)
         read.append(out)
     return torch.cat(read, 1).unflatten(1, (-1, agents))
+
+
+def compiled_values(
+    kernel: Kernel,
+    network: StairsNetwork,
+    layout: Layout,
+    features: EntityFeatures,
+    counts: Sequence[int],
+    keep: Tensor | None = None,
+) -> Tensor:
+    """Q (rows, n, a) of a whole batch: `q_values` of `unroll` but for rounding."""
+    config, order = network.config, order_of(layout)
+    course = Course(
+        kinds=order.kinds,
+        sizes=[count * layout.num_agents for count in counts],
+        skip=order.unread,
+        before=config.h_cycles * config.l_cycles - 1,
+        high_step=config.high_step,
+    )
+    parts = {"own": features.own[..., None, :], "enemies": features.enemies}
+    parts["allies"] = features.allies
+    kept = None if keep is None else _kept(layout, config, keep)
+    inputs = [parts[kind].flatten(0, 1) for kind in order.kinds]
+    q = kernel.values(dict(network.named_parameters()), inputs, kept, course)
+    return q.unflatten(0, (-1, layout.num_agents))
 
 
 def q_values(weights: Weights, layout: Layout, read: Tensor) -> Tensor:
@@ -256,27 +280,6 @@ def draw_kept_tokens(
         token = torch.where(attacks, actions - layout.num_non_attack + 1, 0)
         keep.scatter_(-1, token[..., None], True)
     return keep
-
-
-def _compiled(
-    kernel: Kernel,
-    weights: Weights,
-    config: NetworkConfig,
-    layout: Layout,
-    tokens: Tensor,
-    sizes: Sequence[int],
-    keep: Tensor | None,
-) -> Tensor:
-    """Read tokens (S, rows * n, 1 + read enemies, d), one network after the other."""
-    before = config.h_cycles * config.l_cycles - 1
-    course = Course(sizes, order_of(layout).unread, before, config.high_step)
-    kept = None if keep is None else _kept(layout, config, keep)
-    networks = [
-        {name: weight[place : place + 1] for name, weight in weights.items()}
-        for place in range(tokens.shape[0])
-    ]
-    pairs = zip(networks, tokens, strict=True)
-    return torch.stack([kernel.unroll(network, part, kept, course) for network, part in pairs])
 
 
 def _dropped(layout: Layout, config: NetworkConfig, keep: Tensor) -> Dropped:

@@ -4,15 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from baseline_cases import continues_exactly
 from lab_marl.episodes.batches import Batch
 from lab_marl.training.entity_features import EntityFeatures, entity_features, last_actions
-from lab_stairs.blocks import stacked
 from lab_stairs.config import NetworkConfig, StairsConfig
+from lab_stairs.kernel import unroll
 from lab_stairs.kernel.build import lacking
 from lab_stairs.kernel.choice import open_kernel
 from lab_stairs.kernel.unroll import MOST_TOKENS
 from lab_stairs.learner import StairsLearner
-from lab_stairs.network import draw_kept_tokens, q_values, unroll
+from lab_stairs.network import draw_kept_tokens
 from stairs_cases import grid_layout, marine_layout, random_batch
 from torch import Tensor, nn
 
@@ -50,18 +51,19 @@ def values(made: StairsLearner, batch: Batch, keep: Tensor, dtype: torch.dtype) 
     rows, layout = batch.packed(), batch.layout
     inputs = entity_features(layout, batch.obs[rows], last_actions(batch)[rows], id_bits=4)
     inputs = EntityFeatures(*(part.to(dtype) for part in vars(inputs).values()))
-    weights, config = stacked([made.network]), made.config.network
-    read = unroll(weights, config, layout, inputs, batch.counts, keep, made.kernel)
-    q = q_values(weights, layout, read)[0]
+    q = made._trained_values(layout, inputs, batch.counts, keep)
     slopes = torch.randn(q.shape, generator=torch.Generator().manual_seed(3))
     (q * slopes.to(dtype)).sum().backward()
     return q.detach()
 
 
-@pytest.mark.parametrize("task", LAYOUTS)
-def test_values_and_gradients_are_those_of_float64(task):
+@pytest.mark.parametrize(
+    ("task", "lengths"),
+    [*((task, LENGTHS) for task in LAYOUTS), ("cn-2", [50, 31]), ("3m", [60, 8])],
+)
+def test_values_and_gradients_are_those_of_float64(task, lengths):
     layout = LAYOUTS[task]
-    batch = random_batch(layout, LENGTHS)
+    batch = random_batch(layout, lengths)
     compiled, exact = learner(layout, "cpp"), learner(layout, "torch")
     torch.manual_seed(1)
     keep = draw_kept_tokens(layout, batch.actions[batch.packed()], probability=0.2)
@@ -70,8 +72,6 @@ def test_values_and_gradients_are_those_of_float64(task):
     assert (q.double() - wanted).abs().max() < 2e-6
     got = gradients(compiled.network)
     for name, gradient in gradients(exact.network).items():
-        if name.startswith("head"):
-            continue  # torch sums it
         error = (got[name].double() - gradient).abs().max() / gradient.abs().max()
         assert error < 2e-6, f"{name}: {error}"
 
@@ -129,6 +129,34 @@ def test_two_updates_with_one_tape_are_two_updates_with_fresh_ones():
         other.kernel.spare = None
     for name, value in one.network.state_dict().items():
         torch.testing.assert_close(other.network.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_a_batch_whose_tape_is_too_large_goes_forward_twice_and_has_equal_gradients(monkeypatch):
+    layout = LAYOUTS["cn-4"]
+    batch = random_batch(layout, LENGTHS)
+    found = []
+    for most in (unroll.MOST_TAPE, 0):
+        monkeypatch.setattr(unroll, "MOST_TAPE", most)
+        made = learner(layout, "cpp")
+        made.losses(batch, None).total.backward()
+        assert made.kernel is not None
+        assert made.kernel.spare is not None
+        found.append((gradients(made.network), made.kernel.spare.numel()))
+    (kept, whole), (again, of_one_slab) = found
+    for name, gradient in kept.items():
+        torch.testing.assert_close(again[name], gradient, rtol=0, atol=0)
+    assert of_one_slab < whole
+
+
+def test_resumed_training_is_exact():
+    layout = LAYOUTS["cn-2"]
+    batches = [random_batch(layout, [5, 3], seed=seed) for seed in range(4)]
+    config = StairsConfig(kernel="cpp", target_update_every=2)
+    assert continues_exactly(
+        lambda: StairsLearner([layout], config, device=torch.device("cpu")),
+        batches,
+        saved_after=2,
+    )
 
 
 def test_a_width_of_32_with_a_small_feed_forward_net_is_served():

@@ -1,137 +1,78 @@
 // One transformer block over a slab: P agents' rows, K tokens each, laid out as [K, P, WIDTH].
 #pragma once
-#include <vector>
-#include "products.h"
+#include <algorithm>
+#include <cstring>
+#include "attention.h"
+#include "matrices.h"
 
-constexpr int MOST_TOKENS = 64;
-constexpr int CHUNK = 96;  // tokens of a feed-forward pass, whose hidden units stay in the cache
-constexpr int MATRICES = 6;
+// Tokens of a feed-forward pass, whose hidden units stay in the cache. On the way back each pass
+// also reads and writes the matrices' gradients, which pays with more of them.
+constexpr int CHUNK = 48, CHUNK_BACK = 96;
+constexpr int HIDDEN_ROW = HIDDEN + 16;  // rows of 2^n bytes would meet in few lines of the cache
 
-// Order of a block's tensors, here and in unroll.py; the matrices are (in, out).
+// A block's tensors in the module's order; the matrices, which come first here, are (out, in).
 enum Name {
-    SCORE, OUT, OBS_UP, OBS_DOWN, HIST_UP, HIST_DOWN,
-    OUT_BIAS, OBS_UP_BIAS, OBS_DOWN_BIAS, HIST_UP_BIAS, HIST_DOWN_BIAS,
-    NORM1, NORM1_SHIFT, NORM2, NORM2_SHIFT, TENSORS
+    SCORE, OUT, OBS_UP, OBS_DOWN, HIST_UP, HIST_DOWN, MATRICES,
+    OUT_BIAS = MATRICES, NORM1, NORM1_SHIFT, NORM2, NORM2_SHIFT,
+    OBS_UP_BIAS, OBS_DOWN_BIAS, HIST_UP_BIAS, HIST_DOWN_BIAS, TENSORS
 };
-static inline int rows_of(int name) {
-    return name == OBS_DOWN || name == HIST_DOWN ? HIDDEN : WIDTH;
-}
+static inline int rows_of(int name) { return name == OBS_UP || name == HIST_UP ? HIDDEN : WIDTH; }
 static inline int columns_of(int name) {
-    return name == OBS_UP || name == HIST_UP ? HIDDEN : WIDTH;
+    return name == OBS_DOWN || name == HIST_DOWN ? HIDDEN : WIDTH;
 }
 static inline int size_of(int name) {
     if (name < MATRICES) return rows_of(name) * columns_of(name);
     return name == OBS_UP_BIAS || name == HIST_UP_BIAS ? HIDDEN : WIDTH;
 }
 
-// A matrix, or its transpose, in panels.
-struct Packed {
-    std::vector<float> values;
-    int inner = 0;
-    Right right() const { return {values.data(), inner * PANEL, PANEL}; }
-    void pack(const float* from, int rows, int columns, bool transposed) {
-        inner = transposed ? columns : rows;
-        int outer = transposed ? rows : columns;
-        values.resize((size_t)inner * outer);
-        for (int n = 0; n < outer; n++)
-            for (int k = 0; k < inner; k++)
-                values[(size_t)(n / PANEL) * inner * PANEL + k * PANEL + n % PANEL] =
-                    transposed ? from[(size_t)n * columns + k] : from[(size_t)k * columns + n];
-    }
+// Queries', keys' and values' matrices of a block, one after the other in the first tensor given.
+struct Projections {
+    const float *q, *k, *v, *out;
+    Projections(const float* const* given)
+        : q(given[SCORE]), k(q + WIDTH * WIDTH), v(k + WIDTH * WIDTH), out(given[OUT]) {}
 };
 
+// A block whose attention is folded: scores are x_i (Wq Wk^T) x_j, and Wv Wo is the output's matrix.
 struct Block {
     const float* plain[TENSORS];
     Packed forward[MATRICES], back[MATRICES];
-    Block(const float* const* tensors, bool backward) {
-        for (int name = 0; name < TENSORS; name++) plain[name] = tensors[name];
+    std::vector<float> score, out;
+    Block(const float* const* given, bool backward)
+        : score(WIDTH * WIDTH, 0.0f), out(WIDTH * WIDTH, 0.0f) {
+        Projections p(given);
+        fold(turned(p.k, WIDTH), as_is(p.q, WIDTH), WIDTH, WIDTH, WIDTH, score.data());
+        fold(as_is(p.out, WIDTH), as_is(p.v, WIDTH), WIDTH, WIDTH, WIDTH, out.data());
+        for (int name = 0; name < TENSORS; name++) plain[name] = given[name];
+        plain[SCORE] = score.data(), plain[OUT] = out.data();
         for (int name = 0; name < MATRICES; name++) {
-            forward[name].pack(plain[name], rows_of(name), columns_of(name), false);
-            if (backward) back[name].pack(plain[name], rows_of(name), columns_of(name), true);
+            forward[name].pack(plain[name], rows_of(name), columns_of(name), true);
+            if (backward) back[name].pack(plain[name], rows_of(name), columns_of(name), false);
         }
     }
 };
 
-// Which tokens a block computes: [skip, skip + queries), the last `histories` of them histories.
-struct Span {
-    int tokens, agents, skip, queries, histories;
-    int rows() const { return queries * agents; }
-};
+// The gradients of the tensors given, of those of the folded block. The ones of OBS_DOWN and
+// HIST_DOWN are summed as (in, out).
+static void unfold(const float* const* given, const float* const* sums, float* const* to) {
+    Projections p(given);
+    const float *score = sums[SCORE], *out = sums[OUT];
+    float *q = to[SCORE], *k = q + WIDTH * WIDTH, *v = k + WIDTH * WIDTH;
+    fold(as_is(p.k, WIDTH), as_is(score, WIDTH), WIDTH, WIDTH, WIDTH, q);
+    fold(as_is(p.q, WIDTH), turned(score, WIDTH), WIDTH, WIDTH, WIDTH, k);
+    fold(turned(p.out, WIDTH), as_is(out, WIDTH), WIDTH, WIDTH, WIDTH, v);
+    fold(as_is(out, WIDTH), turned(p.v, WIDTH), WIDTH, WIDTH, WIDTH, to[OUT]);
+    for (int name = OBS_UP; name < TENSORS; name++) {
+        if (name == OBS_DOWN || name == HIST_DOWN)
+            turn(sums[name], HIDDEN, WIDTH, to[name]);
+        else
+            std::copy(sums[name], sums[name] + size_of(name), to[name]);
+    }
+}
 
 // What the way back needs of one application.
 struct Saved {
     float *q, *chances, *mixed, *xhat1, *rstd1, *xhat2, *rstd2;
 };
-
-struct Scratch {
-    std::vector<float> values;
-    float* take(size_t n) {
-        values.resize(n);
-        return values.data();
-    }
-};
-
-// One agent's tokens side by side: [tokens, WIDTH] of [tokens, P, WIDTH].
-static inline void gather(const float* from, int agents, int agent, int tokens, float* to) {
-    for (int k = 0; k < tokens; k++)
-        for (int v = 0; v < PARTS; v++)
-            store(to + k * WIDTH + v * LANES,
-                  load(from + ((long)k * agents + agent) * WIDTH + v * LANES));
-}
-static inline void scatter(const float* from, int agents, int agent, int tokens, float* to) {
-    for (int k = 0; k < tokens; k++)
-        for (int v = 0; v < PARTS; v++)
-            store(to + ((long)k * agents + agent) * WIDTH + v * LANES,
-                  load(from + k * WIDTH + v * LANES));
-}
-static inline float dot(const float* a, const float* b) {
-    Vec total = {};
-    for (int v = 0; v < PARTS; v++) total += load(a + v * LANES) * load(b + v * LANES);
-    return sum(total);
-}
-
-static const float SCALE = 1.0f / std::sqrt((float)WIDTH);
-
-// softmax over kept tokens of q . x / sqrt(d), in `chances` [tokens]; alike for a dropped query.
-static inline void attend(const float* q, const float* x, int tokens, const float* kept,
-                          bool dropped, float* chances) {
-    if (dropped) {
-        for (int j = 0; j < tokens; j++) chances[j] = 1.0f / tokens;
-        return;
-    }
-    float scores[MOST_TOKENS + LANES], most = -INFINITY;
-    for (int j = 0; j < tokens; j++) {
-        bool hidden = kept && kept[j] == 0;
-        scores[j] = hidden ? -INFINITY : dot(q, x + j * WIDTH) * SCALE;
-        if (scores[j] > most) most = scores[j];
-    }
-    for (int j = tokens; j < tokens + LANES; j++) scores[j] = -INFINITY;
-    Vec total = {};
-    for (int j = 0; j < tokens; j += LANES) {
-        Vec s = load(scores + j);
-        Vec e = exponential(s - most);
-        e = s == splat(-INFINITY) ? Vec{} : e;
-        store(scores + j, e);
-        total += e;
-    }
-    float inverse = 1.0f / sum(total);
-    for (int j = 0; j < tokens; j++) chances[j] = scores[j] * inverse;
-}
-
-static void attention(const Span& s, const float* x, const float* kept, const Saved& saved) {
-    float own[MOST_TOKENS * WIDTH], q[MOST_TOKENS * WIDTH], mixed[MOST_TOKENS * WIDTH];
-    for (int p = 0; p < s.agents; p++) {
-        const float* keeps = kept ? kept + (long)p * s.tokens : nullptr;
-        float* chances = saved.chances + (long)p * s.queries * s.tokens;
-        gather(x, s.agents, p, s.tokens, own);
-        gather(saved.q, s.agents, p, s.queries, q);
-        for (int i = 0; i < s.queries; i++)
-            attend(q + i * WIDTH, own, s.tokens, keeps, keeps && keeps[s.skip + i] == 0,
-                   chances + i * s.tokens);
-        product(chances, s.tokens, plain(own, WIDTH), mixed, s.queries, s.tokens, WIDTH);
-        scatter(mixed, s.agents, p, s.queries, saved.mixed);
-    }
-}
 
 struct Feed {
     int up, down, up_bias, down_bias, first, stop;
@@ -145,25 +86,25 @@ static inline void feeds(const Span& s, Feed made[2]) {
 // out [queries, P, WIDTH] of x [K, P, WIDTH]; middle is scratch of the same size as out.
 static void apply(const Block& w, const Span& s, const float* x, const float* kept,
                   const Saved& saved, bool keep, float* middle, float* out) {
-    const float* read = x + (long)s.skip * s.agents * WIDTH;
+    const float* read = x + (long)s.skip * s.row();
     int rows = s.rows();
-    product(read, WIDTH, w.forward[SCORE].right(), saved.q, rows, WIDTH, WIDTH);
-    attention(s, x, kept, saved);
-    product(saved.mixed, WIDTH, w.forward[OUT].right(), middle, rows, WIDTH, WIDTH,
+    product({read, WIDTH}, w.forward[SCORE].right(), {saved.q, WIDTH}, rows, WIDTH, WIDTH);
+    attention(s, x, kept, saved.q, saved.chances, saved.mixed);
+    product({saved.mixed, WIDTH}, w.forward[OUT].right(), {middle, WIDTH}, rows, WIDTH, WIDTH,
             {w.plain[OUT_BIAS], read});
     layer_norm(middle, rows, w.plain[NORM1], w.plain[NORM1_SHIFT], keep ? saved.xhat1 : nullptr,
                keep ? saved.rstd1 : nullptr);
-    float hidden[CHUNK * HIDDEN];
+    float hidden[CHUNK * HIDDEN_ROW];
     Feed feed[2];
     feeds(s, feed);
     for (const Feed& f : feed)
         for (int m = f.first; m < f.stop; m += CHUNK) {
-            int n = f.stop - m < CHUNK ? f.stop - m : CHUNK;
+            int n = std::min(CHUNK, f.stop - m);
             const float* from = middle + (long)m * WIDTH;
-            product(from, WIDTH, w.forward[f.up].right(), hidden, n, WIDTH, HIDDEN,
+            product({from, WIDTH}, w.forward[f.up].right(), {hidden, HIDDEN_ROW}, n, WIDTH, HIDDEN,
                     {w.plain[f.up_bias], nullptr, true});
-            product(hidden, HIDDEN, w.forward[f.down].right(), out + (long)m * WIDTH, n, HIDDEN,
-                    WIDTH, {w.plain[f.down_bias], from});
+            product({hidden, HIDDEN_ROW}, w.forward[f.down].right(),
+                    {out + (long)m * WIDTH, WIDTH}, n, HIDDEN, WIDTH, {w.plain[f.down_bias], from});
         }
     layer_norm(out, rows, w.plain[NORM2], w.plain[NORM2_SHIFT], keep ? saved.xhat2 : nullptr,
                keep ? saved.rstd2 : nullptr);
@@ -178,83 +119,59 @@ static void renew(const float* xhat, const float* scale, const float* shift, int
         }
 }
 
-// d_mixed -> dq, and dx [K, P, WIDTH] of the keys and values.
-static void attention_back(const Span& s, const float* x, const float* kept, const Saved& saved,
-                           const float* d_mixed, float* dq, float* dx) {
-    float own[MOST_TOKENS * WIDTH], q[MOST_TOKENS * WIDTH], d[MOST_TOKENS * WIDTH];
-    float made[MOST_TOKENS * WIDTH], slopes[MOST_TOKENS * MOST_TOKENS];
-    for (int p = 0; p < s.agents; p++) {
-        const float* keeps = kept ? kept + (long)p * s.tokens : nullptr;
-        const float* chances = saved.chances + (long)p * s.queries * s.tokens;
-        gather(x, s.agents, p, s.tokens, own);
-        gather(saved.q, s.agents, p, s.queries, q);
-        gather(d_mixed, s.agents, p, s.queries, d);
-        for (int i = 0; i < s.queries; i++) {
-            float* slope = slopes + i * s.tokens;
-            bool dropped = keeps && keeps[s.skip + i] == 0;
-            float total = 0;
-            for (int j = 0; j < s.tokens; j++) {
-                slope[j] = dropped ? 0 : dot(d + i * WIDTH, own + j * WIDTH);
-                total += chances[i * s.tokens + j] * slope[j];
-            }
-            for (int j = 0; j < s.tokens; j++)
-                slope[j] = dropped ? 0 : chances[i * s.tokens + j] * (slope[j] - total) * SCALE;
-        }
-        product(slopes, s.tokens, plain(own, WIDTH), made, s.queries, s.tokens, WIDTH);
-        scatter(made, s.agents, p, s.queries, dq);
-        product<true>(chances, s.tokens, plain(d, WIDTH), made, s.tokens, s.queries, WIDTH);
-        Finish onto;
-        onto.added = made;
-        product<true>(slopes, s.tokens, plain(q, WIDTH), made, s.tokens, s.queries, WIDTH, onto);
-        scatter(made, s.agents, p, s.tokens, dx);
+// The gradients of a matrix (out, in) and its bias, of d after it and x before it; a part of the
+// rows at a time, which keeps the rounding small.
+static void add_linear(const float* d, const float* x, int rows, float* g, float* g_bias) {
+    for (int m = 0; m < rows; m += CHUNK_BACK) {
+        int n = std::min(CHUNK_BACK, rows - m);
+        Left after = {d + (long)m * WIDTH, WIDTH};
+        add_outer(after, WIDTH, {x + (long)m * WIDTH, WIDTH}, WIDTH, g, n);
+        if (g_bias) add_columns(after, g_bias, n, WIDTH);
     }
 }
 
-// dx [K, P, WIDTH] of d [queries, P, WIDTH], which is used up. The gradients are added to `g`; those
-// of OBS_UP and HIST_UP are (out, in).
+// d, after a feed-forward net -> before it, in place.
+static void feed_back(const Block& w, float* const* g, const Feed& f, const float* x, float* d) {
+    float hidden[CHUNK_BACK * HIDDEN_ROW], d_hidden[CHUNK_BACK * HIDDEN_ROW];
+    Left units = {hidden, HIDDEN_ROW}, d_units = {d_hidden, HIDDEN_ROW};
+    for (int m = f.first; m < f.stop; m += CHUNK_BACK) {
+        int n = std::min(CHUNK_BACK, f.stop - m);
+        Left from = {x + (long)m * WIDTH, WIDTH}, after = {d + (long)m * WIDTH, WIDTH};
+        product(from, w.forward[f.up].right(), {hidden, HIDDEN_ROW}, n, WIDTH, HIDDEN,
+                {w.plain[f.up_bias], nullptr, true});
+        Finish where;
+        where.gate = hidden;
+        product(after, w.back[f.down].right(), {d_hidden, HIDDEN_ROW}, n, WIDTH, HIDDEN, where);
+        add_outer(units, HIDDEN, after, WIDTH, g[f.down], n);
+        add_columns(after, g[f.down_bias], n, WIDTH);
+        add_outer(d_units, HIDDEN, from, WIDTH, g[f.up], n);
+        add_columns(d_units, g[f.up_bias], n, HIDDEN);
+        Finish onto;
+        onto.added = after.values;
+        product(d_units, w.back[f.up].right(), {d + (long)m * WIDTH, WIDTH}, n, HIDDEN, WIDTH,
+                onto);
+    }
+}
+
+// dx [K, P, WIDTH] of d [queries, P, WIDTH], which is used up. The gradients are added to `g`.
 static void apply_back(const Block& w, float* const* g, const Span& s, const float* x,
                        const float* kept, const Saved& saved, float* d, float* middle, float* dq,
                        float* dx) {
     int rows = s.rows();
     layer_norm_back(d, saved.xhat2, saved.rstd2, rows, w.plain[NORM2], g[NORM2], g[NORM2_SHIFT]);
     renew(saved.xhat1, w.plain[NORM1], w.plain[NORM1_SHIFT], rows, middle);
-    float hidden[CHUNK * HIDDEN], d_hidden[CHUNK * HIDDEN];
     Feed feed[2];
     feeds(s, feed);
-    for (const Feed& f : feed)
-        for (int m = f.first; m < f.stop; m += CHUNK) {
-            int n = f.stop - m < CHUNK ? f.stop - m : CHUNK;
-            const float* from = middle + (long)m * WIDTH;
-            float* after = d + (long)m * WIDTH;
-            product(from, WIDTH, w.forward[f.up].right(), hidden, n, WIDTH, HIDDEN,
-                    {w.plain[f.up_bias], nullptr, true});
-            Finish where;
-            where.gate = hidden;
-            product(after, WIDTH, w.back[f.down].right(), d_hidden, n, WIDTH, HIDDEN, where);
-            add_outer(hidden, HIDDEN, after, WIDTH, g[f.down], n);
-            add_columns(after, g[f.down_bias], n, WIDTH);
-            add_outer(d_hidden, HIDDEN, from, WIDTH, g[f.up], n);
-            add_columns(d_hidden, g[f.up_bias], n, HIDDEN);
-            Finish onto;
-            onto.added = after;
-            product(d_hidden, HIDDEN, w.back[f.up].right(), after, n, HIDDEN, WIDTH, onto);
-        }
+    for (const Feed& f : feed) feed_back(w, g, f, middle, d);
     layer_norm_back(d, saved.xhat1, saved.rstd1, rows, w.plain[NORM1], g[NORM1], g[NORM1_SHIFT]);
-    for (int m = 0; m < rows; m += CHUNK) {
-        int n = rows - m < CHUNK ? rows - m : CHUNK;
-        add_outer(saved.mixed + (long)m * WIDTH, WIDTH, d + (long)m * WIDTH, WIDTH, g[OUT], n);
-    }
-    add_columns(d, g[OUT_BIAS], rows, WIDTH);
-    product(d, WIDTH, w.back[OUT].right(), middle, rows, WIDTH, WIDTH);
-    attention_back(s, x, kept, saved, middle, dq, dx);
-    const float* read = x + (long)s.skip * s.agents * WIDTH;
-    float* d_read = dx + (long)s.skip * s.agents * WIDTH;
-    for (int m = 0; m < rows; m += CHUNK) {
-        int n = rows - m < CHUNK ? rows - m : CHUNK;
-        add_outer(read + (long)m * WIDTH, WIDTH, dq + (long)m * WIDTH, WIDTH, g[SCORE], n);
-    }
+    add_linear(d, saved.mixed, rows, g[OUT], g[OUT_BIAS]);
+    product({d, WIDTH}, w.back[OUT].right(), {middle, WIDTH}, rows, WIDTH, WIDTH);
+    attention_back(s, x, kept, saved.q, saved.chances, middle, dq, dx);
+    const float* read = x + (long)s.skip * s.row();
+    float* d_read = dx + (long)s.skip * s.row();
+    add_linear(dq, read, rows, g[SCORE], nullptr);
     for (long i = 0; i < (long)rows * WIDTH; i++) d[i] += d_read[i];
     Finish onto;
     onto.added = d;
-    product(dq, WIDTH, w.back[SCORE].right(), d_read, rows, WIDTH, WIDTH, onto);
+    product({dq, WIDTH}, w.back[SCORE].right(), {d_read, WIDTH}, rows, WIDTH, WIDTH, onto);
 }

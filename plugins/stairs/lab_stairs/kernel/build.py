@@ -15,7 +15,9 @@ from labrun.errors import LabError
 
 from lab_stairs.kernel import cache
 
-SOURCES = ("unroll.cpp", "block.h", "products.h")
+SOURCES = (
+    *("unroll.cpp", "ends.h", "block.h", "attention.h", "matrices.h", "products.h", "vectors.h"),
+)
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fPIC", "-shared")
 COMPILE_TIMEOUT_S = 600
 VERSION_TIMEOUT_S = 30

@@ -1,61 +1,32 @@
 // Products of small matrices in vector registers, and the row operations of a transformer block.
 // Compiled for one processor: WIDTH is a token's width, HIDDEN that of a feed-forward net.
 #pragma once
-#include <cmath>
-#include <cstring>
-
-#ifndef LANES
-#ifdef __AVX512F__
-#define LANES 16
-#else
-#define LANES 8
-#endif
-#endif
-
-// Unaligned loads and stores; GCC makes them of the processor's own vectors.
-typedef float Vec __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
-typedef int IntVec __attribute__((vector_size(LANES * sizeof(int)), aligned(4), may_alias));
+#include <algorithm>
+#include "vectors.h"
 
 constexpr int PARTS = WIDTH / LANES;  // vectors of a token
 constexpr int VECS = 2;               // vectors of a tile's row
 constexpr int PANEL = VECS * LANES;
 constexpr int ROWS = LANES == 16 ? 12 : 6;  // rows of a tile: what the registers hold
 
-static inline Vec load(const float* from) { return *(const Vec*)from; }
-static inline void store(float* to, Vec v) { *(Vec*)to = v; }
-static inline Vec splat(float x) { return x - Vec{}; }
-static inline float sum(Vec v) {
-    float total = 0;
-    for (int i = 0; i < LANES / 2; i++) total += v[i] + v[i + LANES / 2];
-    return total;
-}
-static inline Vec positive(Vec v) { return v < Vec{} ? Vec{} : v; }  // keeps a NaN
+// Matrices of any row length; the right-hand one in panels of PANEL columns, where row k of panel p
+// begins at p * panel + k * row.
+struct Left {
+    const float* values;
+    int row;
+};
+struct Right {
+    const float* values;
+    int panel, row;
+};
+struct Onto {
+    float* values;
+    int row;
+};
+static inline Right plain(const float* values, int row) { return {values, PANEL, row}; }
 
-// e^x to about one unit in the last place; x below -87 counts as -87.
-static inline Vec exponential(Vec x) {
-    x = x < splat(-87.0f) ? splat(-87.0f) : x;
-    x = x > splat(88.0f) ? splat(88.0f) : x;
-    const Vec shifter = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-    Vec n = (x * 1.44269504f + shifter) - shifter;
-    Vec r = x - n * 0.693359375f - n * -2.12194440e-4f;
-    Vec p = splat(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    IntVec power = (__builtin_convertvector(n, IntVec) + 127) << 23;
-    return (p * r * r + r + 1.0f) * (Vec)power;
-}
-static inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exponential(-x)); }
-// Lane by lane: from e^x it would lose digits near 0. There are few of them.
-static inline Vec hyperbolic_tangent(Vec x) {
-    Vec made = {};
-    for (int i = 0; i < LANES; i++) made[i] = std::tanh(x[i]);
-    return made;
-}
-
-// What a product's sum becomes: + bias, + added, ReLU, 0 where the gate is not positive.
+// What a product's sum becomes: + bias, + added, ReLU, 0 where the gate is not positive. The last
+// ones lie as the result does.
 struct Finish {
     const float* bias = nullptr;
     const float* added = nullptr;
@@ -63,86 +34,86 @@ struct Finish {
     const float* gate = nullptr;
 };
 
-// A right-hand matrix as panels of PANEL columns: row k of panel p begins at p * panel + k * row.
-struct Right {
-    const float* values;
-    int panel, row;
-};
-static inline Right plain(const float* values, int columns) { return {values, PANEL, columns}; }
-
-// C[R, PANEL] = A B, where A[i, k] = a[i * stride + k], or a[k * stride + i] when transposed.
+// C[R, PANEL] = A B, where A[i, k] = a[i * row + k], or a[k * row + i] when transposed. One piece of
+// code for all callers stays in the processor's cache of instructions.
 template <int R, bool TRANSPOSED>
-static inline void tile(const float* a, int stride, const float* b, int row, int inner, float* c,
-                        int columns, const float* bias, const float* added, bool relu,
-                        const float* gate) {
+__attribute__((noinline)) static void tile(Left a, const float* b, int b_row, int inner, Onto c,
+                                           const Finish& f) {
     Vec sums[R][VECS];
+#pragma GCC unroll 16
     for (int i = 0; i < R; i++)
-        for (int v = 0; v < VECS; v++) sums[i][v] = bias ? load(bias + v * LANES) : Vec{};
-    for (int k = 0; k < inner; k++, b += row) {
+#pragma GCC unroll 4
+        for (int v = 0; v < VECS; v++) sums[i][v] = f.bias ? load(f.bias + v * LANES) : Vec{};
+    for (int k = 0; k < inner; k++, b += b_row) {
         Vec right[VECS];
+#pragma GCC unroll 4
         for (int v = 0; v < VECS; v++) right[v] = load(b + v * LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < R; i++) {
-            Vec left = splat(TRANSPOSED ? a[(long)k * stride + i] : a[(long)i * stride + k]);
+            long at = TRANSPOSED ? (long)k * a.row + i : (long)i * a.row + k;
+            Vec left = splat(a.values[at]);
+#pragma GCC unroll 4
             for (int v = 0; v < VECS; v++) sums[i][v] += left * right[v];
         }
     }
+#pragma GCC unroll 16
     for (int i = 0; i < R; i++)
+#pragma GCC unroll 4
         for (int v = 0; v < VECS; v++) {
-            long at = (long)i * columns + v * LANES;
+            long at = (long)i * c.row + v * LANES;
             Vec made = sums[i][v];
-            if (added) made += load(added + at);
-            if (relu) made = positive(made);
-            if (gate) made = load(gate + at) > Vec{} ? made : Vec{};
-            store(c + at, made);
+            if (f.added) made += load(f.added + at);
+            if (f.relu) made = positive(made);
+            if (f.gate) made = load(f.gate + at) > Vec{} ? made : Vec{};
+            store(c.values + at, made);
         }
 }
 
-// The tile of the last `rows` < ROWS rows.
+// The tile of `rows` <= R rows.
 template <int R, bool TRANSPOSED, typename... Rest>
-static inline void last_tile(int rows, Rest... rest) {
+static inline void tile_of(int rows, const Rest&... rest) {
     if constexpr (R > 0) {
         if (rows == R) return tile<R, TRANSPOSED>(rest...);
-        last_tile<R - 1, TRANSPOSED>(rows, rest...);
+        tile_of<R - 1, TRANSPOSED>(rows, rest...);
     }
 }
 
 // C[rows, columns] = finish(A B); `inner` terms to a sum.
 template <bool TRANSPOSED = false>
-static void product(const float* a, int stride, Right b, float* c, int rows, int inner, int columns,
-                    Finish f = {}) {
+static void product(Left a, Right b, Onto c, int rows, int inner, int columns, Finish f = {}) {
+    int tiles = (rows + ROWS - 1) / ROWS;
+    int step = tiles ? (rows + tiles - 1) / tiles : 1;  // of about one height: a low one is slow
     for (int n = 0; n < columns; n += PANEL) {
         const float* panel = b.values + (long)(n / PANEL) * b.panel;
-        const float* bias = f.bias ? f.bias + n : nullptr;
-        for (int m = 0; m < rows; m += ROWS) {
-            long at = (long)m * columns + n;
-            const float* left = a + (TRANSPOSED ? m : (long)m * stride);
-            const float* added = f.added ? f.added + at : nullptr;
-            const float* gate = f.gate ? f.gate + at : nullptr;
-            if (rows - m >= ROWS)
-                tile<ROWS, TRANSPOSED>(left, stride, panel, b.row, inner, c + at, columns, bias,
-                                       added, f.relu, gate);
-            else
-                last_tile<ROWS - 1, TRANSPOSED>(rows - m, left, stride, panel, b.row, inner, c + at,
-                                                columns, bias, added, f.relu, gate);
+        for (int m = 0; m < rows; m += step) {
+            long at = (long)m * c.row + n;
+            Left left = {a.values + (TRANSPOSED ? m : (long)m * a.row), a.row};
+            Finish part = {f.bias ? f.bias + n : nullptr, f.added ? f.added + at : nullptr, f.relu,
+                           f.gate ? f.gate + at : nullptr};
+            Onto to = {c.values + at, c.row};
+            tile_of<ROWS, TRANSPOSED>(std::min(step, rows - m), left, panel, b.row, inner, to, part);
         }
     }
 }
 
 // C[columns of A, columns of B] += A^T B over `rows` rows: the gradient of a matrix.
-static void add_outer(const float* a, int a_columns, const float* b, int b_columns, float* c,
-                      int rows) {
+static void add_outer(Left a, int a_columns, Left b, int b_columns, float* c, int rows) {
     Finish onto;
     onto.added = c;
-    product<true>(a, a_columns, plain(b, b_columns), c, a_columns, rows, b_columns, onto);
+    product<true>(a, plain(b.values, b.row), {c, b_columns}, a_columns, rows, b_columns, onto);
 }
 
 // sums[j] += the sum of column j; first over the rows at hand, which keeps the rounding small.
-static void add_columns(const float* a, float* sums, int rows, int columns) {
-    for (int n = 0; n < columns; n += LANES) {
-        Vec total = {};
-        for (int m = 0; m < rows; m++) total += load(a + (long)m * columns + n);
-        store(sums + n, load(sums + n) + total);
+static void add_columns(Left a, float* sums, int rows, int columns) {
+    for (int n = 0; n < columns; n += PANEL) {
+        Vec total[VECS] = {};
+        for (int m = 0; m < rows; m++)
+            for (int v = 0; v < VECS; v++)
+                total[v] += load(a.values + (long)m * a.row + n + v * LANES);
+        for (int v = 0; v < VECS; v++) {
+            float* to = sums + n + v * LANES;
+            store(to, load(to) + total[v]);
+        }
     }
 }
 
@@ -152,12 +123,12 @@ static void layer_norm(float* x, int rows, const float* scale, const float* shif
     for (int m = 0; m < rows; m++) {
         Vec part[PARTS], total = {}, squares = {};
         for (int v = 0; v < PARTS; v++) total += part[v] = load(x + (long)m * WIDTH + v * LANES);
-        float mean = sum(total) / WIDTH;
+        Vec mean = sum(total) / (float)WIDTH;
         for (int v = 0; v < PARTS; v++) {
             part[v] -= mean;
             squares += part[v] * part[v];
         }
-        float inverse = 1.0f / std::sqrt(sum(squares) / WIDTH + 1e-5f);
+        float inverse = 1.0f / std::sqrt(sum(squares)[0] / WIDTH + 1e-5f);
         if (rstd) rstd[m] = inverse;
         for (int v = 0; v < PARTS; v++) {
             Vec normed = part[v] * inverse;
@@ -185,7 +156,7 @@ static void layer_norm_back(float* d, const float* xhat, const float* rstd, int 
             total += part[v];
             along += part[v] * hat;
         }
-        float mean = sum(total) / WIDTH, slope = sum(along) / WIDTH;
+        Vec mean = sum(total) / (float)WIDTH, slope = sum(along) / (float)WIDTH;
         for (int v = 0; v < PARTS; v++) {
             Vec hat = load(h + v * LANES);
             store(row + v * LANES, (part[v] - mean - hat * slope) * rstd[m]);

@@ -2,31 +2,11 @@
 // the other through all steps, so that a slab's activations stay in the cache.
 //
 // At a step of P rows: x = [entities, h_L, h_H]; y = L(...L(x) + x...) + x, `before` times without a
-// gradient; z = L(y); r = readout(H(z)) at the tokens that are read and at h_L, which is the next h_L.
-#include <algorithm>
-#include "block.h"
-
-extern "C" {
-struct Shape {
-    int entities;   // tokens without the histories
-    int skip;       // first tokens, whose output nobody reads
-    int before;     // applications of L without a gradient
-    int high_step;  // steps between two updates of h_H
-    int slab;       // rows that go through all steps together
-    int steps;
-    const int* sizes;      // rows of each step, never more than the step before
-    const float* tokens;   // [rows, entities, WIDTH]
-    const float* kept;     // [rows, entities + 2], 0 at dropped tokens; null: none dropped
-    const float* const* low;   // a block's tensors
-    const float* const* high;
-    const float* const* rest;  // readout (in, out), its bias, W_ih (d, 3 d), b_ih, W_hh, b_hh
-};
-}
+// gradient; z = L(y). Q is the head of readout(H(z)) at the tokens that are read, and the next h_L
+// is readout(H(z)) at h_L.
+#include "ends.h"
 
 namespace {
-
-constexpr int GATES = 3 * WIDTH;
-enum Rest { READOUT, READOUT_BIAS, INPUT, INPUT_BIAS, HISTORY, HISTORY_BIAS };
 
 struct Rows {
     Span low, high;
@@ -52,7 +32,7 @@ struct Step {
         auto saved = [&](const Span& s) {
             size_t m = s.rows(), d = m * WIDTH;
             Saved made;
-            made.q = take(d), made.chances = take(m * s.tokens), made.mixed = take(d);
+            made.q = take(d), made.chances = take(s.scores() * s.agents), made.mixed = take(d);
             made.xhat1 = take(d), made.rstd1 = take(m), made.xhat2 = take(d), made.rstd2 = take(m);
             return made;
         };
@@ -72,66 +52,71 @@ int agents_at(const Shape& s, int time, int first) {
     return std::min(s.slab, s.sizes[time] - first);
 }
 
-struct Gru {
-    Packed input, history;
-    const float *input_bias, *history_bias;
-    std::vector<float> gx, gh;
-    Gru(const Shape& s) : input_bias(s.rest[INPUT_BIAS]), history_bias(s.rest[HISTORY_BIAS]) {
-        input.pack(s.rest[INPUT], WIDTH, GATES, false);
-        history.pack(s.rest[HISTORY], WIDTH, GATES, false);
-        gx.resize((size_t)s.slab * GATES), gh.resize((size_t)s.slab * GATES);
-    }
-    // h <- GRU(x, h); reset, update, new and the history's part of new go to `gates`.
-    void advance(const float* x, float* h, int rows, float* gates) {
-        product(x, WIDTH, input.right(), gx.data(), rows, WIDTH, GATES, {input_bias});
-        product(h, WIDTH, history.right(), gh.data(), rows, WIDTH, GATES, {history_bias});
-        for (int m = 0; m < rows; m++)
-            for (int j = 0; j < WIDTH; j += LANES) {
-                const float *a = &gx[(size_t)m * GATES + j], *b = &gh[(size_t)m * GATES + j];
-                Vec reset = sigmoid(load(a) + load(b));
-                Vec update = sigmoid(load(a + WIDTH) + load(b + WIDTH));
-                Vec part = load(b + 2 * WIDTH);
-                Vec fresh = hyperbolic_tangent(load(a + 2 * WIDTH) + reset * part);
-                float* history = h + (size_t)m * WIDTH + j;
-                if (gates) {
-                    float* to = gates + (size_t)m * 4 * WIDTH + j;
-                    store(to, reset), store(to + WIDTH, update);
-                    store(to + 2 * WIDTH, fresh), store(to + 3 * WIDTH, part);
-                }
-                store(history, fresh + update * (load(history) - fresh));
-            }
-    }
-};
-
 // Room for one slab's activations.
 struct Room {
-    std::vector<float> x, a, b, c, d, low, high, saved;
+    std::vector<float> x, a, b, c, d, low, high, values, saved;
     Room(const Shape& s) {
         size_t n = (size_t)(s.entities + 2) * s.slab * WIDTH;
         for (auto* part : {&x, &a, &b, &c, &d}) part->resize(n);
         low.resize((size_t)s.slab * WIDTH), high.resize((size_t)s.slab * WIDTH);
+        values.resize((size_t)(s.entities - s.skip) * s.slab * Head::columns_for(s));
         saved.resize(Step::lay(nullptr, nullptr, Rows(s, s.slab), true));
     }
 };
 
-// x [K, P, WIDTH] of the rows that begin at `row`.
-void lay_tokens(const Shape& s, long row, int agents, const Room& room, float* x) {
-    for (int p = 0; p < agents; p++) {
-        const float* from = s.tokens + (row + p) * s.entities * WIDTH;
-        scatter(from, agents, p, s.entities, x);
+// All weights, ready for products.
+struct Network {
+    Block low, high;
+    Embedding embedding;
+    Head head;
+    Packed readout, readout_back;
+    Gru gru;
+    Network(const Shape& s, bool backward)
+        : low(s.low, backward), high(s.high, backward), embedding(s), head(s), gru(s) {
+        readout.pack(s.ends[READOUT], WIDTH, WIDTH, true);
+        readout_back.pack(s.ends[READOUT], WIDTH, WIDTH, false);
     }
-    size_t bytes = sizeof(float) * agents * WIDTH;
-    std::memcpy(x + (long)s.entities * agents * WIDTH, room.low.data(), bytes);
-    std::memcpy(x + (long)(s.entities + 1) * agents * WIDTH, room.high.data(), bytes);
-}
+};
 
 void add(const float* a, float* onto, long n) {
     for (long i = 0; i < n; i++) onto[i] += a[i];
 }
 
-// One step of one slab: what is read goes to `out`, the histories move on.
-void step_forward(const Shape& s, const Block& low, const Block& high, const Packed& readout,
-                  Gru& gru, Room& room, int time, int agents, long row, float* tape, float* out) {
+// x [K, P, WIDTH] of the rows that begin at `row`.
+void lay_tokens(const Shape& s, const Network& net, long row, int agents, const Room& room,
+                float* x) {
+    net.embedding.lay(s, row, agents, x);
+    size_t bytes = sizeof(float) * agents * WIDTH;
+    std::memcpy(x + (long)s.entities * agents * WIDTH, room.low.data(), bytes);
+    std::memcpy(x + (long)(s.entities + 1) * agents * WIDTH, room.high.data(), bytes);
+}
+
+// Q [P, actions] of z [reads, P, WIDTH]: the head's outputs at the first token, and at each other
+// one their mean. `values` is scratch.
+void read_values(const Shape& s, const Head& head, const Rows& r, const float* z, float* values,
+                 float* out) {
+    product({z, WIDTH}, head.forward.right(), {values, head.columns}, r.reads * r.agents, WIDTH,
+            head.columns, {head.bias.data()});
+    for (int p = 0; p < r.agents; p++, out += s.actions) {
+        std::copy_n(values + (long)p * head.columns, s.outputs, out);
+        for (int a = s.outputs; a < s.actions; a++)
+            out[a] = values[((long)(a - s.outputs + 1) * r.agents + p) * head.columns + s.outputs];
+    }
+}
+
+// The gradient of what `read_values` spread: [reads, P, columns].
+void spread_back(const Shape& s, const Head& head, const Rows& r, const float* d_out, float* d) {
+    std::fill_n(d, (long)r.reads * r.agents * head.columns, 0.0f);
+    for (int p = 0; p < r.agents; p++, d_out += s.actions) {
+        std::copy_n(d_out, s.outputs, d + (long)p * head.columns);
+        for (int a = s.outputs; a < s.actions; a++)
+            d[((long)(a - s.outputs + 1) * r.agents + p) * head.columns + s.outputs] = d_out[a];
+    }
+}
+
+// One step of one slab: Q goes to `out`, the histories move on.
+void step_forward(const Shape& s, Network& net, Room& room, int time, int agents, long row,
+                  float* tape, float* out) {
     bool update = time % s.high_step == 0;
     Rows r(s, agents);
     Step step;
@@ -140,113 +125,104 @@ void step_forward(const Shape& s, const Block& low, const Block& high, const Pac
     if (update) {
         std::memcpy(step.h_low, room.low.data(), bytes);
         std::memcpy(step.h_high, room.high.data(), bytes);
-        gru.advance(room.low.data(), room.high.data(), agents, step.gates);
+        net.gru.advance(room.low.data(), room.high.data(), agents, step.gates);
     }
     const float* kept = s.kept ? s.kept + row * (s.entities + 2) : nullptr;
     long all = (long)r.low.rows() * WIDTH;
-    float *x = room.x.data(), *middle = room.a.data();
-    lay_tokens(s, row, agents, room, x);
+    float *x = room.x.data(), *middle = room.a.data(), *z = room.c.data();
+    lay_tokens(s, net, row, agents, room, x);
     std::memcpy(step.y, x, sizeof(float) * all);
     for (int i = 0; i < s.before; i++) {
-        apply(low, r.low, step.y, kept, step.low, false, middle, room.b.data());
+        apply(net.low, r.low, step.y, kept, step.low, false, middle, room.b.data());
         for (long j = 0; j < all; j++) step.y[j] = room.b[j] + x[j];
     }
-    apply(low, r.low, step.y, kept, step.low, tape, middle, room.b.data());
-    apply(high, r.high, room.b.data(), kept, step.high, tape, middle, room.c.data());
-    product(room.c.data(), WIDTH, readout.right(), middle, r.high.rows(), WIDTH, WIDTH,
-            {s.rest[READOUT_BIAS]});
-    for (int p = 0; p < agents; p++)
-        gather(middle, agents, p, r.reads, out + (row + p) * r.reads * WIDTH);
-    std::memcpy(room.low.data(), middle + (long)r.reads * agents * WIDTH, bytes);
+    apply(net.low, r.low, step.y, kept, step.low, tape, middle, room.b.data());
+    apply(net.high, r.high, room.b.data(), kept, step.high, tape, middle, z);
+    read_values(s, net.head, r, z, room.values.data(), out + row * s.actions);
+    product({z + (long)r.reads * r.high.row(), WIDTH}, net.readout.right(),
+            {room.low.data(), WIDTH}, agents, WIDTH, WIDTH, {s.ends[READOUT_BIAS]});
 }
 
-// Gradients as they are summed: each block's, the readout's and the GRU's.
+// Gradients as they are summed: of the folded blocks, and around them. HEAD is that of readout and
+// head together; READOUT is that of the history alone.
 struct Gradients {
     std::vector<std::vector<float>> parts;
-    std::vector<float*> low, high, rest;
-    Gradients() {
+    std::vector<float*> low, high, ends;
+    Gradients(const Shape& s) {
         for (auto* block : {&low, &high})
             for (int name = 0; name < TENSORS; name++) block->push_back(part(size_of(name)));
-        for (int n : {WIDTH * WIDTH, WIDTH, WIDTH * GATES, GATES, WIDTH * GATES, GATES})
-            rest.push_back(part(n));
+        for (int k = 0; k < KINDS; k++)
+            for (int n : {s.widths[k] * WIDTH, WIDTH}) ends.push_back(part(n));
+        int columns = Head::columns_for(s);
+        for (int n : {WIDTH * WIDTH, WIDTH, columns * WIDTH, columns}) ends.push_back(part(n));
+        for (int n : {GATES * WIDTH, GATES * WIDTH, GATES, GATES}) ends.push_back(part(n));
     }
     float* part(size_t n) {
         parts.emplace_back(n, 0.0f);
         return parts.back().data();
     }
     // Add to the sums over all slabs and begin anew.
-    void hand_over(float* const* totals) {
+    void hand_over(Gradients& totals) {
         for (size_t i = 0; i < parts.size(); i++) {
-            add(parts[i].data(), totals[i], parts[i].size());
+            add(parts[i].data(), totals.parts[i].data(), parts[i].size());
             std::fill(parts[i].begin(), parts[i].end(), 0.0f);
         }
     }
-};
-
-struct Turned {
-    Packed readout, input, history;
-    Turned(const Shape& s) {
-        readout.pack(s.rest[READOUT], WIDTH, WIDTH, true);
-        input.pack(s.rest[INPUT], WIDTH, GATES, true);
-        history.pack(s.rest[HISTORY], WIDTH, GATES, true);
+    // The gradients of the tensors given; `to` begins with zeros.
+    void give(const Shape& s, const Network& net, float* const* to) const {
+        unfold(s.low, low.data(), to);
+        unfold(s.high, high.data(), to + TENSORS);
+        float* const* around = to + 2 * TENSORS;
+        for (int k = 0; k < KINDS; k++) {
+            turn(ends[EMBEDDING + 2 * k], s.widths[k], WIDTH, around[EMBEDDING + 2 * k]);
+            std::copy_n(ends[EMBEDDING + 2 * k + 1], WIDTH, around[EMBEDDING + 2 * k + 1]);
+        }
+        net.head.unfold(s, ends[HEAD], ends[HEAD_BIAS], around);
+        add(ends[READOUT], around[READOUT], WIDTH * WIDTH);
+        add(ends[READOUT_BIAS], around[READOUT_BIAS], WIDTH);
+        for (int name : {INPUT, HISTORY}) std::copy_n(ends[name], GATES * WIDTH, around[name]);
+        for (int name : {INPUT_BIAS, HISTORY_BIAS}) std::copy_n(ends[name], GATES, around[name]);
     }
 };
 
-// d_low, d_high after the update of h_H -> before it.
-void gru_back(const Step& step, const Turned& turned, Gru& gru, Gradients& g, int rows, float* d_low,
-              float* d_high) {
-    for (int m = 0; m < rows; m++)
-        for (int j = 0; j < WIDTH; j += LANES) {
-            const float* from = step.gates + (size_t)m * 4 * WIDTH + j;
-            size_t at = (size_t)m * WIDTH + j;
-            Vec reset = load(from), update = load(from + WIDTH), fresh = load(from + 2 * WIDTH);
-            Vec part = load(from + 3 * WIDTH), d = load(d_high + at), before = load(step.h_high + at);
-            Vec d_update = d * (before - fresh) * update * (1.0f - update);
-            Vec d_fresh = d * (1.0f - update) * (1.0f - fresh * fresh);
-            Vec d_reset = d_fresh * part * reset * (1.0f - reset);
-            float *a = &gru.gx[(size_t)m * GATES + j], *b = &gru.gh[(size_t)m * GATES + j];
-            store(a, d_reset), store(a + WIDTH, d_update), store(a + 2 * WIDTH, d_fresh);
-            store(b, d_reset), store(b + WIDTH, d_update), store(b + 2 * WIDTH, d_fresh * reset);
-            store(d_high + at, d * update);
-        }
-    add_outer(step.h_low, WIDTH, gru.gx.data(), GATES, g.rest[INPUT], rows);
-    add_columns(gru.gx.data(), g.rest[INPUT_BIAS], rows, GATES);
-    add_outer(step.h_high, WIDTH, gru.gh.data(), GATES, g.rest[HISTORY], rows);
-    add_columns(gru.gh.data(), g.rest[HISTORY_BIAS], rows, GATES);
-    Finish low, high;
-    low.added = d_low, high.added = d_high;
-    product(gru.gx.data(), GATES, turned.input.right(), d_low, rows, GATES, WIDTH, low);
-    product(gru.gh.data(), GATES, turned.history.right(), d_high, rows, GATES, WIDTH, high);
+// d [reads + 1, P, WIDTH] before the readout, of the gradients of Q and of the next h_L.
+void ends_back(const Shape& s, const Network& net, Gradients& g, const Rows& r, const float* z,
+               const float* d_out, float* d_low, float* values, float* d) {
+    int rows = r.reads * r.agents, columns = net.head.columns;
+    Left d_values = {values, columns}, d_history = {d_low, WIDTH};
+    spread_back(s, net.head, r, d_out, values);
+    add_outer(d_values, columns, {z, WIDTH}, WIDTH, g.ends[HEAD], rows);
+    add_columns(d_values, g.ends[HEAD_BIAS], rows, columns);
+    product(d_values, net.head.back.right(), {d, WIDTH}, rows, columns, WIDTH);
+    long at = (long)rows * WIDTH;
+    add_outer(d_history, WIDTH, {z + at, WIDTH}, WIDTH, g.ends[READOUT], r.agents);
+    add_columns(d_history, g.ends[READOUT_BIAS], r.agents, WIDTH);
+    product(d_history, net.readout_back.right(), {d + at, WIDTH}, r.agents, WIDTH, WIDTH);
 }
 
 // One step back; room.low and room.high hold the gradients of the histories after it.
-void step_back(const Shape& s, const Block& low, const Block& high, const Turned& turned, Gru& gru,
-               Gradients& g, Room& room, int time, int agents, long row, float* tape,
-               const float* d_out, float* d_tokens) {
+void step_back(const Shape& s, Network& net, Gradients& g, Room& room, int time, int agents,
+               long row, float* tape, const float* d_out) {
     bool update = time % s.high_step == 0;
     Rows r(s, agents);
     Step step;
     Step::lay(&step, tape, r, update);
     const float* kept = s.kept ? s.kept + row * (s.entities + 2) : nullptr;
-    size_t bytes = sizeof(float) * agents * WIDTH;
     float *z = room.x.data(), *d = room.a.data(), *dz = room.b.data();
     float *middle = room.c.data(), *dq = room.d.data();
-    int rows = r.high.rows();
-    for (int p = 0; p < agents; p++)
-        scatter(d_out + (row + p) * r.reads * WIDTH, agents, p, r.reads, middle);
-    std::memcpy(middle + (long)r.reads * agents * WIDTH, room.low.data(), bytes);
-    renew(step.high.xhat2, high.plain[NORM2], high.plain[NORM2_SHIFT], rows, z);
-    add_outer(z, WIDTH, middle, WIDTH, g.rest[READOUT], rows);
-    add_columns(middle, g.rest[READOUT_BIAS], rows, WIDTH);
-    product(middle, WIDTH, turned.readout.right(), d, rows, WIDTH, WIDTH);
+    const Block &low = net.low, &high = net.high;
+    renew(step.high.xhat2, high.plain[NORM2], high.plain[NORM2_SHIFT], r.high.rows(), z);
+    ends_back(s, net, g, r, z, d_out + row * s.actions, room.low.data(), room.values.data(), d);
     renew(step.low.xhat2, low.plain[NORM2], low.plain[NORM2_SHIFT], r.low.rows(), z);
     apply_back(high, g.high.data(), r.high, z, kept, step.high, d, middle, dq, dz);
     apply_back(low, g.low.data(), r.low, step.y, kept, step.low, dz, middle, dq, d);
-    for (int p = 0; p < agents; p++)
-        gather(d, agents, p, s.entities, d_tokens + (row + p) * s.entities * WIDTH);
-    std::memcpy(room.low.data(), d + (long)s.entities * agents * WIDTH, bytes);
-    add(d + (long)(s.entities + 1) * agents * WIDTH, room.high.data(), (long)agents * WIDTH);
-    if (update) gru_back(step, turned, gru, g, agents, room.low.data(), room.high.data());
+    Embedding::add_back(s, row, agents, d, g.ends.data());
+    long at = (long)s.entities * agents * WIDTH;
+    std::memcpy(room.low.data(), d + at, sizeof(float) * agents * WIDTH);
+    add(d + at + (long)agents * WIDTH, room.high.data(), (long)agents * WIDTH);
+    if (update)
+        net.gru.back(step.h_low, step.h_high, step.gates, g.ends.data(), agents, room.low.data(),
+                     room.high.data());
 }
 
 // Calls `visit(first row of the slab, its number of steps)` for every slab.
@@ -270,62 +246,76 @@ size_t step_size(const Shape& s, int time, int first) {
     return Step::lay(nullptr, nullptr, r, time % s.high_step == 0);
 }
 
+// One slab through all its steps from h = 0; gives the end of its tape.
+float* slab_forward(const Shape& s, Network& net, Room& room, const std::vector<long>& before,
+                    int first, int steps, float* tape, float* out) {
+    std::fill(room.low.begin(), room.low.end(), 0.0f);
+    std::fill(room.high.begin(), room.high.end(), 0.0f);
+    for (int t = 0; t < steps; t++) {
+        int agents = agents_at(s, t, first);
+        step_forward(s, net, room, t, agents, before[t] + first, tape, out);
+        if (tape) tape += step_size(s, t, first);
+    }
+    return tape;
+}
+
+// The way back of a slab; gives the end of its tape.
+float* slab_back(const Shape& s, Network& net, Gradients& g, Room& room,
+                 const std::vector<long>& before, int first, int steps, float* tape,
+                 const float* d_out) {
+    std::fill(room.low.begin(), room.low.end(), 0.0f);
+    std::fill(room.high.begin(), room.high.end(), 0.0f);
+    std::vector<float*> at(steps + 1, tape);
+    for (int t = 0; t < steps; t++) at[t + 1] = at[t] + step_size(s, t, first);
+    for (int t = steps - 1; t >= 0; t--)
+        step_back(s, net, g, room, t, agents_at(s, t, first), before[t] + first, at[t], d_out);
+    return at[steps];
+}
+
 }  // namespace
 
 extern "C" {
 
 int stairs_most_tokens() { return MOST_TOKENS; }
 
-// Floats of the tape that `stairs_forward` writes.
-long stairs_tape(const Shape* shape) {
+// Floats of the tape of all slabs, or of the largest one.
+long stairs_tape(const Shape* shape, int of_one_slab) {
     long size = 0;
     each_slab(*shape, [&](int first, int steps) {
-        for (int t = 0; t < steps; t++) size += step_size(*shape, t, first);
+        long own = 0;
+        for (int t = 0; t < steps; t++) own += step_size(*shape, t, first);
+        size = of_one_slab ? std::max(size, own) : size + own;
     });
     return size;
 }
 
-// out [rows, reads, WIDTH]; a null tape keeps nothing.
+// Q [rows, actions]; a null tape keeps nothing.
 void stairs_forward(const Shape* shape, float* tape, float* out) {
     const Shape& s = *shape;
-    Block low(s.low, false), high(s.high, false);
-    Packed readout;
-    readout.pack(s.rest[READOUT], WIDTH, WIDTH, false);
-    Gru gru(s);
+    Network net(s, false);
     Room room(s);
     std::vector<long> before = rows_before(s);
     each_slab(s, [&](int first, int steps) {
-        std::fill(room.low.begin(), room.low.end(), 0.0f);
-        std::fill(room.high.begin(), room.high.end(), 0.0f);
-        for (int t = 0; t < steps; t++) {
-            int agents = agents_at(s, t, first);
-            step_forward(s, low, high, readout, gru, room, t, agents, before[t] + first, tape, out);
-            if (tape) tape += step_size(s, t, first);
-        }
+        tape = slab_forward(s, net, room, before, first, steps, tape, out);
     });
 }
 
-// d_tokens [rows, entities, WIDTH], and sums of the gradients of all weights onto `totals`, in the
-// order low, high, rest.
-void stairs_backward(const Shape* shape, float* tape, const float* d_out, float* d_tokens,
-                     float* const* totals) {
+// The gradients of all tensors in the order low, high, ends, of d_out [rows, actions]; `to` begins
+// with zeros. The tape is that of `stairs_forward`; or, where `out` is not null, room for the largest
+// slab's, and each slab goes forward once more and writes its Q to `out`.
+void stairs_backward(const Shape* shape, float* tape, const float* d_out, float* const* to,
+                     float* out) {
     const Shape& s = *shape;
-    Block low(s.low, true), high(s.high, true);
-    Turned turned(s);
-    Gru gru(s);
+    Network net(s, true);
     Room room(s);
-    Gradients sums;
+    Gradients sums(s), totals(s);
     std::vector<long> before = rows_before(s);
     each_slab(s, [&](int first, int steps) {
-        std::fill(room.low.begin(), room.low.end(), 0.0f);
-        std::fill(room.high.begin(), room.high.end(), 0.0f);
-        std::vector<float*> at(steps + 1, tape);
-        for (int t = 0; t < steps; t++) at[t + 1] = at[t] + step_size(s, t, first);
-        for (int t = steps - 1; t >= 0; t--)
-            step_back(s, low, high, turned, gru, sums, room, t, agents_at(s, t, first),
-                      before[t] + first, at[t], d_out, d_tokens);
-        tape = at[steps];
+        if (out) slab_forward(s, net, room, before, first, steps, tape, out);
+        float* end = slab_back(s, net, sums, room, before, first, steps, tape, d_out);
+        if (!out) tape = end;
         sums.hand_over(totals);
     });
+    totals.give(s, net, to);
 }
 }

@@ -1,47 +1,49 @@
-"""The compiled unroll as a function of tensors, with its gradient."""
+"""The compiled network over a batch's time steps as a function of tensors, with its gradient."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lab_stairs.blocks import Weights
 from lab_stairs.kernel.build import library
 
 BLOCK = (
-    *("score.weight", "out.weight", "obs_up.weight", "obs_down.weight"),
-    *("hist_up.weight", "hist_down.weight"),
-    *("out.bias", "obs_up.bias", "obs_down.bias", "hist_up.bias", "hist_down.bias"),
+    *("qkv.weight", "out.weight", "obs_up.weight", "obs_down.weight"),
+    *("hist_up.weight", "hist_down.weight", "out.bias"),
     *("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"),
+    *("obs_up.bias", "obs_down.bias", "hist_up.bias", "hist_down.bias"),
 )
 """Tensors of a block, in the order of `Name` in block.h."""
-TURNED = ("obs_up.weight", "hist_up.weight")
-"""Their gradients come as (out, in)."""
-REST = (
-    *("readout.weight", "readout.bias", "gru.weight_ih", "gru.bias_ih"),
-    *("gru.weight_hh", "gru.bias_hh"),
+ENDS = (
+    *("readout.weight", "readout.bias", "head.weight", "head.bias"),
+    *("gru.weight_ih", "gru.weight_hh", "gru.bias_ih", "gru.bias_hh"),
 )
-NAMES = (*(f"low.{name}" for name in BLOCK), *(f"high.{name}" for name in BLOCK), *REST)
+"""Tensors around the blocks, in the order of `End` in ends.h, after those of the embeddings."""
+BLOCKS = (*(f"low.{name}" for name in BLOCK), *(f"high.{name}" for name in BLOCK))
 MOST_TOKENS = 64
-"""As in block.h: its scratch on the stack."""
-SLAB = 32
-"""Rows of agents that go through all steps together."""
+"""As in attention.h: its scratch on the stack."""
+SLAB, SLAB_FORWARD = 32, 16
+"""Rows of agents that go through all steps together, with and without a way back."""
+MOST_TAPE = 2**27
+"""Floats (512 MiB) of what one pass keeps for its way back. A larger batch keeps nothing, and each
+slab goes forward once more."""
 Pointers = ctypes.POINTER(ctypes.c_void_p)
+Integers = ctypes.POINTER(ctypes.c_int)
 
 
 class Shape(ctypes.Structure):
-    """`Shape` of unroll.cpp."""
+    """`Shape` of ends.h."""
 
     _fields_ = (
         *((name, ctypes.c_int) for name in ("entities", "skip", "before", "high_step", "slab")),
-        ("steps", ctypes.c_int),
-        ("sizes", ctypes.POINTER(ctypes.c_int)),
-        ("tokens", ctypes.c_void_p),
+        *((name, ctypes.c_int) for name in ("steps", "outputs", "actions")),
+        *((name, Integers) for name in ("sizes", "counts", "widths")),
+        ("features", Pointers),
         ("kept", ctypes.c_void_p),
-        *((name, Pointers) for name in ("low", "high", "rest")),
+        *((name, Pointers) for name in ("low", "high", "ends")),
     )
 
 
@@ -49,6 +51,8 @@ class Shape(ctypes.Structure):
 class Course:
     """How tokens run through the blocks."""
 
+    kinds: Sequence[str]
+    """Names of the embeddings, in the order of the tokens."""
     sizes: Sequence[int]
     """Rows of each step."""
     skip: int
@@ -58,9 +62,15 @@ class Course:
     high_step: int
     """T_H, steps between two updates of the high-level history."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters in the compiled code's order."""
+        embeddings = (f"{kind}.{part}" for kind in self.kinds for part in ("weight", "bias"))
+        return (*BLOCKS, *embeddings, *ENDS)
+
 
 class Kernel:
-    """The compiled unroll for one width."""
+    """The compiled network of one width."""
 
     def __init__(self, width: int, hidden: int) -> None:
         self.library = library(width, hidden)
@@ -68,19 +78,21 @@ class Kernel:
         self.spare: Tensor | None = None
         """The last tape that is no longer needed: new memory would cost its page faults."""
 
-    def unroll(
-        self, weights: Weights, tokens: Tensor, kept: Tensor | None, course: Course
+    def values(
+        self,
+        parameters: Mapping[str, Tensor],
+        features: Sequence[Tensor],
+        kept: Tensor | None,
+        course: Course,
     ) -> Tensor:
-        """Read tokens (rows, reads, d) of (rows, entities, d) float32 tokens and S = 1 weights.
+        """Q (rows, actions) of float32 features (rows, count, width) of each kind of entity.
 
-        `kept` (rows, entities + 2) is 0 at dropped tokens.
+        An action after the head's outputs is the attack on one of the tokens that are read.
+        `kept` (rows, tokens + 2) is 0 at dropped tokens.
         """
-        _check(tokens, kept, course)
-        flat = [
-            weights[name].flatten(0, 1) if weights[name].dim() == 3 else weights[name][0]
-            for name in NAMES
-        ]
-        made: Any = _Unroll.apply(self, course, kept, tokens, *flat)
+        _check(features, kept, course)
+        weights = [parameters[name] for name in course.names]
+        made: Any = _Unroll.apply(self, course, features, kept, *weights)
         return made
 
     def tape(self, size: int) -> Tensor:
@@ -92,11 +104,15 @@ class Kernel:
         return spare
 
 
-def _check(tokens: Tensor, kept: Tensor | None, course: Course) -> None:
+def _check(features: Sequence[Tensor], kept: Tensor | None, course: Course) -> None:
     """Assert what the compiled code trusts when it reads and writes memory."""
-    rows, entities, sizes = tokens.shape[0], tokens.shape[1], course.sizes
-    assert tokens.dtype == torch.float32
-    assert tokens.device.type == "cpu"
+    rows, sizes = features[0].shape[0], course.sizes
+    entities = sum(part.shape[1] for part in features)
+    assert len(features) == len(course.kinds)
+    for part in features:
+        assert part.shape[0] == rows
+        assert part.dtype == torch.float32
+        assert part.device.type == "cpu"
     assert 0 <= course.skip < entities <= MOST_TOKENS - 2
     assert sizes
     assert sum(sizes) == rows
@@ -105,20 +121,24 @@ def _check(tokens: Tensor, kept: Tensor | None, course: Course) -> None:
 
 
 class _Unroll(torch.autograd.Function):
-    """(kernel, course, kept, tokens, tensors of NAMES) -> read tokens."""
+    """(kernel, course, features, kept, parameters) -> Q."""
 
     @staticmethod
     def forward(
-        ctx: Any, kernel: Kernel, course: Course, kept: Tensor | None, *given: Tensor
+        ctx: Any,
+        kernel: Kernel,
+        course: Course,
+        features: Sequence[Tensor],
+        kept: Tensor | None,
+        *parameters: Tensor,
     ) -> Tensor:
-        tensors = [tensor.detach().contiguous() for tensor in given]
-        call = _Call(course, kept, tensors)
-        tokens = tensors[0]
-        reads = tokens.shape[1] - course.skip
-        out = tokens.new_empty(tokens.shape[0], reads, tokens.shape[2])
+        learns = any(ctx.needs_input_grad)
+        call = _Call(course, features, kept, parameters, slab=SLAB if learns else SLAB_FORWARD)
+        out = features[0].new_empty(features[0].shape[0], call.actions)
         tape = None
-        if any(ctx.needs_input_grad):
-            tape = kernel.tape(kernel.library.stairs_tape(call.shape))
+        if learns:
+            size = kernel.library.stairs_tape(call.shape, 0)
+            tape = kernel.tape(size) if size <= MOST_TAPE else None
             ctx.call, ctx.kernel, ctx.tape = call, kernel, tape
         kernel.library.stairs_forward(call.shape, _pointer(tape), _pointer(out))
         return out
@@ -126,46 +146,49 @@ class _Unroll(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         call, kernel, tape = ctx.call, ctx.kernel, ctx.tape
-        if tape is None:
+        if call is None:
             raise RuntimeError("the compiled unroll was differentiated twice")
-        tokens, *weights = call.tensors
-        d_tokens = torch.empty_like(tokens)
-        turned = [name.removeprefix("low.").removeprefix("high.") in TURNED for name in NAMES]
-        sums = [
-            torch.zeros_like(weight.t() if turn else weight, memory_format=torch.contiguous_format)
-            for weight, turn in zip(weights, turned, strict=True)
-        ]
-        d_out = grads[0].contiguous()
+        made = [torch.zeros_like(weight) for weight in call.parameters]
+        d_out, again = grads[0].contiguous(), None
+        if tape is None:
+            tape, again = kernel.tape(kernel.library.stairs_tape(call.shape, 1)), d_out.clone()
         kernel.library.stairs_backward(
-            call.shape, _pointer(tape), _pointer(d_out), _pointer(d_tokens), _pointers(sums)
+            call.shape, _pointer(tape), _pointer(d_out), _pointers(made), _pointer(again)
         )
         kernel.spare, ctx.tape, ctx.call = tape, None, None
-        given = [total.t() if turn else total for total, turn in zip(sums, turned, strict=True)]
-        return (None, None, None, d_tokens, *given)
+        return (None, None, None, None, *made)
 
 
 class _Call:
     """One call's `Shape`, and the tensors that it points to."""
 
-    def __init__(self, course: Course, kept: Tensor | None, tensors: Sequence[Tensor]) -> None:
-        self.tensors = tensors
+    def __init__(
+        self,
+        course: Course,
+        features: Sequence[Tensor],
+        kept: Tensor | None,
+        parameters: Sequence[Tensor],
+        *,
+        slab: int,
+    ) -> None:
+        self.parameters = [weight.detach().contiguous() for weight in parameters]
+        self.features = [part.contiguous() for part in features]
         self.kept = None if kept is None else kept.float().contiguous()
-        tokens, weights = tensors[0], tensors[1:]
-        sizes = (ctypes.c_int * len(course.sizes))(*course.sizes)
-        parts = [weights[: len(BLOCK)], weights[len(BLOCK) : 2 * len(BLOCK)]]
-        self.pointers = [_pointers(part) for part in (*parts, weights[2 * len(BLOCK) :])]
+        entities = sum(part.shape[1] for part in features)
+        outputs = self.parameters[course.names.index("head.weight")].shape[0]
+        self.actions = outputs + entities - course.skip - 1
+        low, high = (slice(start, start + len(BLOCK)) for start in (0, len(BLOCK)))
+        ends = slice(len(BLOCKS), None)
         self.shape = ctypes.byref(
             Shape(
-                tokens.shape[1],
-                course.skip,
-                course.before,
-                course.high_step,
-                SLAB,
-                len(course.sizes),
-                sizes,
-                _pointer(tokens),
+                *(entities, course.skip, course.before, course.high_step, slab),
+                *(len(course.sizes), outputs, self.actions),
+                _integers(course.sizes),
+                _integers([part.shape[1] for part in features]),
+                _integers([part.shape[2] for part in features]),
+                _pointers(self.features),
                 _pointer(self.kept),
-                *self.pointers,
+                *(_pointers(self.parameters[part]) for part in (low, high, ends)),
             )
         )
 
@@ -176,3 +199,7 @@ def _pointer(tensor: Tensor | None) -> ctypes.c_void_p | None:
 
 def _pointers(tensors: Sequence[Tensor]) -> Any:
     return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+
+
+def _integers(numbers: Sequence[int]) -> Any:
+    return (ctypes.c_int * len(numbers))(*numbers)
