@@ -53,7 +53,8 @@ def selected(named: Sequence[str], wanted: Wanted, root: Path) -> Selection:
         groups = {group for run in runs if (group := group_of(run)) is not None}
         every_one = (m for g in groups for m in run_index.members(g, root, archived=True))
         return Selection(runs, sum(1 for _ in every_one) - len(runs))
-    every = run_index.of(run_index.find(name, root) for name in named) or _every(root, wanted.groups)
+    by_name = run_index.of(run_index.find(name, root) for name in named)
+    every = by_name or _every(root, wanted.groups)
     is_shown = bool(named) or wanted.archived
     found = [entry for entry in every if is_shown or not entry.notes.archived]
     hidden = [entry for entry in every if not is_shown and entry.notes.archived]
