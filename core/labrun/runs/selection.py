@@ -56,7 +56,8 @@ def selected(named: Sequence[str], wanted: Wanted, root: Path) -> Selection:
         every_one = (m for g in groups for m in run_index.members(g, root, archived=True))
         num_archived = sum(1 for _ in every_one) - len(runs)
         return Selection(runs, num_archived, run_index.unread(root))
-    every = run_index.of(run_index.find(name, root) for name in named) or _every(root)
+    by_name = run_index.of(run_index.find(name, root) for name in named)
+    every = by_name or _every(root, wanted.groups)
     is_shown = bool(named) or wanted.archived
     found = [entry for entry in every if is_shown or not entry.notes.archived]
     hidden = [entry for entry in every if not is_shown and entry.notes.archived]
@@ -77,7 +78,14 @@ def selected(named: Sequence[str], wanted: Wanted, root: Path) -> Selection:
     raise LabError(f"{_words(wanted)}: no run has all of these; `lab runs` lists them")
 
 
-def _every(root: Path) -> list[Entry]:
+def _every(root: Path, groups: Sequence[str]) -> list[Entry]:
+    """Every run, oldest first; of these groups alone where all of them are there, since the files
+    of the others need not be looked at then."""
+    held = run_index.groups(root) if groups else {}
+    if groups and held.keys() >= set(groups):
+        names = (name for group in dict.fromkeys(groups) for name in held[group])
+        found = run_index.of(RunDir(root / name) for name in names)
+        return sorted(found, key=lambda entry: (entry.created, entry.id))
     entries = run_index.entries(root)
     if not entries:
         raise LabError(f"there are no runs in {root}; `lab run plugin=...` makes one")
