@@ -109,6 +109,10 @@ def test_other_variables_that_libraries_read_at_import_make_it_a_new_process(oth
     assert not may_be_fork([*STATE, "0"], {**os.environ, **other}, ".")
 
 
+def test_what_other_libraries_set_makes_none():
+    assert may_be_fork([*STATE, "0"], os.environ | {"KMP_INIT_AT_FORK": "FALSE"}, ".")
+
+
 def test_other_sources_make_it_a_new_process(tmp_path):
     package = Path(tmp_path, "labrun")
     package.mkdir()

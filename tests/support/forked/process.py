@@ -157,7 +157,7 @@ def end(error: BaseException | None) -> NoReturn:
     """End as Python does, but for taking apart all that was imported."""
     try:
         if error is not None and not isinstance(error, SystemExit):
-            sys.excepthook(type(error), error, error.__traceback__)
+            sys.excepthook(type(error), error, _of_the_program(error.__traceback__))
         threading._shutdown()  # pyright: ignore
         atexit._run_exitfuncs()
         code = _code(error)
@@ -169,6 +169,13 @@ def end(error: BaseException | None) -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     os._exit(code)
+
+
+def _of_the_program(trace: types.TracebackType | None) -> types.TracebackType | None:
+    """The traceback without the frames of this folder."""
+    while trace and os.path.dirname(trace.tb_frame.f_code.co_filename) == os.path.dirname(__file__):
+        trace = trace.tb_next
+    return trace
 
 
 def _code(error: BaseException | None) -> int:

@@ -1,6 +1,7 @@
 """The process whose forks others start: `python server.py DOOR`, and where a fork begins."""
 
 import ctypes
+import fcntl
 import gc
 import importlib
 import os
@@ -130,7 +131,8 @@ def _have_a_server(imported: Sequence[str]) -> None:
     door, inside = socket.socketpair()
     if os.fork():
         inside.close()
-        start.have(door)
+        start.have(socket.socket(fileno=fcntl.fcntl(door.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)))
+        door.close()
         return
     process.show([sys.executable, __file__], {})
     signal.pthread_sigmask(signal.SIG_BLOCK, process.SETTABLE)

@@ -43,7 +43,9 @@ READ_EARLY = (
     *("TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_"),
 )
 """How the variables begin that Python or a library reads when it is imported: a process that has
-others than the server is no fork. PYTHONPATH is looked at by itself."""
+others than the server is no fork, but for some. PYTHONPATH is looked at by itself."""
+NOT_COMPARED = ("PYTHONPATH", "FORKED_ROOM", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK")
+"""scikit-learn sets the last two in every process that imports it."""
 PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 36, 37
 REAL = subprocess._fork_exec  # pyright: ignore
 
@@ -149,7 +151,7 @@ def _reads_alike(variables: Mapping[str, str]) -> bool:
     return all(
         variables.get(name) == _variables.get(name) or (name in SET and name not in variables)
         for name in early
-        if name not in ("PYTHONPATH", "FORKED_ROOM")
+        if name not in NOT_COMPARED
     )
 
 
