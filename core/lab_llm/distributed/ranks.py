@@ -89,9 +89,10 @@ def whole_zeros(parameter: "nn.Parameter") -> "Tensor":
     """Zeros in the shape of the whole parameter: beside it, or on the CPU where ranks share it."""
     import torch
 
-    if not hasattr(parameter, "ds_shape"):
+    whole = getattr(parameter, "ds_shape", None)
+    if whole is None:
         return torch.zeros_like(parameter, requires_grad=False)
-    return torch.zeros(parameter.ds_shape, dtype=parameter.dtype, device="cpu")
+    return torch.zeros(whole, dtype=parameter.dtype, device="cpu")
 
 
 @contextmanager
