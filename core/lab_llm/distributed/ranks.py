@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=1)
@@ -83,6 +83,16 @@ def pooled(values: Mapping[str, list[float]]) -> dict[str, list[float]]:
 def shares_weights(model: "nn.Module") -> bool:
     """Whether each rank holds a part of every weight (ZeRO-3)."""
     return hasattr(next(model.parameters()), "ds_id")
+
+
+def whole_zeros(parameter: "nn.Parameter") -> "Tensor":
+    """Zeros in the shape of the whole parameter: beside it, or on the CPU where ranks share it."""
+    import torch
+
+    whole = getattr(parameter, "ds_shape", None)
+    if whole is None:
+        return torch.zeros_like(parameter, requires_grad=False)
+    return torch.zeros(whole, dtype=parameter.dtype, device="cpu")
 
 
 @contextmanager

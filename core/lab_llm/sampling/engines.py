@@ -9,7 +9,6 @@ from labrun.errors import LabError
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.config_files import read_config
 from lab_llm.policy.location import locate
-from lab_llm.sampling.config import SamplingConfig
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,12 @@ VLLM = EngineKind("vllm", package="vllm")
 KINDS: Mapping[str, EngineKind] = {kind.name: kind for kind in (DECODER, TRANSFORMERS, VLLM)}
 
 
-def check_parallel(config: SamplingConfig, *, section: str, num_processes: int) -> None:
+def check_parallel(tensor_parallel: int, *, section: str, num_processes: int) -> None:
     """LabError, with the keys of `section`, where each of several processes would spread a vLLM of
     its own."""
-    if num_processes > 1 and config.vllm_tensor_parallel > 1:
+    if num_processes > 1 and tensor_parallel > 1:
         raise LabError(
-            f"{section}.vllm_tensor_parallel={config.vllm_tensor_parallel} in a run of "
+            f"{section}.vllm_tensor_parallel={tensor_parallel} in a run of "
             f"{num_processes} processes, each of which has a vLLM of its own; use 1"
         )
 

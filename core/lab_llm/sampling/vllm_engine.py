@@ -98,7 +98,8 @@ def open_vllm(
     longest sequence is longer than the model or `vllm_max_model_len` takes.
     """
     length = _model_length(policy, config, num_tokens, section=section)
-    check_parallel(config, section=section, num_processes=ctx.world_size)
+    split = config.vllm_tensor_parallel
+    check_parallel(split, section=section, num_processes=ctx.world_size)
     stood = torch.distributed.is_initialized()
     _collect()  # its share of the GPU must be free
     with _weights(ctx, policy) as folder:

@@ -130,18 +130,14 @@ class SelfDistillation(Objective):
         if self.config.teacher == "live":
             return
         self.teacher_model = frozen_copy(model)
-        if self.config.teacher == "ema":
-            self.remainders = remainders_of(self.teacher_model)
 
     def place(self, placing: Placing) -> None:
         if self.teacher_model is None:
             return
         self.teacher_model = teacher = placing(self.teacher_model)
-        if not ranks.shares_weights(teacher):
-            device = next(teacher.parameters()).device
-            self.remainders = {name: rest.to(device) for name, rest in self.remainders.items()}
-        elif not ranks.is_first():
-            self.remainders = {}
+        is_ema = self.config.teacher == "ema"
+        if is_ema and (ranks.is_first() or not ranks.shares_weights(teacher)):
+            self.remainders = remainders_of(teacher)
 
     def after_step(self, model: Any) -> None:
         if self.config.ema_every == "step":
@@ -210,9 +206,12 @@ def _move(mean: Tensor, now: Tensor, rest: Tensor | None, *, rate: float) -> Non
 
 
 def remainders_of(teacher: torch.nn.Module) -> dict[str, Tensor]:
-    """Name -> zeros for every parameter in less than float32; the average is the sum of both."""
+    """Name -> zeros for every parameter in less than float32; the average is the sum of both.
+
+    They lie beside the parameter, or in the machine's memory where ranks share it.
+    """
     parameters = teacher.named_parameters()
-    return {name: torch.zeros_like(p) for name, p in parameters if p.dtype.itemsize < 4}
+    return {name: ranks.whole_zeros(p) for name, p in parameters if p.dtype.itemsize < 4}
 
 
 def frozen_copy(model: "PreTrainedModel") -> "PreTrainedModel":

@@ -8,7 +8,7 @@ import pytest
 import torch
 import warm
 from lab_llm.training.config import GRPOSettings
-from lab_llm.training.self_distillation import TEACHER_FILE
+from lab_llm.training.self_distillation import REMAINDER, TEACHER_FILE
 from lab_llm.training.zero import deepspeed_path
 from labrun.attempts.ranks import Ending
 from rank_cases import SDPO, create
@@ -104,12 +104,17 @@ def test_a_teacher_whose_weights_the_ranks_share_teaches_as_a_whole_one(
 
 
 def test_an_averaged_teacher_that_is_spread_is_the_same_after_a_resume(start, spread, tmp_path):
-    whole, parted = (create(tmp_path / name, *SDPO, spread) for name in ("whole", "parted"))
+    words = [*SDPO, "model.dtype=bfloat16", spread]
+    whole, parted = (create(tmp_path / name, *words) for name in ("whole", "parted"))
     assert start(whole) == Ending("done", 0)
     assert start(parted, "1") == Ending("preempted", 75, "stopped at step 1 of 2")
     assert start(parted) == Ending("done", 0)
     files = [run.checkpoints / "00000002" / TEACHER_FILE for run in (whole, parted)]
     assert files[0].read_bytes() == files[1].read_bytes()
+    saved = load_file(files[0])
+    rests = [name for name in saved if name.startswith(REMAINDER) and "proj" in name]
+    assert len(rests) == 4 * 7
+    assert all(saved[name].any() for name in rests)
     untimed = [
         {n: values for n, values in run.series().items() if not n.startswith("time/")}
         for run in (whole, parted)

@@ -46,7 +46,8 @@ class RichnessEvaluator:
         self.config = config
 
     def plan(self, setup: Setup) -> Plan:
-        check_parallel(self.config, section="evaluator.richness", num_processes=setup.num_processes)
+        split, section = self.config.vllm_tensor_parallel, "evaluator.richness"
+        check_parallel(split, section=section, num_processes=setup.num_processes)
         facts = self._facts()
         sets = problem_sets(setup, key="evaluator.richness")
         if sets is not None:
