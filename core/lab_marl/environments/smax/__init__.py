@@ -2,8 +2,8 @@
 
 JaxMARL's own environment and its heuristic enemies, which attack the closest unit. A name gives
 each side's units, as in JaxMARL's scenarios (`smax-3m`, `smax-5m_vs_6m`, `smax-2s3z`,
-`smax-6h_vs_8z`); other counts are the same rules with other teams. `smax-smacv2_5_units` draws kinds
-and places for each episode. Both teams then have the same kinds.
+`smax-6h_vs_8z`); other counts are the same rules with other teams. `smax-smacv2_5_units` draws
+kinds and places for each episode; both teams then have the same kinds.
 
 Observations, state, masks and rewards are JaxMARL's: the team earns the share of the enemies'
 health that it destroys, and 1 for a battle won. A battle is won when all enemies have fallen and an

@@ -31,12 +31,13 @@ class SmaxProcess:
     """A process that steps battles; it starts with the first request and ends with this one."""
 
     def __init__(self, module: str = WORKER) -> None:
-        self._module = module
+        self._module, self._owner = module, os.getpid()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._number = 0
         self.unneeded: list[int] = []
         """Numbers of battles that may be forgotten; told with the next request."""
+        atexit.register(self.close)
 
     def new_number(self) -> int:
         """A number for new battles."""
@@ -52,30 +53,23 @@ class SmaxProcess:
             if self._process is None:
                 self._start()
             unneeded, self.unneeded[:] = tuple(self.unneeded), []
-            try:
-                self._pipe.send((unneeded, name, number, value))
-                replied = self._pipe.poll(PATIENCE_S)
-                done, answer = self._pipe.recv() if replied else (False, "")
-            except (EOFError, OSError) as error:
-                raise RuntimeError(f"the process of SMAX {self._ending()}") from error
-            if not replied:
-                self.close()
-                raise RuntimeError(f"the process of SMAX gave no answer for {PATIENCE_S:g} s")
+            done, answer = self._answer((unneeded, name, number, value))
         if not done:
             raise RuntimeError(f"SMAX failed in its own process:\n{answer}")
         return answer
 
     def close(self) -> None:
         """End the process; the next request would start a new one, without its battles."""
-        if self._process is not None:
-            self._pipe.close()
+        if self._process is not None and self._owner == os.getpid():
             self._process.kill()
             self._process.wait()
             self._process = None
+            self._pipe.close()
+            self._errors.close()
 
     def _start(self) -> None:
         self._pipe, theirs = Pipe()
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", self._module, str(theirs.fileno()), str(os.getpid())],
@@ -85,16 +79,25 @@ class SmaxProcess:
                 stderr=self._errors,
                 pass_fds=[theirs.fileno()],
             )
-        atexit.register(self.close)
+
+    def _answer(self, request: object) -> tuple[bool, Any]:
+        try:
+            self._pipe.send(request)
+            if self._pipe.poll(PATIENCE_S):
+                return self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise RuntimeError(f"the process of SMAX {self._ending()}") from error
+        self.close()
+        raise RuntimeError(f"the process of SMAX gave no answer for {PATIENCE_S:g} s")
 
     def _ending(self) -> str:
         """How the process ended, with its last words."""
         assert self._process is not None
         code = self._process.wait()
-        self._process = None
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        self.close()
         return f"{how}: {lines[-1]}" if lines else how
 
 

@@ -28,7 +28,8 @@ observer's."""
 NUM_NON_ATTACK = 5
 """Actions up, right, down, left, stop."""
 STOP = 4
-EPISODE_LIMIT = 100
+EPISODE_LIMIT = 101
+"""JaxMARL asks for its limit of 100 steps before it counts the step."""
 MOST_UNITS = 50
 """Of one side, in the names that are taken."""
 

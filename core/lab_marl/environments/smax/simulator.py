@@ -62,7 +62,7 @@ class Game:
             "num_enemies": env.num_enemies,
             "num_non_attack": env.num_movement_actions,
             "num_actions": env.num_ally_actions,
-            "episode_limit": env.max_steps,
+            "episode_limit": env.max_steps + 1,  # it is asked for before the step is counted
             "own features": tuple(env.own_features[:-bits]),
             "unit features": tuple(env.unit_features[:-bits]),
             "type bits": bits,
@@ -112,9 +112,7 @@ class Game:
     def _views(self, state: Any) -> tuple[Any, Any, Any]:
         """Observations [n, o], state [s] and available actions [n, a]."""
         obs, avail = self.env.get_obs(state), self.env.get_avail_actions(state)
-        rows = [
-            self.jnp.stack([view[agent] for agent in self.env.agents]) for view in (obs, avail)
-        ]
+        rows = [self.jnp.stack([view[agent] for agent in self.env.agents]) for view in (obs, avail)]
         return rows[0], self.env.get_world_state(state), rows[1].astype(bool)
 
     def _typed(self, leaf: Any) -> Any:
