@@ -44,8 +44,8 @@ def start(
 
     `heuristic`: as JaxMARL's enemies play, at the closest until it falls or gets away, and only
     after enemies in sight. `focus`, by the state: at the one with the least share of health, and
-    after the nearest wherever it is; an agent that is weak itself steps back while its weapon is
-    not ready. Each agent's action is drawn uniformly instead with probability `epsilon`.
+    after the nearest wherever it is; an agent that is weak steps back behind stronger ones while
+    its weapon is not ready. Each agent's action is drawn uniformly instead with probability `epsilon`.
     """
     if kind not in get_args(Kind):
         raise unknown("kind of SMAX behaviour", kind, get_args(Kind))
@@ -70,6 +70,7 @@ def _focus(agents: Units, enemies: Units, attack: np.ndarray) -> np.ndarray:
     walk, back = (path @ DIRECTIONS.T).argmax(-1), (path @ DIRECTIONS.T).argmin(-1)
     behind = agents.places + STRIDE * DIRECTIONS[back]
     flees = (agents.health < WEAK) & (agents.cooldown > 0) & (distance.min(-1) < DANGER)
+    flees &= (agents.health >= WEAK).any(-1, keepdims=True)  # for a comrade who can take it
     flees &= ((behind > 0) & (behind < FIELD)).all(-1)  # walls kill
     actions = np.where(attack.any(-1), NUM_NON_ATTACK + target, walk)
     return np.where(agents.health > 0, np.where(flees, back, actions), STOP)
