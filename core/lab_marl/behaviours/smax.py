@@ -45,7 +45,8 @@ def start(
     `heuristic`: as JaxMARL's enemies play, at the closest until it falls or gets away, and only
     after enemies in sight. `focus`, by the state: at the one with the least share of health, and
     after the nearest wherever it is; an agent that is weak steps back behind stronger ones while
-    its weapon is not ready. Each agent's action is drawn uniformly instead with probability `epsilon`.
+    its weapon is not ready. Each agent's action is drawn uniformly instead with probability
+    `epsilon`.
     """
     if kind not in get_args(Kind):
         raise unknown("kind of SMAX behaviour", kind, get_args(Kind))
