@@ -22,9 +22,11 @@ from typing import Any
 
 from labrun.errors import LabError
 
+WORKER = "lab_marl.environments.smax.worker"
+DONE, UNIMPORTED, FAILED = "done", "unimported", "failed"
+"""How an answer begins: with the answer, why an import failed, or a traceback behind it."""
 PATIENCE_S = 900.0
 """Seconds that an answer may take at most; the first ones import JAX and compile."""
-WORKER = "lab_marl.environments.smax.worker"
 
 
 class SmaxProcess:
@@ -47,14 +49,17 @@ class SmaxProcess:
     def ask(self, name: str, number: int, value: Any = None) -> Any:
         """The process's answer about the battles `number`.
 
-        Raises RuntimeError where the process fails, ends, or is silent for `PATIENCE_S`.
+        Raises LabError where JAX or JaxMARL cannot be imported, and RuntimeError where the process
+        fails, ends, or is silent for `PATIENCE_S`.
         """
         with self._lock:
             if self._process is None:
                 self._start()
             unneeded, self.unneeded[:] = tuple(self.unneeded), []
-            done, answer = self._answer((unneeded, name, number, value))
-        if not done:
+            kind, answer = self._answer((unneeded, name, number, value))
+        if kind == UNIMPORTED:
+            raise LabError(f"SMAX cannot be imported: {answer}; run: pip install 'labrun[smax]'")
+        if kind == FAILED:
             raise RuntimeError(f"SMAX failed in its own process:\n{answer}")
         return answer
 
@@ -80,7 +85,7 @@ class SmaxProcess:
                 pass_fds=[theirs.fileno()],
             )
 
-    def _answer(self, request: object) -> tuple[bool, Any]:
+    def _answer(self, request: object) -> tuple[str, Any]:
         try:
             self._pipe.send(request)
             if self._pipe.poll(PATIENCE_S):

@@ -9,6 +9,7 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
+from lab_marl.environments.smax.process import DONE, FAILED, UNIMPORTED
 from lab_marl.environments.smax.scenarios import Scenario
 from lab_marl.environments.smax.simulator import Battles, Game
 
@@ -36,12 +37,14 @@ def _serve(pipe: "Connection[Any, Any]", parent: int) -> None:
             pipe.send(_reply(battles, pipe.recv()))
 
 
-def _reply(battles: dict[int, Battles], request: Request) -> tuple[bool, Any]:
-    """(True, the answer), or (False, the traceback)."""
+def _reply(battles: dict[int, Battles], request: Request) -> tuple[str, Any]:
+    """(DONE, the answer), (UNIMPORTED, why) or (FAILED, the traceback)."""
     try:
-        return True, _answer(battles, request)
+        return DONE, _answer(battles, request)
+    except ImportError as error:
+        return UNIMPORTED, str(error)
     except Exception:  # raised again in the parent
-        return False, traceback.format_exc()
+        return FAILED, traceback.format_exc()
 
 
 def _answer(battles: dict[int, Battles], request: Request) -> Any:

@@ -11,6 +11,7 @@ from lab_marl.environments.smax.process import (
     environment_of,
     shared,
 )
+from lab_marl.environments.smax.scenarios import parsed
 from labrun.errors import LabError
 
 
@@ -61,6 +62,16 @@ def test_its_last_words_are_told(cache):
     missing = SmaxProcess("lab_marl.no_such_module")
     with pytest.raises(RuntimeError, match=r"ended with 1: .*No module named lab_marl\.no_such"):
         missing.ask("make", 1)
+
+
+def test_a_jax_that_cannot_be_imported_is_refused_in_one_line(cache, tmp_path, monkeypatch):
+    (tmp_path / "jax.py").write_text("import no_such_jaxlib")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    broken = SmaxProcess()
+    expected = r"^SMAX cannot be imported: No module named 'no_such_jaxlib'; run: pip install .*$"
+    with pytest.raises(LabError, match=expected):
+        broken.ask("make", 1, parsed("smax-3m"))
+    broken.close()
 
 
 def test_a_process_has_one_for_all_its_battles():
