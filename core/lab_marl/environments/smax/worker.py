@@ -62,8 +62,7 @@ def _answer(battles: dict[int, Battles], request: Request) -> Any:
 
 @functools.cache
 def _game(scenario: Scenario) -> Game:
-    with contextlib.redirect_stdout(sys.stderr):  # JaxMARL prints as it is imported
-        return Game(scenario)
+    return Game(scenario)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
-from lab_marl.environments import make
+from lab_marl.datasets.generated import Recipe, generate
+from lab_marl.environments import make, won
+from lab_marl.environments.parallel import parallel_env
 from lab_marl.environments.rollout import play
 from lab_marl.environments.smax.process import shared
 from lab_marl.environments.smax.scenarios import parsed
@@ -70,20 +73,36 @@ def test_battles_that_are_gone_are_forgotten():
     assert number in shared().unneeded
 
 
+def test_its_data_are_made_as_those_of_other_tasks():
+    recipe = Recipe(TASK, "medium-expert", 6, 0)
+    made = generate(recipe, lambda *_: None)
+    assert same(made.episodes, generate(recipe, lambda *_: None).episodes)
+    assert (won(recipe.layout, made.episodes) == made.won).all()
+    assert recipe.policy() == "cheap smax policies, 3 medium with noise 0.1, 3 expert with noise 0"
+
+
+def test_pettingzoos_own_test_passes():
+    pytest.importorskip("pygame", reason="pettingzoo.test imports pygame")
+    with warnings.catch_warnings():
+        # The package imports games of its own that are deprecated.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from pettingzoo.test import parallel_api_test
+    parallel_api_test(parallel_env(TASK), num_cycles=40)
+
+
 KINDS = ["marine", "marauder", "stalker", "zealot", "zergling", "hydralisk"]
 
 
 def test_jaxmarls_scenarios_are_ours_of_the_same_name():
     """In a process of its own: this one stays without JAX."""
     code = """
-import contextlib, json, sys
-with contextlib.redirect_stdout(sys.stderr):
-    from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO as known
+import json
+from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO as known
 print(json.dumps({name: [one.unit_types.tolist(), one.num_allies, one.num_enemies,
     bool(one.smacv2_unit_type_generation)] for name, one in known.items()}))
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    known = json.loads(ran.stdout)
+    known = json.loads(ran.stdout.splitlines()[-1])  # JaxMARL prints as it is imported
     assert len(known) == 14
     for name, (kinds, allies, enemies, is_drawn) in known.items():
         scenario = parsed(f"smax-{name}")
