@@ -32,9 +32,9 @@ class Units:
     health: np.ndarray
     """[E, units] share; 0: fallen."""
     places: np.ndarray
-    """[E, units, 2]"""
+    """[E, units, 2] in cells."""
     cooldown: np.ndarray
-    """[E, units] seconds."""
+    """[E, units] share that is left until the next attack."""
 
 
 def start(
@@ -79,4 +79,4 @@ def _focus(agents: Units, enemies: Units, attack: np.ndarray) -> np.ndarray:
 
 def _units(state: np.ndarray, block: Block) -> Units:
     rows = state[:, block.start : block.stop].reshape(len(state), block.count, block.width)
-    return Units(health=rows[..., 0], places=rows[..., 1:3], cooldown=rows[..., 3])
+    return Units(health=rows[..., 0], places=FIELD * rows[..., 1:3], cooldown=rows[..., 3])

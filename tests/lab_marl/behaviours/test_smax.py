@@ -24,7 +24,7 @@ def focus(units: list[tuple[float, float, float]], *, cooldown: float = 0.0) -> 
     health, places = np.array(units)[:, 0], np.array(units)[:, 1:]
     state = np.zeros((1, env.layout.state_size), np.float32)
     rows = state[0, :60].reshape(6, 10)
-    rows[:, 0], rows[:, 1:3], rows[:3, 3] = health, places, cooldown
+    rows[:, 0], rows[:, 1:3], rows[:3, 3] = health, places / 32, cooldown
     distance = np.linalg.norm(places[:3, None] - places[None, 3:], axis=-1)
     avail = np.ones((1, 3, 8), bool)
     avail[0, :, ATTACK:] = (distance < REACH) & (health[:3, None] > 0) & (health[None, 3:] > 0)

@@ -5,9 +5,10 @@ each side's units, as in JaxMARL's scenarios (`smax-3m`, `smax-5m_vs_6m`, `smax-
 `smax-6h_vs_8z`); other counts are the same rules with other teams. `smax-smacv2_5_units` draws
 kinds and places for each episode; both teams then have the same kinds.
 
-Observations, state, masks and rewards are JaxMARL's: the team earns the share of the enemies'
-health that it destroys, and 1 for a battle won. A battle is won when all enemies have fallen and an
-agent stands; walls kill. Results are named `smax-...` and are no SMAC results.
+Observations, masks and rewards are JaxMARL's: the team earns the share of the enemies' health that
+it destroys, and 1 for a battle won. The state is JaxMARL's, scaled as its observations are:
+unscaled, positions reach 32 and waiting times -50 s. A battle is won when all enemies have fallen
+and an agent stands; walls kill. Results are named `smax-...` and are no SMAC results.
 """
 
 from importlib.metadata import version

@@ -63,8 +63,7 @@ def parsed(task: str) -> Scenario:
 
 
 def layout(task: str) -> Layout:
-    """Observation: each ally, each enemy, the agent itself. State: each ally, each enemy; after
-    them every unit's team and the number of its kind, which the features before them say too."""
+    """Observation: each ally, each enemy, the agent itself. State: each ally, each enemy."""
     scenario = parsed(task)
     n, m = len(scenario.allies), len(scenario.enemies)
     own, unit = len(OWN_FEATURES) + TYPE_BITS, len(UNIT_FEATURES) + TYPE_BITS
@@ -80,7 +79,7 @@ def layout(task: str) -> Layout:
         num_non_attack=NUM_NON_ATTACK,
         attacks=True,
         obs_size=enemies.stop + own,
-        state_size=state_enemies.stop + 2 * (n + m),
+        state_size=state_enemies.stop,
         own=((enemies.stop, enemies.stop + own),),
         allies=allies,
         enemies=enemies,

@@ -57,7 +57,7 @@ class Game:
         env, bits = self.env, self.env.unit_type_bits
         return {
             "obs_size": env.obs_size,
-            "state_size": env.state_size,
+            "state_size": len(env.own_features) * (env.num_agents + env.num_enemies),
             "num_agents": env.num_agents,
             "num_enemies": env.num_enemies,
             "num_non_attack": env.num_movement_actions,
@@ -113,7 +113,19 @@ class Game:
         """Observations [n, o], state [s] and available actions [n, a]."""
         obs, avail = self.env.get_obs(state), self.env.get_avail_actions(state)
         rows = [self.jnp.stack([view[agent] for agent in self.env.agents]) for view in (obs, avail)]
-        return rows[0], self.env.get_world_state(state), rows[1].astype(bool)
+        return rows[0], self._state(state), rows[1].astype(bool)
+
+    def _state(self, state: Any) -> Any:
+        """[s] JaxMARL's world state, each unit scaled as it is in its own observation: positions by
+        the field, the time to the next attack by its unit's. Without the teams and the numbers of
+        the kinds at its end."""
+        env, jnp, width = self.env, self.jnp, len(self.env.own_features)
+        kinds = state.state.unit_types
+        units = env.get_world_state(state)[: len(kinds) * width].reshape(-1, width)
+        field = jnp.array([env.map_width, env.map_height])
+        waits = units[:, 3] / env.unit_type_weapon_cooldowns[kinds]
+        scaled = [units[:, :1], units[:, 1:3] / field, jnp.clip(waits, 0, 1)[:, None], units[:, 4:]]
+        return jnp.concatenate(scaled, axis=1).reshape(-1)
 
     def _typed(self, leaf: Any) -> Any:
         """The leaf with a type of its own: a weak one would have the next step compiled twice."""

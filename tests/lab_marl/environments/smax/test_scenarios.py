@@ -33,7 +33,7 @@ def test_the_layout_of_2_marines_against_3():
     assert (layout.allies, layout.enemies) == (Block(0, 1, 13), Block(13, 3, 13))
     assert (layout.own, layout.obs_size) == (((52, 62),), 62)
     assert (layout.state_allies, layout.state_enemies) == (Block(0, 2, 10), Block(20, 3, 10))
-    assert layout.state_size == 60  # 5 units of 10, then 5 teams and 5 kinds
+    assert layout.state_size == 50
     assert (layout.num_actions, layout.episode_limit) == (5 + 3, 101)
 
 
