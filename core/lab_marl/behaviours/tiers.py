@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from labrun.errors import LabError
 
-from lab_marl.behaviours import battle, grid, mamujoco, spread, tag
+from lab_marl.behaviours import battle, grid, mamujoco, smax, spread, tag
 from lab_marl.behaviours.qualities import Quality, Tier
 from lab_marl.environments.battle import BattleEnv
 from lab_marl.environments.grid import GridEnv
 from lab_marl.environments.interface import Actor, Frame, VectorEnv
+from lab_marl.environments.smax.battles import SmaxEnv
 from lab_marl.episodes.layouts import Layout
 
 Progress = Callable[[str, int, int], None]
@@ -19,13 +20,16 @@ Progress = Callable[[str, int, int], None]
 EPSILON: Mapping[str, Mapping[Tier, float]] = {
     "grid": {"expert": 0.0, "medium": 0.05},
     "battle": {"expert": 0.0, "medium": 0.2},
+    "smax": {"expert": 0.0, "medium": 0.1},
     "spread": {"expert": spread.TIERS["expert"], "medium": spread.TIERS["medium"]},
     "tag": {"expert": tag.TIERS["expert"], "medium": tag.TIERS["medium"]},
     "mamujoco": {"expert": 0.0, "medium": 0.0},
 }
 """Probability with which an agent's action is drawn at random. A tier may differ in its policy too:
-the grid's medium agents settle at the nearest landmark, MaMuJoCo's is an earlier iterate."""
+the grid's medium agents settle at the nearest landmark, SMAX's are JaxMARL's heuristic policy,
+MaMuJoCo's is an earlier iterate."""
 GRID_KINDS: Mapping[Tier, grid.Kind] = {"expert": "planned", "medium": "settled"}
+SMAX_KINDS: Mapping[Tier, smax.Kind] = {"expert": "focus", "medium": "heuristic"}
 SEARCH_ITERATIONS = 60
 """Of the augmented random search for MaMuJoCo's policies (32 episodes each)."""
 REPLAY_LEVELS = 10
@@ -94,6 +98,9 @@ def start(
     if family == "battle":
         assert isinstance(env, BattleEnv)
         return battle.start(env, epsilon=epsilon, rng=rng)
+    if family == "smax":
+        assert isinstance(env, SmaxEnv)
+        return smax.start(env, kind=SMAX_KINDS[stage.tier], epsilon=epsilon, rng=rng)
     scripted = {"spread": spread.start, "tag": tag.start}[family]
     return scripted(env, epsilon=epsilon, rng=rng)
 

@@ -12,10 +12,11 @@ class OfflineDataConfig:
 
     suite: str = "grid"
     """Named set of training and test tasks: grid, battle-small, battle-marine-hard,
-    battle-marine-easy, battle-stalker-zealot, spread, tag, mamujoco, smac-marine-hard,
-    smac-marine-easy, smac-stalker-zealot, smacv2-terran, smacv2-protoss, smacv2-zerg."""
+    battle-marine-easy, battle-stalker-zealot, smax-marine, smax-v2, spread, tag, mamujoco,
+    smac-marine-hard, smac-marine-easy, smac-stalker-zealot, smacv2-terran, smacv2-protoss,
+    smacv2-zerg."""
     train_tasks: tuple[str, ...] = ()
-    """Tasks that are trained on, by name (cn-2, battle-3m, 3m, ...). Empty: the suite's."""
+    """Tasks that are trained on, by name (cn-2, smax-3m, 3m, ...). Empty: the suite's."""
     test_tasks: tuple[str, ...] = ()
     """Tasks that are tested on. Empty: the suite's."""
     quality: str = "expert"

@@ -18,11 +18,13 @@ class Suite:
     """What the end of an episode at its limit counts as."""
 
 
-def _suite(train: str, test: str, *, prefix: str = "", timeouts: Timeouts = "terminal") -> Suite:
-    """Names without their common prefix, separated by spaces."""
+def _suite(
+    train: str, test: str, *, prefix: str = "", suffix: str = "", timeouts: Timeouts = "terminal"
+) -> Suite:
+    """Names without what they have in common, separated by spaces."""
     return Suite(
-        tuple(f"{prefix}{name}" for name in train.split()),
-        tuple(f"{prefix}{name}" for name in test.split()),
+        tuple(f"{prefix}{name}{suffix}" for name in train.split()),
+        tuple(f"{prefix}{name}{suffix}" for name in test.split()),
         timeouts,
     )
 
@@ -37,7 +39,8 @@ STALKER_ZEALOT = (
     "2s3z 2s4z 3s5z",
     "1s3z 1s4z 1s5z 2s3z 2s4z 2s5z 3s3z 3s4z 3s5z 4s3z 4s4z 4s5z 4s6z",
 )
-# Which SMACv2 and MaMuJoCo tasks the paper took is not public; these, spread and tag are our own.
+# Which SMACv2 and MaMuJoCo tasks the paper took is not public; these, spread and tag are our own,
+# and so are those of SMAX, which the paper does not have.
 SMACV2 = ("5_vs_5 10_vs_10", "5_vs_5 7_vs_7 10_vs_10 10_vs_11")
 
 SUITES = {
@@ -46,6 +49,8 @@ SUITES = {
     "battle-marine-hard": _suite(*MARINE_HARD, prefix="battle-"),
     "battle-marine-easy": _suite(*MARINE_EASY, prefix="battle-"),
     "battle-stalker-zealot": _suite(*STALKER_ZEALOT, prefix="battle-"),
+    "smax-marine": _suite("3m 5m", "3m 4m 5m 6m 8m", prefix="smax-"),
+    "smax-v2": _suite("5 10", "5 7 10 12", prefix="smax-smacv2_", suffix="_units"),
     "spread": _suite("2 4", "2 3 4 5", prefix="spread-", timeouts="bootstrap"),
     "tag": _suite("2v1 4v2", "2v1 3v1 4v2 5v2", prefix="tag-", timeouts="bootstrap"),
     "mamujoco": _suite(

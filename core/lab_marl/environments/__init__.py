@@ -11,7 +11,7 @@ from lab_marl.environments.interface import VectorEnv
 from lab_marl.episodes.episodes import Episodes
 from lab_marl.episodes.layouts import Layout
 
-FAMILIES = ("grid", "battle", "spread", "tag", "mamujoco", "smac", "smacv2")
+FAMILIES = ("grid", "battle", "smax", "spread", "tag", "mamujoco", "smac", "smacv2")
 """Modules of this package, in the order in which they are asked. Each has `owns(task)`,
 `layout(task)`, `make(task, num_envs)` and `examples`, and imports its simulator only in `make`."""
 WITHOUT_GOAL = ("mamujoco",)
@@ -38,6 +38,8 @@ def won(layout: Layout, episodes: Episodes) -> np.ndarray | None:
         return last > 0
     if layout.family in ("battle", "smac"):
         return battle_won(layout, last)
+    if layout.family == "smax":  # a victory is worth 1, and a step's damage 1 at most
+        return last > 1
     return None
 
 

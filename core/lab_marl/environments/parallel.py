@@ -26,7 +26,7 @@ class AsParallelEnv(ParallelEnv[str, Any, Any]):
 
     Where actions are discrete, an observation is a dict of `observation` and `action_mask` (int8),
     and an action space draws what the mask of this moment allows; else it is the vector. All agents
-    stay until the episode is over: one that fell in a battle may only do nothing (action 0). Each
+    stay until the episode is over: one that fell in a battle may only do nothing. Each
     gets the team's reward; `battle_won` in the infos says whether this step reached the goal.
     """
 

@@ -36,6 +36,7 @@ def planned(quality: str, num: int, task: str = "battle-3m") -> list[tuple[str, 
 def test_expert_and_medium_are_one_stage_each():
     assert planned("expert", 7) == [("expert", 0.0, 7)]
     assert planned("medium", 7) == [("medium", 0.2, 7)]
+    assert planned("medium", 7, "smax-3m") == [("medium", 0.1, 7)]
 
 
 def test_medium_expert_is_half_of_each():

@@ -27,5 +27,7 @@ def test_make_gives_as_many_copies_as_asked_for():
 
 @pytest.mark.parametrize("task", ["cn-1", "cn-16", "battle-2m", "chess"])
 def test_an_unknown_task_is_refused_with_examples_of_every_family(task):
-    with pytest.raises(LabError, match=rf"no task '{task}'.*cn-2.*battle-3m.*spread-3.*3m"):
+    with pytest.raises(
+        LabError, match=rf"no task '{task}'.*cn-2.*battle-3m.*smax-3m.*spread-3.*3m"
+    ):
         layout_of(task)
