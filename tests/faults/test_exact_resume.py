@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import warm
+from forked import start
 from kill_at import work
 from labrun.config.experiments import compose
 from labrun.runs import run_dir
@@ -56,7 +57,8 @@ def test_resume_after_sigkill_gives_equal_weights_metrics_and_scores(
     sealed = sorted(path.name for path in run.checkpoints.glob("[0-9]*"))
     assert sealed == ["00000002"]
     if moment == "sampling":  # once by the command, whose worker imports all anew
-        resumed = lab_here("resume", run.id)
+        with start.cold():
+            resumed = lab_here("resume", run.id)
         assert resumed.returncode == 0, resumed.stderr
     else:
         monkeypatch.setenv("LABRUN_ATTEMPT", "1")

@@ -37,6 +37,7 @@ def state() -> dict[str, object]:
         "temporary": tempfile.gettempdir(),
         "threads": [thread.name for thread in threading.enumerate()],
         "torch threads": [torch.get_num_threads(), torch.get_num_interop_threads()],
+        "umask": [line for line in open("/proc/self/status") if line.startswith("Umask")],
         "variables": dict(os.environ),
     }
 

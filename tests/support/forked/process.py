@@ -53,6 +53,7 @@ def begin(request: Request, files: Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(request.variables)
     _reset_signals(request.ignored)
+    show(request.words, request.variables)  # whoever started it may look for these at once
     os.close(request.errors)
     signal.pthread_sigmask(signal.SIG_SETMASK, request.blocked)
 
