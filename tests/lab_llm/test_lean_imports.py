@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+from forked import start
+
 CODE = """
 import json, sys
 import lab_llm.training.trainer
@@ -18,7 +20,9 @@ print(json.dumps([started, accuracy, columns.tolist(), left]))
 
 
 def test_the_trainer_imports_no_scikit_learn_scipy_or_mlflow_and_all_can_be_imported():
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+    words = [sys.executable, "-c", CODE]
+    with start.cold():
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
     started, accuracy, columns, left = json.loads(done.stdout)
     assert "trl" in started
     assert not {"sklearn", "scipy", "mlflow"} & set(started)

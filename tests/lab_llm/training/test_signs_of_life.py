@@ -1,6 +1,7 @@
 """A whole job under the watchdog: slow work lives, stuck work is ended with its stage named."""
 
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def stage_of(run):
 def test_a_job_that_samples_slowly_lives_and_is_ended_in_the_stage_where_it_is_stuck(tmp_path):
     experiment = compose(WORDS)
     run = run_dir.create(experiment, root=tmp_path / "home")
-    words = [*warm.command(tmp_path), str(SLOW_WORKER), str(run.path)]
+    words = [sys.executable, str(SLOW_WORKER), str(run.path)]
     process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     while stage_of(run) != "sample":
         assert process.poll() is None

@@ -18,7 +18,7 @@ def test_a_group_becomes_one_file_beside_its_tables(sweep_here, lab_here):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"report   {path}\n"
     page = re.sub(r"<[^>]+>", "", path.read_text())
-    assert "What difference does method make: momentum or plain?" in page
+    assert "What difference does method make: plain or momentum?" in page
     assert "6 runs: 6 done" in page
     assert "lab run -m plugin=example method=plain,momentum seed=0,1,2 group=sweep" in page
     assert "lab report --group sweep --baseline plain" in page

@@ -19,7 +19,10 @@ watching: list[Path] = []
 
 def watch(event: str, args: tuple[object, ...]) -> None:
     """An audit hook, which cannot be taken away again: it counts below one folder, or nothing."""
-    if event == "open" and watching and str(args[0]).startswith(str(watching[0])):
+    # Opening with an opener is told twice, the second time without a mode.
+    if event != "open" or args[1] is None:
+        return
+    if watching and str(args[0]).startswith(str(watching[0])):
         opened["/".join(Path(str(args[0])).parts[-2:])] += 1
 
 
