@@ -73,7 +73,7 @@ def selected(named: Sequence[str], wanted: Wanted, root: Path) -> Selection:
             hidden = [entry for entry in hidden if not set(values).isdisjoint(of(entry))]
     since = wanted.since or 0.0
     if runs := [entry.run for entry in found if entry.created >= since]:
-        unread = [] if by_name else run_index.unread(root)
+        unread = [e.id for e in every if e.group is None] if by_name else run_index.unread(root)
         return Selection(runs, sum(entry.created >= since for entry in hidden), unread)
     raise LabError(f"{_words(wanted)}: no run has all of these; `lab runs` lists them")
 
