@@ -12,39 +12,39 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-ASKS: Mapping[str, tuple[str, str]] = {
-    "transformers.generation.candidate_generator": ("sklearn", "is_sklearn_available"),
-    "transformers.utils.chat_template_utils": ("scipy", "is_scipy_available"),
-}
-"""Module -> a package to hide, and the question that is asked just before the module is imported:
-before its first use, and late enough for the question to be there."""
+ASKS: Mapping[str, str] = {"sklearn": "is_sklearn_available", "scipy": "is_scipy_available"}
+"""A package to hide -> the question about it in `ASKED`."""
+ASKED = "transformers.utils.import_utils"
 
 
 class Without(MetaPathFinder):
-    """Finds nothing. Before a module of `ASKS` is imported, transformers notes: no such package."""
+    """Finds nothing. Once the questions are there, transformers notes: no such packages.
 
-    def __init__(self) -> None:
-        self.waiting = dict(ASKS)
+    That is at the first import from transformers after that of `ASKED`, so before any use.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname in self.waiting:
-            _ask_while_hidden(*self.waiting.pop(fullname))
-        if not self.waiting and self in sys.meta_path:
+        if fullname.startswith("transformers.") and _is_loaded(ASKED) and self in sys.meta_path:
             sys.meta_path.remove(self)
+            for package, question in ASKS.items():
+                _ask_while_hidden(package, question)
         return None
+
+
+def _is_loaded(module: str) -> bool:
+    spec = getattr(sys.modules.get(module), "__spec__", None)
+    return spec is not None and not getattr(spec, "_initializing", False)
 
 
 def _ask_while_hidden(package: str, question: str) -> None:
     """transformers asks once and keeps the answer; other code imports the package as ever."""
-    from transformers.utils import import_utils
-
     if package in sys.modules:
         return
     sys.modules[package] = None  # type: ignore[assignment]  # Python's mark of no such package
     try:
-        getattr(import_utils, question)()
+        getattr(sys.modules[ASKED], question)()
     finally:
         del sys.modules[package]
 
