@@ -24,7 +24,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
 
 SYSTEM := tests/slurm tests/ray tests/browser
 
-.PHONY: demo docs test system lint quick-lint gpu faults clean
+.PHONY: demo docs test system lint gpu faults clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -33,27 +33,22 @@ demo: $(VENV)/.installed
 # Of four processes two begin with tests of jobs and clusters, which mostly wait (tests/conftest.py).
 WORKERS ?= 4
 PARALLEL = --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
-PYRIGHT := $(BIN)/pyright --pythonpath $(BIN)/python
 test system: export OMP_NUM_THREADS ?= 1
 # Hundreds of short processes start from these sources: each would compile them anew.
 test system: export PYTHONDONTWRITEBYTECODE :=
-test: quick-lint
-	@$(PYRIGHT) >$(VENV)/pyright.log 2>&1 & types=$$!; \
-	$(BIN)/pytest $(PARALLEL) $(SYSTEM:%=--ignore=%); tests=$$?; \
-	wait $$types; types=$$?; cat $(VENV)/pyright.log; exit $$((tests + types))
+test: lint
+	$(BIN)/pytest $(PARALLEL) $(SYSTEM:%=--ignore=%)
 
 # These mostly wait for the cluster, and Ray gives up where its agents get no processor.
 system: WORKERS := 2
 system: $(VENV)/.installed-test
 	$(BIN)/pytest $(PARALLEL) $(SYSTEM)
 
-lint: quick-lint
-	$(PYRIGHT)
-
-quick-lint: $(VENV)/.installed-test
+lint: $(VENV)/.installed-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
+	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python
 
 gpu: $(VENV)/.installed
 	PYTHONPATH="$(CURDIR)/benchmarks$${PYTHONPATH:+:$$PYTHONPATH}" $(BIN)/python -m gpu

@@ -10,6 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from typing import Any
 
 import harness
 from lab_llm.grading.pool import GraderPool
@@ -45,7 +46,7 @@ def ordinary(num: int, seed: int) -> Pairs:
 def plainly(pairs: Pairs) -> list[float]:
     from math_verify import parse, verify
 
-    off = {"parsing_timeout": None, "raise_on_error": False}
+    off: dict[str, Any] = {"parsing_timeout": None, "raise_on_error": False}
     return [
         float(
             verify(

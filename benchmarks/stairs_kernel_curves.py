@@ -11,7 +11,7 @@ import argparse
 import json
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import harness
 import numpy as np
@@ -26,7 +26,8 @@ from lab_stairs.config import StairsConfig
 from lab_stairs.learner import StairsLearner
 from labrun.results.statistics.intervals import t_interval
 
-KERNELS = ("cpp", "torch")
+Kernel = Literal["cpp", "torch"]
+KERNELS: tuple[Kernel, ...] = ("cpp", "torch")
 GOAL = 0.05
 """The 95% t-interval of the final differences lies within this of 0."""
 EPISODES = 500
@@ -62,7 +63,7 @@ def earlier(chosen: argparse.Namespace, settings: dict[str, Any]) -> dict[str, A
     return found if found["options"] == settings else None
 
 
-def train(data: TaskData, kernel: str, seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
+def train(data: TaskData, kernel: Kernel, seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
     """Success after every so many updates, and CPU seconds of the updates alone."""
     torch.manual_seed(seed)
     config = replace(StairsConfig(batch_size=chosen.batch_size), kernel=kernel)

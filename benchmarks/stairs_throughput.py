@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import harness
 import numpy as np
@@ -59,7 +59,8 @@ PEAK_LAYOUTS = {
     "9m_vs_10m": smac_layout("9m_vs_10m", family="smac", allies=9, enemies=10, episode_limit=150),
 }
 MASKS = {mask: StairsConfig(bc_mask=mask) for mask in ("published", "filled")}
-KERNELS = ("torch", "cpp")
+Kernel = Literal["torch", "cpp"]
+KERNELS: tuple[Kernel, ...] = ("torch", "cpp")
 Update = Callable[[Batch], object]
 
 
@@ -210,11 +211,12 @@ def compare(theirs: StairsConfig, ours: StairsConfig, batch: Batch) -> dict[str,
     }
 
 
-def float64_error(batch: Batch, kernel: str) -> float:
+def float64_error(batch: Batch, kernel: Kernel) -> float:
     """Largest error of a gradient over the largest element of its tensor, against float64: of the
     agents' network under token dropout, for fixed slopes at Q."""
-    found = {}
-    for name, dtype in ((kernel, torch.float32), ("torch", torch.float64)):
+    found: dict[torch.dtype, list[Any]] = {}
+    names: tuple[Kernel, Kernel] = (kernel, "torch")
+    for name, dtype in zip(names, (torch.float32, torch.float64), strict=True):
         torch.manual_seed(1)
         config = replace(StairsConfig(bc_mask="filled"), kernel=name)
         learner = StairsLearner([batch.layout], config, device=batch.obs.device)

@@ -10,7 +10,7 @@ import resource
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lab_llm.datasets.countdown import CountdownDataset
@@ -39,14 +39,16 @@ QWEN3 = {
 """Layers, width, heads, key heads, width of a head, width of the MLP, vocabulary."""
 PROMPT = 19
 """Longest prompt of the problems (tokens)."""
+Precision = Literal["float32", "bfloat16"]
 FIELDS = ("num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads")
 FIELDS += ("head_dim", "intermediate_size", "vocab_size")
 
 
 def config_of(model: str) -> Qwen3Config:
     """The configuration of a Qwen3 of these sizes."""
+    sizes: dict[str, Any] = dict(zip(FIELDS, QWEN3[model], strict=True))
     return Qwen3Config(
-        **dict(zip(FIELDS, QWEN3[model], strict=True)),
+        **sizes,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
         bos_token_id=None,
@@ -61,7 +63,7 @@ class Case:
     are computed anew."""
 
     model: str
-    dtype: str
+    dtype: Precision
     length: int
     checkpointing: bool
     has_teacher: bool = False
@@ -89,7 +91,7 @@ def rows(place: Place) -> Rows:
 def row_of(case: Case, place: Place) -> Row:
     """The plan of a case, and what it held."""
     settings = RLRTConfig(
-        model=PolicyConfig(dtype=case.dtype),  # pyright: ignore[reportArgumentType]
+        model=PolicyConfig(dtype=case.dtype),
         credit="sdpo" if case.has_teacher else "grpo",
         max_steps=2,
         prompts_per_step=2 if place.is_small else 4,

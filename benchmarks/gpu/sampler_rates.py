@@ -25,7 +25,7 @@ def rows(place: Place) -> Rows:
     for name in models:
         for dtype in ("float32",) if place.is_small else ("float32", "bfloat16"):
             policy = load_policy(PolicyConfig(name=name, dtype=dtype))
-            policy.model.to(place.device)  # pyright: ignore[reportArgumentType]
+            policy.model.to(place.device)  # pyrefly: ignore[bad-argument-type]
             for batch in batches:
                 problems = countdown.problems("in_domain", "train", batch // sampler.PER_PROMPT, 0)
                 prompts = [encode(policy.tokenizer, p.prompt) for p in problems]

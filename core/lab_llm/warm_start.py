@@ -1,6 +1,7 @@
 """The warm start as a component: its trainer, with a plan of the memory that it takes."""
 
 from dataclasses import asdict, replace
+from typing import Any
 
 from labrun.plan import Plan, Setup
 
@@ -30,7 +31,7 @@ class WarmStart(WarmStartTrainer):
 
 def config_fields(sizes: TinyModelConfig) -> dict[str, object]:
     """The tiny model's sizes by the names of a Qwen3's config.json."""
-    fields = asdict(sizes)
+    fields: dict[str, Any] = asdict(sizes)
     fields |= {
         "num_hidden_layers": fields.pop("num_layers"),
         "num_attention_heads": fields.pop("num_heads"),

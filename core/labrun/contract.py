@@ -84,7 +84,7 @@ class LabHooks:
     """Hooks that a plugin module may implement with `@labrun.hookimpl`."""
 
     @hookspec
-    def lab_plugin(self) -> PluginInfo:  # pyright: ignore[reportReturnType]
+    def lab_plugin(self) -> PluginInfo:  # pyrefly: ignore[bad-return]
         """Return the plugin's description. Called once, when the plugin is asked for.
 
         Must import no heavy library. Every plugin module implements it exactly once.

@@ -22,7 +22,7 @@ def schema(cls: type[T]) -> type[T]:
     source as a string under each field; `lab plugins NAME` prints those strings.
     """
     made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
-    made.__pydantic_config__ = STRICT  # pyright: ignore[reportAttributeAccessIssue]
+    made.__pydantic_config__ = STRICT
     return made
 
 

@@ -105,7 +105,7 @@ def whole_weights(model: "nn.Module", optimizer: Any) -> Iterator[None]:
     if not shares_weights(model):
         yield
         return
-    import deepspeed  # pyright: ignore[reportMissingImports]
+    import deepspeed
     from trl.models.utils import add_hooks, remove_hooks
 
     with deepspeed.zero.GatheredParameters(list(model.parameters())):
@@ -128,7 +128,7 @@ def whole_parameters(
     if not hasattr(parameters[0], "ds_id"):
         yield
         return
-    import deepspeed  # pyright: ignore[reportMissingImports]
+    import deepspeed
 
     with deepspeed.zero.GatheredParameters(parameters, modifier_rank=0 if changed else None):
         yield

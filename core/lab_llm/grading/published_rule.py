@@ -47,6 +47,6 @@ def _equal_by_math_verify(gold: str, boxed: str) -> bool:
 
     # It warns at every start that the timeouts are off.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
-    gold_parts = parse(gold, parsing_timeout=None)  # pyright: ignore[reportArgumentType]
-    boxed_parts = parse(boxed, parsing_timeout=None)  # pyright: ignore[reportArgumentType]
-    return bool(verify(gold_parts, boxed_parts, timeout_seconds=None))
+    gold_parts = parse(gold, parsing_timeout=None)  # pyrefly: ignore[bad-argument-type]
+    boxed_parts = parse(boxed, parsing_timeout=None)  # pyrefly: ignore[bad-argument-type]
+    return verify(gold_parts, boxed_parts, timeout_seconds=None)

@@ -37,7 +37,7 @@ def parsed_prose(text: str) -> tuple[Any, ...]:
 
     # It warns at every start that the timeouts are off.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
-    found = parse(text.replace("\\$", " "), parsing_timeout=None)  # pyright: ignore[reportArgumentType]
+    found = parse(text.replace("\\$", " "), parsing_timeout=None)  # pyrefly: ignore[bad-argument-type]
     return tuple(part for part in found if isinstance(part, Basic | MatrixBase))
 
 
@@ -163,15 +163,13 @@ def _verified(gold: Any, answer: Any) -> bool:
     # It warns at every start that the timeouts are off.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     try:
-        return bool(
-            verify(
-                gold,
-                answer,
-                numeric_precision=DIGITS,
-                allow_set_relation_comp=True,
-                timeout_seconds=None,
-                raise_on_error=True,
-            )
+        return verify(
+            gold,
+            answer,
+            numeric_precision=DIGITS,
+            allow_set_relation_comp=True,
+            timeout_seconds=None,
+            raise_on_error=True,
         )
     except MemoryError:
         raise

@@ -29,13 +29,12 @@ def load_tokenizer(config: PolicyConfig) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     path = locate(config)
+    source: Any = AutoTokenizer
     if path.suffix == ".gguf":
-        tokenizer: Any = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        tokenizer = source.from_pretrained(path.parent, gguf_file=path.name)
     else:
         trust = config.trust_remote_code
-        tokenizer = AutoTokenizer.from_pretrained(
-            path, local_files_only=True, trust_remote_code=trust
-        )
+        tokenizer = source.from_pretrained(path, local_files_only=True, trust_remote_code=trust)
         _set_end_token(tokenizer, path, config.name)
         set_padding(tokenizer)
     template = default_template(tokenizer) or _legacy_template(path, config.name)

@@ -73,7 +73,7 @@ def prompt_seed(seed: int, index: int) -> int:
 
 
 def _params(sampling: Sampling, seed: int) -> Any:
-    from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
+    from vllm import SamplingParams
 
     return SamplingParams(
         n=sampling.num_samples,
@@ -150,7 +150,7 @@ def _weights(ctx: "RunContext", policy: Policy) -> Iterator[str]:
 def _load(
     folder: str, policy: Policy, config: SamplingConfig, *, length: int, together: bool
 ) -> Any:
-    from vllm import LLM  # pyright: ignore[reportMissingImports]
+    from vllm import LLM
 
     cuda = torch.cuda.is_available()
 
@@ -173,7 +173,7 @@ def _load(
 
 def _free(*, keep_group: bool) -> None:
     """Free vLLM's memory, and its process group where it made one in this process."""
-    from vllm.distributed import parallel_state  # pyright: ignore[reportMissingImports]
+    from vllm.distributed import parallel_state
 
     parallel_state.destroy_model_parallel()
     if not keep_group:

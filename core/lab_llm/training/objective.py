@@ -1,6 +1,6 @@
 """What is minimised: token advantages once a batch of rollouts, a loss for each micro-batch."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,8 +76,7 @@ class Forward(Protocol):
         ...
 
 
-@runtime_checkable
-class Objective(Protocol):
+class Objective(ABC):
     """One method's maths; `annotate` and `loss` are what it must have."""
 
     teacher: Teacher | None
@@ -132,11 +131,11 @@ class Surrogate(Objective):
 
     settings: GRPOSettings
     token_advantages: AdvantageFunction = plain
-    teacher: Teacher | None = None
+    teacher: Teacher | None = None  # pyrefly: ignore[bad-override]
     measures: Measures = unmeasured
     shape: Shape | None = None
     """Advantages that depend on the policy's entropy at the update, made of the others there."""
-    learns_from_equal_rewards: bool = False
+    learns_from_equal_rewards: bool = False  # pyrefly: ignore[bad-override]
 
     def annotate(self, rollouts: Rollouts) -> Rollouts:
         return replace(rollouts, advantages=self.token_advantages(rollouts))

@@ -85,7 +85,7 @@ def _on_gpu(policy: Policy) -> Policy:
     import torch
 
     if torch.cuda.is_available():
-        policy.model.to("cuda")  # pyright: ignore[reportArgumentType]
+        policy.model.to("cuda")  # pyrefly: ignore[bad-argument-type]
     return policy
 
 
@@ -117,7 +117,7 @@ def _keep(ctx: "RunContext", trainer: Any, policy: Policy) -> Policy:
     unset_hf_deepspeed_config()
     whole = dataclasses.replace(trainer.settings.model, name=str(target), revision=None)
     saved = load_policy(whole)
-    saved.model.to(trainer.accelerator.device)  # pyright: ignore[reportArgumentType]
+    saved.model.to(trainer.accelerator.device)
     return dataclasses.replace(trained, model=saved.model)
 
 

@@ -141,7 +141,7 @@ class RunCallback(TrainerCallback):
                 control.should_save = True
         return control
 
-    def on_step_begin(
+    def on_step_begin(  # pyrefly: ignore[bad-override]  # what transformers gives by name
         self, args: Any, state: Any, control: Any, *, model: Any, optimizer: Any = None, **_: Any
     ) -> Any:
         step = state.global_step

@@ -39,6 +39,9 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
     """TRL samples and steps; `objective` says which advantages the tokens have and what the loss
     is."""
 
+    objective: Objective  # pyrefly: ignore[bad-override]
+    """What is minimised. transformers' trainer has a number of that name, for its search over
+    hyperparameters alone."""
     _noted_truncated = False
 
     def __init__(
@@ -53,7 +56,8 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         **trl: Any,
     ) -> None:
         self.ctx, self.policy = ctx, policy
-        self.settings, self.objective = settings, objective
+        self.settings = settings
+        self.objective = objective
         self.metrics = StepMetrics()
         self.rewards = Rewards(policy, sets, words=words, metrics=self.metrics)
         self.engine = ENGINES[settings.sampler](self, settings)
@@ -65,7 +69,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             model=policy.model,
             processing_class=policy.tokenizer,
             reward_funcs=self.rewards.grade,
-            rollout_func=self.engine.rollout_function,  # pyright: ignore[reportArgumentType]
+            rollout_func=self.engine.rollout_function,
             **trl,
         )
         objective.place(self._placed)

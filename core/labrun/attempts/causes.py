@@ -6,6 +6,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from labrun.attempts import failures, memory
 from labrun.attempts.ranks import EXIT_FAILED, Ending
@@ -45,7 +46,7 @@ def told_of_exits(tell: Callable[[SystemExit, Ending], None]) -> Iterator[None]:
     who leave by it, are as they were."""
     me, leave = os.getpid(), os._exit
 
-    def told(status: int) -> None:
+    def told(status: int) -> NoReturn:
         if os.getpid() == me:
             frames = traceback.extract_stack()[:-1]
             traceback.print_stack()

@@ -61,7 +61,7 @@ def _sections(info: PluginInfo) -> Iterator[tuple[str, type[Any], str]]:
         yield title, config_class(info.name, component), _prefix(component)
     for kind, default in info.defaults.items():
         if "." in default:
-            qualified, component = default_of(info, kind)  # pyright: ignore[reportArgumentType]
+            qualified, component = default_of(info, kind)  # pyrefly: ignore[bad-argument-type]
             cls = config_class(qualified.partition(".")[0], component)
             yield f"{kind}={default}", cls, _prefix(component)
 

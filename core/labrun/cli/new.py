@@ -49,7 +49,7 @@ def package(name: str, kind: str) -> dict[str, str]:
 
 def _renamed(text: str, kind: str, name: str) -> str:
     """The text with the plugin `name` in place of the template's."""
-    example = EXAMPLES[kind]  # pyright: ignore[reportArgumentType]
+    example = EXAMPLES[kind]  # pyrefly: ignore[bad-index]
     names = {
         f"lab_{example}": f"lab_{name}",
         f"lab-{example}": f"lab-{name.replace('_', '-')}",

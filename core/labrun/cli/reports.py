@@ -126,7 +126,7 @@ def _rows(
 
 def _defaults(section: str, component: str) -> Mapping[str, Any]:
     kind, owner = section.partition(".")[0], component.partition(".")[0]
-    _, found = discovery.find(kind, component, discovery.load(owner))  # pyright: ignore[reportArgumentType]
+    _, found = discovery.find(kind, component, discovery.load(owner))  # pyrefly: ignore[bad-argument-type]
     return to_plain(config_class(owner, found)())
 
 

@@ -65,7 +65,7 @@ def _import_line(module: str, package: str) -> str:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if any(f"{name}.".startswith(f"{package}.") for name in names):
-                return f"{place_of_module(module)}, line {node.lineno}"  # pyright: ignore[reportAttributeAccessIssue]
+                return f"{place_of_module(module)}, line {node.lineno}"  # pyrefly: ignore[missing-attribute]
     return ""
 
 

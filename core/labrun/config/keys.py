@@ -64,10 +64,10 @@ class Keys:
         mapping may hold any character, so that it goes in as part of the mapping."""
         for name in self.open:
             if setting.key.startswith(name + "."):
-                value = setting.value
-                for part in reversed(self._new_parts(name, setting.key[len(name) + 1 :])):
-                    value = {part: value}
-                return name, value
+                parts = self._new_parts(name, setting.key[len(name) + 1 :])
+                return name, functools.reduce(
+                    lambda inner, part: {part: inner}, parts[::-1], setting.value
+                )
         return setting.key, setting.value
 
     def _new_parts(self, name: str, rest: str) -> list[str]:

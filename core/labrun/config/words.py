@@ -149,7 +149,7 @@ def split(text: str, separator: str, *, most: int = -1) -> list[str] | None:
         quoted = _QUOTED.match(text, at) if fresh else None
         escaped = _ESCAPE.match(text, at)
         if quoted or escaped:
-            at = (quoted or escaped).end()  # pyright: ignore[reportOptionalMemberAccess]
+            at = (quoted or escaped).end()  # pyrefly: ignore[missing-attribute]
             fresh = False
             continue
         character = text[at]

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from labrun.errors import EXIT_PREEMPTED, LabError
 from labrun.runs.run_dir import RunDir, all_runs, group_of, has_checkpoint
@@ -27,7 +28,7 @@ class StopOnSignal:
         self.asked = 0
         self._patient = patient
         self._asked_at = 0.0
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -38,7 +39,7 @@ class StopOnSignal:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
+            signal.signal(number, handler)
 
     def _on_signal(self, number: int, _: object) -> None:
         now = time.monotonic()

@@ -136,7 +136,8 @@ def _check_presets(info: PluginInfo, module: str, place: str) -> None:
             text = f"{field}[{group!r}] is a {type(names).__name__}, no mapping {{name: values}}"
             raise FlawError(text, place)
         for name, values in names.items():
-            where = place_of_entry(module, str(name)) or place
+            # a plugin's author may have written another kind of key
+            where = place_of_entry(module, str(name)) or place  # pyrefly: ignore[unnecessary-type-conversion]
             title = f"preset {group}={name}"
             if not isinstance(name, str) or not NAME.fullmatch(name):
                 text = f"{title}: a name is a text of letters, digits, _ and -"

@@ -181,7 +181,9 @@ def aggregate_values(one: Aggregate) -> dict[str, Any]:
 
 
 def _ends(value: Interval | Bounded | None) -> dict[str, float] | None:
-    return value and {"value": value.mean, "low": value.low, "high": value.high}
+    if value is None:
+        return None
+    return {"value": value.mean, "low": value.low, "high": value.high}
 
 
 def _test(found: Difference) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Recorded(NamedTuple):
 
     def status(self) -> Status:
         """The status as far as the lists of runs need it."""
-        holder = {**self.holder, "devices": tuple(self.holder.get("devices", ()))}
+        holder: dict[str, Any] = {**self.holder, "devices": tuple(self.holder.get("devices", ()))}
         return Status(state=self.state, step=self.step, **holder)
 
 

@@ -13,7 +13,6 @@ from labrun.errors import LabError, listed, shown
 from labrun.experiment import Experiment
 from labrun.results.differing import settings_in
 from labrun.runs.run_dir import RunDir
-from labrun.runs.seals import DamagedError
 from labrun.suites.suite import Scale, Suite, Words
 
 
@@ -134,7 +133,7 @@ def held(runs: Sequence[RunDir], wanted: Sequence[Needed]) -> dict[str, RunDir]:
     for run in runs:
         try:
             key = key_of(run.experiment())
-        except (LabError, DamagedError):  # `lab compare` and `lab doctor` name it
+        except LabError:  # `lab compare` and `lab doctor` name it
             continue
         if key in keys and not (key in found and found[key].status().state == "done"):
             found[key] = run

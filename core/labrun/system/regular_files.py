@@ -42,4 +42,4 @@ def _open(path: str, flags: int) -> int:
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return handle
     os.close(handle)
-    raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    raise OSError(errno.EINVAL, "Not a regular file", path)

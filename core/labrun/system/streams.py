@@ -21,14 +21,14 @@ class _Lasting(io.FileIO):
 
     aside: "_Aside | None" = None
 
-    def write(self, data: "io.ReadableBuffer", /) -> int:  # pyright: ignore
+    def write(self, data: "io.ReadableBuffer", /) -> int:  # pyrefly: ignore[missing-attribute]
         if self.aside is not None:
             self.aside.put(bytes(data))
         else:
             self.write_now(data)
         return memoryview(data).nbytes
 
-    def write_now(self, data: "io.ReadableBuffer") -> None:  # pyright: ignore
+    def write_now(self, data: "io.ReadableBuffer") -> None:  # pyrefly: ignore[missing-attribute]
         """Write, however long the reader takes; after a Ctrl-C the rest is lost."""
         left = memoryview(data)
         try:

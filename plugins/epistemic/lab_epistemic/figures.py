@@ -109,7 +109,7 @@ def richness(arms: Sequence[Arm]) -> "Figure | None":
     if len(arms) > 1 or not levels:
         return None
     label = arms[0].label
-    cells = {
+    cells: dict[str, dict[str, Interval]] = {
         metric: {level: scores.rows[level, metric][label] for level in levels}
         for metric in richness_figure.PANELS
     }

@@ -55,7 +55,7 @@ class Batches:
         prompts = chat_ids(self.policy, [e.question for e in examples])
         texts = [f"{e.completion}{self.policy.tokenizer.eos_token}" for e in examples]
         completions = self.policy.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        pairs = list(zip(prompts, completions, strict=True))  # pyright: ignore
+        pairs = list(zip(prompts, completions, strict=True))
         pairs.sort(key=lambda pair: len(pair[0]) + len(pair[1]))
         batches = [pairs[i : i + size] for i in range(0, num, size)]
         rng.shuffle(batches)

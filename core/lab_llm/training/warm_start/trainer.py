@@ -77,7 +77,8 @@ class Imitation(Trainer):
     """transformers' trainer, whose loss is the imitation's."""
 
     def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
-        return imitation_loss(self.accelerator.unwrap_model(model), Batch(**inputs))
+        plain: Any = self.accelerator.unwrap_model(model)
+        return imitation_loss(plain, Batch(**inputs))
 
 
 class ImitationTrainer(RunTrainer, Imitation):
@@ -122,8 +123,8 @@ class Steps(Dataset[dict[str, torch.Tensor]]):
     def __len__(self) -> int:
         return self._number
 
-    def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
-        batch = self._batches[step]
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        batch = self._batches[index]
         return {"ids": batch.ids, "labels": batch.labels}
 
 

@@ -35,7 +35,7 @@ def measure(
     refs: Sequence[str] | None = None,
 ) -> Measured:
     """How the policy does at temperature 1, with a reference for each problem where given."""
-    questions = [str(problem.prompt[-1]["content"]) for problem in problems]
+    questions = [problem.prompt[-1]["content"] for problem in problems]
     if refs is not None:
         questions = [f"{q}\nref: {ref}" for q, ref in zip(questions, refs, strict=True)]
     tokenizer: Any = policy.tokenizer

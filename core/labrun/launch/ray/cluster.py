@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from ray.job_submission import JobDetails, JobSubmissionClient, JobType
+from ray.job_submission import JobDetails, JobSubmissionClient
 from ray.util.state import list_nodes
 
 from labrun.errors import EXIT_PREEMPTED, LabError, shown
@@ -105,8 +105,8 @@ class Cluster:
 
     def jobs(self) -> dict[str, RayJob]:
         """Submission id -> every job that the cluster remembers."""
-        listed = self._ask(self._client.list_jobs)
-        jobs = [_job(one) for one in listed if one.type == JobType.SUBMISSION]
+        listed: list[Any] = self._ask(self._client.list_jobs)
+        jobs = [_job(one) for one in listed if one.type == "SUBMISSION"]
         return {job.id: job for job in jobs}
 
     def submit(self, request: Request) -> None:

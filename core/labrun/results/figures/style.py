@@ -60,7 +60,7 @@ def load() -> None:
         return
     from matplotlib import artist
 
-    described, artist.kwdoc = artist.kwdoc, lambda _: ""
+    described, artist.kwdoc = artist.kwdoc, lambda _: ""  # pyrefly: ignore[bad-assignment]
     try:
         from matplotlib.backends import backend_agg  # noqa: F401  # the rest comes with it
     finally:
@@ -72,7 +72,7 @@ def in_style() -> Iterator[None]:
     """Figures are made and written in STYLE; the user's own settings come back behind it."""
     from matplotlib import rc_context
 
-    with rc_context({**STYLE}):  # pyright: ignore[reportArgumentType]
+    with rc_context({**STYLE}):
         yield
 
 

@@ -26,7 +26,7 @@ are in the file."""
 def html_of(page: Page) -> str:
     """The whole page. Every text is escaped; only the drawings made here are not."""
     environment = _environment()
-    style, _, _ = environment.loader.get_source(environment, "page.css")  # pyright: ignore[reportOptionalMemberAccess]
+    style, _, _ = environment.loader.get_source(environment, "page.css")  # pyrefly: ignore[missing-attribute]
     template = environment.get_template("page.html.j2")
     return template.render(page=page, policy=POLICY, style=Markup(style))
 

@@ -26,7 +26,7 @@ class Sink:
     """
 
     def __init__(self, run: RunDir) -> None:
-        import wandb  # pyright: ignore[reportMissingImports]
+        import wandb
 
         experiment = run.experiment()
         self._path = run.path / FILE

@@ -121,7 +121,7 @@ class SelfSFTTrainer:
         policy = load_policy(config.model if config.max_steps == 0 else self._trained)
         grpo_run.check_evaluators(ctx, policy, data)
         if torch.cuda.is_available():
-            policy.model.to("cuda")  # pyright: ignore[reportArgumentType]
+            policy.model.to("cuda")  # pyrefly: ignore[bad-argument-type]
         if config.max_steps == 0:
             return TrainResult(policy, 0)
         if ctx.resume_from is None and config.evaluate_start:

@@ -34,7 +34,7 @@ class VerbalizationEvaluator(AccuracyEvaluator):
 
     def __init__(self, config: VerbalizationConfig) -> None:
         super().__init__(config)
-        self.config: VerbalizationConfig = config
+        self.config: VerbalizationConfig = config  # pyrefly: ignore[bad-override-mutable-attribute]
         self.words = config.words
 
     def _facts(self) -> dict[str, object]:
