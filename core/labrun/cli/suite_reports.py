@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from labrun.cli.reports import print_failures, print_submitted, refuse_failed
-from labrun.errors import LabError, listed
+from labrun.errors import LabError
 from labrun.launch import following
 from labrun.results import compare as comparison
 from labrun.results.figures import profiles, style
@@ -115,9 +115,8 @@ def _print_lines(found: Result, console: Console) -> None:
 def _print_counts(found: Result, console: Console) -> None:
     """How many runs there are in each state, those that do not count, and which are damaged."""
     console.print(f"runs     {found.counts()}", soft_wrap=True)
-    if later := found.later_keys():
-        text = "some runs are of an earlier version; what they lack counts at its default"
-        console.print(f"{text}: {listed(later)}", soft_wrap=True)
+    for note in texts.run_notes(found):
+        console.print(note, soft_wrap=True)
     _, damaged = comparison.whole_runs(found.held.values())
     for name, fault in damaged.items():
         console.print(f"left out, damaged: {name}: {fault}", style="yellow", soft_wrap=True)
