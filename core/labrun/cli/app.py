@@ -3,11 +3,13 @@
 Heavy imports stand inside the commands that need them.
 """
 
+import sys
 from typing import Annotated
 
 import typer
 
 from labrun.cli import bench, packages, results, running, runs
+from labrun.errors import LabError, shown
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,13 +34,19 @@ data_app = typer.Typer(
 
 
 def _install(asked: bool) -> None:
-    """Install completion for the user's shell, and end."""
+    """Install completion for the user's shell, and end.
+
+    Raises LabError for a word beside the option, such as the name of a shell.
+    """
     if not asked:
         return
     from pathlib import Path
 
     from labrun.cli import shells
 
+    if words := [word for word in sys.argv[1:] if word != "--install-completion"]:
+        text = f"--install-completion takes no word, got '{shown(words[0])}'; it is for the shell"
+        raise LabError(f"{text} that SHELL names: SHELL=zsh lab --install-completion")
     script, start = shells.install(shells.shell_of_user(), user=Path.home())
     print(f"{start} reads {script}: open a new shell, then `lab run plugin=` and TAB")
     raise typer.Exit

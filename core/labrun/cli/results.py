@@ -32,7 +32,9 @@ def compare(
             help="Arm against which the others are tested, seed by seed; it stands first."
         ),
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Folder for the PNG and CSV.")] = None,
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", help="Folder for the PNG and CSV.")
+    ] = None,
     kind: Annotated[
         str, typer.Option("--format", help="text, md, latex, csv, json or marl-eval.")
     ] = "text",

@@ -160,7 +160,9 @@ def runs_export(
     names: RunNames = None,
     group: Group = None,
     filter_: Filter = "",
-    out: Annotated[str, typer.Option(help="File that ends in .csv or .parquet.")] = "runs.csv",
+    out: Annotated[
+        str, typer.Option("-o", "--out", help="File that ends in .csv or .parquet.")
+    ] = "runs.csv",
     series: Annotated[
         bool, typer.Option("--series", help="Logged metrics by step, in place of one row a run.")
     ] = False,

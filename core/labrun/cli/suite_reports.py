@@ -115,6 +115,8 @@ def _print_lines(found: Result, console: Console) -> None:
 def _print_counts(found: Result, console: Console) -> None:
     """How many runs there are in each state, those that do not count, and which are damaged."""
     console.print(f"runs     {found.counts()}", soft_wrap=True)
+    for note in texts.run_notes(found):
+        console.print(note, soft_wrap=True)
     _, damaged = comparison.whole_runs(found.held.values())
     for name, fault in damaged.items():
         console.print(f"left out, damaged: {name}: {fault}", style="yellow", soft_wrap=True)

@@ -117,12 +117,12 @@ def comparison_of(
 
 
 def _labelled(arms: Sequence[Arm], labels: Mapping[str, str]) -> list[Arm]:
-    """The arms under these labels, those that have none last."""
-    order = list(dict.fromkeys(labels.values()))
-    named = [replace(arm, label=labels.get(arm.runs[0].id, arm.label)) for arm in arms]
-    return sorted(
-        named, key=lambda arm: order.index(arm.label) if arm.label in order else len(order)
-    )
+    """The arms under these labels, those that have none last; one arm a label."""
+    runs: dict[str, tuple[RunRecord, ...]] = dict.fromkeys(labels.values(), ())
+    for arm in arms:
+        label = labels.get(arm.runs[0].id, arm.label)
+        runs[label] = (*runs.get(label, ()), *arm.runs)
+    return [Arm(label, held) for label, held in runs.items() if held]
 
 
 def _newest(arm: Arm) -> tuple[Arm, dict[str, str]]:

@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from io import BufferedRandom
 from typing import NoReturn
 
-from labrun.runs.record import RunRecord
+from labrun.runs.packed import PackedSeries
+from labrun.runs.record import Results, RunRecord
 from labrun.runs.run_dir import EVENTS
 
 WORTH_BYTES = 4_000_000
@@ -64,8 +65,14 @@ def _num_bytes(runs: Sequence[RunRecord]) -> int:
 def _read(runs: Sequence[RunRecord], file: BufferedRandom) -> NoReturn:
     code = 1  # the parent reads them itself, and says what is wrong
     try:
-        pickle.dump([run.results for run in runs], file, protocol=5)
+        pickle.dump([_packed(run.results) for run in runs], file, protocol=5)
         file.flush()
         code = 0
     finally:
         os._exit(code)
+
+
+def _packed(results: Results) -> Results:
+    """The results with series that are unpacked when they are asked for: most never are."""
+    series, *others = results
+    return PackedSeries.of(series), *others

@@ -1,6 +1,6 @@
 """Runs whose files are read once however often they are asked for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ from labrun.runs.seals import DamagedError
 from labrun.score import Score
 
 Results = tuple[
-    dict[str, dict[int, float]],
+    Mapping[str, dict[int, float]],
     dict[tuple[str, str], dict[int, Score]],
     dict[int, float],
     str | None,
@@ -44,7 +44,7 @@ class RunRecord(SpecRecord):
     def data_fingerprint(self) -> str | None:
         return self._data
 
-    def series(self) -> dict[str, dict[int, float]]:
+    def series(self) -> Mapping[str, dict[int, float]]:
         self._refuse_damage()
         return self.results[0]
 

@@ -206,7 +206,7 @@ class RunDir:
             return str(error)
         return None
 
-    def series(self) -> dict[str, dict[int, float]]:
+    def series(self) -> Mapping[str, dict[int, float]]:
         """Metric -> step -> value. Steps that a later attempt replayed have its value."""
         return series_in(self.current_events())
 

@@ -13,6 +13,7 @@ from labrun.errors import LabError, listed, shown
 from labrun.experiment import Experiment
 from labrun.results.differing import settings_in
 from labrun.runs.run_dir import RunDir
+from labrun.suites.earlier import completed
 from labrun.suites.suite import Scale, Suite, Words
 
 
@@ -127,12 +128,17 @@ def key_of(experiment: Experiment) -> str:
 
 
 def held(runs: Sequence[RunDir], wanted: Sequence[Needed]) -> dict[str, RunDir]:
-    """Key -> the run that has it already: a done one, else the newest."""
+    """Key -> the run that has it already: a done one, else the newest.
+
+    What a run of an earlier version lacks counts at its default.
+    """
     keys = {key_of(one.experiment) for one in wanted}
     found: dict[str, RunDir] = {}
     for run in runs:
         try:
-            key = key_of(run.experiment())
+            experiment = run.experiment()
+            key = key_of(experiment)
+            key = key if key in keys else key_of(completed(experiment))
         except LabError:  # `lab compare` and `lab doctor` name it
             continue
         if key in keys and not (key in found and found[key].status().state == "done"):

@@ -50,6 +50,7 @@ def sections_of(found: Result) -> list[Section]:
     head, *rows = texts.columns(found)
     about = [f"{title}: {text}" for title, text in [*texts.about(found), *texts.remarks(found)]]
     about += [*texts.seeds_notes(found.numbered), f"runs: {found.counts()}"]
+    about += texts.run_notes(found)
     sections = [Section("Published beside ours", about, head, rows)]
     if published := texts.published_only(found.suite, found.scale):
         head, *rows = published

@@ -10,7 +10,8 @@ from labrun.results.over_tasks import Aggregate, Grid, aggregates
 from labrun.runs import run_index
 from labrun.runs.run_dir import RunDir
 from labrun.suites import finding, table
-from labrun.suites.needed import Needed, held, is_changed, needed, scale_of
+from labrun.suites.earlier import later_keys
+from labrun.suites.needed import Needed, held, is_changed, key_of, needed, scale_of
 from labrun.suites.over_tasks import grids_of
 from labrun.suites.suite import Scale, Suite
 from labrun.suites.table import Line, Runs
@@ -86,6 +87,12 @@ class Result:
     def is_changed(self) -> bool:
         """Whether the typed words change what the results depend on."""
         return is_changed(self.suite, self.scale, self.typed)
+
+    def later_keys(self) -> list[str]:
+        """Settings that came after some of the runs, which therefore count at their defaults."""
+        held = {key: run.experiment() for key, run in self.held.items()}
+        earlier = [one for key, one in held.items() if key_of(one) != key]
+        return sorted({key for one in earlier for key in later_keys(one)})
 
     def counts(self) -> str:
         """`3 of 14 done, 1 failed, 10 not begun`."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from labrun.config.words import command_line
+from labrun.errors import listed
 from labrun.score import number_text, seeds_text
 from labrun.suites.result import Result
 from labrun.suites.suite import PUBLISHED_SCALE, Row, Scale, Suite, Unit
@@ -81,6 +82,17 @@ def seeds_notes(found: Sequence[Line]) -> list[str]:
     said = [f"ours: mean over {seeds_text(seeds)} ± half the 95% t-interval over seeds"]
     if min(seeds) < FEW_SEEDS:
         said.append("fewer than 5 seeds: read a difference between arms as a hint, no more")
+    return said
+
+
+def run_notes(found: Result) -> list[str]:
+    """Which arms have no number at all, and what is not known of runs of earlier versions."""
+    done = {arm for arm, _, _ in found.runs}
+    empty = [arm for arm in found.scale.arms if arm not in done]
+    said = [f"no run of these arms is done: {', '.join(empty)}"] if done and empty else []
+    if later := found.later_keys():
+        text = "some runs are of an earlier version; what they lack counts at its default"
+        said.append(f"{text}: {listed(later)}")
     return said
 
 

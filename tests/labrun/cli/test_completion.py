@@ -130,6 +130,13 @@ def test_bash_completes_once_it_is_installed(shell_home, monkeypatch, lab_here):
     assert (shell_home / ".bashrc").read_text() == before
 
 
+def test_a_shell_named_behind_the_option_is_refused(shell_home, lab_here):
+    done = lab_here("--install-completion", "fish")
+    assert done.returncode == 2
+    assert "takes no word, got 'fish'; it is for the shell that SHELL names" in done.stderr
+    assert not (shell_home / ".bashrc").exists()
+
+
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh here")
 def test_zsh_completes_at_a_terminal(shell_home):
     shells.install("zsh", user=shell_home)

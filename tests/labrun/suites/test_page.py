@@ -36,6 +36,11 @@ def test_published_stands_beside_ours_under_the_suite_s_question(result, text_of
     assert "runs: 3 of 3 done" in text
 
 
+def test_arms_without_a_done_run_are_named(result, text_of):
+    text = text_of(result({"a": SEEDS, "b": [SEEDS[0]]}, rows=[ROW], missing=[("b", "", 0)]))
+    assert "runs: 2 of 3 done, 1 failed no run of these arms is done: b" in text
+
+
 def test_a_toy_is_called_one_in_title_and_table(result, text_of):
     text = text_of(result({"a": SEEDS}, rows=[ROW], toy="64 points"))
     assert "suite mine, TOY (tiny)" in text

@@ -62,7 +62,8 @@ def load() -> None:
 
     described, artist.kwdoc = artist.kwdoc, lambda _: ""  # pyrefly: ignore[bad-assignment]
     try:
-        from matplotlib.backends import backend_agg  # noqa: F401  # the rest comes with it
+        from matplotlib import figure  # noqa: F401
+        from matplotlib.backends import backend_agg  # noqa: F401
     finally:
         artist.kwdoc = described
 

@@ -1,5 +1,6 @@
 """Learning curves: what is drawn, by value, and the files of each format."""
 
+import math
 import subprocess
 import sys
 
@@ -98,6 +99,21 @@ def test_a_value_that_is_not_a_number_leaves_a_gap(make_run, event):
     assert (mean[0], np.isnan(mean[1]), mean[2]) == (1.0, True, 3.0)
 
 
+def test_a_band_is_a_polygon_around_each_stretch_of_known_values(make_run, event):
+    values = {1: 1.0, 2: math.nan, 3: 3.0, 4: 4.0}
+    runs = [
+        make_run(*(event.metrics(s, loss=(seed + 1) * v) for s, v in values.items()), seed=seed)
+        for seed in (0, 1)
+    ]
+    (axis,) = curves.draw(compare.arms(runs), ["loss"]).axes
+    assert [patch.get_xy()[:-1, 0].tolist() for patch in axis.patches] == [[1, 1], [3, 4, 4, 3]]
+    # of x and 2x: 1.5 x, less and more half the t-interval, t(1) x / 2
+    around = [1.5 * x + sign * T_1 / 2 * x for sign, x in ((-1, 3), (-1, 4), (1, 4), (1, 3))]
+    assert axis.patches[1].get_xy()[:-1, 1] == pytest.approx(np.array(around))
+    low, high = axis.get_ylim()
+    assert low < around[1] < around[2] < high
+
+
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_equal_figures_are_equal_files(two, tmp_path, ending):
     paths = [
@@ -136,6 +152,8 @@ def test_loading_what_draws_leaves_matplotlib_as_it_is():
     code = (
         "from labrun.results.figures import style; style.load()\n"
         "from matplotlib import artist, lines\n"
+        "from matplotlib.figure import Figure\n"
+        "assert 'edgecolor' not in Figure.set.__doc__, 'with its list of settings'\n"
         "assert artist.kwdoc(lines.Line2D) and lines.Line2D.__doc__\n"
         "lines.Line2D([0], [0]).set(color='red', linewidth=2)"
     )
