@@ -50,7 +50,7 @@ def selected(named: Sequence[str], wanted: Wanted, root: Path) -> Selection:
     """
     if not wanted:
         runs = run_index.select(named, None, root, archived=wanted.archived)
-        if named or wanted.archived:
+        if named:
             return Selection(runs)
         groups = {group for run in runs if (group := group_of(run)) is not None}
         every_one = (m for g in groups for m in run_index.members(g, root, archived=True))
@@ -74,6 +74,8 @@ def selected(named: Sequence[str], wanted: Wanted, root: Path) -> Selection:
     since = wanted.since or 0.0
     if runs := [entry.run for entry in found if entry.created >= since]:
         return Selection(runs, sum(entry.created >= since for entry in hidden), unread)
+    if any(entry.created >= since for entry in hidden):
+        raise LabError(f"{_words(wanted)}: every such run is archived; --archived takes them in")
     raise LabError(f"{_words(wanted)}: no run has all of these; `lab runs` lists them")
 
 

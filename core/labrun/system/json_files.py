@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
             os.fsync(out.fileno())
         os.replace(draft, path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
         if not isinstance(error, UNWRITABLE):
             raise
         raise LabError(f"{path} cannot be written: {error.strerror}; put it right first") from error
