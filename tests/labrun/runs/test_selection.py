@@ -133,9 +133,9 @@ def test_archived_runs_count_where_they_are_meant_too(root, make_run):
 def test_where_every_run_that_is_meant_is_archived_the_option_is_named(root):
     for run in selected([], Wanted(groups=["b"]), root).runs:
         notes.change(run.path, archived=True)
-    with pytest.raises(LabError, match="^every run of group 'b' is archived; --archived takes"):
+    with pytest.raises(LabError, match=r"^every run of group 'b' is archived; --archived takes"):
         selected([], Wanted(groups=["b"]), root)
-    with pytest.raises(LabError, match="^every run with method 'ucb' is archived; --archived"):
+    with pytest.raises(LabError, match=r"^every run with method 'ucb' is archived; --archived"):
         selected([], Wanted(methods=["eps", "ucb"]), root)
     (last,) = selected([], Wanted(since=1.0), root).runs
     notes.change(last.path, archived=True)

@@ -13,7 +13,7 @@ def test_half_of_a_pair_of_surrogates_is_read_as_python_reads_it():
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe\xfa", b'{"a": 1}}'])
 def test_what_is_no_json_is_refused(text):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"column|codec"):
         parsed(text)
 
 
