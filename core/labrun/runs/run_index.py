@@ -92,10 +92,10 @@ def refuse_taken(name: str, run: RunDir, root: Path) -> None:
 def select(
     names: Sequence[str], group: str | None, root: Path, *, archived: bool = False
 ) -> list[RunDir]:
-    """The runs named, else those of the group, else those of the newest run's group; archived ones
-    only where they are named, or with `archived`."""
+    """The runs named, each once, else those of the group, else those of the newest run's group;
+    archived ones only where they are named, or with `archived`."""
     if names:
-        return [find(name, root) for name in names]
+        return list(dict.fromkeys(find(name, root) for name in names))
     found = _members(root)
     if not found:
         raise LabError(f"there are no runs in {root}; `lab run plugin=...` makes one")

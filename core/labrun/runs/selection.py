@@ -56,7 +56,7 @@ def selected(named: Sequence[str], wanted: Wanted, root: Path) -> Selection:
         every_one = (m for g in groups for m in run_index.members(g, root, archived=True))
         num_archived = sum(1 for _ in every_one) - len(runs)
         return Selection(runs, num_archived, run_index.unread(root))
-    by_name = run_index.of(run_index.find(name, root) for name in named)
+    by_name = run_index.of(run_index.select(named, None, root)) if named else []
     every, unread = (by_name, _unread(by_name)) if by_name else _every(root, wanted.groups)
     is_shown = bool(named) or wanted.archived
     found = [entry for entry in every if is_shown or not entry.notes.archived]

@@ -50,6 +50,13 @@ def test_named_runs_are_chosen_among(root):
     assert seeds(selected(names, Wanted(plugins=["toy"]), root).runs) == [1]
 
 
+def test_a_run_that_is_named_twice_is_meant_once(root):
+    first, second = (run.id for run in selected([], Wanted(groups=["b"]), root).runs)
+    for wanted in (Wanted(), Wanted(methods=["ucb"])):
+        runs = selected([second, first, second, str(root / first)], wanted, root).runs
+        assert [run.id for run in runs] == [second, first]
+
+
 def test_what_no_run_has_is_refused_with_what_there_is(root):
     with pytest.raises(LabError, match="no run with method 'ubc'; did you mean 'ucb'"):
         selected([], Wanted(methods=["ubc"]), root)
