@@ -1,15 +1,18 @@
 """MLflow's server for one home, and the page of it that `lab ui` opens."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
 from labrun.config.credentials import masked
 from labrun.results.store import sqlite_uri
 from labrun.results.store.rows import Rows
+from labrun.results.store.trouble import unusable
 from labrun.runs.run_index import Entry
 
 SERVER = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -26,16 +29,19 @@ def page(home: Path, found: Sequence[Entry]) -> str:
     if elsewhere and (not here or elsewhere[-1].created > here[-1].created):
         newest = elsewhere[-1]
         print(f"lab: the runs of group {newest.group} are stored at {masked(newest.uri)}")
-    store = Rows(home / "mlflow.db")
     try:
-        if not store.is_known:
-            return ""
-        if earlier := store.num_earlier():
-            print(f"lab: {earlier} runs lie in experiments of an earlier version; lab reindex")
-        group = here[-1].group if here else None
-        return _training(store.keep_view(group)) if group is not None else ""
-    finally:
-        store.close()
+        with closing(Rows(home / "mlflow.db")) as store:
+            return _view(store, here[-1].group if here else None)
+    except sqlite3.OperationalError as error:
+        raise unusable(sqlite_uri(home), error) from error
+
+
+def _view(store: Rows, group: str | None) -> str:
+    if not store.is_known:
+        return ""
+    if earlier := store.num_earlier():
+        print(f"lab: {earlier} runs lie in experiments of an earlier version; lab reindex")
+    return _training(store.keep_view(group)) if group is not None else ""
 
 
 def _training(link: tuple[int, str]) -> str:

@@ -1,12 +1,17 @@
 """What `lab logs` prints: the output of a run's processes, on all its machines."""
 
+import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from labrun.errors import LabError
 from labrun.launch import following
 from labrun.runs import submission
 from labrun.runs.run_dir import RunDir
+from labrun.system import regular_files
+from labrun.system.json_files import reason
 
 POLL_S = 0.3
 BLOCK_BYTES = 1 << 16
@@ -26,13 +31,29 @@ def show(run: RunDir, *, follow: bool) -> None:
 
 
 def _print_new(run: RunDir, offsets: dict[Path, int]) -> None:
+    """Print what came since. Raises LabError behind it where a file cannot be read."""
+    faults = []
     for path in _files(run):
-        with open(path, "rb") as lines:
-            lines.seek(offsets.get(path, 0))
-            while block := lines.read(BLOCK_BYTES):
+        try:
+            for block in _blocks(path, offsets.get(path, 0)):
+                offsets[path] = offsets.get(path, 0) + len(block)
                 sys.stdout.write(block.decode(errors="replace"))
-            offsets[path] = lines.tell()
+        except LabError as error:
+            faults.append(error)
     sys.stdout.flush()
+    if faults:
+        raise faults[0]
+
+
+def _blocks(path: Path, place: int) -> Iterator[bytes]:
+    """The file's bytes from this place on. Raises LabError where it cannot be read."""
+    try:
+        with regular_files.opened(path) as lines:
+            lines.seek(place)
+            while block := lines.read(BLOCK_BYTES):
+                yield block
+    except OSError as error:
+        raise LabError(f"{path} cannot be read: {reason(error)}; put it right first") from error
 
 
 def _files(run: RunDir) -> list[Path]:
@@ -40,4 +61,4 @@ def _files(run: RunDir) -> list[Path]:
     job = submission.read(run.path)
     scheduler = [run.path.parent / ".slurm" / f"{job.id}.log"] if job else []
     own = [*sorted(run.path.glob("stdio*.log")), *scheduler]
-    return [path for path in own if path.is_file()]
+    return [path for path in own if os.path.lexists(path)]

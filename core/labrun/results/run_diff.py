@@ -11,7 +11,8 @@ from labrun.errors import LabError
 from labrun.plain import flat
 from labrun.runs.facts import last_scores, settings_of
 from labrun.runs.run_dir import RunDir
-from labrun.system.json_files import read_object
+from labrun.system import regular_files
+from labrun.system.json_files import read_object, reason
 
 PASSED_OVER = ("time", "command", "seed")
 """Of provenance.json: what differs between any two runs, or stands among the settings."""
@@ -60,9 +61,16 @@ def _provenance(run: Path) -> dict[str, Any]:
         facts |= {f"code.{name}.{key}": repository.get(key) for key in kept}
     facts |= {f"data.{key}": value for key, value in _object(run / "data.json").items()}
     for path in sorted(run.glob("code*.diff")):
-        facts[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        facts[path.name] = _hash_of(path)
     rest = {key: value for key, value in said.items() if key not in (*PASSED_OVER, "repositories")}
     return facts | dict(flat(rest))
+
+
+def _hash_of(path: Path) -> str:
+    try:
+        return hashlib.sha256(regular_files.content(path)).hexdigest()[:12]
+    except OSError as error:
+        return f"cannot be read: {reason(error)}"
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from labrun.runs.run_dir import LATEST, RunDir, Status, group_of, hash_of, is_ru
 from labrun.runs.run_status import ENDED
 from labrun.runs.seals import DamagedError
 from labrun.system import regular_files
+from labrun.system.json_files import parsed
 
 VERSION = 4
 FILE = ".index.json"
@@ -86,11 +87,17 @@ def sign_of(path: str) -> Sign:
     return [facts.st_mtime_ns, facts.st_size, facts.st_ino]
 
 
-def specs(root: Path, before: Mapping[str, Known]) -> dict[str, Spec]:
-    """Name -> spec of every run under `root`."""
+def specs(root: Path, before: Mapping[str, Known], *, group: str | None = None) -> dict[str, Spec]:
+    """Name -> spec of every run under `root`.
+
+    Of a `group`: runs known to be of another are not looked at, since a spec never changes.
+    """
     specs, place = {}, str(root)
     for name in names(root):
         known = before.get(name)
+        if group is not None and known and known.spec.group not in (None, group):
+            specs[name] = known.spec
+            continue
         sign = sign_of(f"{place}/{name}/spec.json")
         if known and known.spec.sign == sign != NOTHING:
             specs[name] = known.spec
@@ -103,8 +110,7 @@ def spec_of(path: str) -> Spec:
     """What the run's spec says; if its hash does not hold, the whole spec is checked."""
     sign = sign_of(f"{path}/spec.json")
     try:
-        with regular_files.opened(f"{path}/spec.json") as text:
-            spec = json.loads(text.read())
+        spec = parsed(regular_files.content(f"{path}/spec.json"))
         settings = spec["experiment"]["run"]
         created, group, uri = spec["created"], settings["group"], settings["tracking"]["uri"]
         sound = hash_of(spec["experiment"]) == spec["config_hash"]

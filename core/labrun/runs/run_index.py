@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from labrun.errors import LabError, listed, unknown
 from labrun.runs import index_file
-from labrun.runs.index_file import FILE, Known, Noted, Recorded
+from labrun.runs.index_file import FILE, Known, Noted, Recorded, Spec
 from labrun.runs.notes import Notes
 from labrun.runs.run_dir import RunDir
 from labrun.runs.run_status import ENDED, gone
@@ -92,10 +92,10 @@ def refuse_taken(name: str, run: RunDir, root: Path) -> None:
 def select(
     names: Sequence[str], group: str | None, root: Path, *, archived: bool = False
 ) -> list[RunDir]:
-    """The runs named, else those of the group, else those of the newest run's group; archived ones
-    only where they are named, or with `archived`."""
+    """The runs named, each once, else those of the group, else those of the newest run's group;
+    archived ones only where they are named, or with `archived`."""
     if names:
-        return [find(name, root) for name in names]
+        return list(dict.fromkeys(find(name, root) for name in names))
     found = _members(root)
     if not found:
         raise LabError(f"there are no runs in {root}; `lab run plugin=...` makes one")
@@ -127,23 +127,27 @@ def members(group: str, root: Path, *, archived: bool = False) -> list[RunDir]:
     archived ones unless they are asked for."""
     return [
         member.run
-        for member in _members(root)
-        if member.group == group and (archived or not member.notes.archived)
+        for member in _members(root, group=group)
+        if archived or not member.notes.archived
     ]
 
 
 def unread(root: Path) -> list[str]:
     """The ids of the runs under `root` whose spec cannot be read, oldest first."""
-    return [member.id for member in _members(root) if member.group is None]
+    return by_group(root).get(None, [])
+
+
+def by_group(root: Path) -> dict[str | None, list[str]]:
+    """Group -> the ids of its runs under `root`, oldest first; None -> the unreadable ones."""
+    found: dict[str | None, list[str]] = {}
+    for name, spec in _specs(root):
+        found.setdefault(spec.group, []).append(name)
+    return found
 
 
 def groups(root: Path) -> dict[str, list[str]]:
     """Group -> the ids of its runs under `root`, oldest first; unreadable ones left out."""
-    found: dict[str, list[str]] = {}
-    for member in _members(root):
-        if member.group is not None:
-            found.setdefault(member.group, []).append(member.id)
-    return found
+    return {group: ids for group, ids in by_group(root).items() if group is not None}
 
 
 def of(runs: Iterable[RunDir]) -> list[Entry]:
@@ -177,18 +181,30 @@ class _Member(NamedTuple):
         return RunDir(self.root / self.id)
 
 
-def _members(root: Path) -> list[_Member]:
-    """Every run under `root`, oldest first; no status is read."""
+def _members(root: Path, *, group: str | None = None) -> list[_Member]:
+    """Every run under `root`, or of this group, oldest first; no status is read."""
     before, place = index_file.read(root / FILE), str(root)
+    specs = dict(_specs(root, group=group))
+    noted = {
+        name: index_file.noted(f"{place}/{name}", before.get(name))
+        for name, spec in specs.items()
+        if group is None or spec.group == group
+    }
+    return [_Member(root, name, specs[name].group, _notes(said)) for name, said in noted.items()]
+
+
+def _specs(root: Path, *, group: str | None = None) -> list[tuple[str, Spec]]:
+    """Every run under `root` with its spec, oldest first; `group` as in `index_file.specs`."""
+    before = index_file.read(root / FILE)
     now = {}
-    for name, spec in index_file.specs(root, before).items():
+    for name, spec in index_file.specs(root, before, group=group).items():
         old = before.get(name)
-        now[name] = Known(
-            spec, old.recorded if old else None, index_file.noted(f"{place}/{name}", old)
-        )
+        now[name] = Known(spec, old.recorded if old else None, old.noted if old else None)
     index_file.keep(root / FILE, before, now)
-    ordered = sorted(now.items(), key=lambda item: (item[1].spec.created, item[0]))
-    return [_Member(root, name, known.spec.group, _notes(known.noted)) for name, known in ordered]
+    return sorted(
+        ((name, known.spec) for name, known in now.items()),
+        key=lambda item: (item[1].created, item[0]),
+    )
 
 
 def _entry(root: str, name: str, known: Known) -> Entry:

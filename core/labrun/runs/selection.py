@@ -50,14 +50,14 @@ def selected(named: Sequence[str], wanted: Wanted, root: Path) -> Selection:
     """
     if not wanted:
         runs = run_index.select(named, None, root, archived=wanted.archived)
-        if named or wanted.archived:
+        if named:
             return Selection(runs)
         groups = {group for run in runs if (group := group_of(run)) is not None}
         every_one = (m for g in groups for m in run_index.members(g, root, archived=True))
         num_archived = sum(1 for _ in every_one) - len(runs)
         return Selection(runs, num_archived, run_index.unread(root))
-    by_name = run_index.of(run_index.find(name, root) for name in named)
-    every = by_name or _every(root, wanted.groups)
+    by_name = run_index.of(run_index.select(named, None, root)) if named else []
+    every, unread = (by_name, _unread(by_name)) if by_name else _every(root, wanted.groups)
     is_shown = bool(named) or wanted.archived
     found = [entry for entry in every if is_shown or not entry.notes.archived]
     hidden = [entry for entry in every if not is_shown and entry.notes.archived]
@@ -73,23 +73,28 @@ def selected(named: Sequence[str], wanted: Wanted, root: Path) -> Selection:
             hidden = [entry for entry in hidden if not set(values).isdisjoint(of(entry))]
     since = wanted.since or 0.0
     if runs := [entry.run for entry in found if entry.created >= since]:
-        unread = [e.id for e in every if e.group is None] if by_name else run_index.unread(root)
         return Selection(runs, sum(entry.created >= since for entry in hidden), unread)
+    if any(entry.created >= since for entry in hidden):
+        raise LabError(f"{_words(wanted)}: every such run is archived; --archived takes them in")
     raise LabError(f"{_words(wanted)}: no run has all of these; `lab runs` lists them")
 
 
-def _every(root: Path, groups: Sequence[str]) -> list[Entry]:
-    """Every run, oldest first; of these groups alone where all of them are there, since the files
-    of the others need not be looked at then."""
-    held = run_index.groups(root) if groups else {}
+def _every(root: Path, groups: Sequence[str]) -> tuple[list[Entry], list[str]]:
+    """Every run, oldest first, and the ids of the unread ones. The runs of these groups alone where
+    all of the groups are there, since the files of the others need not be looked at then."""
+    held = run_index.by_group(root) if groups else {}
     if groups and held.keys() >= set(groups):
         names = (name for group in dict.fromkeys(groups) for name in held[group])
         found = run_index.of(RunDir(root / name) for name in names)
-        return sorted(found, key=lambda entry: (entry.created, entry.id))
+        return sorted(found, key=lambda entry: (entry.created, entry.id)), held.get(None, [])
     entries = run_index.entries(root)
     if not entries:
         raise LabError(f"there are no runs in {root}; `lab run plugin=...` makes one")
-    return entries
+    return entries, _unread(entries)
+
+
+def _unread(entries: Iterable[Entry]) -> list[str]:
+    return [entry.id for entry in entries if entry.group is None]
 
 
 Of = Callable[[Entry], Iterable[str | None]]

@@ -7,11 +7,12 @@ lives, so that its age is a sign of life of the job, not of the training.
 import dataclasses
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from labrun.errors import LabError
-from labrun.system.json_files import read_object, write_json
+from labrun.system.json_files import read_object, reason, write_json
 
 FILE = "submitted.json"
 CANCELLED = ".cancelled"
@@ -75,8 +76,10 @@ def silence(run: Path) -> float:
 
 
 def cancel(run: Path) -> None:
-    """Ask for the run's end: its job writes a checkpoint and is not tried again."""
-    (run / CANCELLED).touch()
+    """Ask for the run's end: its job writes a checkpoint and is not tried again. Raises LabError
+    where something else lies in the mark's place."""
+    with _no_other_mark(run / CANCELLED):
+        (run / CANCELLED).touch()
 
 
 def is_cancelled(run: Path) -> bool:
@@ -84,5 +87,14 @@ def is_cancelled(run: Path) -> bool:
 
 
 def renew(run: Path) -> None:
-    """Let the run go on after it was cancelled."""
-    (run / CANCELLED).unlink(missing_ok=True)
+    """Let the run go on after it was cancelled. Raises LabError as `cancel` does."""
+    with _no_other_mark(run / CANCELLED):
+        (run / CANCELLED).unlink(missing_ok=True)
+
+
+@contextmanager
+def _no_other_mark(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LabError(f"{path} cannot be changed: {reason(error)}; remove it") from error

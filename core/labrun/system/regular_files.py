@@ -22,7 +22,7 @@ def opened_to_write(path: Path | str, mode: Literal["wb", "ab"]) -> BufferedWrit
 
 def content(path: Path | str) -> bytes:
     """All of the file. Raises OSError as `opened` does."""
-    with opened(path) as file:
+    with open(path, "rb", buffering=0, opener=_open) as file:
         return file.read()
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 from labrun.cli import dashboard
+from labrun.errors import LabError
 from labrun.results.store import Mirror, ensure_sqlite
 from labrun.runs import run_index
 
@@ -35,6 +36,12 @@ def test_runs_that_a_server_stores_are_named_with_its_address(home, make_run, ca
     assert page(home).startswith("/#/experiments/")
     said = "lab: the runs of group there are stored at http://127.0.0.1:9\n"
     assert capsys.readouterr().out == said
+
+
+def test_a_store_that_cannot_be_opened_is_one_line(home):
+    (home / "mlflow.db-wal").mkdir()
+    with pytest.raises(LabError, match=r"mlflow\.db cannot be used: unable to open database"):
+        page(home)
 
 
 def test_a_group_that_is_not_there_is_refused(lab_here, home, make_run):

@@ -41,6 +41,7 @@ def test_a_file_of_the_users_and_a_question(sweep_here, lab_here, tmp_path):
         (["--metric", "los"], "no metric 'los'; did you mean 'loss'?"),
         (["-o", "/"], "-o / is a folder; name a file, such as report.html"),
         (["-o", "/proc/none/x.html"], "cannot write /proc/none/x.html: "),
+        (["-o", "/dev/null/x.html"], "cannot write /dev/null/x.html: "),
     ],
 )
 def test_a_slip_is_one_line(sweep_here, lab_here, words, said):

@@ -1,7 +1,9 @@
 """Two runs differ in the settings, the provenance and the scores that are named."""
 
 import json
+import os
 
+import pytest
 from labrun.results.run_diff import diff
 
 
@@ -31,3 +33,13 @@ def test_a_run_does_not_differ_from_itself(make_run, event):
     found = diff(run, run)
     assert (found.settings, found.provenance) == ({}, {})
     assert found.scores == {"test/accuracy": (0.5, 0.5)}
+
+
+@pytest.mark.parametrize(
+    ("put", "why"), [(os.mkdir, "Is a directory"), (os.mkfifo, "Not a regular file")]
+)
+def test_a_diff_that_cannot_be_read_differs_and_says_why(make_run, put, why):
+    one, other = make_run(), make_run()
+    put(one.path / "code.diff")
+    (other.path / "code.diff").write_text("x")
+    assert diff(one, other).provenance == {"code.diff": (f"cannot be read: {why}", "2d711642b726")}

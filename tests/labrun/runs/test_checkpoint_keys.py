@@ -51,7 +51,7 @@ def test_processes_that_make_the_key_at_once_have_one(key_file):
     assert len(keys) == 1
 
 
-@pytest.mark.parametrize("damage", ["open", "short", "link", "folder"])
+@pytest.mark.parametrize("damage", ["open", "short", "link", "folder", "pipe"])
 def test_a_key_that_others_may_know_is_none(key_file, damage):
     checkpoint_keys.own_key()
     if damage == "open":
@@ -62,6 +62,8 @@ def test_a_key_that_others_may_know_is_none(key_file, damage):
         key_file.rename(key_file.with_name("other"))
         if damage == "link":
             key_file.symlink_to(key_file.with_name("other"))
+        elif damage == "pipe":
+            os.mkfifo(key_file)
         else:
             key_file.mkdir()
     assert checkpoint_keys.own_key() is None

@@ -1,9 +1,11 @@
 """What the lists of runs show."""
 
 import os
+import shutil
 import socket
 
-from labrun.runs import index_file, run_index
+from labrun.runs import index_file, notes, run_index
+from labrun.runs.selection import Wanted, selected
 from labrun.system import processes
 
 HERE = socket.gethostname()
@@ -45,3 +47,32 @@ def test_the_entry_of_an_ended_run_keeps_nobody_who_has_it(make_run, tmp_path):
     (entry,) = run_index.entries(tmp_path / "home")
     assert entry.recorded.holder == {}
     assert entry.recorded.status().state == "done"
+
+
+def test_beside_an_index_the_runs_of_a_group_are_those_that_are_there(make_run, tmp_path):
+    home = tmp_path / "home"
+    first, *others = [make_run(seed=seed) for seed in range(index_file.WORTH_WRITING)]
+    mended = make_run(seed=50, group="b")
+    spec = (mended.path / "spec.json").read_text()
+    (mended.path / "spec.json").write_text("{")
+    run_index.entries(home)
+    assert run_index.unread(home) == [mended.id]
+    (mended.path / "spec.json").write_text(spec)
+    shutil.rmtree(others.pop().path)
+    others.append(make_run(seed=51))
+    make_run(seed=52, group="b")
+    notes.change(first.path, archived=True)
+    assert run_index.members("g", home) == others
+    assert run_index.members("g", home, archived=True) == [first, *others]
+    assert mended in run_index.members("b", home)
+    assert run_index.by_group(home)["g"] == [run.id for run in (first, *others)]
+    assert run_index.unread(home) == []
+
+
+def test_of_a_group_no_status_of_another_run_is_read(make_run, tmp_path):
+    home = tmp_path / "home"
+    runs = [make_run(seed=seed, group="a") for seed in range(index_file.WORTH_WRITING)]
+    found = selected([], Wanted(groups=["a"]), home)
+    assert ([run.path for run in found.runs], found.unread) == ([run.path for run in runs], [])
+    known = index_file.read(home / run_index.FILE)
+    assert {one.recorded for one in known.values()} == {None}

@@ -11,6 +11,7 @@ from labrun.errors import LabError
 from labrun.experiment import RunConfig
 from labrun.launch.slurm import commands
 from labrun.launch.slurm.script import Batch, text
+from labrun.system import regular_files
 from labrun.system.network import is_on_network
 from labrun.system.paths import component
 
@@ -68,7 +69,7 @@ def _probe(home: Path, mark: Path, config: RunConfig) -> None:
 def _is_known(home: Path) -> bool:
     """Whether a probe of this cluster has found the folder before."""
     try:
-        return (home / SEEN).read_text() == _cluster()
+        return regular_files.content(home / SEEN) == _cluster().encode()
     except OSError:
         return False
 

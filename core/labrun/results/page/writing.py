@@ -2,6 +2,7 @@
 
 import functools
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,8 @@ def write(page: Page, path: Path) -> int:
         draft.write_bytes(text)
         os.replace(draft, path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
         reason = error.strerror or error
         raise LabError(
             f"cannot write {shown(str(path))}: {reason}; choose another file with -o"

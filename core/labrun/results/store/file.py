@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -49,13 +49,11 @@ def is_sound(path: Path) -> bool:
         return True
     if not path.is_file():
         return False
-    database = sqlite3.connect(path)
     try:
-        return database.execute("pragma quick_check").fetchone()[0] == "ok"
+        with closing(sqlite3.connect(path)) as database:
+            return database.execute("pragma quick_check").fetchone()[0] == "ok"
     except sqlite3.DatabaseError as error:
         return not is_damage(error)
-    finally:
-        database.close()
 
 
 def identity(path: Path) -> tuple[int, int] | None:

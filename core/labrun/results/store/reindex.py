@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labrun.config.credentials import masked
-from labrun.errors import LabError
 from labrun.results.store.mirror import Mirror
 from labrun.results.store.rows import AT_ONCE, Rows
 from labrun.results.store.server import Server, quoted
-from labrun.results.store.trouble import is_down, reason_of
+from labrun.results.store.trouble import is_down, reason_of, unusable
 from labrun.runs.run_dir import RunDir
 from labrun.runs.run_index import Entry, entries
 from labrun.runs.seals import DamagedError
@@ -50,8 +48,7 @@ def reindex(mirror: Mirror) -> Reindexed:
     except Exception as error:
         if not is_down(error):
             raise
-        where = masked(mirror.where)
-        raise LabError(f"the results store {where} cannot be used: {reason_of(error)}") from error
+        raise unusable(mirror.where, error) from error
     return done
 
 
@@ -68,8 +65,7 @@ def forget_gone(mirror: Mirror) -> list[str]:
     except Exception as error:
         if not is_down(error):
             raise
-        where = masked(mirror.where)
-        raise LabError(f"the results store {where} cannot be used: {reason_of(error)}") from error
+        raise unusable(mirror.where, error) from error
 
 
 def _write_all(mirror: Mirror, store: Rows | Server, done: Reindexed) -> None:

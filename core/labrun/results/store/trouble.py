@@ -4,7 +4,9 @@ import errno
 import sqlite3
 
 from labrun.config.credentials import masked
+from labrun.errors import LabError
 
+SHUT = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
 DAMAGE = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -12,6 +14,13 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 def reason_of(error: BaseException) -> str:
     """The error's first line, or its kind if it has no text."""
     return masked((str(error).strip() or type(error).__name__).splitlines()[0])
+
+
+def unusable(where: str, error: BaseException) -> LabError:
+    """The error for a store that cannot be reached, read or written now."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    hint = "; may you read and write it?" if name.startswith(SHUT) else ""
+    return LabError(f"the results store {masked(where)} cannot be used: {reason_of(error)}{hint}")
 
 
 def is_damage(error: BaseException) -> bool:
