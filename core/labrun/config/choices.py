@@ -11,6 +11,7 @@ from labrun.config import user_defaults
 from labrun.config.authorship import default_of
 from labrun.config.keys import owners
 from labrun.config.presets import preset_groups
+from labrun.config.store_entries import Entry
 from labrun.config.values import read
 from labrun.config.words import Word, in_shell
 from labrun.contract import KINDS, Component, Kind, PluginInfo
@@ -78,13 +79,16 @@ def _put(info: PluginInfo, offered: Components, run: RunConfig) -> None:
     # Also of groups that are files here: another plugin of this process may have declared them.
     for group in {*KINDS, *preset_groups(info)}:
         store.repo.pop(group, None)
+    entries: list[Entry] = []
     for (kind, name), (qualified, component) in offered.items():
         package = f"evaluator.{component.name}" if kind == "evaluator" else kind
-        store.store(group=kind, name=name, node=_node(qualified, component), package=package)
+        entries.append(Entry(name, _values_of(qualified, component), kind, package))
     for group, presets in info.presets_in_python.items():
-        for name, values in presets.items():
-            store.store(group=group, name=name, node=to_plain(values), package="_global_")
-    store.store(name=ROOT, node=_root(info, run))
+        entries += [Entry(n, to_plain(v), group, "_global_") for n, v in presets.items()]
+    for entry in entries:
+        store.repo.setdefault(entry.group, {})[entry.name] = entry
+    root = Entry(ROOT, _root(info, run))
+    store.repo[root.name] = root
 
 
 def _is_path(name: str) -> bool:
@@ -104,7 +108,7 @@ def _no_choice(info: PluginInfo, what: str, name: str, allowed: Iterable[str]) -
     return unknown(what, name, allowed, of="" if is_anyones else f"plugin {info.name!r}")
 
 
-def _node(qualified: str, component: Component) -> dict[str, Any]:
+def _values_of(qualified: str, component: Component) -> dict[str, Any]:
     defaults = config_class(qualified.split(".", 1)[0], component)()
     return {"component": qualified, **to_plain(defaults)}
 
