@@ -25,11 +25,6 @@ ROOT = "labrun_experiment"
 NAME = re.compile(r"\w[\w-]*(\.\w[\w-]*)?")
 DATA_FILES = (".jsonl", ".json", ".parquet", ".csv")
 
-OF_AN_APPLICATION = ("output", "help", "hydra_help", "hydra_logging", "job_logging", "env")
-OF_AN_APPLICATION += ("launcher", "sweeper")
-"""Hydra's own groups for a program that it runs. Here it only composes, and to read them takes
-more than half of the time."""
-
 Components = dict[tuple[Kind, str], tuple[str, Component]]
 
 
@@ -79,14 +74,16 @@ def _put(info: PluginInfo, offered: Components, run: RunConfig) -> None:
     # Also of groups that are files here: another plugin of this process may have declared them.
     for group in {*KINDS, *preset_groups(info)}:
         store.repo.pop(group, None)
-    entries: list[Entry] = []
+    groups: dict[str, list[Entry]] = {}
     for (kind, name), (qualified, component) in offered.items():
         package = f"evaluator.{component.name}" if kind == "evaluator" else kind
-        entries.append(Entry(name, _values_of(qualified, component), kind, package))
+        entry = Entry(name, _values_of(qualified, component), kind, package)
+        groups.setdefault(kind, []).append(entry)
     for group, presets in info.presets_in_python.items():
-        entries += [Entry(n, to_plain(v), group, "_global_") for n, v in presets.items()]
-    for entry in entries:
-        store.repo.setdefault(entry.group, {})[entry.name] = entry
+        declared = [Entry(n, to_plain(v), group, "_global_") for n, v in presets.items()]
+        groups.setdefault(group, []).extend(declared)
+    for group, entries in groups.items():
+        store.repo[group] = {entry.name: entry for entry in entries}
     root = Entry(ROOT, _root(info, run))
     store.repo[root.name] = root
 
@@ -116,8 +113,7 @@ def _values_of(qualified: str, component: Component) -> dict[str, Any]:
 def _root(info: PluginInfo, run: RunConfig) -> dict[str, Any]:
     kinds = [{kind: info.defaults[kind]} for kind in KINDS]
     presets = [{group: choice} for group, choice in info.groups.items()]
-    unread = [{f"override hydra/{group}": None} for group in OF_AN_APPLICATION]
-    defaults = ["_self_", *kinds, *presets, *unread]
+    defaults = ["_self_", *kinds, *presets]
     search = [f"pkg://{package}" for package in info.presets]
     return {"defaults": defaults, "hydra": {"searchpath": search}, **to_plain(run)}
 
