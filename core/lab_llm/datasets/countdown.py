@@ -11,7 +11,7 @@ import json
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -80,11 +80,15 @@ def expressions(numbers: tuple[int, ...]) -> Mapping[str, int]:
     """Every chain of all `numbers` with + and -, no partial result below 0, with its value."""
     found: dict[str, int] = {}
     for order in sorted(set(itertools.permutations(numbers))):
-        for signs in itertools.product((1, -1), repeat=len(numbers) - 1):
-            terms = [order[0], *(s * n for s, n in zip(signs, order[1:], strict=True))]
-            if min(itertools.accumulate(terms)) >= 0:
-                rest = "".join(f"{t:+d}" for t in terms[1:])
-                found[f"{terms[0]}{rest}"] = sum(terms)
+        chains = [(str(order[0]), order[0])]
+        for number in order[1:]:
+            chains = [
+                (f"{text}{term:+d}", value + term)
+                for text, value in chains
+                for term in (number, -number)
+                if value + term >= 0
+            ]
+        found.update(chains)
     return found
 
 
@@ -322,5 +326,5 @@ class CountdownDataset:
     def fingerprint(self) -> str:
         """SHA-256 over every problem of every set."""
         content = {"train": self.sets.train, **self.sets.evaluation}
-        text = json.dumps({k: [asdict(p) for p in v] for k, v in content.items()}, sort_keys=True)
+        text = json.dumps({k: [*map(vars, v)] for k, v in content.items()}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -11,6 +11,7 @@ from labrun.config import user_defaults
 from labrun.config.authorship import default_of
 from labrun.config.keys import owners
 from labrun.config.presets import preset_groups
+from labrun.config.store_entries import Entry
 from labrun.config.values import read
 from labrun.config.words import Word, in_shell
 from labrun.contract import KINDS, Component, Kind, PluginInfo
@@ -23,11 +24,6 @@ from labrun.plugins.building import config_class
 ROOT = "labrun_experiment"
 NAME = re.compile(r"\w[\w-]*(\.\w[\w-]*)?")
 DATA_FILES = (".jsonl", ".json", ".parquet", ".csv")
-
-OF_AN_APPLICATION = ("output", "help", "hydra_help", "hydra_logging", "job_logging", "env")
-OF_AN_APPLICATION += ("launcher", "sweeper")
-"""Hydra's own groups for a program that it runs. Here it only composes, and to read them takes
-more than half of the time."""
 
 Components = dict[tuple[Kind, str], tuple[str, Component]]
 
@@ -78,13 +74,18 @@ def _put(info: PluginInfo, offered: Components, run: RunConfig) -> None:
     # Also of groups that are files here: another plugin of this process may have declared them.
     for group in {*KINDS, *preset_groups(info)}:
         store.repo.pop(group, None)
+    groups: dict[str, list[Entry]] = {}
     for (kind, name), (qualified, component) in offered.items():
         package = f"evaluator.{component.name}" if kind == "evaluator" else kind
-        store.store(group=kind, name=name, node=_node(qualified, component), package=package)
+        entry = Entry(name, _values_of(qualified, component), kind, package)
+        groups.setdefault(kind, []).append(entry)
     for group, presets in info.presets_in_python.items():
-        for name, values in presets.items():
-            store.store(group=group, name=name, node=to_plain(values), package="_global_")
-    store.store(name=ROOT, node=_root(info, run))
+        declared = [Entry(n, to_plain(v), group, "_global_") for n, v in presets.items()]
+        groups.setdefault(group, []).extend(declared)
+    for group, entries in groups.items():
+        store.repo[group] = {entry.name: entry for entry in entries}
+    root = Entry(ROOT, _root(info, run))
+    store.repo[root.name] = root
 
 
 def _is_path(name: str) -> bool:
@@ -104,7 +105,7 @@ def _no_choice(info: PluginInfo, what: str, name: str, allowed: Iterable[str]) -
     return unknown(what, name, allowed, of="" if is_anyones else f"plugin {info.name!r}")
 
 
-def _node(qualified: str, component: Component) -> dict[str, Any]:
+def _values_of(qualified: str, component: Component) -> dict[str, Any]:
     defaults = config_class(qualified.split(".", 1)[0], component)()
     return {"component": qualified, **to_plain(defaults)}
 
@@ -112,8 +113,7 @@ def _node(qualified: str, component: Component) -> dict[str, Any]:
 def _root(info: PluginInfo, run: RunConfig) -> dict[str, Any]:
     kinds = [{kind: info.defaults[kind]} for kind in KINDS]
     presets = [{group: choice} for group, choice in info.groups.items()]
-    unread = [{f"override hydra/{group}": None} for group in OF_AN_APPLICATION]
-    defaults = ["_self_", *kinds, *presets, *unread]
+    defaults = ["_self_", *kinds, *presets]
     search = [f"pkg://{package}" for package in info.presets]
     return {"defaults": defaults, "hydra": {"searchpath": search}, **to_plain(run)}
 

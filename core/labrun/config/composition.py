@@ -25,6 +25,7 @@ from labrun.config.authorship import blamed, refuse_missing_choices
 from labrun.config.choices import ROOT, Components, choice, register
 from labrun.config.keys import Keys, Setting, set_twice
 from labrun.config.presets import preset_groups
+from labrun.config.store_entries import only_composing
 from labrun.config.words import Word, copyable
 from labrun.contract import KINDS, Kind, PluginInfo
 from labrun.errors import LabError, shown
@@ -210,7 +211,8 @@ def _hydra(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
     """What the presets and components say, and which of them were chosen."""
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_module("labrun.config", version_base="1.3"):  # it holds no preset
+        # that module holds no preset
+        with initialize_config_module("labrun.config", version_base="1.3"), only_composing():
             config = hydra_compose(ROOT, list(overrides), return_hydra_config=True)
     except _NOT_COMPOSED as error:
         cause = f": {error.__cause__}" if error.__cause__ else ""
