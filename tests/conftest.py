@@ -48,9 +48,6 @@ AGENTS = [
     "lab_stairs.baselines.hissd.objectives",
 ]
 install_import_hook([*LANGUAGE, *AGENTS], "shape_check.checked")
-gc.disable()
-"""Until the tests are collected. Imports make no garbage, and millions of objects stay: to search
-them again and again took a third of the time of a test that composes or trains."""
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE / "example_plugin"
@@ -98,14 +95,29 @@ def has_test_processes(config: pytest.Config) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Test processes are forks of one that has torch, and so are those that they start."""
+    """Test processes are forks of one that has imported the tests, and so are their jobs.
+
+    No search for garbage until the tests are collected. Imports make none, and millions of objects
+    stay: to search them again and again took a third of the time of a test that composes or trains.
+    """
+    gc.disable()
     if has_test_processes(config):
         from forked import start
 
-        start.have_a_server()
+        start.have_a_server(as_collected(config))
+
+
+def as_collected(config: pytest.Config) -> list[str]:
+    """The words by which pytest collects the same files as in this process."""
+    left_out = [f"--ignore={path}" for path in config.getoption("ignore") or ()]
+    where = ["-c", str(config.inipath), f"--rootdir={config.rootpath}"]
+    return [*where, "-p", "no:cacheprovider", *left_out, *config.args]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    from forked import start
+
+    start.end_the_server()
     if has_test_processes(config):
         from lanes import busy
 

@@ -4,17 +4,16 @@ import os
 import time
 from collections.abc import Collection
 
+import psutil
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
-BEGAN = time.monotonic()
-
 
 def busy() -> str:
     """How much of the machine the test processes and all that they started have used."""
-    times, seconds = os.times(), time.monotonic() - BEGAN
+    times, seconds = os.times(), time.time() - psutil.Process().create_time()
     used = times.user + times.system + times.children_user + times.children_system
     cores = len(os.sched_getaffinity(0))
     share = used / seconds / cores

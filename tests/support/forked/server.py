@@ -1,4 +1,8 @@
-"""The process whose forks others start: `python server.py DOOR`, and where a fork begins."""
+"""The process whose forks others start, and where a fork begins: `python server.py DOOR WORDS...`.
+
+The words are those with which pytest collects the tests that its forks are to run; one more word
+is room for theirs.
+"""
 
 import ctypes
 import fcntl
@@ -18,7 +22,7 @@ from typing import NoReturn
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
-from forked import process, start
+from forked import modules, process, start
 from forked.request import Request, receive
 
 LIBRARIES = (
@@ -40,24 +44,7 @@ LIBRARIES = (
     "sqlite3",
     "typer",
 )
-"""What takes long to import. Test processes have these alone: they import labrun's own modules with
-their shapes checked."""
-OWN = (
-    "lab_epistemic.plugin",
-    "lab_llm.evaluation.accuracy",
-    "lab_llm.training.trainer",
-    "lab_marl.plugin",
-    "lab_rlrt.methods",
-    "lab_stairs.methods",
-    "labrun.attempts.provenance",
-    "labrun.cli.running",
-    "labrun.config.components",
-    "labrun.launch.session",
-    "labrun.results.figures.curves",
-    "labrun.results.report",
-    "labrun.runs.resume_point",
-)
-"""What jobs and commands import besides."""
+"""What takes long to import."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -67,8 +54,9 @@ def main() -> None:
     start.be_the_server()
     for name in LIBRARIES:
         importlib.import_module(name)
-    for name in [name for name in sys.modules if name.partition(".")[0] in start.OURS]:
-        del sys.modules[name]
+    modules.take_ours()
+    if tests := sys.argv[2:-1]:
+        modules.import_tests(tests)
     gc.collect()
     gc.freeze()
     assert threading.active_count() == 1, "a fork has one thread"
@@ -123,15 +111,16 @@ def live(request: Request, files: list[int]) -> NoReturn:
 def _run(words: Sequence[str]) -> None:
     """Run the program; one that starts others has a server of its own."""
     if start.starts_others(words):
-        _have_a_server(OWN if start.is_test_process(words) else ())
+        _have_a_server(of_tests=start.is_test_process(words))
     process.run(words)
 
 
-def _have_a_server(imported: Sequence[str]) -> None:
+def _have_a_server(*, of_tests: bool) -> None:
     door, inside = socket.socketpair()
-    if os.fork():
+    if server := os.fork():
         inside.close()
-        start.have(socket.socket(fileno=fcntl.fcntl(door.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)))
+        high = fcntl.fcntl(door.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+        start.have(socket.socket(fileno=high), server)
         door.close()
         return
     process.show([sys.executable, __file__], {})
@@ -141,8 +130,8 @@ def _have_a_server(imported: Sequence[str]) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     for handle in set(process.open_handles()) - {inside.fileno()}:
         os.close(handle)
-    for name in imported:
-        importlib.import_module(name)
+    if of_tests:
+        modules.be_a_job()
     gc.freeze()
     live(*serve(inside))
 

@@ -52,6 +52,8 @@ REAL = subprocess._fork_exec  # pyright: ignore
 _variables: dict[str, str] = {}
 """Those of the server."""
 _door: socket.socket | None = None
+_server = 0
+"""Its process."""
 _asking = threading.Lock()
 
 
@@ -68,8 +70,11 @@ def be_the_server() -> None:
     _variables.update(os.environ)
 
 
-def have_a_server() -> None:
-    """Start one for this process if it has none, and let `subprocess` ask it."""
+def have_a_server(tests: Sequence[str] = ()) -> None:
+    """Start one for this process if it has none, and let `subprocess` ask it.
+
+    It imports the tests that pytest collects by these words, if there are any.
+    """
     if _door is not None:
         return
     door, inside = socket.socketpair()
@@ -77,22 +82,33 @@ def have_a_server() -> None:
     command = [sys.executable, str(SUPPORT / "forked" / "server.py"), str(inside.fileno())]
     _variables.update({**SET, **os.environ})
     server = subprocess.Popen(
-        [*command, "." * 8192],
+        [*command, *tests, "." * 8192],
         env={**_variables, **room},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=[inside.fileno()],
     )
     inside.close()
-    server.returncode = 0  # nobody waits for it: it ends with this process
-    have(door)
+    server.returncode = 0  # `end_the_server` waits for it, or it ends with this process
+    have(door, server.pid)
 
 
-def have(door: socket.socket) -> None:
-    """Let `subprocess` ask the server behind this door."""
-    global _door
-    _door = door
+def have(door: socket.socket, server: int) -> None:
+    """Let `subprocess` ask the server, a child of this process, behind this door."""
+    global _door, _server
+    _door, _server = door, server
     subprocess._fork_exec = _fork_exec  # pyright: ignore
+
+
+def end_the_server() -> None:
+    """End this process's server, if there is one: its CPU seconds become those of a child."""
+    global _door
+    if _door is not None:
+        subprocess._fork_exec = REAL  # pyright: ignore
+        _door.shutdown(socket.SHUT_RDWR)
+        os.waitpid(_server, 0)
+        _door.close()
+        _door = None
 
 
 @contextmanager
