@@ -12,7 +12,8 @@ from lab_llm.planning import grpo as grpo_plan
 from lab_llm.planning import prompts as prompts_plan
 from lab_llm.planning import vllm as vllm_plan
 from lab_llm.planning.gpus import check_kept
-from lab_llm.planning.sizes import kept_bytes, loaded_dtype, memory, model_shape
+from lab_llm.planning.process_memory import loaded_dtype
+from lab_llm.planning.sizes import kept_bytes, memory, model_shape
 from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import (
     MARKED,
@@ -26,7 +27,7 @@ from lab_llm.text.prompts import check_template, with_short_prompts
 from lab_llm.training.config import Context, GRPOSettings
 from lab_llm.training.distillation_config import DistillationConfig
 from lab_llm.training.engines import ENGINES
-from lab_llm.training.microbatches import check_rollouts
+from lab_llm.training.microbatches import check_rollouts, optimizer_step
 from lab_llm.training.zero import check_zero_file, zero_stage
 
 
@@ -45,7 +46,9 @@ def plan(
     """
     if setup.num_processes > 1:
         check_rollouts(settings, setup.num_processes)
-    check_zero_file(settings, setup.num_processes)
+    if settings.deepspeed:
+        step = optimizer_step(settings, setup.num_processes)
+        check_zero_file(settings, step, num_processes=setup.num_processes)
     sets = problem_sets(setup, key="trainer")
     _check_template(settings.template)
     if distillation is not None:
