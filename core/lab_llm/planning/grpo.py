@@ -20,12 +20,12 @@ from lab_llm.training.precision import check_precision
 from lab_llm.training.zero import missing_deepspeed
 
 
-def plan(settings: GRPOSettings, *, num_teachers: int = 0) -> Plan:
+def plan(settings: GRPOSettings, *, num_teachers: float = 0.0) -> Plan:
     """What is known of the run; it offers the policy, where the files tell it at once.
 
     Raises LabError where its settings, model and machine cannot work together.
 
-    `num_teachers`: copies of the model besides the policy that the method keeps.
+    `num_teachers`: copies of the model besides the policy that the method keeps of a GPU.
     """
     rollouts = settings.prompts_per_step * settings.num_generations
     _check_batches(settings, rollouts)

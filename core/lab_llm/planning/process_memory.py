@@ -32,7 +32,7 @@ def process_parts(
     *,
     tokens: int,
     num_processes: int,
-    num_copies: int = 0,
+    num_copies: float = 0.0,
 ) -> dict[str, float]:
     """What takes memory of a GPU -> bytes of it, for micro-batches of `tokens` tokens.
 

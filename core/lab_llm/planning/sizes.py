@@ -25,7 +25,7 @@ def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
 
 
 def sizes(
-    settings: GRPOSettings, shape: estimates.ModelShape | None, num_teachers: int
+    settings: GRPOSettings, shape: estimates.ModelShape | None, num_teachers: float
 ) -> dict[str, object]:
     """Work, memory and disk of the run, in GiB (2**30 bytes), for the dry run."""
     todo = estimates.work(
@@ -73,7 +73,7 @@ def _micro_batches(settings: GRPOSettings) -> dict[str, object]:
 
 
 def kept_bytes(
-    settings: GRPOSettings, shape: estimates.ModelShape, setup: Setup, *, num_teachers: int
+    settings: GRPOSettings, shape: estimates.ModelShape, setup: Setup, *, num_teachers: float
 ) -> float:
     """What a process keeps of a GPU while an evaluation samples (bytes).
 
@@ -87,7 +87,7 @@ def kept_bytes(
 
 
 def memory(
-    settings: GRPOSettings, shape: estimates.ModelShape, num_processes: int, num_teachers: int
+    settings: GRPOSettings, shape: estimates.ModelShape, num_processes: int, num_teachers: float
 ) -> dict[str, float]:
     """What takes a GPU's memory -> bytes of it."""
     share = settings.prompts_per_step * settings.num_generations

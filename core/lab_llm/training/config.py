@@ -140,6 +140,13 @@ class TeacherSettings(TeacherPrompt, GRPOSettings):
     teacher_context: Context = "sibling"
     """What the teacher is given: a correct rollout of the same group (another one where there is
     one), the dataset's solution (its answer where it has none), or the answer."""
+    teacher_copy_every: Annotated[int, Ge(0)] = 0
+    """Batches of rollouts after which the policy is copied into the teacher, again and again, whose
+    weights stay in between (count; RLSD's official schedule: 20). 0: never; the teacher is the
+    policy itself or, of sdpo, what `distillation.teacher` says."""
+    teacher_offload: bool = False
+    """Keep a teacher that has weights of its own in the machine's memory, and bring one layer at a
+    time to the GPU while it reads: less memory, more time. Under ZeRO-3 the GPUs share them out."""
     distillation: DistillationConfig = DistillationConfig()
     """The loss and the teacher of sdpo; no other method reads it."""
 
