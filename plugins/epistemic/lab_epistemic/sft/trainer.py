@@ -82,7 +82,9 @@ class SelfSFTTrainer:
         memory = fine_tuning.facts(
             config,
             setup,
-            micro_batch_sizes={n: micro_batch_size(config, n) for n in {processes, *planned}},
+            micro_batch_sizes={
+                n: micro_batch_size(config, n) for n in sorted({processes, *planned})
+            },
             max_completion_length=config.max_completion_length,
             max_steps=config.max_steps,
             evaluate_every=config.evaluate_every,
