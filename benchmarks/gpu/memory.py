@@ -15,8 +15,9 @@ from typing import Any, Literal
 import torch
 from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
+from lab_llm.planning.process_memory import loaded_dtype
 from lab_llm.planning.shapes import shape_of
-from lab_llm.planning.sizes import loaded_dtype, memory
+from lab_llm.planning.sizes import memory
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import Policy
 from lab_llm.policy.tokenizer_files import load_tokenizer

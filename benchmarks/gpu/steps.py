@@ -8,7 +8,7 @@ come from the device.
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,21 @@ FEW_ROLLOUTS = (
 )
 """The short form of a language model's run."""
 FEW_EPISODES = ("evaluator.rollout.episodes=2", "dataset.num_episodes=8", "trainer.batch_size=4")
-SMALL_COMMON = {"rlrt": (*ONE, *FEW_ROLLOUTS), "stairs": (*ONE, *FEW_EPISODES)}
+FEW_RESPONSES = ("trainer.batch_size=4", "trainer.num_probes=2", "max_problems=2")
+"""The short form of a run that trains on responses."""
+SMALL_COMMON = {
+    "rlrt": (*ONE, *FEW_ROLLOUTS),
+    "epistemic": (*ONE, *(word.replace("accuracy.", "verbalization.") for word in FEW_ROLLOUTS)),
+    "stairs": (*ONE, *FEW_EPISODES),
+}
+COPIED = "trainer.teacher_copy_every=1"
+OFFLOADED = "trainer.teacher_offload=true"
+TEACHERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "rlsd": {"copied teacher": (COPIED,), "offloaded teacher": (COPIED, OFFLOADED)},
+    "sdpo": {"copied teacher": (COPIED,), "offloaded teacher": (OFFLOADED,)},
+    "sdft": {"offloaded teacher": (OFFLOADED,)},
+}
+"""Method of rlrt -> teachers that its own preset does not have."""
 DATA = {"td3_bc": ("dataset=mamujoco",)}
 """The method that needs other data than its plugin's own."""
 
@@ -85,20 +99,35 @@ def rows(place: Place) -> Rows:
 
 def planned(place: Place) -> Sequence[Step]:
     """Float32 on the CPU first: the others are compared with it."""
-    found: list[Step] = []
     kinds = [("float32", device) for device in place.devices] + [("bfloat16", place.device)]
+    cases = list(methods(place))
+    found: list[Step] = []
     for precision, device in kinds:
-        for plugin, words in (SMALL_COMMON if place.is_small else COMMON).items():
-            names = preset_groups(discovery.load(plugin))["method"]
-            for method in SMALL.get(plugin, ()) if place.is_small else names:
-                data = DATA.get(method, ())
-                if data and not importlib.util.find_spec("mujoco"):
-                    continue
-                chosen = (f"plugin={plugin}", f"method={method}", *words, *data)
-                more = precision_words(chosen, precision)
-                if more is not None:
-                    found.append(Step(plugin, method, precision, device, (*chosen, *more)))
+        for plugin, method, words in cases:
+            more = precision_words(words, precision)
+            if more is not None:
+                found.append(Step(plugin, method, precision, device, (*words, *more)))
     return found
+
+
+def methods(place: Place) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Plugin, name and words of every method that its plugin has, and of the other teachers.
+
+    Few of them in the short form on a CPU.
+    """
+    is_short = place.is_small and place.device == "cpu"
+    for plugin, common in (SMALL_COMMON if place.is_small else COMMON).items():
+        names = preset_groups(discovery.load(plugin))["method"]
+        for method in SMALL.get(plugin, ()) if is_short else names:
+            data = DATA.get(method, ())
+            if data and not importlib.util.find_spec("mujoco"):
+                continue
+            of_method = (*ONE, *FEW_RESPONSES) if place.is_small and "sft_" in method else common
+            words = (f"plugin={plugin}", f"method={method}", *of_method, *data)
+            yield plugin, method, words
+            if plugin == "rlrt" and not is_short:
+                for teacher, more in TEACHERS.get(method, {}).items():
+                    yield plugin, f"{method}, {teacher}", (*words, *more)
 
 
 def precision_words(words: Sequence[str], precision: str) -> tuple[str, ...] | None:

@@ -5,9 +5,11 @@ from typing import Any
 
 from labrun.plan import Plan, Setup
 
-from lab_llm.planning import fine_tuning
+from lab_llm.planning.fine_tuning import check_memory
+from lab_llm.planning.process_memory import process_parts, shown
 from lab_llm.planning.shapes import shape_of
 from lab_llm.policy.tiny_model import TinyModelConfig
+from lab_llm.training.config import TrainedWeights
 from lab_llm.training.warm_start.trainer import WarmStartTrainer
 
 
@@ -25,8 +27,12 @@ class WarmStart(WarmStartTrainer):
         shape = shape_of(config_fields(self.sizes))
         assert shape is not None
         tokens = self.config.batch_size * self.sizes.max_positions
-        parts = fine_tuning.training_bytes(shape, tokens=tokens, dtype="float32")
-        return {"parameters": f"at most {shape.num_parameters:,}"} | fine_tuning.shown(parts)
+        parts = process_parts(TrainedWeights(), shape, tokens=tokens, num_processes=1)
+        check_memory(parts)
+        return {
+            "parameters": f"at most {shape.num_parameters:,}",
+            "gpu_memory_gib": shown(parts),
+        }
 
 
 def config_fields(sizes: TinyModelConfig) -> dict[str, object]:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from lab_llm.sampling.sampler import Samples
 from lab_llm.training import decoding, run_trainer
-from lab_llm.training.self_distillation import SelfDistillation
+from lab_llm.training.teacher_weights import TeacherWeights
 from labrun import worker
 from labrun.runs.context import RunContext
 
@@ -28,7 +28,7 @@ OUT = Path(os.environ.get("RANK_OUT") or sys.argv[2])
 STOP_AT = [] if "RANK_OUT" in os.environ else [int(step) for step in sys.argv[3:]]
 HOLD_AT = os.environ.get("RANK_HOLD_AT", "")
 original_sample, original_evaluate = decoding.sample, RunContext.evaluate
-original_save = SelfDistillation.save
+original_save = TeacherWeights.save
 original_step_end = run_trainer.RunCallback.on_step_end
 
 
@@ -61,7 +61,7 @@ def on_step_end(self: Any, args: Any, state: Any, control: Any, **rest: Any) -> 
 
 def save(self: Any, folder: Path) -> None:
     """Note how many of the teacher's weights this rank holds between two steps."""
-    parameters = [] if self.teacher_model is None else self.teacher_model.parameters()
+    parameters = [] if self.model is None else self.model.parameters()
     held = sum(parameter.numel() for parameter in parameters)
     (OUT / f"held-{RANK}").write_text(str(held))
     original_save(self, folder)
@@ -69,7 +69,7 @@ def save(self: Any, folder: Path) -> None:
 
 def patch() -> None:
     decoding.sample, RunContext.evaluate = sample, evaluate
-    SelfDistillation.save = save
+    TeacherWeights.save = save
     run_trainer.RunCallback.on_step_end = on_step_end
 
 

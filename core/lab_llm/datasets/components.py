@@ -14,7 +14,7 @@ from labrun.plan import Plan, Setup
 from lab_llm.datasets import reasoning_gym as tasks
 from lab_llm.datasets import rows
 from lab_llm.datasets.config import ReasoningGymConfig, RowsConfig, RowSet
-from lab_llm.datasets.hub_files import NotCachedError
+from lab_llm.datasets.hub_files import DataNotHereError
 from lab_llm.datasets.repeats import describe_repeats
 from lab_llm.datasets.row_problems import Source, chat
 from lab_llm.datasets.set_names import check_set_names
@@ -40,8 +40,9 @@ class RowsDataset:
     def plan(self, setup: Setup) -> Plan:
         """Files and number of problems of each set; reads every row that the run will use.
 
-        Missing are the hub data sets that are not in the cache; the fact `repeats` says which
-        training questions come again, there or in an evaluation set.
+        Missing are hub data sets that are not in the cache, and files whose folder is not there; a
+        wrong name in a folder that is there is an error. The fact `repeats` says which training
+        questions come again, there or in an evaluation set.
         """
         del setup
         facts: dict[str, object] = {"reward": self._said_rules}
@@ -49,7 +50,7 @@ class RowsDataset:
         for name, source in self._sources.items():
             try:
                 files = rows.find_files(source.path)
-            except NotCachedError as error:
+            except DataNotHereError as error:
                 facts[name] = f"not here: {source.path}"
                 missing.append(str(error))
                 continue

@@ -15,8 +15,12 @@ _GLOBS = (["**/*.parquet"], ["**/*.jsonl", "**/*.jsonl.gz"], ["**/*.csv", "**/*.
 _SPLITS = ("train", "test", "validation", "dev")
 
 
-class NotCachedError(LabError):
+class DataNotHereError(LabError):
     """The data set is a right one, as far as can be seen, and not on this machine."""
+
+
+class NotCachedError(DataNotHereError):
+    """A hub's data set is not in the cache."""
 
 
 def find_hub_files(name: str) -> list[Path]:

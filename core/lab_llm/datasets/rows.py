@@ -10,7 +10,7 @@ from typing import Any
 from labrun.errors import LabError, listed
 
 from lab_llm.datasets.csv_rows import DELIMITERS, read_csv
-from lab_llm.datasets.hub_files import PREFIX, find_hub_files
+from lab_llm.datasets.hub_files import PREFIX, DataNotHereError, find_hub_files
 from lab_llm.datasets.json_rows import Numbered, read_json, read_json_lines
 from lab_llm.datasets.json_text import KINDS, UnfitJSONError, parse_json
 from lab_llm.datasets.parquet_rows import read_parquet
@@ -104,9 +104,14 @@ def _local_files(pattern: str) -> list[Path]:
         raise LabError(f"{path} is a directory; name its files, say {path}/*.parquet")
     files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
     files = [file for file in files if file.is_file()]
-    if not files:
+    if files:
+        return files
+    if glob.has_magic(str(path.parent)) or path.parent.is_dir():
         raise LabError(f"no file {pattern!r}{_nearest_path(path)}")
-    return files
+    raise DataNotHereError(
+        f"no file {pattern!r}{_nearest_path(path)}; put it there, or set dataset.path, or "
+        "dataset.evaluation.NAME, to where it is"
+    )
 
 
 def _nearest_path(path: Path) -> str:

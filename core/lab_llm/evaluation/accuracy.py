@@ -65,6 +65,16 @@ class AccuracyEvaluator:
     def __init__(self, config: AccuracyConfig):
         self.config = config
 
+    @property
+    def engine_settings(self) -> AccuracyConfig:
+        """What opens its engine."""
+        return self.config
+
+    @property
+    def longest_planned(self) -> int:
+        """Longest sequence as far as the settings alone tell (tokens)."""
+        return self.config.vllm_max_model_len or self.config.max_new_tokens
+
     def plan(self, setup: Setup) -> Plan:
         self._check_alone(setup)
         split, section = self.config.vllm_tensor_parallel, f"evaluator.{self.section}"

@@ -55,7 +55,7 @@ def state_bytes(
     dtype: str,
     zero_stage: int,
     num_processes: int,
-    num_copies: int = 0,
+    num_copies: float = 0.0,
     autocast: bool = False,
 ) -> State:
     """What weights, gradients, AdamW and frozen copies of the model hold in each process.

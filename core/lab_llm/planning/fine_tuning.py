@@ -1,91 +1,67 @@
-"""Memory of supervised fine-tuning in one process, before the run."""
+"""Memory of supervised fine-tuning, before the run."""
 
 from collections.abc import Mapping
-from typing import Literal
 
-from lab_llm.planning import estimates
-from lab_llm.planning.estimates import GIB
+from labrun.plan import Setup
+
+from lab_llm.planning import estimates, evaluations
 from lab_llm.planning.gpus import check_kept
+from lab_llm.planning.process_memory import (
+    gathered_facts,
+    kept_in_training,
+    loaded_dtype,
+    memory_fact,
+    process_parts,
+    shown,
+    whole_weights,
+)
 from lab_llm.planning.shapes import shape_of_model
-from lab_llm.policy.config import PolicyConfig
-
-Dtype = Literal["float32", "bfloat16"]
+from lab_llm.sampling.config import SamplingConfig
+from lab_llm.training.config import TrainedWeights
 
 
 def facts(
-    model: PolicyConfig,
+    settings: TrainedWeights,
+    setup: Setup,
     *,
-    trained: PolicyConfig,
-    micro_batch_size: int,
+    micro_batch_sizes: Mapping[int, int],
     max_completion_length: int,
-    checkpointing: bool,
-    samples_by_vllm: bool,
+    max_steps: int,
+    evaluate_every: int,
+    samples_by: SamplingConfig | None,
 ) -> dict[str, object]:
-    """What one GPU holds (GiB) while it trains, and before, while it samples the responses.
+    """What one GPU holds (GiB) while it trains; before, while it samples; and while it evaluates.
 
-    `trained` is the model as it is loaded. Prompts are not counted: they are short beside a
-    response. Nothing is known of a model that is not here and not a published one.
+    `micro_batch_sizes` of the numbers of processes that are planned, the run's own among them.
+    `samples_by`: what opens an engine for the responses; None: nothing is sampled. Prompts are not
+    counted: they are short beside a response. Nothing is known of a model that is neither here nor
+    a published one.
 
-    Raises LabError where the GPU that is here cannot hold weights, gradients and optimizer.
+    Raises LabError where the GPU that is here cannot hold what stays in it.
     """
-    shape = shape_of_model(model)
+    shape = shape_of_model(settings.model)
     if shape is None:
         return {}
-    tokens = micro_batch_size * max_completion_length
-    training = training_bytes(
-        shape, tokens=tokens, dtype=model.dtype, loaded=trained.dtype, checkpointing=checkpointing
-    )
-    found = {"parameters": shape.num_parameters} | shown(training)
-    if samples_by_vllm:
-        # it holds the weights as they are trained, and stands beside them
-        vllm = estimates.vllm_bytes(shape, length=max_completion_length, dtype=trained.dtype)
-        sampling = {"weights": training["weights"], "vllm": sum(vllm.values())}
-        found |= shown(sampling, name="gpu_memory_gib, sampling")
-    return found
-
-
-def training_bytes(
-    shape: estimates.ModelShape,
-    *,
-    tokens: int,
-    dtype: Dtype,
-    loaded: Dtype | None = None,
-    checkpointing: bool = False,
-) -> dict[str, float]:
-    """What takes a GPU's memory -> bytes of it, for micro-batches of `tokens` tokens.
-
-    `loaded` is the precision of the weights, `dtype` that of the products; None: the same.
-
-    Raises LabError where the GPU that is here cannot hold weights, gradients and optimizer.
-    """
-    loaded = loaded or dtype
-    state = estimates.state_bytes(
-        shape.num_parameters,
-        dtype=loaded,
-        zero_stage=0,
-        num_processes=1,
-        autocast=loaded != dtype and not checkpointing,
-    )
-    activations = estimates.activation_bytes(
-        shape,
-        tokens=tokens,
-        dtype=dtype,
-        checkpointing=checkpointing,
-        autocast=loaded != dtype,
-    )
     parts = {
-        "weights": state.weights,
-        "gradients": state.gradients,
-        "optimizer": state.optimizer,
-        "activations": activations,
-        "head": estimates.head_bytes(shape, tokens=tokens),
+        n: process_parts(settings, shape, tokens=size * max_completion_length, num_processes=n)
+        for n, size in micro_batch_sizes.items()
     }
-    least = sum(parts.values()) / GIB
+    ours, whole = parts[setup.num_processes], whole_weights(settings, shape)
+    found: dict[str, object] = {"parameters": shape.num_parameters}
+    if max_steps:
+        check_memory(ours)
+        found |= {memory_fact(n): shown(of) for n, of in parts.items()}
+        found |= gathered_facts(settings, shape)
+    dtype = loaded_dtype(settings)
+    if samples_by is not None:
+        found |= evaluations.beside(
+            "sampling", samples_by, shape, kept=whole, dtype=dtype, length=max_completion_length
+        )
+    kept = kept_in_training(settings, shape, ours) if max_steps and evaluate_every else whole
+    return found | evaluations.facts(setup, shape, kept=kept, dtype=dtype, shares_vllm=False)
+
+
+def check_memory(parts: Mapping[str, float]) -> None:
+    """LabError where the GPU that is here cannot hold weights, gradients and optimizer."""
+    least = sum(parts.values()) / estimates.GIB
     check_kept(parts, advice=f"take one of {least:.3g} GiB or more, or a smaller model")
-    return parts
-
-
-def shown(parts: Mapping[str, float], *, name: str = "gpu_memory_gib") -> dict[str, object]:
-    """The fact `name`: the sum (GiB) and what it is made of."""
-    named = ", ".join(f"{part} {size / GIB:.3g}" for part, size in parts.items())
-    return {name: f"{sum(parts.values()) / GIB:.3g} ({named})"}

@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from labrun.errors import LabError
 
 from lab_llm.planning.estimates import GIB
+from lab_llm.planning.process_memory import KEPT
 from lab_llm.policy.config import PolicyConfig
-
-KEPT = ("weights", "gradients", "optimizer", "copies")
-"""Parts of a plan of memory that stay from step to step: these are counted, not estimated."""
 
 
 def check_kept(parts: Mapping[str, float], *, advice: str) -> None:

@@ -1,6 +1,5 @@
 """What can be known of a GRPO run before it starts: settings, model and machine agree."""
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 
 from labrun.errors import LabError
@@ -18,15 +17,15 @@ from lab_llm.text.prompts import encode, most_tokens, with_solution
 from lab_llm.training.config import Context, GRPOSettings
 from lab_llm.training.engines import ENGINES
 from lab_llm.training.precision import check_precision
-from lab_llm.training.zero import zero_stage
+from lab_llm.training.zero import missing_deepspeed
 
 
-def plan(settings: GRPOSettings, *, num_teachers: int = 0) -> Plan:
+def plan(settings: GRPOSettings, *, num_teachers: float = 0.0) -> Plan:
     """What is known of the run; it offers the policy, where the files tell it at once.
 
     Raises LabError where its settings, model and machine cannot work together.
 
-    `num_teachers`: copies of the model besides the policy that the method keeps.
+    `num_teachers`: copies of the model besides the policy that the method keeps of a GPU.
     """
     rollouts = settings.prompts_per_step * settings.num_generations
     _check_batches(settings, rollouts)
@@ -115,12 +114,7 @@ def _check_batches(settings: GRPOSettings, rollouts: int) -> None:
 
 def _missing_packages(settings: GRPOSettings) -> list[str]:
     """What the sampler, DeepSpeed and the precision need and this machine lacks."""
-    missing = ENGINES[settings.sampler].missing()
-    if zero_stage(settings) and not importlib.util.find_spec("deepspeed"):
-        missing.append(
-            f"trainer.deepspeed={settings.deepspeed}, but deepspeed is not installed; "
-            "`pip install 'labrun[gpu]'`, or trainer.deepspeed=''"
-        )
+    missing = ENGINES[settings.sampler].missing() + missing_deepspeed(settings)
     return missing + missing_precision(settings.model)
 
 

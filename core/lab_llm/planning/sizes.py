@@ -3,14 +3,20 @@
 from labrun.plan import Setup
 
 from lab_llm.planning import estimates
+from lab_llm.planning.process_memory import (
+    KEPT,
+    PLANNED_PROCESSES,
+    gathered_facts,
+    kept_in_training,
+    loaded_dtype,
+    memory_fact,
+    process_parts,
+    shown,
+    whole_weights,
+)
 from lab_llm.planning.shapes import shape_of_model
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.engines import ENGINES
-from lab_llm.training.precision import trained_model
-from lab_llm.training.zero import offloaded, zero_stage
-
-PLANNED_PROCESSES = (1, 4, 8)
-"""Numbers of processes that a dry run estimates the memory for."""
 
 
 def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
@@ -18,15 +24,8 @@ def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
     return shape_of_model(settings.model)
 
 
-def loaded_dtype(settings: GRPOSettings) -> str:
-    """The precision in which a process holds the weights while it trains."""
-    deepspeed = bool(settings.deepspeed)
-    master = settings.master_weights
-    return trained_model(settings.model, master_weights=master, deepspeed=deepspeed).dtype
-
-
 def sizes(
-    settings: GRPOSettings, shape: estimates.ModelShape | None, num_teachers: int
+    settings: GRPOSettings, shape: estimates.ModelShape | None, num_teachers: float
 ) -> dict[str, object]:
     """Work, memory and disk of the run, in GiB (2**30 bytes), for the dry run."""
     todo = estimates.work(
@@ -49,11 +48,10 @@ def sizes(
     parameters, dtype = shape.num_parameters, loaded_dtype(settings)
     disk = estimates.checkpoint_bytes(parameters, dtype=dtype, deepspeed=bool(settings.deepspeed))
     facts |= {"parameters": parameters, "checkpoint_gib": round(disk / estimates.GIB, 3)}
+    if settings.max_steps:
+        facts |= gathered_facts(settings, shape)
     return facts | {
-        f"gpu_memory_gib, {n} process{'es' if n > 1 else ''}": _memory(
-            settings, shape, n, num_teachers
-        )
-        for n in PLANNED_PROCESSES
+        memory_fact(n): shown(memory(settings, shape, n, num_teachers)) for n in PLANNED_PROCESSES
     }
 
 
@@ -74,70 +72,37 @@ def _micro_batches(settings: GRPOSettings) -> dict[str, object]:
     }
 
 
-def _memory(
-    settings: GRPOSettings, shape: estimates.ModelShape, num_processes: int, num_teachers: int
-) -> str:
-    """Memory of one GPU and what it is made of."""
-    parts, gib = memory(settings, shape, num_processes, num_teachers), estimates.GIB
-    named = ", ".join(f"{name} {size / gib:.3g}" for name, size in parts.items() if size)
-    return f"{sum(parts.values()) / gib:.3g} ({named})"
-
-
 def kept_bytes(
-    settings: GRPOSettings, shape: estimates.ModelShape, setup: Setup, *, num_teachers: int
+    settings: GRPOSettings, shape: estimates.ModelShape, setup: Setup, *, num_teachers: float
 ) -> float:
     """What a process keeps of a GPU while an evaluation samples (bytes).
 
     Before and after the training these are the weights. During it gradients and optimizer are there
     too, and ZeRO-3 gathers the weights.
     """
-    whole = float(estimates.BYTES[loaded_dtype(settings)] * shape.num_parameters)
     if settings.max_steps == 0 or settings.evaluate_every == 0:
-        return whole
+        return whole_weights(settings, shape)
     parts = memory(settings, shape, setup.num_processes, num_teachers)
-    state = sum(parts[name] for name in ("weights", "gradients", "optimizer", "copies"))
-    return state + (whole if zero_stage(settings) == 3 else 0.0)
+    return kept_in_training(settings, shape, parts)
 
 
 def memory(
-    settings: GRPOSettings, shape: estimates.ModelShape, num_processes: int, num_teachers: int
+    settings: GRPOSettings, shape: estimates.ModelShape, num_processes: int, num_teachers: float
 ) -> dict[str, float]:
     """What takes a GPU's memory -> bytes of it."""
-    dtype = settings.model.dtype
-    loaded = loaded_dtype(settings)
-    state = estimates.state_bytes(
-        shape.num_parameters,
-        dtype=loaded,
-        # a layer that is computed anew casts its own weights, and drops them
-        autocast=loaded != dtype and not settings.gradient_checkpointing,
-        zero_stage=zero_stage(settings),
-        num_processes=num_processes,
-        num_copies=int(settings.beta > 0) + num_teachers,
-    )
-    state = state.without(offloaded(settings))
     share = settings.prompts_per_step * settings.num_generations
     share //= num_processes * settings.num_minibatches
     length = (settings.max_prompt_length or 0) + settings.max_completion_length
-    tokens = min(settings.micro_batch_size, max(share, 1)) * length
-    activations = estimates.activation_bytes(
+    parts = process_parts(
+        settings,
         shape,
-        tokens=tokens,
-        dtype=dtype,
-        checkpointing=settings.gradient_checkpointing,
-        autocast=loaded != dtype,
+        tokens=min(settings.micro_batch_size, max(share, 1)) * length,
+        num_processes=num_processes,
+        num_copies=int(settings.beta > 0) + num_teachers,
     )
-    head = estimates.head_bytes(shape, tokens=tokens)
     vllm_share = ENGINES[settings.sampler].gpu_share(settings)
-    process = state.total + activations + head
+    process = sum(parts.values())
     sleeps = vllm_share > 0 and settings.vllm_enable_sleep_mode
-    beside = state.total if sleeps else None
+    beside = sum(parts[name] for name in KEPT) if sleeps else None
     total = estimates.gpu_bytes(process, vllm_share=vllm_share, sleeps_beside=beside)
-    return {
-        "weights": state.weights,
-        "gradients": state.gradients,
-        "optimizer": state.optimizer,
-        "copies": state.copies,
-        "activations": activations,
-        "head": head,
-        "vllm, asleep" if sleeps else "vllm": total - process,
-    }
+    return parts | {"vllm, asleep" if sleeps else "vllm": total - process}

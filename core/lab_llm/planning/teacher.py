@@ -7,12 +7,14 @@ from typing import Any
 from labrun.errors import LabError
 from labrun.plan import Plan, Setup
 
-from lab_llm.planning import estimates, evaluations
+from lab_llm.planning import evaluations
 from lab_llm.planning import grpo as grpo_plan
 from lab_llm.planning import prompts as prompts_plan
 from lab_llm.planning import vllm as vllm_plan
 from lab_llm.planning.gpus import check_kept
-from lab_llm.planning.sizes import kept_bytes, loaded_dtype, memory, model_shape
+from lab_llm.planning.process_memory import loaded_dtype
+from lab_llm.planning.sizes import kept_bytes, memory, model_shape
+from lab_llm.planning.teacher_weights import TeacherCopies
 from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import (
     MARKED,
@@ -26,7 +28,7 @@ from lab_llm.text.prompts import check_template, with_short_prompts
 from lab_llm.training.config import Context, GRPOSettings
 from lab_llm.training.distillation_config import DistillationConfig
 from lab_llm.training.engines import ENGINES
-from lab_llm.training.microbatches import check_rollouts
+from lab_llm.training.microbatches import check_rollouts, optimizer_step
 from lab_llm.training.zero import check_zero_file, zero_stage
 
 
@@ -45,19 +47,23 @@ def plan(
     """
     if setup.num_processes > 1:
         check_rollouts(settings, setup.num_processes)
-    check_zero_file(settings, setup.num_processes)
+    if settings.deepspeed:
+        step = optimizer_step(settings, setup.num_processes)
+        check_zero_file(settings, step, num_processes=setup.num_processes)
     sets = problem_sets(setup, key="trainer")
     _check_template(settings.template)
     if distillation is not None:
         grpo_plan.check_distillation(settings)
-    plan = grpo_plan.plan(settings, num_teachers=_num_copies(settings, distillation))
-    plan = dataclasses.replace(
-        plan, facts={**plan.facts, **_remainder_facts(settings, distillation)}
-    )
+    copies = TeacherCopies(settings, context, distillation)
+    copies.check()
+    shape = model_shape(settings)
+    num_teachers = 0.0 if shape is None else copies.on_gpu(shape)
+    plan = grpo_plan.plan(settings, num_teachers=num_teachers)
     model_here = not plan.missing
     if distillation is not None and model_here:
         grpo_plan.check_head(settings)
-    beside = _gpu_facts(setup, settings, distillation)
+    beside = {} if shape is None else copies.facts(shape)
+    beside |= _gpu_facts(setup, settings, num_teachers)
     plan = dataclasses.replace(plan, facts={**plan.facts, **beside})
     if sets is None:
         known = vllm_plan.facts(settings, setup, None, None)
@@ -76,9 +82,7 @@ def plan(
     return plan
 
 
-def _gpu_facts(
-    setup: Setup, settings: GRPOSettings, distillation: DistillationConfig | None
-) -> dict[str, object]:
+def _gpu_facts(setup: Setup, settings: GRPOSettings, num_teachers: float) -> dict[str, object]:
     """What evaluations take of a GPU beside the training.
 
     Raises LabError where the GPU that is here holds neither that nor the training itself.
@@ -86,14 +90,13 @@ def _gpu_facts(
     shape = model_shape(settings)
     if shape is None:
         return {}
-    copies = _num_copies(settings, distillation)
     if settings.max_steps:
-        parts = memory(settings, shape, setup.num_processes, copies)
+        parts = memory(settings, shape, setup.num_processes, num_teachers)
         check_kept(parts, advice=f"take {_smaller(settings)}larger ones, or a smaller model")
     return evaluations.facts(
         setup,
         shape,
-        kept=kept_bytes(settings, shape, setup, num_teachers=copies),
+        kept=kept_bytes(settings, shape, setup, num_teachers=num_teachers),
         dtype=loaded_dtype(settings),
         shares_vllm=ENGINES[settings.sampler].gpu_share(settings) > 0,
     )
@@ -139,34 +142,6 @@ def _check_data(
         )
     if distillation is not None and distillation.richness == "without_thinking":
         _check_thinking(settings, sets, context, model_here=model_here)
-
-
-def _num_copies(settings: GRPOSettings, distillation: DistillationConfig | None) -> int:
-    """Copies of the model that the teacher takes of the GPUs.
-
-    An average has a remainder of its own size where its precision is less than float32. Under
-    ZeRO-3 that is in the machine's memory.
-    """
-    if distillation is None or distillation.teacher == "live":
-        return 0
-    return 2 if _has_remainder(settings, distillation) and zero_stage(settings) < 3 else 1
-
-
-def _has_remainder(settings: GRPOSettings, distillation: DistillationConfig) -> bool:
-    return distillation.teacher == "ema" and loaded_dtype(settings) == "bfloat16"
-
-
-def _remainder_facts(
-    settings: GRPOSettings, distillation: DistillationConfig | None
-) -> dict[str, object]:
-    """What an averaged teacher keeps beside the GPUs."""
-    shape = model_shape(settings)
-    if distillation is None or shape is None or zero_stage(settings) < 3:
-        return {}
-    if not _has_remainder(settings, distillation):
-        return {}
-    size = estimates.BYTES["bfloat16"] * shape.num_parameters / estimates.GIB
-    return {"machine_memory_gib": f"{size:.3g} in the first process (the average's remainder)"}
 
 
 def _check_template(template: str) -> None:

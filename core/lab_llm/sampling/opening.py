@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from labrun.errors import LabError
@@ -18,6 +18,24 @@ if TYPE_CHECKING:
     from labrun.runs.context import RunContext
 
 AUTO = "auto"
+
+
+@runtime_checkable
+class OpensEngine(Protocol):
+    """An evaluator that opens an engine of its own where the policy brings none."""
+
+    section: str
+    """Its keys' section below `evaluator`."""
+
+    @property
+    def engine_settings(self) -> SamplingConfig:
+        """What opens the engine."""
+        ...
+
+    @property
+    def longest_planned(self) -> int:
+        """Longest sequence as far as the settings alone tell (tokens)."""
+        ...
 
 
 @contextmanager

@@ -14,10 +14,8 @@ Context = Literal["sibling", "reference_solution", "answer"]
 
 
 @schema
-class GRPOSettings:
-    """What every method on this trainer shares. Defaults are the tiny scale's."""
-
-    SAMPLES: ClassVar[tuple[str, ...]] = ("prompts_per_step", "num_generations")
+class TrainedWeights:
+    """The policy that is trained, and how its weights are held: the keys of every trainer of it."""
 
     model: PolicyConfig = PolicyConfig()
     """The policy at the start."""
@@ -25,6 +23,23 @@ class GRPOSettings:
     """The weights that the optimizer updates where `model.dtype` is bfloat16. float32: float32
     weights with bfloat16 products (autocast), or DeepSpeed's masters. none: the bfloat16 weights
     themselves, which round small steps away; refused for rates below 6.1e-5."""
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: Annotated[float, Gt(0)] = 1.0
+    """Norm to which the gradient is clipped."""
+    deepspeed: str = ""
+    """`zero2` or `zero3`, which come with the package, or the path of a DeepSpeed JSON
+    configuration; empty: none."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+
+
+@schema
+class GRPOSettings(TrainedWeights):
+    """What every method on this trainer shares. Defaults are the tiny scale's."""
+
+    SAMPLES: ClassVar[tuple[str, ...]] = ("prompts_per_step", "num_generations")
+
     max_steps: Annotated[int, Ge(0)] = 80
     """Optimizer steps; 0 only evaluates."""
     learning_rate: Annotated[float, Gt(0)] = 5e-4
@@ -34,10 +49,6 @@ class GRPOSettings:
     """Shape of the learning rate over steps."""
     warmup_steps: Annotated[int, Ge(0)] = 0
     """Steps over which the learning rate rises from 0."""
-    weight_decay: Annotated[float, Ge(0)] = 0.0
-    """AdamW's decoupled weight decay."""
-    max_grad_norm: Annotated[float, Gt(0)] = 1.0
-    """Norm to which the gradient is clipped."""
     prompts_per_step: Annotated[int, Ge(1)] = 32
     """Prompts of one batch of rollouts, all processes together (count)."""
     num_generations: Annotated[int, Ge(2)] = 8
@@ -108,11 +119,6 @@ class GRPOSettings:
     (truncate); none: no weight. TRL's default. SDPO has none."""
     vllm_importance_clip: Annotated[float, Gt(0)] = 3.0
     """The largest such weight (TRL's default)."""
-    deepspeed: str = ""
-    """`zero2` or `zero3`, which come with the package, or the path of a DeepSpeed JSON
-    configuration; empty: none."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, more time."""
     save_every: Annotated[int, Ge(1)] = 25
     """Steps between checkpoints, rounded up to whole batches of rollouts; the last step always has
     one."""
@@ -134,6 +140,13 @@ class TeacherSettings(TeacherPrompt, GRPOSettings):
     teacher_context: Context = "sibling"
     """What the teacher is given: a correct rollout of the same group (another one where there is
     one), the dataset's solution (its answer where it has none), or the answer."""
+    teacher_copy_every: Annotated[int, Ge(0)] = 0
+    """Batches of rollouts after which the policy is copied into the teacher, again and again, whose
+    weights stay in between (count; RLSD's official schedule: 20). 0: never; the teacher is the
+    policy itself or, of sdpo, what `distillation.teacher` says."""
+    teacher_offload: bool = False
+    """Keep a teacher that has weights of its own in the machine's memory, and bring one layer at a
+    time to the GPU while it reads: less memory, more time. Under ZeRO-3 the GPUs share them out."""
     distillation: DistillationConfig = DistillationConfig()
     """The loss and the teacher of sdpo; no other method reads it."""
 

@@ -32,7 +32,8 @@ class DistillationConfig:
     ratio_clip: Annotated[float, Gt(0)] | None = 2.0
     """Upper clip of the importance ratio that multiplies each token's loss; None: no ratio."""
     teacher: Literal["frozen", "ema", "live"] = "frozen"
-    """The teacher's weights: those at the start, an exponential moving average, the student's."""
+    """The teacher's weights: those at the start (or of the last copy, with the trainer's
+    `teacher_copy_every`), an exponential moving average, the student's."""
     ema_rate: Annotated[float, Ge(0), Le(1)] = 0.05
     """Share of the student's weights that enters the average each time (ema only)."""
     ema_every: Literal["step", "batch"] = "step"

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.rollouts import Rollouts
+from lab_llm.training.zero import OptimizerStep
 
 
 def micro_batch_size(settings: GRPOSettings, num_processes: int) -> int:
@@ -69,3 +70,14 @@ def by_length(lengths: Int[Tensor, " B"], num_batches: int) -> list[Int[Tensor, 
 def check_rollouts(settings: GRPOSettings, num_processes: int) -> None:
     """LabError where the rollouts of a step cannot be shared by so many processes."""
     micro_batch_size(settings, num_processes)
+
+
+def optimizer_step(settings: GRPOSettings, num_processes: int) -> OptimizerStep:
+    """One optimizer step of the run. Raises LabError where its rollouts cannot be shared out."""
+    rollouts = settings.prompts_per_step * settings.num_generations
+    return OptimizerStep(
+        micro_batch_size=micro_batch_size(settings, num_processes),
+        batch_size=rollouts // settings.num_minibatches,
+        batch_key="trainer.prompts_per_step",
+        learning_rate=settings.learning_rate,
+    )

@@ -14,6 +14,7 @@ from lab_llm.training.advantages import plain
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.rollouts import Rollouts
 from lab_llm.training.teacher import Teacher
+from lab_llm.training.teacher_weights import Placing, TeacherWeights
 
 AdvantageFunction = Callable[[Rollouts], Tensor]
 """Rollouts -> A_t of each token (B, T), 0 outside the loss mask."""
@@ -21,9 +22,6 @@ Measures = Callable[[Rollouts], Mapping[str, float]]
 """Rollouts -> metrics of the method, each with a row in docs/metrics.md."""
 Shape = Callable[[Rollouts, Tensor], Tensor]
 """(annotated rollouts, entropies of the policy (B, T), nats) -> advantages (B, T)."""
-Placing = Callable[[Any], Any]
-"""A model that is not trained -> what to run it by: where the policy is trained and, under ZeRO-3,
-its weights spread over the ranks."""
 
 
 class TokenPass(NamedTuple):
@@ -81,6 +79,8 @@ class Objective(ABC):
 
     teacher: Teacher | None
     """Who reads the rollouts first; None: nobody."""
+    teacher_weights: TeacherWeights | None
+    """The teacher's own; None: they are the policy's."""
     learns_from_equal_rewards: bool
     """Whether groups of equal rewards, whose advantages are 0, still teach something."""
 
@@ -99,24 +99,39 @@ class Objective(ABC):
 
     def begin(self, model: Any) -> None:
         """Told the policy's model, as it was loaded, before a trainer wraps it."""
+        if self.teacher_weights is not None:
+            self.teacher_weights.begin(model)
 
     def place(self, placing: Placing) -> None:
         """Put what the objective holds where the policy is trained."""
+        if self.teacher_weights is not None:
+            self.teacher_weights.place(placing)
 
     def after_step(self, model: Any) -> None:
         """Told the policy's model after each optimizer step; ranks may share its weights."""
+        if self.teacher_weights is not None:
+            self.teacher_weights.after_step(model)
 
-    def after_batch(self, model: Any) -> None:
-        """Called after the last optimizer step of a batch of rollouts, after `after_step`."""
+    def after_batch(self, model: Any, *, num_batches: int) -> None:
+        """Called after the last optimizer step of a batch of rollouts, after `after_step`.
+
+        `num_batches`: of rollouts from the start of the run, this one among them.
+        """
+        if self.teacher_weights is not None:
+            self.teacher_weights.after_batch(model, num_batches=num_batches)
 
     def save(self, folder: Path) -> None:
         """Write what the objective itself must have after a resume.
 
         All ranks call it, and the first writes.
         """
+        if self.teacher_weights is not None:
+            self.teacher_weights.save(folder)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
+        if self.teacher_weights is not None:
+            self.teacher_weights.load(folder)
 
 
 def unmeasured(rollouts: Rollouts) -> Mapping[str, float]:
@@ -132,6 +147,7 @@ class Surrogate(Objective):
     settings: GRPOSettings
     token_advantages: AdvantageFunction = plain
     teacher: Teacher | None = None  # pyrefly: ignore[bad-override]
+    teacher_weights: TeacherWeights | None = None  # pyrefly: ignore[bad-override]
     measures: Measures = unmeasured
     shape: Shape | None = None
     """Advantages that depend on the policy's entropy at the update, made of the others there."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import socket
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,7 @@ import numpy as np
 from labrun.contract import TrainResult
 from labrun.errors import LabError, PreemptedError
 
-from lab_llm.distributed import ranks
-from lab_llm.policy.config import PolicyConfig
-from lab_llm.policy.policy import Policy, load_policy, save_policy
+from lab_llm.policy.policy import Policy, load_policy
 from lab_llm.problems import ProblemSets
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS
 from lab_llm.text.prompts import with_short_prompts
@@ -22,7 +19,7 @@ from lab_llm.training.dead_runs import warn_of_dead_run
 from lab_llm.training.engines import ENGINES
 from lab_llm.training.microbatches import micro_batch_size
 from lab_llm.training.objective import Objective
-from lab_llm.training.precision import trained_model
+from lab_llm.training.trained_policy import keep, loaded, meet, on_gpu
 from lab_llm.training.vllm_length import longest_sequence
 from lab_llm.training.zero import deepspeed_path
 
@@ -55,20 +52,15 @@ def train(
     import torch
 
     torch.manual_seed(ctx.derive_seed("torch"))
-    cuda = torch.cuda.is_available()
-    if settings.deepspeed:
-        _rendezvous_alone(cuda=cuda)
-    if ctx.world_size > 1:
-        ranks.join(cuda=cuda)
-        ctx.barrier = ranks.barrier
-    policy = load_policy(_loaded(settings))
+    meet(ctx, settings)
+    policy = load_policy(loaded(settings, max_steps=settings.max_steps))
     check_evaluators(ctx, policy, sets)
     short = with_short_prompts(policy.tokenizer, sets.train, longest=settings.max_prompt_length)
     sets = dataclasses.replace(sets, train=short)
     if settings.max_steps == 0:
-        return TrainResult(_on_gpu(policy), 0)
+        return TrainResult(on_gpu(policy), 0)
     if ctx.resume_from is None and settings.evaluate_start:
-        ctx.evaluate(_on_gpu(policy), sets, step=0)
+        ctx.evaluate(on_gpu(policy), sets, step=0)
         if settings.deepspeed:  # it spreads the weights out of the machine's memory
             policy.model.cpu()
     trainer = build_trainer(ctx, policy, sets, settings, objective, words=words)
@@ -77,61 +69,9 @@ def train(
     if step < settings.max_steps:
         raise PreemptedError(f"stopped at step {step} of {settings.max_steps}")
     warn_of_dead_run(ctx, distils=objective.learns_from_equal_rewards)
-    return TrainResult(_keep(ctx, trainer, policy), step)
-
-
-def _on_gpu(policy: Policy) -> Policy:
-    """The policy, its weights on this process's GPU where there is one."""
-    import torch
-
-    if torch.cuda.is_available():
-        policy.model.to("cuda")  # pyrefly: ignore[bad-argument-type]
-    return policy
-
-
-def _loaded(settings: GRPOSettings) -> PolicyConfig:
-    """The model as the run loads it: with room for small steps where any are made."""
-    if settings.max_steps == 0:
-        return settings.model
-    return trained_model(
-        settings.model,
-        master_weights=settings.master_weights,
-        deepspeed=bool(settings.deepspeed),
-    )
-
-
-def _keep(ctx: "RunContext", trainer: Any, policy: Policy) -> Policy:
-    """The trained policy, whole on every rank, left in `artifacts/model` by the first."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    trained = trainer.with_engine(Policy(model, policy.tokenizer))
-    target = ctx.run.artifacts / "model"
-    with ranks.whole_weights(trained.model, trainer.optimizer):
-        if ctx.rank == 0:
-            save_policy(trained, target, template=trainer.settings.template)
-    ranks.barrier()
-    if not trainer.is_deepspeed_enabled:
-        return trained
-    # DeepSpeed's engine keeps the weights of stage 3 spread, whoever holds the model
-    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-
-    unset_hf_deepspeed_config()
-    whole = dataclasses.replace(trainer.settings.model, name=str(target), revision=None)
-    saved = load_policy(whole)
-    saved.model.to(trainer.accelerator.device)
-    return dataclasses.replace(trained, model=saved.model)
-
-
-def _rendezvous_alone(*, cuda: bool) -> None:
-    """Let DeepSpeed start in one process without a launcher; a launcher's variables win."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
-    alone |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    if not cuda:
-        alone["DS_ACCELERATOR"] = "cpu"
-    for name, value in alone.items():
-        os.environ.setdefault(name, value)
+    target, template = ctx.run.artifacts / "model", settings.template
+    kept = keep(trainer, policy, target, model=settings.model, template=template)
+    return TrainResult(kept, step)
 
 
 def build_trainer(

@@ -4,30 +4,19 @@ The teacher is the same model, its weights frozen, averaged or the student's own
 SDPO mixed with a policy gradient are settings of it.
 """
 
-import copy
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from labrun.attempts.loading import loading
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from lab_llm.distributed import ranks
 from lab_llm.training.distillation import compare_hidden, distillation_loss, importance_weight
 from lab_llm.training.distillation_config import DistillationConfig
-from lab_llm.training.objective import Forward, Objective, Placing, Surrogate, TokenPass
+from lab_llm.training.objective import Forward, Objective, Surrogate, TokenPass
 from lab_llm.training.rollouts import Rollouts
 from lab_llm.training.surrogate import mean_over_rollouts
 from lab_llm.training.teacher import Teacher
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-TEACHER_FILE, REMAINDER = "teacher.safetensors", "remainder/"
+from lab_llm.training.teacher_weights import TeacherWeights
 
 
 class SelfDistillation(Objective):
@@ -41,16 +30,13 @@ class SelfDistillation(Objective):
         *,
         teacher: Teacher,
         temperature: float,
+        teacher_weights: TeacherWeights | None = None,
         surrogate: Surrogate | None = None,
     ) -> None:
         self.config, self.teacher, self.temperature = config, teacher, temperature
         self.surrogate = surrogate
         """The loss's other part, where `config.weight` is below 1."""
-        self.teacher_model: Any = None
-        """The teacher's weights where they are not the student's."""
-        self.remainders: dict[str, Tensor] = {}
-        """What the average's own precision cannot hold (see `remainders_of`). Where ranks share the
-        teacher's weights, the first keeps them all, in the machine's memory."""
+        self.teacher_weights = teacher_weights
 
     def annotate(self, rollouts: Rollouts) -> Rollouts:
         """The rollouts as they are: A_t = A, and only the surrogate reads it."""
@@ -74,7 +60,8 @@ class SelfDistillation(Objective):
         config, sequences, width = self.config, batch.teacher, batch.width
         assert sequences is not None
         own, tokens = _compared_rows(batch.loss_mask), batch.ids[:, -width:]
-        teacher = student if self.teacher_model is None else self.teacher_model
+        own_weights = self.teacher_weights
+        teacher = student if own_weights is None else own_weights.model
         seen = forward.hidden_states(student, batch.ids, batch.attention_mask, width=width)
         with torch.no_grad():
             told = forward.hidden_states(
@@ -123,100 +110,6 @@ class SelfDistillation(Objective):
             sequences.has_context,
             num_tokens=forward.share(sequences.num_tokens),
         )
-
-    # The teacher's weights ----------------------------------------------------------------------
-
-    def begin(self, model: Any) -> None:
-        if self.config.teacher == "live":
-            return
-        self.teacher_model = frozen_copy(model)
-
-    def place(self, placing: Placing) -> None:
-        if self.teacher_model is None:
-            return
-        self.teacher_model = teacher = placing(self.teacher_model)
-        is_ema = self.config.teacher == "ema"
-        if is_ema and (ranks.is_first() or not ranks.shares_weights(teacher)):
-            self.remainders = remainders_of(teacher)
-
-    def after_step(self, model: Any) -> None:
-        if self.config.ema_every == "step":
-            self._move_teacher(model)
-
-    def after_batch(self, model: Any) -> None:
-        if self.config.ema_every == "batch":
-            self._move_teacher(model)
-
-    def _move_teacher(self, student: Any) -> None:
-        if self.config.teacher == "ema":
-            average(self.teacher_model, student, self.remainders, rate=self.config.ema_rate)
-
-    def save(self, folder: Path) -> None:
-        if self.config.teacher != "ema":
-            return
-        saved: dict[str, Tensor] = {}
-        for name, parameter in self.teacher_model.named_parameters():
-            with ranks.whole_parameters([parameter]):
-                if ranks.is_first():
-                    saved[name] = parameter.detach().cpu()
-        if ranks.is_first():
-            saved |= {REMAINDER + name: rest.cpu() for name, rest in self.remainders.items()}
-            save_file(saved, folder / TEACHER_FILE)
-
-    @torch.no_grad()
-    def load(self, folder: Path) -> None:
-        if self.config.teacher != "ema":
-            return
-        with loading(folder / TEACHER_FILE), safe_open(folder / TEACHER_FILE, "pt") as saved:
-            for name, parameter in self.teacher_model.named_parameters():
-                found = saved.get_tensor(name)
-                with ranks.whole_parameters([parameter], changed=True):
-                    parameter.copy_(found)
-            for name, rest in self.remainders.items():
-                rest.copy_(saved.get_tensor(REMAINDER + name))
-
-
-@torch.no_grad()
-def average(
-    teacher: torch.nn.Module,
-    student: torch.nn.Module,
-    remainders: Mapping[str, Tensor],
-    *,
-    rate: float,
-) -> None:
-    """teacher <- (1 - rate) teacher + rate student, parameter by parameter, in place.
-
-    A step is far less than bfloat16 tells apart: `remainders` (see `remainders_of`) keep what the
-    teacher's own precision cannot hold. Of weights that ranks share the first rank's average
-    counts, and no more than one parameter is ever whole.
-    """
-    pairs = zip(teacher.named_parameters(), student.parameters(), strict=True)
-    for (name, mean), now in pairs:
-        with ranks.whole_parameters([now]), ranks.whole_parameters([mean], changed=True):
-            _move(mean, now, remainders.get(name), rate=rate)
-
-
-def _move(mean: Tensor, now: Tensor, rest: Tensor | None, *, rate: float) -> None:
-    """mean + rest <- (1 - rate) (mean + rest) + rate now."""
-    whole = mean if rest is None else mean.float() + rest.to(mean.device).float()
-    whole.lerp_(now.to(whole.dtype), rate)
-    if rest is not None:
-        mean.copy_(whole)
-        rest.copy_(whole - mean.float())
-
-
-def remainders_of(teacher: torch.nn.Module) -> dict[str, Tensor]:
-    """Name -> zeros for every parameter in less than float32; the average is the sum of both.
-
-    They lie beside the parameter, or in the machine's memory where ranks share it.
-    """
-    parameters = teacher.named_parameters()
-    return {name: ranks.whole_zeros(p) for name, p in parameters if p.dtype.itemsize < 4}
-
-
-def frozen_copy(model: "PreTrainedModel") -> "PreTrainedModel":
-    """The same weights in a model of its own, in evaluation mode, that takes no gradient."""
-    return copy.deepcopy(model).eval().requires_grad_(False)
 
 
 def _head(model: Any) -> Any:

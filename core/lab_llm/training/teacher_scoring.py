@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from labrun.errors import LabError
 from torch import Tensor
 from trl.trainer.grpo_trainer import GRPOTrainer
@@ -12,7 +13,11 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.engines import RolloutEngine
 from lab_llm.training.rollouts import Rollouts, TeacherSequences
-from lab_llm.training.sequences import Ids, padded
+from lab_llm.training.sequences import Ids, padded, score
+from lab_llm.training.teacher_weights import TeacherWeights
+
+HEAD_TOKENS = 2048
+"""Tokens whose logits are in memory at once."""
 
 
 class TeacherScoring:
@@ -24,8 +29,15 @@ class TeacherScoring:
     def __init__(self, trainer: GRPOTrainer, settings: GRPOSettings, engine: RolloutEngine) -> None:
         self._trainer, self._settings, self._engine = trainer, settings, engine
 
-    def scored(self, rollouts: Rollouts, prompts: Sequence[list[int] | None]) -> Rollouts:
+    def scored(
+        self,
+        rollouts: Rollouts,
+        prompts: Sequence[list[int] | None],
+        weights: TeacherWeights | None,
+    ) -> Rollouts:
         """The rollouts with the student's and the teacher's log-probabilities.
+
+        `weights`: the teacher's own; None: it is the policy, and the engine scores.
 
         Where the teacher does not read, its log-probabilities are the student's.
         """
@@ -36,8 +48,33 @@ class TeacherScoring:
         tokens, lengths = rollouts.ids[:, -rollouts.width :], rollouts.lengths.tolist()
         completions = [tokens[row, : lengths[row]].tolist() for row in rows]
         teacher = student.clone()
-        teacher[rows] = self._engine.score(read, completions, rollouts.width)
+        if weights is None:
+            teacher[rows] = self._engine.score(read, completions, rollouts.width)
+        else:
+            teacher[rows] = self._by_own(weights, read, completions, rollouts.width)
         return replace(rollouts, student_logprobs=student, teacher_logprobs=teacher)
+
+    def _by_own(
+        self, weights: TeacherWeights, prompts: Ids, completions: Ids, width: int
+    ) -> Tensor:
+        """Log-probabilities (n, width) of the completions by a teacher with weights of its own."""
+        trainer: Any = self._trainer
+        temperature, device = self._settings.temperature, trainer.accelerator.device
+
+        def passed(ids: Tensor, mask: Tensor, width: int) -> Tensor:
+            trainer.ctx.heartbeat()
+            with torch.no_grad(), trainer.accelerator.autocast():
+                return token_logprobs(weights.model, ids, mask, width, temperature=temperature)
+
+        return score(
+            passed,
+            prompts,
+            completions,
+            width=width,
+            batch_size=trainer.args.per_device_train_batch_size,
+            pad_token_id=self._pad,
+            device=device,
+        )
 
     def sequences(self, rollouts: Rollouts, prompts: Sequence[list[int] | None]) -> Rollouts:
         """The rollouts with what the teacher reads."""
@@ -77,3 +114,18 @@ class TeacherScoring:
                 f"a teacher's context and completion take {longest} tokens, the model {limit}; "
                 "lower trainer.max_completion_length or choose trainer.teacher_context=answer"
             )
+
+
+def token_logprobs(
+    model: Any, ids: Tensor, mask: Tensor, width: int, *, temperature: float
+) -> Float[Tensor, "B width"]:
+    """log p of the last `width` tokens, logits divided by `temperature`."""
+    seen = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+    hidden, tokens = seen.last_hidden_state[:, -width - 1 : -1], ids[:, -width:]
+    head = model.get_output_embeddings()
+    rows = hidden.flatten(0, 1).split(HEAD_TOKENS), tokens.flatten().split(HEAD_TOKENS)
+    found = [
+        (head(part).float() / temperature).log_softmax(-1).gather(1, sampled[:, None])[:, 0]
+        for part, sampled in zip(*rows, strict=True)
+    ]
+    return torch.cat(found).view(tokens.shape)

@@ -23,6 +23,7 @@ from lab_llm.training.engines import ENGINES
 from lab_llm.training.forward import ModelForward
 from lab_llm.training.microbatches import minibatches
 from lab_llm.training.objective import Objective
+from lab_llm.training.offloading import offload
 from lab_llm.training.rewards import Rewards
 from lab_llm.training.rollouts import Rollouts, from_trl, unended, without
 from lab_llm.training.run_trainer import RunTrainer
@@ -84,8 +85,10 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         """The policy's model without what trains it; under ZeRO-3 the ranks share its weights."""
         return self.accelerator.unwrap_model(self.model)
 
-    def _placed(self, model: Any) -> Any:
+    def _placed(self, model: Any, *, is_offloaded: bool) -> Any:
         """A model that is not trained, where the policy is; under ZeRO-3 spread as that is."""
+        if is_offloaded:
+            return offload(model, self.accelerator.device)
         if zero_stage(self.settings) < 3:
             return model.to(self.accelerator.device)
         # an engine that is collected takes its model's hooks away
@@ -181,7 +184,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         share = sum(prompt is not None for prompt in prompts) / len(prompts)
         if teacher.gives == "logprobs":
             self.metrics.add("teacher_scored_fraction", share)
-            return self.scoring.scored(rollouts, prompts)
+            return self.scoring.scored(rollouts, prompts, self.objective.teacher_weights)
         self.metrics.add("teacher_scored_fraction", 0.0)
         self.metrics.add("teacher_context_fraction", share)
         return self.scoring.sequences(rollouts, prompts)
@@ -260,6 +263,7 @@ class AfterStep(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         trainer = self._trainer
         trainer.objective.after_step(trainer.plain_model)
-        if state.global_step % trainer.steps_per_batch == 0:
-            trainer.objective.after_batch(trainer.plain_model)
+        num_batches, within = divmod(state.global_step, trainer.steps_per_batch)
+        if within == 0:
+            trainer.objective.after_batch(trainer.plain_model, num_batches=num_batches)
         return control

@@ -1,15 +1,16 @@
 """The DeepSpeed configuration of a run, the ZeRO stage in it, and whether it fits the keys."""
 
+import importlib.util
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from labrun.errors import LabError
 
-from lab_llm.training.config import GRPOSettings
-from lab_llm.training.microbatches import micro_batch_size
+from lab_llm.training.config import TrainedWeights
 
 SHIPPED_DEEPSPEED = ("zero2", "zero3")
 STAGES = (0, 1, 2, 3)
@@ -20,21 +21,34 @@ OPTIMIZERS = ("AdamW", "Adam")
 """What DeepSpeed calls AdamW, which a run has."""
 
 
-def deepspeed_path(settings: GRPOSettings) -> str:
+@dataclass(frozen=True)
+class OptimizerStep:
+    """One optimizer step, as a trainer's keys say it."""
+
+    micro_batch_size: int
+    """Of one forward and backward pass of one process (count)."""
+    batch_size: int
+    """Of all processes together (count)."""
+    batch_key: str
+    """The trainer's key that says `batch_size`."""
+    learning_rate: float
+
+
+def deepspeed_path(settings: TrainedWeights) -> str:
     """The DeepSpeed configuration: `zero2` and `zero3` are the package's own; empty: none."""
     if settings.deepspeed in SHIPPED_DEEPSPEED:
         return str(files("lab_llm") / "data" / "deepspeed" / f"{settings.deepspeed}.json")
     return settings.deepspeed
 
 
-def zero_stage(settings: GRPOSettings) -> int:
+def zero_stage(settings: TrainedWeights) -> int:
     """The ZeRO stage of the DeepSpeed configuration; 0 without any. Raises LabError."""
     if not settings.deepspeed:
         return 0
     return int(_read(deepspeed_path(settings))["zero_optimization"]["stage"])
 
 
-def offloaded(settings: GRPOSettings) -> frozenset[str]:
+def offloaded(settings: TrainedWeights) -> frozenset[str]:
     """What the DeepSpeed configuration keeps in the machine's memory or on its disk, not on the
     GPU: `optimizer` (with the gradients), `param`."""
     if not settings.deepspeed:
@@ -44,7 +58,7 @@ def offloaded(settings: GRPOSettings) -> frozenset[str]:
     return frozenset(name for name, device in devices.items() if device in ("cpu", "nvme"))
 
 
-def check_zero_file(settings: GRPOSettings, num_processes: int) -> None:
+def check_zero_file(settings: TrainedWeights, step: OptimizerStep, *, num_processes: int) -> None:
     """LabError where the DeepSpeed configuration says otherwise than the trainer's keys.
 
     `auto` takes the key's value. Without `bf16` in it, bfloat16 weights would have no masters.
@@ -54,7 +68,7 @@ def check_zero_file(settings: GRPOSettings, num_processes: int) -> None:
     path = deepspeed_path(settings)
     found = _read(path)
     _check_entries(found, path)
-    for entry, key, expected in _of_keys(settings, num_processes):
+    for entry, key, expected in _of_keys(settings, step, num_processes):
         value = _at(found, entry)
         if value is None and entry == "bf16.enabled":
             value = False
@@ -80,24 +94,31 @@ def _check_entries(found: Mapping[str, Any], path: str) -> None:
         )
 
 
-def _of_keys(settings: GRPOSettings, num_processes: int) -> list[tuple[str, str, object]]:
+def _of_keys(
+    settings: TrainedWeights, step: OptimizerStep, num_processes: int
+) -> list[tuple[str, str, object]]:
     """(entry of the file, key of the trainer, what the key says) of all that both can say."""
-    size = micro_batch_size(settings, num_processes)
-    rollouts = settings.prompts_per_step * settings.num_generations
-    of_step = rollouts // settings.num_minibatches
+    size, total = step.micro_batch_size, step.batch_size
+    accumulated = total // num_processes // size
     return [
         ("bf16.enabled", "trainer.model.dtype", settings.model.dtype == "bfloat16"),
         ("fp16.enabled", "trainer.model.dtype", False),
         ("train_micro_batch_size_per_gpu", "trainer.micro_batch_size", size),
-        (
-            "gradient_accumulation_steps",
-            "trainer.micro_batch_size",
-            of_step // num_processes // size,
-        ),
-        ("train_batch_size", "trainer.prompts_per_step", of_step),
+        ("gradient_accumulation_steps", "trainer.micro_batch_size", accumulated),
+        ("train_batch_size", step.batch_key, total),
         ("gradient_clipping", "trainer.max_grad_norm", settings.max_grad_norm),
-        ("optimizer.params.lr", "trainer.learning_rate", settings.learning_rate),
+        ("optimizer.params.lr", "trainer.learning_rate", step.learning_rate),
         ("optimizer.params.weight_decay", "trainer.weight_decay", settings.weight_decay),
+    ]
+
+
+def missing_deepspeed(settings: TrainedWeights) -> list[str]:
+    """What this machine lacks for DeepSpeed, where it is asked for. Raises LabError."""
+    if not zero_stage(settings) or importlib.util.find_spec("deepspeed"):
+        return []
+    return [
+        f"trainer.deepspeed={settings.deepspeed}, but deepspeed is not installed; "
+        "`pip install 'labrun[gpu]'`, or trainer.deepspeed=''"
     ]
 
 

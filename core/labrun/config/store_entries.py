@@ -31,7 +31,7 @@ class Entry(ConfigNode):
         self.provider = None
 
     @functools.cached_property
-    def node(self) -> DictConfig:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def node(self) -> DictConfig:
         return OmegaConf.create(dict(self.values))
 
     def __deepcopy__(self, _: Any) -> "Entry":

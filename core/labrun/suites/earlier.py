@@ -31,7 +31,7 @@ def later_keys(experiment: Experiment) -> list[str]:
 def _defaults(section: str, component: str) -> Any:
     """An instance of the component's config class."""
     kind, owner = section.partition(".")[0], component.partition(".")[0]
-    _, found = discovery.find(kind, component, discovery.load(owner))  # pyright: ignore[reportArgumentType]
+    _, found = discovery.find(kind, component, discovery.load(owner))  # pyrefly: ignore[bad-argument-type]
     return config_class(owner, found)()
 
 

@@ -47,6 +47,7 @@ def make_objective(config: EpistemicConfig) -> "Objective":
     """The distance to a teacher, or GRPO's surrogate."""
     from lab_llm.training.objective import Surrogate
     from lab_llm.training.self_distillation import SelfDistillation
+    from lab_llm.training.teacher_weights import distilling_weights
 
     distillation = distillation_of(config)
     if distillation is None:
@@ -55,6 +56,7 @@ def make_objective(config: EpistemicConfig) -> "Objective":
     return SelfDistillation(
         distillation,
         teacher=teacher,
+        teacher_weights=distilling_weights(config),
         temperature=config.temperature,
         surrogate=Surrogate(config),
     )

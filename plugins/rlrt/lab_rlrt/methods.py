@@ -6,6 +6,7 @@ from functools import partial
 from lab_llm.training.objective import Objective, Surrogate
 from lab_llm.training.rollouts import Rollouts
 from lab_llm.training.self_distillation import SelfDistillation
+from lab_llm.training.teacher_weights import distilling_weights, scoring_weights
 from torch import Tensor
 
 from lab_rlrt import objectives
@@ -33,6 +34,7 @@ def weighted(weight: Weight) -> Callable[[RLRTConfig], Objective]:
         return Surrogate(
             config,
             teacher=teacher_of(config),
+            teacher_weights=scoring_weights(config),
             token_advantages=partial(weighted_advantages, weight=weight, config=config),
             measures=partial(weight_measures, weight=weight, config=config),
         )
@@ -111,6 +113,7 @@ def iw_opd(config: RLRTConfig) -> Objective:
     return Surrogate(
         config,
         teacher=teacher_of(config),
+        teacher_weights=scoring_weights(config),
         token_advantages=token_advantages,
         measures=mean_asymmetry,
         learns_from_equal_rewards=True,
@@ -132,6 +135,7 @@ def dasd(config: RLRTConfig) -> Objective:
     return Surrogate(
         config,
         teacher=teacher_of(config),
+        teacher_weights=scoring_weights(config),
         shape=shape,
         measures=mean_asymmetry,
         learns_from_equal_rewards=True,
@@ -152,6 +156,7 @@ def sdpo(config: RLRTConfig) -> Objective:
     return SelfDistillation(
         config.distillation,
         teacher=teacher,
+        teacher_weights=distilling_weights(config),
         temperature=config.temperature,
         surrogate=Surrogate(config),
     )

@@ -114,11 +114,16 @@ def test_the_user_must_come_last():
 def test_a_missing_file_names_the_nearest(tmp_path):
     jsonl(tmp_path / "train.jsonl", NESTED)
     assert f"did you mean {tmp_path / 'train.jsonl'}?" in refusal(path=str(tmp_path / "tran.jsonl"))
-    assert f"there is no folder {tmp_path / 'x'}" in refusal(path=str(tmp_path / "x/y/a.jsonl"))
     assert "name its files" in refusal(path=str(tmp_path))
     assert "dataset.path is not set" in refusal()
     (tmp_path / "a.txt").write_text("x")
     assert ".jsonl, .json, .csv, .tsv" in refusal(path=str(tmp_path / "a.txt"))
+
+
+def test_a_file_whose_folder_is_not_here_is_missing_and_no_error(tmp_path):
+    path = str(tmp_path / "x/y/a.jsonl")
+    (missing,) = RowsDataset(RowsConfig(path=path)).plan(Setup()).missing
+    assert missing.startswith(f"no file '{path}'; there is no folder {tmp_path / 'x'} in ")
 
 
 @pytest.mark.parametrize("write", [jsonl, parquet])

@@ -1,14 +1,17 @@
 """The memory of supervised fine-tuning against values worked out by hand."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from lab_epistemic.richness.config import RichnessConfig
+from lab_epistemic.richness.evaluator import RichnessEvaluator
 from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.planning import fine_tuning
 from lab_llm.planning.estimates import GIB
 from lab_llm.policy.config import PolicyConfig
+from lab_llm.sampling.config import SamplingConfig
+from lab_llm.training.config import TrainedWeights
 from lab_llm.training.warm_start.config import WarmStartConfig
 from lab_llm.warm_start import WarmStart
 from labrun import LabError, Setup
@@ -16,14 +19,18 @@ from labrun import LabError, Setup
 DISTILLED = PolicyConfig(name="deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", dtype="bfloat16")
 
 
-def planned():
+def planned(deepspeed="", processes=1, evaluators=None, **settings):
+    chosen = TrainedWeights(
+        model=DISTILLED, gradient_checkpointing=True, deepspeed=deepspeed, **settings
+    )
     return fine_tuning.facts(
-        DISTILLED,
-        trained=replace(DISTILLED, dtype="float32"),
-        micro_batch_size=1,
+        chosen,
+        Setup(evaluators=evaluators or {}, num_processes=processes),
+        micro_batch_sizes={processes: 1},
         max_completion_length=32768,
-        checkpointing=True,
-        samples_by_vllm=True,
+        max_steps=20,
+        evaluate_every=0,
+        samples_by=SamplingConfig(engine="vllm"),
     )
 
 
@@ -33,11 +40,39 @@ def test_the_plan_of_float32_weights_of_7_billion_by_hand():
     # A token: 28 inputs of 3584 in float32, and one layer of
     # 26*3584 + 2*(4*3584 + 4*18944) = 273,408 bytes; 32,768 of them take 20.6 GiB.
     # The head: 4 * (4096*32768 + 3584*152064) bytes, 2.53 GiB.
-    assert known["gpu_memory_gib"] == (
+    assert known["gpu_memory_gib, 1 process"] == (
         "137 (weights 28.4, gradients 28.4, optimizer 56.7, activations 20.6, head 2.53)"
     )
-    # vLLM: 28.4 of weights, 32,768 tokens of 2*28*4*128*4 bytes (3.5), work 1
-    assert known["gpu_memory_gib, sampling"] == "61.2 (weights 28.4, vllm 32.9)"
+    # vLLM: 28.4 of weights, 32,768 tokens of 2*28*4*128*4 bytes (3.5), work 1; 32.9 / 0.5
+    assert known["gpu_memory_gib, sampling"] == (
+        "65.7 (the training keeps 28.4; vLLM takes a share of 0.5 and needs 32.9)"
+    )
+
+
+def test_zero_divides_the_plan_and_says_what_is_gathered():
+    two, three = (planned(f"zero{stage}", processes=8) for stage in (2, 3))
+    # of 7.62 billion weights, bfloat16: 14.2 GiB; 4 and 12 bytes a weight more, over 8: 14.2
+    assert (
+        str(two["gpu_memory_gib, 8 processes"])
+        .split(" (")[1]
+        .startswith("weights 14.2, gradients 3.55, optimizer 10.6, ")
+    )
+    assert (
+        str(three["gpu_memory_gib, 8 processes"])
+        .split(" (")[1]
+        .startswith("weights 1.77, gradients 3.55, optimizer 10.6, ")
+    )
+    assert three["gathered_gib"] == "14.2 in every process, to save, to sample and to evaluate"
+    assert "gathered_gib" not in two
+
+
+def test_an_evaluation_that_opens_a_vllm_is_planned_beside_the_weights():
+    evaluator = RichnessEvaluator(RichnessConfig(engine="vllm", max_new_tokens=32768))
+    known = planned(evaluators={"richness": evaluator})
+    # three responses and their prompt at most: 98,304 tokens of 2*28*4*128*4 bytes, 10.5 GiB
+    assert known["gpu_memory_gib, evaluation richness"] == (
+        "79.7 (the training keeps 28.4; vLLM takes a share of 0.5 and needs 39.9)"
+    )
 
 
 @pytest.mark.parametrize(("gib", "refused"), [(140, False), (80, True)])
@@ -60,13 +95,13 @@ def test_a_gpu_that_cannot_hold_weights_and_optimizer_is_refused_with_numbers(
 
 
 def test_the_shipped_model_is_planned_from_its_files_and_an_unknown_one_not():
-    how = {"micro_batch_size": 2, "max_completion_length": 64, "checkpointing": False}
-    tiny = PolicyConfig()
-    known = fine_tuning.facts(tiny, trained=tiny, samples_by_vllm=False, **how)
+    how = {"micro_batch_sizes": {1: 2}, "max_completion_length": 64, "samples_by": None}
+    how |= {"max_steps": 1, "evaluate_every": 0}
+    known = fine_tuning.facts(TrainedWeights(), Setup(), **how)
     assert known["parameters"] == 265_536
-    assert set(known) == {"parameters", "gpu_memory_gib"}
-    far = PolicyConfig(name="nobody/nothing")
-    assert fine_tuning.facts(far, trained=far, samples_by_vllm=False, **how) == {}
+    assert set(known) == {"parameters", "gpu_memory_gib, 1 process"}
+    far = TrainedWeights(model=PolicyConfig(name="nobody/nothing"))
+    assert fine_tuning.facts(far, Setup(), **how) == {}
 
 
 def test_the_warm_starts_plan_is_of_the_tiny_model():

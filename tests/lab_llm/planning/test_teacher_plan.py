@@ -6,6 +6,8 @@ import pytest
 from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.planning import teacher as teacher_plan
+from lab_llm.planning.shapes import shape_of_model
+from lab_llm.planning.teacher_weights import TeacherCopies
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.problems import MARKED, Problem
 from lab_llm.training.config import GRPOSettings, TeacherSettings
@@ -122,5 +124,62 @@ def test_problems_without_a_solution_are_counted_and_the_first_is_named():
     ],
 )
 def test_the_plan_counts_the_teachers_weights_and_an_averages_remainder(teacher, deepspeed, copies):
-    settings = GRPOSettings(model=PolicyConfig(dtype="bfloat16"), deepspeed=deepspeed)
-    assert teacher_plan._num_copies(settings, DistillationConfig(teacher=teacher)) == copies
+    config = DistillationConfig(teacher=teacher)
+    assert copies_of(config, deepspeed=deepspeed).on_gpu(SHAPE) == copies
+
+
+SHAPE = shape_of_model(PolicyConfig(name="Qwen/Qwen3-8B"))
+
+
+def copies_of(distillation, **settings):
+    model = PolicyConfig(name="Qwen/Qwen3-8B", dtype="bfloat16")
+    settings = TeacherSettings(model=model, **settings)
+    return TeacherCopies(settings, "answer", distillation)
+
+
+def test_an_offloaded_teacher_takes_its_largest_weight_of_a_gpu():
+    offloaded = copies_of(DistillationConfig(), deepspeed="zero2", teacher_offload=True)
+    offloaded.check()
+    # 151,936 x 4,096 of 8,190,735,360 weights; in bfloat16 all of them are 15.26 GiB
+    assert offloaded.on_gpu(SHAPE) == pytest.approx(0.07598, rel=1e-3)
+    assert offloaded.facts(SHAPE) == {
+        "machine_memory_gib": "15.3 in every process (the teacher, offloaded)"
+    }
+
+
+def test_a_scoring_teacher_has_weights_of_its_own_where_it_is_copied():
+    assert copies_of(None).on_gpu(SHAPE) == 0
+    assert copies_of(None, teacher_copy_every=20).on_gpu(SHAPE) == 1
+
+
+@pytest.mark.parametrize(
+    ("teacher", "settings", "refused"),
+    [
+        (
+            "ema",
+            {"teacher_copy_every": 2},
+            r"^trainer\.teacher_copy_every=2 .*=ema is none",
+        ),
+        (
+            None,
+            {"teacher_copy_every": 2, "deepspeed": "zero3"},
+            r"under ZeRO-3 .*zero2",
+        ),
+        ("frozen", {"teacher_offload": True, "deepspeed": "zero3"}, r"share the teacher's weights"),
+        (
+            "live",
+            {"teacher_offload": True},
+            r"policy itself .*teacher=frozen or ema",
+        ),
+        (
+            None,
+            {"teacher_offload": True},
+            r"policy itself .*teacher_copy_every=20$",
+        ),
+    ],
+)
+def test_a_teachers_weights_that_cannot_be_so_are_refused_in_one_line(teacher, settings, refused):
+    distillation = None if teacher is None else DistillationConfig(teacher=teacher)
+    with pytest.raises(LabError, match=refused) as caught:
+        copies_of(distillation, **settings).check()
+    assert "\n" not in str(caught.value)

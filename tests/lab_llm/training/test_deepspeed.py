@@ -8,7 +8,7 @@ import pytest
 import torch
 import warm
 from lab_llm.training.config import GRPOSettings
-from lab_llm.training.self_distillation import REMAINDER, TEACHER_FILE
+from lab_llm.training.teacher_weights import REMAINDER, TEACHER_FILE
 from lab_llm.training.zero import deepspeed_path
 from labrun.attempts.ranks import Ending
 from rank_cases import SDPO, create

@@ -11,13 +11,18 @@ from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import Problem
 from lab_llm.text.prompts import encode, with_short_prompts
-from lab_llm.training.config import GRPOSettings
+from lab_llm.training.config import GRPOSettings, TeacherSettings
 from lab_llm.training.distillation_config import DistillationConfig
 from lab_llm.training.objective import Surrogate
 from lab_llm.training.rollouts import Rollouts, TeacherSequences, unended, without
-from lab_llm.training.self_distillation import SelfDistillation, remainders_of
+from lab_llm.training.self_distillation import SelfDistillation
 from lab_llm.training.step_metrics import StepMetrics
 from lab_llm.training.teacher import Teacher
+from lab_llm.training.teacher_weights import (
+    distilling_weights,
+    remainders_of,
+    scoring_weights,
+)
 from lab_llm.training.trainer import AfterStep
 from labrun import LabError
 
@@ -98,15 +103,33 @@ def test_sdpos_mean_over_rollouts_weighs_short_ones_more():
 )
 def test_the_averaged_teacher_moves_once_a_step_or_once_a_batch(every, expected):
     config = DistillationConfig(teacher="ema", ema_every=every)
-    objective = SelfDistillation(config, teacher=TEACHER, temperature=1.0)
+    weights = distilling_weights(TeacherSettings(distillation=config))
+    assert taught(weights, num_steps=2) == pytest.approx([expected])
+
+
+def taught(weights, *, num_steps):
+    """The teacher's weight after each batch of two steps; it begins at 0, the student is at the
+    number of the step."""
     teacher, student = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
-    for model, value in ((teacher, 0.0), (student, 1.0)):
-        torch.nn.init.constant_(model.weight, value)
-    objective.teacher_model, objective.remainders = teacher, remainders_of(teacher)
+    torch.nn.init.constant_(teacher.weight, 0.0)
+    weights.model, weights.remainders = teacher, remainders_of(teacher)
+    objective = SelfDistillation(
+        DistillationConfig(), teacher=TEACHER, temperature=1.0, teacher_weights=weights
+    )
     trainer = SimpleNamespace(objective=objective, plain_model=student, steps_per_batch=2)
-    for step in (1, 2):
+    found = []
+    for step in range(1, num_steps + 1):
+        torch.nn.init.constant_(student.weight, 1.0 if num_steps == 2 else float(step))
         AfterStep(trainer).on_step_end(None, SimpleNamespace(global_step=step), None)
-    assert teacher.weight.item() == pytest.approx(expected)
+        if step % 2 == 0:
+            found.append(teacher.weight.item())
+    return found
+
+
+@pytest.mark.parametrize("weights_of", [distilling_weights, scoring_weights])
+def test_a_teacher_that_is_copied_every_second_batch_has_the_policys_weights_of_then(weights_of):
+    weights = weights_of(TeacherSettings(teacher_copy_every=2))
+    assert taught(weights, num_steps=10) == [0.0, 4.0, 4.0, 8.0, 8.0]
 
 
 def test_the_dual_clip_bounds_the_loss_of_a_bad_token_at_c():

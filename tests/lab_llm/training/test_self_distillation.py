@@ -10,7 +10,7 @@ from lab_llm.text.prompts import encode, with_solution
 from lab_llm.training.distillation import compared, divergence
 from lab_llm.training.distillation_config import DistillationConfig
 from lab_llm.training.run import build_trainer, train
-from lab_llm.training.self_distillation import average, remainders_of
+from lab_llm.training.teacher_weights import average, remainders_of
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.methods import make_objective
 from labrun import PreemptedError
@@ -126,11 +126,11 @@ def remember_completions(trainer):
 def test_a_steps_gradient_is_that_of_the_plain_loss(ctx, sets, micro_batch_size, itself):
     how = {"top_k": 20, "dont_reprompt_on_self_success": not itself}
     trainer = trainer_of(ctx, sets, how, micro_batch_size=micro_batch_size, temperature=0.7)
-    scale(trainer.objective.teacher_model, 1.1)  # a teacher that differs from the student
+    scale(trainer.objective.teacher_weights.model, 1.1)  # a teacher that differs from the student
     remember_completions(trainer)
     got, inputs = step_gradient(trainer)
     trainer.model.zero_grad()
-    teacher = trainer.objective.teacher_model
+    teacher = trainer.objective.teacher_weights.model
     loss = plain_loss(trainer, trainer.model, teacher, inputs, allow_itself=itself)
     loss.backward()
     expected = flat_gradient(trainer.model)
@@ -157,7 +157,7 @@ def minibatch_loss(trainer, old, parts):
             )
             p = after(trainer, trainer.model, alone, completion)
             with torch.no_grad():
-                q = after(trainer, trainer.objective.teacher_model, told, completion)
+                q = after(trainer, trainer.objective.teacher_weights.model, told, completion)
                 before = after(trainer, old, alone, completion)
                 ratio = (p - before).gather(1, completion[:, None])[:, 0].exp()
             pair = compared(p, q, top_k=config.top_k, tail=config.tail)
@@ -196,7 +196,7 @@ def test_two_updates_of_a_batch_weigh_tokens_by_their_ratio_to_the_sampling_poli
 
 def test_a_live_teacher_is_the_student_without_gradient(ctx, sets):
     trainer = trainer_of(ctx, sets, {"teacher": "live"})
-    assert trainer.objective.teacher_model is None
+    assert trainer.objective.teacher_weights is None
     remember_completions(trainer)
     got, inputs = step_gradient(trainer)
     trainer.model.zero_grad()
@@ -267,15 +267,15 @@ def test_steps_that_bfloat16_does_not_tell_apart_add_up():
 def test_a_resumed_average_in_bfloat16_keeps_its_remainders(tmp_path, sets):
     trainer = trainer_of(context(tmp_path / "one"), sets, {"teacher": "ema"}, max_steps=1)
     objective = trainer.objective
-    objective.teacher_model.bfloat16()
-    rests = remainders_of(objective.teacher_model).items()
-    objective.remainders = {name: rest + 0.5 for name, rest in rests}
-    assert objective.remainders
+    objective.teacher_weights.model.bfloat16()
+    rests = remainders_of(objective.teacher_weights.model).items()
+    objective.teacher_weights.remainders = {name: rest + 0.5 for name, rest in rests}
+    assert objective.teacher_weights.remainders
     objective.save(tmp_path)
-    for rest in objective.remainders.values():
+    for rest in objective.teacher_weights.remainders.values():
         rest.zero_()
     objective.load(tmp_path)
-    assert all((rest == 0.5).all() for rest in objective.remainders.values())
+    assert all((rest == 0.5).all() for rest in objective.teacher_weights.remainders.values())
 
 
 @pytest.mark.parametrize("teacher", ["frozen", "ema"])
@@ -310,12 +310,12 @@ def test_the_averaged_teacher_follows_the_student_and_the_frozen_one_stays(ctx, 
         one = context(tmp_path / teacher)
         trainer = trainer_of(one, sets, {"teacher": teacher, "ema_rate": 0.5}, max_steps=1)
         trainer.train()
-        teaching = trainer.objective.teacher_model.parameters()
+        teaching = trainer.objective.teacher_weights.model.parameters()
         same = [torch.equal(a, b) for a, b in zip(teaching, start.parameters(), strict=True)]
         assert all(same) != moved
         if moved:
             means = zip(
-                trainer.objective.teacher_model.parameters(),
+                trainer.objective.teacher_weights.model.parameters(),
                 start.parameters(),
                 trainer.model.parameters(),
                 strict=True,

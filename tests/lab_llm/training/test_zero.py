@@ -5,8 +5,14 @@ import json
 import pytest
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.training.config import GRPOSettings
+from lab_llm.training.microbatches import optimizer_step
 from lab_llm.training.zero import check_zero_file, deepspeed_path, offloaded, zero_stage
 from labrun import LabError
+
+
+def checked(settings: GRPOSettings, num_processes: int) -> None:
+    step = optimizer_step(settings, num_processes)
+    check_zero_file(settings, step, num_processes=num_processes)
 
 
 def settings(tmp_path, entries, **keys) -> GRPOSettings:
@@ -27,7 +33,7 @@ def settings(tmp_path, entries, **keys) -> GRPOSettings:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_shipped_files_take_every_key_and_add_gradients_up_in_float32(name, dtype):
     chosen = GRPOSettings(deepspeed=name, model=PolicyConfig(dtype=dtype))
-    check_zero_file(chosen, 4)
+    checked(chosen, 4)
     assert zero_stage(chosen) == int(name[-1])
     with open(deepspeed_path(chosen)) as file:
         assert json.load(file)["data_types"] == {"grad_accum_dtype": "fp32"}
@@ -48,16 +54,14 @@ def test_the_shipped_files_take_every_key_and_add_gradients_up_in_float32(name, 
 )
 def test_what_contradicts_a_key_is_named(tmp_path, entries, refused):
     with pytest.raises(LabError, match=refused):
-        check_zero_file(
-            settings(tmp_path, ({"bf16": {"enabled": "auto"}} if entries else {}) | entries), 2
-        )
+        checked(settings(tmp_path, ({"bf16": {"enabled": "auto"}} if entries else {}) | entries), 2)
 
 
 def test_what_agrees_is_taken(tmp_path):
     agreed = {"bf16": {"enabled": True}, "train_micro_batch_size_per_gpu": 4}
     agreed |= {"gradient_accumulation_steps": 4, "train_batch_size": 32, "gradient_clipping": 1.0}
-    check_zero_file(settings(tmp_path, agreed), 2)
-    check_zero_file(settings(tmp_path, {}, dtype="float32"), 2)
+    checked(settings(tmp_path, agreed), 2)
+    checked(settings(tmp_path, {}, dtype="float32"), 2)
 
 
 def test_the_file_says_what_stays_off_the_gpu(tmp_path):
@@ -92,5 +96,5 @@ def test_a_file_that_deepspeed_could_not_follow_is_refused_in_one_line(tmp_path,
     path = tmp_path / "zero.json"
     path.write_text(text)
     with pytest.raises(LabError, match=rf"^trainer\.deepspeed={path}: .*{refused}") as caught:
-        check_zero_file(GRPOSettings(deepspeed=str(path)), 1)
+        checked(GRPOSettings(deepspeed=str(path)), 1)
     assert "\n" not in str(caught.value)

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lab_llm.evaluation.accuracy import check_prompts_fit
-from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.policy.policy import KnownPolicy, Policy, known_policy
 from lab_llm.problems import Problem, ProblemSets, problem_sets
+from lab_llm.sampling.config import SamplingConfig
 from lab_llm.sampling.engines import check_engine, check_parallel
 from lab_llm.sampling.opening import open_engine
 from lab_llm.text.prompts import encode, with_solution
@@ -42,8 +42,26 @@ class RichnessEvaluator:
     `richness/LEVEL.jsonl`.
     """
 
+    section = "richness"
+    """Its keys' section below `evaluator`."""
+
     def __init__(self, config: RichnessConfig) -> None:
         self.config = config
+
+    @property
+    def engine_settings(self) -> SamplingConfig:
+        """What opens its engine."""
+        config = self.config
+        return SamplingConfig(
+            engine=config.engine,
+            vllm_gpu_memory_utilization=config.vllm_gpu_memory_utilization,
+            vllm_tensor_parallel=config.vllm_tensor_parallel,
+        )
+
+    @property
+    def longest_planned(self) -> int:
+        """Longest sequence as far as the settings alone tell (tokens), as `longest_needed`."""
+        return 3 * self.config.max_new_tokens
 
     def plan(self, setup: Setup) -> Plan:
         split, section = self.config.vllm_tensor_parallel, "evaluator.richness"
@@ -87,7 +105,7 @@ class RichnessEvaluator:
             return []
         pool = pool_of(data, self.config)
         check_thinking(data, pool, self.config, model.tokenizer)
-        with _evaluating(model), _interview(ctx, model, data, pool, self.config) as interview:
+        with _evaluating(model), self._interview(ctx, model, data, pool) as interview:
             study = _Study(interview, data)
             probes = study.ask("probe", pool, num_samples=self.config.num_probes)
             chosen = select(probes, self.config)
@@ -96,6 +114,19 @@ class RichnessEvaluator:
         if ctx.rank == 0:
             self._write(ctx, probes, results)
         return [score for result in results for score in scores(result, self.config.words)]
+
+    @contextmanager
+    def _interview(
+        self, ctx: "RunContext", policy: Policy, sets: ProblemSets, pool: Sequence[Problem]
+    ) -> Iterator[Interview]:
+        """Asks the policy in the form that it knows, with the engine that the config names."""
+        config, section = self.config, "evaluator.richness"
+        template = config.prompt.template_for(str(policy.tokenizer.name_or_path))
+        longest = longest_needed(policy, pool, config, template=template)
+        with open_engine(
+            ctx, policy, self.engine_settings, num_tokens=longest, section=section
+        ) as engine:
+            yield Interview(ctx, policy, engine, sets.verify, config, template, longest)
 
     def _write(
         self, ctx: "RunContext", probes: Sequence[Asked], results: Sequence[LevelResult]
@@ -178,27 +209,6 @@ class _Study:
         parts = [None] * len(problems) if given is None else given
         size = self.config.num_samples if num_samples is None else num_samples
         return self.interview.ask(stage, problems, parts, num_samples=size)
-
-
-@contextmanager
-def _interview(
-    ctx: "RunContext",
-    policy: Policy,
-    sets: ProblemSets,
-    pool: Sequence[Problem],
-    config: RichnessConfig,
-) -> Iterator[Interview]:
-    """Asks the policy in the form that it knows, with the engine that the config names."""
-    template = config.prompt.template_for(str(policy.tokenizer.name_or_path))
-    longest = longest_needed(policy, pool, config, template=template)
-    settings = AccuracyConfig(
-        engine=config.engine,
-        vllm_gpu_memory_utilization=config.vllm_gpu_memory_utilization,
-        vllm_tensor_parallel=config.vllm_tensor_parallel,
-    )
-    section = "evaluator.richness"
-    with open_engine(ctx, policy, settings, num_tokens=longest, section=section) as engine:
-        yield Interview(ctx, policy, engine, sets.verify, config, template, longest)
 
 
 def longest_needed(

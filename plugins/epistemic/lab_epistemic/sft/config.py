@@ -4,13 +4,16 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 from lab_llm.policy.config import PolicyConfig
+from lab_llm.sampling.config import SamplingConfig
 from lab_llm.text.config import TeacherPrompt
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS, Words
-from labrun import schema
+from lab_llm.training.config import TrainedWeights
+from lab_llm.training.zero import OptimizerStep
+from labrun import LabError, schema
 
 
 @schema
-class SelfSFTConfig(TeacherPrompt):
+class SelfSFTConfig(TeacherPrompt, TrainedWeights):
     """Fine-tuning of the model at the start on its own correct responses (study 2 of arXiv
     2603.24472). Two sets are made, of equal size and of the same problems: one sampled as the
     student is asked, the other with a correct solution in the prompt. Learning rate and sizes are
@@ -50,10 +53,6 @@ class SelfSFTConfig(TeacherPrompt):
     """What is counted in the two sets, in sft_pairs.json."""
     model: PolicyConfig = PolicyConfig()
     """The policy at the start, which also samples the sets."""
-    master_weights: Literal["float32", "none"] = "float32"
-    """The weights that the optimizer updates where `model.dtype` is bfloat16. float32: float32
-    weights with bfloat16 products (autocast). none: the bfloat16 weights
-    themselves, which round small steps away; refused for rates below 6.1e-5."""
     sampler: Literal["cpu", "transformers", "vllm"] = "cpu"
     """What samples the sets: the toolkit's decoder, transformers' generate, or vLLM."""
     sampling_batch_size: Annotated[int, Ge(1)] = 256
@@ -70,18 +69,12 @@ class SelfSFTConfig(TeacherPrompt):
     max_steps: Annotated[int, Ge(0)] = 100
     """Optimizer steps; 0 only evaluates."""
     batch_size: Annotated[int, Ge(1)] = 32
-    """Responses of one optimizer step (count)."""
+    """Responses of one optimizer step, all processes together (count)."""
     micro_batch_size: Annotated[int, Ge(1)] = 32
-    """Most responses of one forward and backward pass (count). The largest divisor of `batch_size`
-    up to it is taken; the plan says which."""
+    """Most responses of one forward and backward pass of one process (count). The largest divisor
+    of a process's share of `batch_size` up to it is taken; the plan says which."""
     learning_rate: Annotated[float, Gt(0)] = 3e-4
     """AdamW's learning rate, the same at every step."""
-    weight_decay: Annotated[float, Ge(0)] = 0.0
-    """AdamW's decoupled weight decay."""
-    max_grad_norm: Annotated[float, Gt(0)] = 1.0
-    """Norm to which the gradient is clipped."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, more time."""
     save_every: Annotated[int, Ge(1)] = 25
     """Steps between checkpoints; the last step always has one."""
     evaluate_every: Annotated[int, Ge(0)] = 0
@@ -90,8 +83,31 @@ class SelfSFTConfig(TeacherPrompt):
     """Score the model before the first step."""
 
 
-def micro_batch_size(config: SelfSFTConfig) -> int:
-    """Responses of one forward and backward pass (count): the largest divisor of `batch_size` that
-    is at most `config.micro_batch_size`."""
-    largest = min(config.micro_batch_size, config.batch_size)
-    return next(size for size in range(largest, 0, -1) if config.batch_size % size == 0)
+def micro_batch_size(config: SelfSFTConfig, num_processes: int) -> int:
+    """Responses of one forward and backward pass of one process (count).
+
+    The largest divisor of a process's share of `batch_size` that is at most
+    `config.micro_batch_size`. Raises LabError where the batch cannot be shared out evenly.
+    """
+    share, left = divmod(config.batch_size, num_processes)
+    if left:
+        raise LabError(
+            f"{num_processes} processes cannot share trainer.batch_size={config.batch_size} "
+            "evenly; take a multiple, or change resources.num_processes"
+        )
+    return next(n for n in range(min(config.micro_batch_size, share), 0, -1) if share % n == 0)
+
+
+def optimizer_step(config: SelfSFTConfig, num_processes: int) -> OptimizerStep:
+    """One optimizer step of the run. Raises LabError where its batch cannot be shared out."""
+    return OptimizerStep(
+        micro_batch_size=micro_batch_size(config, num_processes),
+        batch_size=config.batch_size,
+        batch_key="trainer.batch_size",
+        learning_rate=config.learning_rate,
+    )
+
+
+def engine_settings(config: SelfSFTConfig) -> SamplingConfig:
+    """What opens the engine that samples the sets."""
+    return SamplingConfig(engine=config.sampler)

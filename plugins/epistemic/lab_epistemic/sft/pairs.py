@@ -1,14 +1,14 @@
 """The two sets of study 2: a model's own correct responses, unguided and guided."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from lab_llm.distributed.ranks import any_rank, gather_objects
 from lab_llm.distributed.stopping import stop_points
-from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.grading.grades import grade_all
 from lab_llm.policy.engine import Sampling, Share
 from lab_llm.policy.policy import Policy
@@ -20,7 +20,7 @@ from lab_llm.text.epistemic_words import epistemic_count, epistemic_words
 from lab_llm.text.prompts import encode, with_solution
 from labrun import LabError, PreemptedError
 
-from lab_epistemic.sft.config import SelfSFTConfig
+from lab_epistemic.sft.config import SelfSFTConfig, engine_settings
 from lab_epistemic.sft.file import FILE, KINDS, Kind, Response, as_text, of_kind, read, read_lines
 
 if TYPE_CHECKING:
@@ -36,9 +36,8 @@ def of_run(
 
     The run's artifacts keep them: a later attempt reads what an earlier one wrote.
     """
-    kept = ctx.artifact_path(FILE)
-    if kept.is_file():
-        return read(kept)
+    if (kept := _kept(ctx, FILE, read)) is not None:
+        return kept
     if config.pairs:
         found, sampled = read(Path(config.pairs).expanduser()), {}
     else:
@@ -140,27 +139,27 @@ def _correct(
     sampled.
     """
     name = f"sft_{kind}.jsonl"
-    if (kept := ctx.artifact_path(name)).is_file():
-        return _by_problem(read_lines(kept), problems)
-    if ctx.should_stop:
+    if (kept := _kept(ctx, name, read_lines)) is not None:
+        return _by_problem(kept, problems)
+    if any_rank(ctx.should_stop):
         raise PreemptedError(f"stopped before the {kind} responses were sampled")
     ends = end_tokens(policy)
     ids = [encode(policy.tokenizer, prompt) for prompt in prompts]
     longest = max(map(len, ids)) + config.max_completion_length
-    sampling = _sampling(config, ends)
+    sampling, opened = _sampling(config, ends), engine_settings(config)
     size = sampling.prompts_at_a_time
     with (
-        open_engine(ctx, policy, _engine(config), num_tokens=longest, section="trainer") as engine,
+        open_engine(ctx, policy, opened, num_tokens=longest, section="trainer") as engine,
         stop_points(ctx, len(ids), size, work=f"sampling the {kind} responses") as beat,
     ):
-        seed = ctx.derive_seed("sft", kind)
-        found = engine.sample(ids, sampling, seed=seed, share=Share(), beat=beat)
-    ended = [
-        [_response(policy, problem, kind, ids[i], t) for t in found[i] if t[-1] in ends]
-        for i, problem in enumerate(problems)
-    ]
+        seed, share = ctx.derive_seed("sft", kind), Share(ctx.rank, ctx.world_size)
+        found = engine.sample(ids, sampling, seed=seed, share=share, beat=beat)
+    mine = {
+        i: [_response(policy, problems[i], kind, ids[i], t) for t in sampled if t[-1] in ends]
+        for i, sampled in found.items()
+    }
     # Not stopped here: what was sampled would be lost
-    correct = _graded(ctx, sets, problems, ended, batch_size=size)
+    correct = _graded(ctx, sets, problems, mine, batch_size=size)
     ctx.write_text(name, as_text([one for found in correct for one in found]))
     return correct
 
@@ -169,24 +168,33 @@ def _graded(
     ctx: "RunContext",
     sets: ProblemSets,
     problems: Sequence[Problem],
-    responses: Sequence[Sequence[Response]],
+    responses: Mapping[int, Sequence[Response]],
     *,
     batch_size: int,
 ) -> list[list[Response]]:
-    """The correct ones of each problem's responses."""
-    correct: list[list[Response]] = []
-    timeouts = 0
-    for start in range(0, len(problems), batch_size):
-        rows = range(start, min(start + batch_size, len(problems)))
+    """The correct ones of each problem's responses, which the ranks have graded by shares."""
+    correct: dict[int, list[Response]] = {}
+    timeouts, places = 0, sorted(responses)
+    for start in range(0, len(places), batch_size):
+        rows = places[start : start + batch_size]
         asked = [problems[i] for i in rows for _ in responses[i]]
         grades = grade_all(sets.verify, asked, [r.completion for i in rows for r in responses[i]])
         timeouts += sum(grades.timed_out)
         rewards = iter(grades.rewards)
-        correct += [[r for r in responses[i] if next(rewards) == 1.0] for i in rows]
+        correct |= {i: [r for r in responses[i] if next(rewards) == 1.0] for i in rows}
         ctx.heartbeat()
-    if timeouts:
+    if timeouts := sum(gather_objects(timeouts)):
         ctx.note(f"the grader ran out of time for {timeouts} responses: they are left out")
-    return correct
+    shares = {i: found for share in gather_objects(correct) for i, found in share.items()}
+    return [shares[i] for i in range(len(problems))]
+
+
+def _kept(
+    ctx: "RunContext", name: str, read: Callable[[Path], list[Response]]
+) -> list[Response] | None:
+    """What an earlier attempt wrote, which the first rank reads for all; None: nothing."""
+    path = ctx.artifact_path(name)
+    return gather_objects(read(path) if ctx.rank == 0 and path.is_file() else None)[0]
 
 
 def _by_problem(responses: Sequence[Response], problems: Sequence[Problem]) -> list[list[Response]]:
@@ -227,10 +235,6 @@ def _solutions(
     rng = ctx.rng("sft", "solution")
     drawn = [int(rng.integers(len(found))) if found else 0 for found in unguided]
     return [found[i].completion if found else "" for found, i in zip(unguided, drawn, strict=True)]
-
-
-def _engine(config: SelfSFTConfig) -> AccuracyConfig:
-    return AccuracyConfig(engine=config.sampler)
 
 
 def _sampling(config: SelfSFTConfig, ends: tuple[int, ...]) -> Sampling:

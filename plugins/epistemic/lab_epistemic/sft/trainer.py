@@ -7,23 +7,32 @@ from lab_llm.planning import fine_tuning
 from lab_llm.planning import prompts as prompts_plan
 from lab_llm.planning import teacher as teacher_plan
 from lab_llm.planning.gpus import missing_precision
-from lab_llm.policy.config import PolicyConfig
+from lab_llm.planning.process_memory import PLANNED_PROCESSES
 from lab_llm.policy.facts import policy_facts
 from lab_llm.policy.location import NotHereError
-from lab_llm.policy.policy import Policy, PolicyFiles, known_by_files, load_policy, save_policy
+from lab_llm.policy.policy import Policy, PolicyFiles, known_by_files, load_policy
 from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import ProblemSets, problem_sets
 from lab_llm.sampling.engines import KINDS
 from lab_llm.text.prompts import encode, most_tokens, with_solution
 from lab_llm.training import run as grpo_run
-from lab_llm.training.precision import check_precision, trained_model
+from lab_llm.training.precision import check_precision
+from lab_llm.training.trained_policy import keep, loaded, meet, on_gpu
+from lab_llm.training.zero import check_zero_file, missing_deepspeed
 from labrun import LabError, Plan, PreemptedError, Setup, TrainResult
 
 from lab_epistemic.sft import file as sft_file
-from lab_epistemic.sft.config import SelfSFTConfig, micro_batch_size
+from lab_epistemic.sft.config import (
+    SelfSFTConfig,
+    engine_settings,
+    micro_batch_size,
+    optimizer_step,
+)
 
 if TYPE_CHECKING:
     from labrun.runs.context import RunContext
+
+    from lab_epistemic.sft.transformers_trainer import ResponseTrainer
 
 
 class SelfSFTTrainer:
@@ -33,36 +42,16 @@ class SelfSFTTrainer:
         self.config = config
         self.template = config.template_for(config.model.name)
 
-    @property
-    def _trained(self) -> PolicyConfig:
-        """The model as it is trained."""
-        config = self.config
-        return trained_model(config.model, master_weights=config.master_weights, deepspeed=False)
-
     def plan(self, setup: Setup) -> Plan:
         config = self.config
         sets = problem_sets(setup, key="trainer")
         _check_counts(config)
         config.check_template(key="trainer.teacher_template")
         facts: dict[str, object] = {"optimizer_steps": config.max_steps}
-        facts["micro_batch_size"] = micro_batch_size(config)
-        facts |= check_precision(
-            config.model,
-            master_weights=config.master_weights,
-            deepspeed=False,
-            learning_rate=config.learning_rate,
-        )
-        facts |= fine_tuning.facts(
-            config.model,
-            trained=self._trained,
-            micro_batch_size=micro_batch_size(config),
-            max_completion_length=config.max_completion_length,
-            checkpointing=config.gradient_checkpointing,
-            samples_by_vllm=config.sampler == "vllm" and not config.pairs,
-        )
+        facts |= self._machine_facts(setup)
         sampler = KINDS[config.sampler]
         missing = sampler.missing(key="trainer.sampler", instead="trainer.sampler=cpu")
-        missing += missing_precision(config.model)
+        missing += missing_deepspeed(config) + missing_precision(config.model)
         policy, here = None, True
         try:
             facts |= policy_facts(config.model)
@@ -75,7 +64,33 @@ class SelfSFTTrainer:
             policy = known_by_files(config.model)
         if sets is not None:
             facts |= self._check_data(sets, policy, facts.get("context_length"), model_here=here)
-        return Plan(facts, missing, offers=policy)
+        return Plan(facts, missing, max_processes=None, offers=policy)
+
+    def _machine_facts(self, setup: Setup) -> dict[str, object]:
+        """Micro-batches, precision and memory. Raises LabError where keys, DeepSpeed's file,
+        processes or a GPU that is here contradict each other."""
+        config, processes = self.config, setup.num_processes
+        step = optimizer_step(config, processes)
+        check_zero_file(config, step, num_processes=processes)
+        precision = check_precision(
+            config.model,
+            master_weights=config.master_weights,
+            deepspeed=bool(config.deepspeed),
+            learning_rate=config.learning_rate,
+        )
+        planned = [n for n in PLANNED_PROCESSES if config.batch_size % n == 0]
+        memory = fine_tuning.facts(
+            config,
+            setup,
+            micro_batch_sizes={
+                n: micro_batch_size(config, n) for n in sorted({processes, *planned})
+            },
+            max_completion_length=config.max_completion_length,
+            max_steps=config.max_steps,
+            evaluate_every=config.evaluate_every,
+            samples_by=None if config.pairs else engine_settings(config),
+        )
+        return {"micro_batch_size": step.micro_batch_size} | precision | memory
 
     def _check_data(
         self, sets: ProblemSets, policy: PolicyFiles | None, limit: Any, *, model_here: bool
@@ -118,33 +133,35 @@ class SelfSFTTrainer:
 
         config = self.config
         torch.manual_seed(ctx.derive_seed("torch"))
-        policy = load_policy(config.model if config.max_steps == 0 else self._trained)
+        meet(ctx, config)
+        policy = load_policy(loaded(config, max_steps=config.max_steps))
         grpo_run.check_evaluators(ctx, policy, data)
-        if torch.cuda.is_available():
-            policy.model.to("cuda")  # pyrefly: ignore[bad-argument-type]
         if config.max_steps == 0:
-            return TrainResult(policy, 0)
+            return TrainResult(on_gpu(policy), 0)
         if ctx.resume_from is None and config.evaluate_start:
-            ctx.evaluate(policy, data, step=0)
-        step = self._train(ctx, policy, data)
-        save_policy(policy, ctx.run.artifacts / "model", template=self.template)
-        return TrainResult(policy, step)
-
-    def _train(self, ctx: "RunContext", policy: Policy, data: ProblemSets) -> int:
-        from lab_epistemic.sft import pairs as sft_pairs
-        from lab_epistemic.sft.transformers_trainer import build_trainer
-
-        config = self.config
-        found = sft_pairs.of_run(ctx, policy, data, config, template=self.template)
-        kind = "guided" if config.guidance == "solution" else "unguided"
-        trainer = build_trainer(ctx, policy, data, config, sft_file.of_kind(found, kind))
+            ctx.evaluate(on_gpu(policy), data, step=0)
+        trainer = self._trainer(ctx, policy, data)
         ctx.progress(total=config.max_steps, stage="update")
         trainer.train_in_run()
         step = trainer.state.global_step
         if step < config.max_steps:
             raise PreemptedError(f"stopped at step {step} of {config.max_steps}")
-        policy.model.eval()
-        return step
+        target = ctx.run.artifacts / "model"
+        kept = keep(trainer, policy, target, model=config.model, template=self.template)
+        kept.model.eval()
+        return TrainResult(kept, step)
+
+    def _trainer(self, ctx: "RunContext", policy: Policy, data: ProblemSets) -> "ResponseTrainer":
+        """The trainer on the responses, which are sampled first."""
+        from lab_epistemic.sft import pairs as sft_pairs
+        from lab_epistemic.sft.transformers_trainer import build_trainer
+
+        config = self.config
+        found = sft_pairs.of_run(ctx, on_gpu(policy), data, config, template=self.template)
+        if config.deepspeed:  # it spreads the weights out of the machine's memory
+            policy.model.cpu()
+        kind = "guided" if config.guidance == "solution" else "unguided"
+        return build_trainer(ctx, policy, data, config, sft_file.of_kind(found, kind))
 
 
 def _check_counts(config: SelfSFTConfig) -> None:

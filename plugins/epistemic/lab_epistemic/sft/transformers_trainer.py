@@ -10,6 +10,7 @@ from lab_llm.policy.policy import Policy
 from lab_llm.problems import Message, ProblemSets
 from lab_llm.text.prompts import encode
 from lab_llm.training.run_trainer import RunCallback, RunTrainer
+from lab_llm.training.zero import deepspeed_path
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -107,7 +108,7 @@ def response_order(ctx: "RunContext", size: int, config: SelfSFTConfig) -> list[
 def trl_config(ctx: "RunContext", config: SelfSFTConfig) -> SFTConfig:
     """TRL's configuration for these settings."""
     cuda = torch.cuda.is_available()
-    size = micro_batch_size(config)
+    size = micro_batch_size(config, ctx.world_size)
     return SFTConfig(
         output_dir=str(ctx.run_dir / "checkpoints"),
         max_steps=config.max_steps,
@@ -116,10 +117,11 @@ def trl_config(ctx: "RunContext", config: SelfSFTConfig) -> SFTConfig:
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         per_device_train_batch_size=size,
-        gradient_accumulation_steps=config.batch_size // size,
+        gradient_accumulation_steps=config.batch_size // ctx.world_size // size,
         completion_only_loss=True,
         max_length=None,
         packing=False,
+        deepspeed=deepspeed_path(config) or None,
         gradient_checkpointing=config.gradient_checkpointing,
         bf16=config.model.dtype == "bfloat16",
         use_cpu=not cuda,
@@ -132,4 +134,5 @@ def trl_config(ctx: "RunContext", config: SelfSFTConfig) -> SFTConfig:
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
     )
