@@ -36,6 +36,8 @@ LIBRARIES = (
     "hydra._internal.config_loader_impl",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.tracking",
     "pydantic",
     "psutil",
     "rich.live",

@@ -31,6 +31,8 @@ TEST_PROCESS = "import sys;exec(eval(sys.stdin.readline()))"
 SET = {
     "DISABLE_MLFLOW_INTEGRATION": "TRUE",
     "HF_HUB_OFFLINE": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
     "OMP_WAIT_POLICY": "PASSIVE",
     "TOKENIZERS_PARALLELISM": "false",
     "MKL_NUM_THREADS": "1",
