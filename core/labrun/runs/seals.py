@@ -85,9 +85,11 @@ def that_hold(path: Path, seals: Collection[Seal]) -> set[Seal]:
 def sealed_lines(path: Path, seal: Seal | None, *, whole: bool) -> Iterator[bytes]:
     """The file's lines, hashed as they are read.
 
-    Raises DamagedError after the last one where the seal does not hold, or where the file is longer
-    than its seal although that is of the `whole` file; at once where it cannot be read.
+    Raises DamagedError after the last one where the seal does not hold; at once where the file
+    cannot be read, or is longer than its seal although that is of the `whole` file.
     """
+    if seal is not None and whole and (fault := _added(path, seal)):
+        raise DamagedError(fault)
     digest, place, left = hashlib.sha256(), 0, seal.bytes if seal else 0
     for lines in _blocks(path):
         yield from lines
@@ -117,6 +119,15 @@ def size_fault(path: Path, seal: Seal, *, whole: bool) -> str | None:
     if whole and size > seal.bytes:
         return f"{path} is damaged: {size - seal.bytes} bytes were added when the run was done"
     return None
+
+
+def _added(path: Path, seal: Seal) -> str | None:
+    """What the size of a file says that is longer than its seal, which may be without end."""
+    try:
+        longer = path.is_file() and path.stat().st_size > seal.bytes
+    except OSError:
+        return None
+    return size_fault(path, seal, whole=True) if longer else None
 
 
 def _blocks(path: Path) -> Iterator[list[bytes]]:

@@ -8,6 +8,10 @@ from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import Literal
 
+MOST_BYTES = 64 << 20
+"""Of a file that is read as a whole: labrun writes none of this size, and a command that reads one
+would hang or run out of memory."""
+
 
 def opened(path: Path | str) -> BufferedReader:
     """The file, to read. Raises OSError, also where a pipe, a socket or a device lies in its
@@ -21,8 +25,10 @@ def opened_to_write(path: Path | str, mode: Literal["wb", "ab"]) -> BufferedWrit
 
 
 def content(path: Path | str) -> bytes:
-    """All of the file. Raises OSError as `opened` does."""
+    """All of a small file. Raises OSError as `opened` does, and for one of more than MOST_BYTES."""
     with open(path, "rb", buffering=0, opener=_open) as file:
+        if os.fstat(file.fileno()).st_size > MOST_BYTES:
+            raise OSError(errno.EFBIG, f"Larger than {MOST_BYTES >> 20} MiB", str(path))
         return file.read()
 
 

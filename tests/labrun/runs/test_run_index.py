@@ -5,7 +5,6 @@ import shutil
 import socket
 
 from labrun.runs import index_file, notes, run_index
-from labrun.runs.selection import Wanted, selected
 from labrun.system import processes
 
 HERE = socket.gethostname()
@@ -67,12 +66,3 @@ def test_beside_an_index_the_runs_of_a_group_are_those_that_are_there(make_run, 
     assert mended in run_index.members("b", home)
     assert run_index.by_group(home)["g"] == [run.id for run in (first, *others)]
     assert run_index.unread(home) == []
-
-
-def test_of_a_group_no_status_of_another_run_is_read(make_run, tmp_path):
-    home = tmp_path / "home"
-    runs = [make_run(seed=seed, group="a") for seed in range(index_file.WORTH_WRITING)]
-    found = selected([], Wanted(groups=["a"]), home)
-    assert ([run.path for run in found.runs], found.unread) == ([run.path for run in runs], [])
-    known = index_file.read(home / run_index.FILE)
-    assert {one.recorded for one in known.values()} == {None}

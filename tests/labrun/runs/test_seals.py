@@ -98,6 +98,14 @@ def test_lines_added_to_a_done_run_are_damage(sealed, event):
         sealed.scores()
 
 
+def test_of_a_done_run_s_events_that_are_too_long_nothing_is_read(sealed):
+    path, seal = sealed.path / "events.jsonl", sealed.recorded_status().sealed
+    os.truncate(path, 1 << 30)  # of holes, it takes no room
+    lines = seals.sealed_lines(path, seal, whole=True)
+    with pytest.raises(DamagedError, match=r"\d+ bytes were added when the run was done"):
+        next(lines)
+
+
 def test_events_that_are_missing_or_a_directory_are_damage(sealed):
     path = sealed.path / "events.jsonl"
     path.unlink()

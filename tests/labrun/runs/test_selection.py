@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from labrun.errors import LabError
-from labrun.runs import notes
+from labrun.runs import index_file, notes
 from labrun.runs.selection import Wanted, selected, time_of
 
 
@@ -112,6 +112,15 @@ def test_runs_of_several_groups_come_once_and_the_oldest_first(root, make_run):
     make_run(group="a", seed=3)
     runs = selected([], Wanted(groups=["b", "a", "b"]), root).runs
     assert [run.experiment().run.seed for run in runs] == [0, 1, 2, 3]
+
+
+def test_of_a_group_no_status_of_another_run_is_read(make_run, tmp_path):
+    home = tmp_path / "home"
+    runs = [make_run(seed=seed, group="a") for seed in range(index_file.WORTH_WRITING)]
+    found = selected([], Wanted(groups=["a"]), home)
+    assert ([run.path for run in found.runs], found.unread) == ([run.path for run in runs], [])
+    known = index_file.read(home / index_file.FILE)
+    assert {one.recorded for one in known.values()} == {None}
 
 
 def created(run, seconds):

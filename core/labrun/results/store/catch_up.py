@@ -49,6 +49,8 @@ def _catch_up_file(home: Path, uri: str, runs: Sequence[Entry], until: float) ->
                 return  # tables of another version; MLflow's client is for `lab reindex`
             known, nothing = store.copied([entry.id for entry in runs]), Copied()
             for entry in runs:
+                if entry.state == "damaged":
+                    continue  # its events are not read at each look; `lab reindex` names it
                 if is_behind(entry, known.get(entry.id, nothing)):
                     _write(entry, mirror)
                     if time.monotonic() > until:
