@@ -61,8 +61,8 @@ def test_a_suite_has_its_question_and_source_and_the_published_scale(name):
 
 @pytest.mark.parametrize(("name", "scale"), PLACES)
 def test_every_run_composes_and_every_arm_is_planned(name, scale, tmp_path, monkeypatch):
-    """Plans of one seed, where no data lie beside; a plan may only want what the suite says that the
-    user has to give, or an extra that is not installed here."""
+    """Plans of one seed, where no data lie beside; a plan may only want what the suite says that
+    the user has to give, or an extra that is not installed here."""
     monkeypatch.chdir(tmp_path)
     needs = [*suite_of(name).scales[scale].needs]
     if name.startswith("smax") and find_spec("jaxmarl") is None:
