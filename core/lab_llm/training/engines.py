@@ -41,6 +41,11 @@ class RolloutEngine:
     @classmethod
     def check_settings(cls, settings: GRPOSettings) -> None:
         """Raises LabError where it could not sample with these settings, whatever the model."""
+        for words in _asked_of_vllm(settings):
+            raise LabError(
+                f"trainer.{words} is for a vLLM, and {KEY}={cls.kind.name} has none; leave it out, "
+                f"or set {KEY}=vllm"
+            )
 
     @classmethod
     def check_model(cls, settings: GRPOSettings) -> None:
@@ -243,18 +248,19 @@ class VLLMRollouts(RolloutEngine):
 
 def _check_server(settings: GRPOSettings) -> None:
     """LabError for what only the command that starts the server can say."""
-    asked = {
-        "vllm_enable_sleep_mode=true": settings.vllm_enable_sleep_mode,
-        f"vllm_tensor_parallel_size={settings.vllm_tensor_parallel_size}": (
-            settings.vllm_tensor_parallel_size > 1
-        ),
-    }
-    for words in (words for words, is_asked in asked.items() if is_asked):
+    for words in _asked_of_vllm(settings):
         raise LabError(
             f"trainer.{words} is for a vLLM in the training process, and trainer.vllm_mode=server "
             "takes another's; leave it out and say it to `trl vllm-serve`, or set "
             "trainer.vllm_mode=colocate"
         )
+
+
+def _asked_of_vllm(settings: GRPOSettings) -> list[str]:
+    """The settings that only a vLLM in the training process has, where they are set."""
+    sleeps, size = settings.vllm_enable_sleep_mode, settings.vllm_tensor_parallel_size
+    found = ["vllm_enable_sleep_mode=true"] if sleeps else []
+    return [*found, f"vllm_tensor_parallel_size={size}"] if size > 1 else found
 
 
 def _is_here(settings: GRPOSettings) -> bool:

@@ -83,8 +83,8 @@ def _check_entries(found: Mapping[str, Any], path: str) -> None:
     """LabError where the file would put something of its own in place of the trainer's."""
     if "scheduler" in found:
         raise LabError(
-            f"trainer.deepspeed={path}: its scheduler would stand in place of trainer.lr_schedule; "
-            "take it out, and set trainer.lr_schedule and trainer.warmup_steps"
+            f"trainer.deepspeed={path}: its scheduler would stand in place of the trainer's own; "
+            "take it out, and leave the learning rate to the trainer's keys"
         )
     kind = _at(found, "optimizer.type")
     if kind is not None and kind not in OPTIMIZERS:

@@ -228,7 +228,7 @@ def test_eight_bit_weights_are_named(model):
 
 
 def test_what_is_missing_is_a_fact_and_no_refusal(model, monkeypatch):
-    monkeypatch.setattr(grpo_plan.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     vllm, deepspeed = plan(settings(model, sampler="vllm", deepspeed="zero3")).missing
     assert "vllm is not installed; `pip install 'labrun[gpu]'`" in vllm
     assert "trainer.deepspeed=zero3, but deepspeed is not installed" in deepspeed

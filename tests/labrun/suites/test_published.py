@@ -8,6 +8,7 @@ from labrun.config.components import build
 from labrun.config.experiments import key_without_seed
 from labrun.errors import LabError
 from labrun.experiment import Experiment
+from labrun.plan import Setup
 from labrun.suites import finding
 from labrun.suites.needed import Needed, needed
 from labrun.suites.reading import read
@@ -59,9 +60,10 @@ def test_a_suite_has_its_question_and_source_and_the_published_scale(name):
 
 
 @pytest.mark.parametrize(("name", "scale"), PLACES)
-def test_every_run_composes_and_every_arm_is_planned(name, scale):
-    """Plans of one seed; a plan may only want what the suite says that the user has to give, or an
-    extra that is not installed here."""
+def test_every_run_composes_and_every_arm_is_planned(name, scale, tmp_path, monkeypatch):
+    """Plans of one seed, where no data lie beside; a plan may only want what the suite says that
+    the user has to give, or an extra that is not installed here."""
+    monkeypatch.chdir(tmp_path)
     needs = [*suite_of(name).scales[scale].needs]
     if name.startswith("smax") and find_spec("jaxmarl") is None:
         needs.append("pip install 'labrun[smax]'")
@@ -79,11 +81,27 @@ def plan_of(experiment: Experiment) -> tuple[set[str], str]:
         return set(), str(error)
 
 
+def test_study_4_takes_the_published_sets_by_name_and_misses_them_where_they_are_not(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    for one in runs_of("epistemic-coverage", "paper"):
+        (missing, *_) = build(one.experiment).dataset.plan(Setup()).missing
+        found[one.point["problems"]] = missing
+    files = {"1": "1x64", "8": "8x8", "64": "64", "128": "128", "512": "512"}
+    assert found.keys() == {*files, "all"}
+    for label, name in files.items():
+        assert f"section_6_2/seen_{name}.parquet'; there is no folder ../shared" in found[label]
+    assert "hf download --repo-type dataset BytedTsinghua-SIA/DAPO-Math-17k" in found["all"]
+
+
 NUM_RUNS = {
     ("rlrt-main", "tiny"): 7 * 5,
     ("rlrt-main", "paper"): 7 * 4,
     ("epistemic-onpolicy", "paper"): 4 * 5 - 2,
     ("epistemic-coverage", "tiny"): 2 * 4 * 5,
+    ("epistemic-coverage", "paper"): 2 * 6,
     ("stairs-smac", "paper"): 4 * 3 * 4 * 5,
     ("stairs-ablations", "paper"): 6 * 3 * 4 * 5,
 }
