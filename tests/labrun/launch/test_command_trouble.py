@@ -59,7 +59,7 @@ def wait_for(condition, *, timeout_s=240.0):
 
 def test_a_closed_pipe_ends_no_job_and_changes_no_exit_code(home):
     command = subprocess.Popen(
-        [*RUN, "max_steps=30"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*RUN, "max_steps=12"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert command.stdout is not None
     assert command.stdout.readline()
@@ -68,7 +68,7 @@ def test_a_closed_pipe_ends_no_job_and_changes_no_exit_code(home):
     errors = command.communicate()[1]
     assert (command.returncode, errors) == (0, "")
     (run,) = run_dir.all_runs(home)
-    assert (run.status().state, run.status().step) == ("done", 30)
+    assert (run.status().state, run.status().step) == ("done", 12)
 
 
 def test_a_full_disk_behind_both_streams_ends_no_job(home):
@@ -293,11 +293,11 @@ def spare_handles(number):
 
 @pytest.mark.parametrize("number", [10, 13])  # a job's start takes 8
 def test_jobs_wait_for_handles_that_others_have(create, tmp_path, capsys, number):
-    executor = LocalExecutor(Pool([Device("cpu", i) for i in range(6)], tmp_path / "leases"))
-    runs = [create(f"seed={seed}", "max_steps=2", "sleep_s=0.1") for seed in range(6)]
+    executor = LocalExecutor(Pool([Device("cpu", i) for i in range(3)], tmp_path / "leases"))
+    runs = [create(f"seed={seed}", "max_steps=2", "sleep_s=0.1") for seed in range(3)]
     with spare_handles(number):
         executor.drain(runs, nothing)
-    assert [run.status().state for run in runs] == ["done"] * 6
+    assert [run.status().state for run in runs] == ["done"] * 3
     assert "not started" not in capsys.readouterr().err
 
 
@@ -336,10 +336,10 @@ def test_a_claim_or_lease_for_which_no_handle_is_left_is_waited_for(make_run, tm
 
 def test_a_sweep_with_few_handles_runs_to_its_end(home):
     command = ["sh", "-c", 'ulimit -n 16; exec "$@"', "sh", *LAB, "run", "-m"]
-    words = ["plugin=example", "seed=0,1,2,3", "max_steps=2"]
+    words = ["plugin=example", "seed=0,1,2", "max_steps=2"]
     ended = subprocess.run([*command, *words], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert [run.status().state for run in run_dir.all_runs(home)] == ["done"] * 4
+    assert [run.status().state for run in run_dir.all_runs(home)] == ["done"] * 3
 
 
 def test_a_run_that_cannot_be_started_is_failed_and_the_others_go_on(create, executor, capsys):
