@@ -293,11 +293,11 @@ def spare_handles(number):
 
 @pytest.mark.parametrize("number", [10, 13])  # a job's start takes 8
 def test_jobs_wait_for_handles_that_others_have(create, tmp_path, capsys, number):
-    executor = LocalExecutor(Pool([Device("cpu", i) for i in range(3)], tmp_path / "leases"))
-    runs = [create(f"seed={seed}", "max_steps=2", "sleep_s=0.1") for seed in range(3)]
+    executor = LocalExecutor(Pool([Device("cpu", i) for i in range(6)], tmp_path / "leases"))
+    runs = [create(f"seed={seed}", "max_steps=2", "sleep_s=0.1") for seed in range(6)]
     with spare_handles(number):
         executor.drain(runs, nothing)
-    assert [run.status().state for run in runs] == ["done"] * 3
+    assert [run.status().state for run in runs] == ["done"] * 6
     assert "not started" not in capsys.readouterr().err
 
 
@@ -336,10 +336,10 @@ def test_a_claim_or_lease_for_which_no_handle_is_left_is_waited_for(make_run, tm
 
 def test_a_sweep_with_few_handles_runs_to_its_end(home):
     command = ["sh", "-c", 'ulimit -n 16; exec "$@"', "sh", *LAB, "run", "-m"]
-    words = ["plugin=example", "seed=0,1,2", "max_steps=2"]
+    words = ["plugin=example", "seed=0,1,2,3", "max_steps=2"]
     ended = subprocess.run([*command, *words], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert [run.status().state for run in run_dir.all_runs(home)] == ["done"] * 3
+    assert [run.status().state for run in run_dir.all_runs(home)] == ["done"] * 4
 
 
 def test_a_run_that_cannot_be_started_is_failed_and_the_others_go_on(create, executor, capsys):
