@@ -80,7 +80,7 @@ class NoCheckpoint(TrainerCallback):
 
 
 def rows(place: Place) -> Rows:
-    cases = [Case("30M", "float32", 32 if place.is_small else 64, False)]
+    cases = [Case("30M", "float32", 16 if place.is_small else 64, False)]
     if not place.is_small:
         for model in ("0.6B", "1.7B"):
             for dtype in ("float32", "bfloat16"):
@@ -95,9 +95,9 @@ def row_of(case: Case, place: Place) -> Row:
         model=PolicyConfig(dtype=case.dtype),
         credit="sdpo" if case.has_teacher else "grpo",
         max_steps=2,
-        prompts_per_step=2 if place.is_small else 4,
-        num_generations=8,
-        micro_batch_size=16,
+        prompts_per_step=1 if place.is_small else 4,
+        num_generations=4 if place.is_small else 8,
+        micro_batch_size=4 if place.is_small else 16,
         max_prompt_length=PROMPT,
         max_completion_length=case.length,
         gradient_checkpointing=case.checkpointing,

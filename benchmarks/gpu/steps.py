@@ -34,10 +34,11 @@ FEW_ROLLOUTS = (
     "trainer.max_completion_length=48",
     "max_problems=2",
     "accuracy.num_samples=1",
-    "accuracy.max_new_tokens=24",
+    "accuracy.max_new_tokens=8",
 )
 """The short form of a language model's run."""
 FEW_EPISODES = ("evaluator.rollout.episodes=2", "dataset.num_episodes=8", "trainer.batch_size=4")
+FEW_EPISODES += ("evaluator.rollout.figures=false",)
 FEW_RESPONSES = ("trainer.batch_size=4", "trainer.num_probes=2", "max_problems=2")
 """The short form of a run that trains on responses."""
 SMALL_COMMON = {

@@ -74,7 +74,7 @@ def test_a_section_that_takes_too_long_is_ended_and_keeps_its_rows(tmp_path):
     command = [sys.executable, "-m", "gpu", "--device", "cpu", "--small", "--out", str(out)]
     with start.cold():  # a new process takes longer to import torch
         done = subprocess.run(
-            [*command, "--sections", "golden", "memory", "--seconds", "2"],
+            [*command, "--sections", "golden", "memory", "--seconds", "1.2"],
             env={
                 **os.environ,
                 "PYTHONPATH": str(BENCHMARKS) + ":" + os.environ.get("PYTHONPATH", ""),

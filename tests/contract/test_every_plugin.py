@@ -43,6 +43,13 @@ def test_it_keeps_to_the_contract(name):
 
 
 @every_plugin
+def test_methods_of_one_plugin_differ_in_their_settings(name):
+    methods = preset_groups(plugins.load(name)).get("method", [])
+    settings = [compose([f"plugin={name}", f"method={m}"]).settings for m in methods]
+    assert len({json.dumps(s, sort_keys=True) for s in settings}) == len(methods)
+
+
+@every_plugin
 def test_description_names_a_headline_and_each_component_a_summary(name):
     info = plugins.load(name)
     assert info.headline
@@ -83,13 +90,6 @@ def test_every_method_composes_at_every_scale(name, presets):
     for preset in presets:
         group, choice = preset.split("=")
         assert experiment.choices[group] == choice
-
-
-@every_plugin
-def test_methods_of_one_plugin_differ_in_their_settings(name):
-    methods = preset_groups(plugins.load(name)).get("method", [])
-    settings = [compose([f"plugin={name}", f"method={m}"]).settings for m in methods]
-    assert len({json.dumps(s, sort_keys=True) for s in settings}) == len(methods)
 
 
 @every_plugin

@@ -59,7 +59,7 @@ def wait_for(condition, *, timeout_s=240.0):
 
 def test_a_closed_pipe_ends_no_job_and_changes_no_exit_code(home):
     command = subprocess.Popen(
-        [*RUN, "max_steps=30"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*RUN, "max_steps=12"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert command.stdout is not None
     assert command.stdout.readline()
@@ -68,7 +68,7 @@ def test_a_closed_pipe_ends_no_job_and_changes_no_exit_code(home):
     errors = command.communicate()[1]
     assert (command.returncode, errors) == (0, "")
     (run,) = run_dir.all_runs(home)
-    assert (run.status().state, run.status().step) == ("done", 30)
+    assert (run.status().state, run.status().step) == ("done", 12)
 
 
 def test_a_full_disk_behind_both_streams_ends_no_job(home):

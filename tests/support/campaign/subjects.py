@@ -25,6 +25,7 @@ class Subject:
 def _language(name: str, *words: str, ranks: int = 1) -> Subject:
     small = ("seed=3", "max_steps=4", "save_every=2", "evaluate_every=2", "learning_rate=1e-3")
     rollouts = ("prompts_per_step=2", "num_generations=4", "micro_batch_size=4")
+    rollouts += ("max_completion_length=40",)
     stages = ("load", "sample", "update", "evaluate", "checkpoint")
     return Subject(name, (*words, *small, *rollouts), (*MODEL, *OPTIMIZER), stages, ranks)
 
@@ -33,7 +34,7 @@ LINE = ("plugin=example", "method=momentum", "evaluator=[mse,mae]", "seed=3", "m
 AGENTS = ("plugin=stairs", "seed=3", "max_steps=6", "target_update_every=3", "figures=false")
 TASKS = ("dataset.train_tasks=[cn-2,cn-3]", "dataset.test_tasks=[cn-2,cn-4]", "num_episodes=8")
 SIZES = ("network.width=8", "batch_size=4", "rollout.episodes=2")
-ACCURACY = ("max_problems=4", "accuracy.num_samples=1", "accuracy.max_new_tokens=24")
+ACCURACY = ("max_problems=4", "accuracy.num_samples=1", "accuracy.max_new_tokens=12")
 VERBALIZATION = tuple(word.replace("accuracy", "verbalization") for word in ACCURACY)
 
 
