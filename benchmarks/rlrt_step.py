@@ -8,7 +8,7 @@ every block, and step times are compared pair by pair.
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class Block:
 
     seconds: list[float]
     cpu_seconds: list[float]
-    series: dict[str, dict[int, float]]
+    series: Mapping[str, dict[int, float]]
 
     def values(self, name: str) -> list[float]:
         found = self.series.get(name, {})

@@ -74,5 +74,5 @@ def _read(runs: Sequence[RunRecord], file: BufferedRandom) -> NoReturn:
 
 def _packed(results: Results) -> Results:
     """The results with series that are unpacked when they are asked for: most never are."""
-    series, *others = results
-    return PackedSeries.of(series), *others
+    series, scores, seconds, fault = results
+    return PackedSeries.of(series), scores, seconds, fault
