@@ -37,9 +37,8 @@ class TeacherScoring:
     ) -> Rollouts:
         """The rollouts with the student's and the teacher's log-probabilities.
 
-        `weights`: the teacher's own; None: it is the policy, and the engine scores.
-
-        Where the teacher does not read, its log-probabilities are the student's.
+        `weights`: the teacher's own; None: the policy's. Where the teacher does not read, its
+        log-probabilities are the student's.
         """
         rows = [row for row, prompt in enumerate(prompts) if prompt is not None]
         read = [prompt for prompt in prompts if prompt is not None]
@@ -48,23 +47,26 @@ class TeacherScoring:
         tokens, lengths = rollouts.ids[:, -rollouts.width :], rollouts.lengths.tolist()
         completions = [tokens[row, : lengths[row]].tolist() for row in rows]
         teacher = student.clone()
-        if weights is None:
-            teacher[rows] = self._engine.score(read, completions, rollouts.width)
-        else:
-            teacher[rows] = self._by_own(weights, read, completions, rollouts.width)
+        teacher[rows] = self._score(weights, read, completions, rollouts.width)
         return replace(rollouts, student_logprobs=student, teacher_logprobs=teacher)
 
-    def _by_own(
-        self, weights: TeacherWeights, prompts: Ids, completions: Ids, width: int
+    def _score(
+        self, weights: TeacherWeights | None, prompts: Ids, completions: Ids, width: int
     ) -> Tensor:
-        """Log-probabilities (n, width) of the completions by a teacher with weights of its own."""
+        """Log-probabilities (n, width) of the completions by the teacher.
+
+        The engine has the policy's weights only.
+        """
+        if weights is None:
+            return self._engine.score(prompts, completions, width)
+        model = weights.model
         trainer: Any = self._trainer
         temperature, device = self._settings.temperature, trainer.accelerator.device
 
         def passed(ids: Tensor, mask: Tensor, width: int) -> Tensor:
             trainer.ctx.heartbeat()
             with torch.no_grad(), trainer.accelerator.autocast():
-                return token_logprobs(weights.model, ids, mask, width, temperature=temperature)
+                return token_logprobs(model, ids, mask, width, temperature=temperature)
 
         return score(
             passed,

@@ -10,7 +10,7 @@ from types import MethodType, SimpleNamespace
 
 import pytest
 import torch
-from lab_llm.training.objective import Surrogate
+from lab_llm.training.objective import Objective, Surrogate
 from lab_llm.training.rollouts import Rollouts, TeacherSequences
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.methods import make_objective
@@ -142,11 +142,19 @@ def config_of(method: str, *words: str) -> RLRTConfig:
     return build(compose(["plugin=rlrt", f"method={method}", *words])).trainer.config
 
 
+def objective_of(config: RLRTConfig, given: Given) -> Objective:
+    """The method's objective, whose teacher is the given one."""
+    objective = make_objective(config)
+    if objective.teacher_weights is not None:
+        objective.teacher_weights.model = given
+    return objective
+
+
 @pytest.mark.parametrize(("method", "alpha"), [("sdft", 1.0), ("sdft_forward", 0.0)])
 def test_sdft_is_trls(method, alpha):
     given, batch = Given(), rollouts()
     config = config_of(method, "distillation.reduction=rollouts")
-    got = make_objective(config).loss(given, batch)
+    got = objective_of(config, given).loss(given, batch)
     trainer = trl_trainer(SDFTTrainer, distillation_alpha=alpha)
     expected = trl_loss(SDFTTrainer, trainer, given, batch)
     assert got.item() == pytest.approx(expected.item(), rel=1e-6)
@@ -158,7 +166,7 @@ def test_sdpo_mixed_with_the_policy_gradient_is_trls(weight):
     given, batch = Given(), rollouts()
     words = ("loss_type=grpo", "distillation.reduction=rollouts", "distillation.top_k=4")
     config = config_of("sdpo_grpo", *words, f"distillation.weight={weight}")
-    got = make_objective(config).loss(given, batch)
+    got = objective_of(config, given).loss(given, batch)
     trainer = trl_trainer(
         SDPOTrainer,
         distillation_weight=weight,
@@ -179,7 +187,7 @@ def test_the_mixture_is_the_weighted_sum_of_its_parts():
     for weight in (0.3, 1.0):
         given = Given()
         config = config_of("sdpo", f"distillation.weight={weight}")
-        parts.append(make_objective(config).loss(given, batch).item())
+        parts.append(objective_of(config, given).loss(given, batch).item())
         entropy = given.recorded["entropy"]
     plain = Given()
     surrogate = Surrogate(config).loss(plain, batch).item()
@@ -189,7 +197,7 @@ def test_the_mixture_is_the_weighted_sum_of_its_parts():
 
 def test_opsd_is_the_forward_kl_whose_every_summand_is_clipped():
     given, batch = Given(), rollouts()
-    got = make_objective(config_of("opsd")).loss(given, batch).item()
+    got = objective_of(config_of("opsd"), given).loss(given, batch).item()
     p, q = (
         given.head(states).double().log_softmax(-1) for states in (given.student, given.teacher)
     )
