@@ -22,7 +22,7 @@ from typing import NoReturn
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
-from forked import modules, process, start
+from forked import modules, pages, process, start
 from forked.request import Request, receive
 
 LIBRARIES = (
@@ -61,6 +61,7 @@ def main() -> None:
         modules.import_tests(tests)
     gc.collect()
     gc.freeze()
+    pages.enlarge()
     assert threading.active_count() == 1, "a fork has one thread"
     live(*serve(socket.socket(fileno=int(sys.argv[1]))))
 
