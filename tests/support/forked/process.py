@@ -40,7 +40,10 @@ LIBRARIES = [
 
 
 def begin(request: Request, files: Sequence[int]) -> None:
-    """Make this fork the process that is asked for, up to its program; what fails is told there."""
+    """Make this fork the process that is asked for, up to its program; what fails is told there.
+
+    Signals are still blocked.
+    """
     _place(request, files)
     try:
         _join(request)
@@ -55,7 +58,6 @@ def begin(request: Request, files: Sequence[int]) -> None:
     _reset_signals(request.ignored)
     show(request.words, request.variables)  # whoever started it may look for these at once
     os.close(request.errors)
-    signal.pthread_sigmask(signal.SIG_SETMASK, request.blocked)
 
 
 def _place(request: Request, files: Sequence[int]) -> None:

@@ -97,6 +97,7 @@ def live(request: Request, files: list[int]) -> NoReturn:
     process.begin(request, files)
     words = request.words
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, request.blocked)
         if start.is_supervisor(words):
             os.execv = start.replaced
             try:
