@@ -122,9 +122,9 @@ def test_bad_input_exits_2_with_one_line_and_creates_nothing(
 
 
 @pytest.mark.usefixtures("example")
-def test_dry_run_prints_what_is_not_at_its_default_and_starts_nothing(lab, home):
+def test_dry_run_prints_what_is_not_at_its_default_and_starts_nothing(lab_here, home):
     words = ["-m", "plugin=example", "method=momentum", "seed=0,1", "--dry-run"]
-    planned = lab("run", *words)
+    planned = lab_here("run", *words)
     assert planned.returncode == 0, planned.stderr
     lines = [" ".join(line.split()) for line in planned.stdout.splitlines()]
     assert lines[0] == "plan: 2 run(s) of plugin example; nothing was started"

@@ -276,10 +276,9 @@ def test_commands_work_beside_plugins_that_exit_at_import(install, lab, monkeypa
 
 
 @pytest.mark.usefixtures("example")
-def test_a_misspelt_key_is_explained_beside_a_plugin_that_exits(install, lab, monkeypatch):
-    folder = install("leaving", "import sys; sys.exit(0)")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ["PYTHONPATH"]]))
-    asked = lab("run", "plugin=example", "nois=1", "--dry-run")
+def test_a_misspelt_key_is_explained_beside_a_plugin_that_exits(install, lab_here):
+    install("leaving", "import sys; sys.exit(0)")
+    asked = lab_here("run", "plugin=example", "nois=1", "--dry-run")
     assert asked.returncode == 2
     assert asked.stderr.startswith("lab: no key 'nois'")
 
