@@ -226,7 +226,7 @@ def test_no_process_of_a_job_holds_its_locks(create, executor):
     assert "supervisor.py" in holder
 
 
-def test_a_killed_command_leaves_nothing_and_its_run_goes_on_at_once(create, home, lab):
+def test_a_killed_command_leaves_nothing_and_its_run_goes_on_at_once(create, home, lab_here):
     run = create(textwrap.dedent(CHILDREN), "max_steps=40", "sleep_s=0.1")
     waiting = create("", "max_steps=2")
     words = ["resume", run.id, waiting.id]
@@ -241,13 +241,13 @@ def test_a_killed_command_leaves_nothing_and_its_run_goes_on_at_once(create, hom
         run.claim()
     command.kill()
     command.wait()
-    resumed = lab("resume", run.id)
+    resumed = lab_here("resume", run.id)
     assert resumed.returncode == 0, resumed.stderr
     assert all(map(is_gone, pids))
     assert run.status().state == "done"
 
 
-def test_runs_that_a_killed_command_has_not_started_read_as_killed(create, home, lab):
+def test_runs_that_a_killed_command_has_not_started_read_as_killed(create, home, lab_here):
     waiting = create("", "max_steps=2")
     mine = processes.me()
     pid, start, boot = mine.split("@")
@@ -256,6 +256,6 @@ def test_runs_that_a_killed_command_has_not_started_read_as_killed(create, home,
     waiting.write_status(process=f"{pid}@{int(start) - 1}@{boot}")
     assert waiting.status().state == "killed"
     assert waiting.status().message == "its command is gone; nobody will start it"
-    resumed = lab("resume", "--group", "g")
+    resumed = lab_here("resume", "--group", "g")
     assert resumed.returncode == 0, resumed.stderr
     assert waiting.status().state == "done"
