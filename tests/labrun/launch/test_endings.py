@@ -226,7 +226,7 @@ def test_no_process_of_a_job_holds_its_locks(create, executor):
     assert "supervisor.py" in holder
 
 
-def test_a_killed_command_leaves_nothing_and_its_run_goes_on_at_once(create, home, lab_here):
+def test_a_killed_command_leaves_nothing_and_its_run_goes_on_at_once(create, home, lab):
     run = create(textwrap.dedent(CHILDREN), "max_steps=40", "sleep_s=0.1")
     waiting = create("", "max_steps=2")
     words = ["resume", run.id, waiting.id]
@@ -241,7 +241,7 @@ def test_a_killed_command_leaves_nothing_and_its_run_goes_on_at_once(create, hom
         run.claim()
     command.kill()
     command.wait()
-    resumed = lab_here("resume", run.id)
+    resumed = lab("resume", run.id)
     assert resumed.returncode == 0, resumed.stderr
     assert all(map(is_gone, pids))
     assert run.status().state == "done"
