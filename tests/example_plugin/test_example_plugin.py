@@ -14,22 +14,20 @@ from pathlib import Path
 import pytest
 from labrun.config.components import build
 from labrun.config.experiments import compose
-from labrun.launch.leases import Device, Pool
-from labrun.launch.local import LocalExecutor
 from labrun.runs import run_dir
 
 T_2 = 0.95 * math.sqrt(2 / (1 - 0.95**2))  # 97.5% quantile of Student's t, 2 degrees of freedom
 
 
 @pytest.mark.usefixtures("example")
-def test_it_is_listed_with_its_distribution(lab):
-    rows = [line.split() for line in lab("plugins").stdout.splitlines()]
+def test_it_is_listed_with_its_distribution(lab_here):
+    rows = [line.split() for line in lab_here("plugins").stdout.splitlines()]
     assert ["example", "labrun-example", "1.2.0", "example_plugin.plugin"] in rows
 
 
 @pytest.mark.usefixtures("example")
-def test_its_keys_are_shown_with_default_and_meaning(lab):
-    shown = lab("plugins", "example")
+def test_its_keys_are_shown_with_default_and_meaning(lab_here):
+    shown = lab_here("plugins", "example")
     assert shown.returncode == 0, shown.stderr
     lines = shown.stdout.splitlines()
     assert lines[0] == "example: linear regression by SGD, plain or with momentum"
@@ -138,7 +136,7 @@ def test_unknown_metric_is_refused_by_compare(swept, lab_here, monkeypatch):
 
 
 @pytest.mark.usefixtures("example")
-def test_stopped_command_exits_75_and_resume_gives_the_uninterrupted_result(swept, home, lab):
+def test_stopped_command_exits_75_and_resume_gives_the_uninterrupted_result(swept, home, lab_here):
     shutil.copytree(swept, home)
     words = ["run", "plugin=example", "seed=1", "sleep_s=0.1", "group=stopped"]
     command = [sys.executable, "-m", "labrun.cli", *words]
@@ -158,7 +156,7 @@ def test_stopped_command_exits_75_and_resume_gives_the_uninterrupted_result(swep
     assert run.status().state == "preempted"
     steps_before = max(run.series()["loss"])
     assert 2 <= steps_before < 10
-    resumed = lab("resume", "last")
+    resumed = lab_here("resume", "last")
     assert resumed.returncode == 0, resumed.stderr
     attempts = [e["resumed_from"] for e in run.events() if e["kind"] == "attempt"]
     assert attempts == [None, steps_before]
@@ -173,10 +171,12 @@ def stopped_runs(home: Path) -> list[run_dir.RunDir]:
 
 
 @pytest.mark.usefixtures("example")
-def test_resume_restart_begins_at_step_0_and_keeps_the_old_checkpoints(swept, home, lab_here):
+def test_resume_restart_begins_at_step_0_and_keeps_the_old_checkpoints(
+    swept, home, fit_here, lab_here
+):
     shutil.copytree(swept, home)
-    run = run_dir.create(compose(["plugin=example", "nan_at_step=6"]), root=home)
-    LocalExecutor(Pool([Device("cpu", 0)], home / "leases")).drain([run], lambda: None)
+    code, run = fit_here("plugin=example", "nan_at_step=6")
+    assert code == 70
     (run.checkpoints / "00000004" / "state.json").write_text("damaged")
     refused = lab_here("resume", run.id)
     assert refused.returncode == 2

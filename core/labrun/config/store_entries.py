@@ -34,6 +34,12 @@ class Entry(ConfigNode):
     def node(self) -> DictConfig:
         return OmegaConf.create(dict(self.values))
 
+    def __copy__(self) -> "Entry":
+        """What Hydra reads, and then copies the node of: made once, whoever reads it."""
+        twin = Entry(self.name.removesuffix(".yaml"), self.values, self.group, self.package)
+        twin.node = self.node
+        return twin
+
     def __deepcopy__(self, _: Any) -> "Entry":
         return self
 
@@ -47,11 +53,16 @@ def only_composing() -> Iterator[None]:
     """
     own = ConfigStore.instance().repo["hydra"]
     whole = own["config.yaml"]
-    own["config.yaml"] = Entry("config", _written(), "hydra", "hydra")
+    own["config.yaml"] = _composing()
     try:
         yield
     finally:
         own["config.yaml"] = whole
+
+
+@functools.cache
+def _composing() -> Entry:
+    return Entry("config", _written(), "hydra", "hydra")
 
 
 def _written() -> dict[str, Any]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from labrun.attempts import ranks
@@ -16,6 +17,7 @@ from labrun.config.experiments import compose
 from labrun.errors import LabError
 from labrun.runs import run_dir
 
+LINES = Path(__file__).parents[2] / "support" / "rank_lines.py"
 HEAD = """
 import os, signal, sys, time
 from labrun.attempts.ranks import Ending, leave
@@ -30,7 +32,7 @@ def script(tmp_path):
     def write(lines: str) -> list[str]:
         path = tmp_path / "rank.py"
         path.write_text(HEAD + textwrap.dedent(lines))
-        return [sys.executable, str(path)]
+        return [sys.executable, str(LINES), str(path)]
 
     return write
 

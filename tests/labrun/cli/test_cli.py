@@ -122,9 +122,9 @@ def test_bad_input_exits_2_with_one_line_and_creates_nothing(
 
 
 @pytest.mark.usefixtures("example")
-def test_dry_run_prints_what_is_not_at_its_default_and_starts_nothing(lab, home):
+def test_dry_run_prints_what_is_not_at_its_default_and_starts_nothing(lab_here, home):
     words = ["-m", "plugin=example", "method=momentum", "seed=0,1", "--dry-run"]
-    planned = lab("run", *words)
+    planned = lab_here("run", *words)
     assert planned.returncode == 0, planned.stderr
     lines = [" ".join(line.split()) for line in planned.stdout.splitlines()]
     assert lines[0] == "plan: 2 run(s) of plugin example; nothing was started"
@@ -231,13 +231,13 @@ def test_doctor_names_runs_that_were_killed_before_they_started(lab_here, make_r
     assert f"{again.id} was killed; `lab resume {again.id}` goes on" in checked.stdout
 
 
-def test_doctor_exits_2_where_a_plugin_is_broken(lab, tmp_path, monkeypatch):
+def test_doctor_exits_2_where_a_plugin_is_broken(lab_here, tmp_path, monkeypatch):
     info = tmp_path / "site" / "lab_brittle-0.1.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lab-brittle\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text("[labrun]\nbrittle = no_such_module\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
-    checked = lab("doctor")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    checked = lab_here("doctor")
     assert checked.returncode == 2
     (line,) = [line for line in checked.stdout.splitlines() if "plugin brittle" in line]
     assert line.startswith("bad")

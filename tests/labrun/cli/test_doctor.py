@@ -177,15 +177,16 @@ def test_a_damaged_file_says_what_makes_it_good(make_run, event, name, text, ste
     assert damaged(run, name, text).endswith(step.format(path=run.path, id=run.id))
 
 
-def test_the_steps_for_damaged_files_work(example, home, lab, lab_here):
-    assert lab("run", "plugin=example", "max_steps=6").returncode == 0
-    (path,) = home.glob("example-*")
+def test_the_steps_for_damaged_files_work(example, fit_here, lab_here):
+    code, run = fit_here("plugin=example", "max_steps=6")
+    assert code == 0
+    path = run.path
     for name, step in (("data.json", "unlink"), ("status.json", "")):
         (path / name).write_text("null")
         if step:
             (path / name).unlink()
             (path / "status.json").write_text("null")
-        resumed = lab("resume", path.name)
+        resumed = lab_here("resume", path.name)
         assert resumed.returncode == 0, (name, resumed.stderr)
         assert (path / name).read_text() != "null"
     assert f"{path.name} is damaged" not in lab_here("doctor").stdout

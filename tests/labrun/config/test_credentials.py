@@ -86,9 +86,9 @@ def test_masked_text_keeps_all_but_the_secrets():
     assert masked("http://me:word@host:5000/x?y=1", by="") == "http://host:5000/x?y=1"
 
 
-def test_reindex_keeps_no_password_beside_the_runs(lab, make_run):
+def test_reindex_keeps_no_password_beside_the_runs(lab_here, make_run):
     run = make_run()
-    asked = lab("reindex", "--uri", "http://me:hunter2@host:1")
+    asked = lab_here("reindex", "--uri", "http://me:hunter2@host:1")
     assert asked.returncode == 2
     assert asked.stderr.startswith("lab: --uri=http://***@host:1: the address holds a secret")
     assert "hunter2" not in asked.stderr

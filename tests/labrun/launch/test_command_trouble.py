@@ -218,10 +218,12 @@ def test_a_checkpoint_that_does_not_fit_ends_that_run_alone(small, tmp_path, exe
 
 
 @pytest.mark.parametrize("free_kib", [0, 4, 12, 20])
-def test_a_spec_that_does_not_fit_is_one_line_and_leaves_nothing(small, lab, monkeypatch, free_kib):
+def test_a_spec_that_does_not_fit_is_one_line_and_leaves_nothing(
+    small, lab_here, monkeypatch, free_kib
+):
     monkeypatch.setenv("LABRUN_HOME", str(small))
     fill(small, but=free_kib << 10)
-    ended = lab("run", "-m", "plugin=example", "seed=0,1,2,3")
+    ended = lab_here("run", "-m", "plugin=example", "seed=0,1,2,3")
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
     assert re.fullmatch(

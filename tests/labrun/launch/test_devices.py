@@ -213,7 +213,7 @@ def test_a_nvidia_smi_that_hangs_is_given_up_with_all_that_it_started(nvidia_smi
 
 
 @pytest.mark.usefixtures("example")
-def test_commands_say_in_one_line_that_nvidia_smi_failed(nvidia_smi, lab, lab_here):
+def test_commands_say_in_one_line_that_nvidia_smi_failed(nvidia_smi, lab_here):
     nvidia_smi(body="echo 'driver mismatch' >&2; exit 18\n")
     said = "nvidia-smi failed with exit code 18: driver mismatch"
     asked = lab_here("run", "plugin=example", "num_gpus=1")
@@ -222,7 +222,7 @@ def test_commands_say_in_one_line_that_nvidia_smi_failed(nvidia_smi, lab, lab_he
         f"lab: resources.num_gpus=1: this machine has 0 (of: no GPU); {said}; "
         "ask for fewer or smaller ones\n"
     )
-    checked = lab("doctor")
+    checked = lab_here("doctor")
     assert checked.returncode == 0
     assert [line.split(maxsplit=2)[2] for line in checked.stdout.splitlines() if said in line] == [
         f"{said}; run `nvidia-smi` by hand, and mend the driver that it complains of"

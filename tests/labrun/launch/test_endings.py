@@ -247,7 +247,7 @@ def test_a_killed_command_leaves_nothing_and_its_run_goes_on_at_once(create, hom
     assert run.status().state == "done"
 
 
-def test_runs_that_a_killed_command_has_not_started_read_as_killed(create, home, lab):
+def test_runs_that_a_killed_command_has_not_started_read_as_killed(create, home, lab_here):
     waiting = create("", "max_steps=2")
     mine = processes.me()
     pid, start, boot = mine.split("@")
@@ -256,6 +256,6 @@ def test_runs_that_a_killed_command_has_not_started_read_as_killed(create, home,
     waiting.write_status(process=f"{pid}@{int(start) - 1}@{boot}")
     assert waiting.status().state == "killed"
     assert waiting.status().message == "its command is gone; nobody will start it"
-    resumed = lab("resume", "--group", "g")
+    resumed = lab_here("resume", "--group", "g")
     assert resumed.returncode == 0, resumed.stderr
     assert waiting.status().state == "done"

@@ -300,7 +300,7 @@ def test_taking_a_lock_again_leaves_one_handle_a_lease(folder):
 
 
 @pytest.mark.usefixtures("example")
-def test_a_planted_link_ends_the_command_in_one_line(lab, lab_here, home, folder, victim):
+def test_a_planted_link_ends_the_command_in_one_line(lab_here, home, folder, victim):
     folder.mkdir(mode=0o700)
     (folder / "cpu0.lock").symlink_to(victim)
     asked = lab_here("run", "plugin=example", "max_steps=1")
@@ -309,6 +309,6 @@ def test_a_planted_link_ends_the_command_in_one_line(lab, lab_here, home, folder
     assert asked.stderr.count("\n") == 1
     assert victim.read_text() == "precious"
     assert not home.exists()
-    checked = lab("doctor")
+    checked = lab_here("doctor")
     assert checked.returncode == 2
     assert f"bad   leases             {folder / 'cpu0.lock'} is a symbolic link" in checked.stdout

@@ -99,15 +99,11 @@ def test_two_distributions_with_one_name_are_both_named(install):
     assert "lab-second 2.0" in text
 
 
-def test_lab_plugins_marks_a_conflict_and_lists_a_broken_plugin(install, lab, monkeypatch):
-    folders = [
-        install("twice", SOUND.format(name="twice"), distribution="lab-first"),
-        install("twice", SOUND.format(name="twice"), distribution="lab-second"),
-        install("brittle", "raise RuntimeError"),
-    ]
-    search = [*map(str, folders), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, search)))
-    listed = lab("plugins")
+def test_lab_plugins_marks_a_conflict_and_lists_a_broken_plugin(install, lab_here):
+    install("twice", SOUND.format(name="twice"), distribution="lab-first")
+    install("twice", SOUND.format(name="twice"), distribution="lab-second")
+    install("brittle", "raise RuntimeError")
+    listed = lab_here("plugins")
     assert listed.returncode == 0
     lines = {line.split()[0]: line for line in listed.stdout.splitlines()}
     assert lines["twice"].endswith("CONFLICT: uninstall one")
@@ -276,10 +272,9 @@ def test_commands_work_beside_plugins_that_exit_at_import(install, lab, monkeypa
 
 
 @pytest.mark.usefixtures("example")
-def test_a_misspelt_key_is_explained_beside_a_plugin_that_exits(install, lab, monkeypatch):
-    folder = install("leaving", "import sys; sys.exit(0)")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ["PYTHONPATH"]]))
-    asked = lab("run", "plugin=example", "nois=1", "--dry-run")
+def test_a_misspelt_key_is_explained_beside_a_plugin_that_exits(install, lab_here):
+    install("leaving", "import sys; sys.exit(0)")
+    asked = lab_here("run", "plugin=example", "nois=1", "--dry-run")
     assert asked.returncode == 2
     assert asked.stderr.startswith("lab: no key 'nois'")
 

@@ -31,11 +31,11 @@ def test_metrics_that_are_asked_for_are_drawn(lab_here, runs):
     assert (runs[0].path.parent / "compare" / "g" / "curves.png").exists()
 
 
-def test_runs_are_listed_and_shown(lab, runs):
-    listed = lab("runs")
+def test_runs_are_listed_and_shown(lab_here, runs):
+    listed = lab_here("runs")
     assert listed.returncode == 0
     assert all(run.id in listed.stdout for run in runs)
-    shown = lab("runs", "show", runs[0].id)
+    shown = lab_here("runs", "show", runs[0].id)
     assert shown.returncode == 0
     assert "test/accuracy" in shown.stdout
 
