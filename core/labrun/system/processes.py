@@ -59,10 +59,12 @@ def holders(path: Path) -> list[str]:
 
 def is_only_supervised(lock: Path, *, detached: bool = False) -> bool:
     """Whether the supervisors of jobs hold the lock, and no command does: it was killed, and they
-    end their jobs. `detached`: or the processes of `lab run --detach`."""
+    end their jobs. `detached`: or the processes of `lab run --detach`. One that is ending has no
+    words any more."""
     programs = (SUPERVISOR, DETACHED) if detached else (SUPERVISOR,)
     found = _open_in(lock)
-    return bool(found) and all(any(name in _words(pid) for name in programs) for pid in found)
+    words = [_words(pid) for pid in found]
+    return bool(words) and all(not text or any(name in text for name in programs) for text in words)
 
 
 def _open_in(path: Path) -> list[int]:
