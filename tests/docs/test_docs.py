@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import warm
+import wheels
 from baseline_cases import CPU, SMALL, continues_exactly, set_weights, wave_batch
 from lab_marl.networks.rows import filled_rows
 from labrun.cli import app as cli
@@ -247,17 +248,15 @@ GRPO, OFFLINE = "The short form, GRPO", "The short form, offline multi-agent"
 LEARNER = "An offline method with a learner"
 LONG, PLAIN = "The long form", "Without a toolkit"
 INSTALLED = {GRPO: "decay", OFFLINE: "weighted", LEARNER: "macql", LONG: "decay", PLAIN: "descent"}
+ONE_GRPO_STEP = ("max_steps=1", "prompts_per_step=4", "micro_batch_size=16", "eval_size=4")
+ONE_GRPO_STEP = (*ONE_GRPO_STEP, "num_samples=1", "max_new_tokens=8")
+TWO_OFFLINE_STEPS = ("max_steps=2", "num_episodes=8", "batch_size=4", "rollout.episodes=1")
+TWO_OFFLINE_STEPS = (*TWO_OFFLINE_STEPS, "rollout.figures=false")
 FEW_STEPS = {
-    GRPO: ("max_steps=1", "prompts_per_step=4", "micro_batch_size=16", "eval_size=4"),
-    OFFLINE: (
-        "method=sharp",
-        "max_steps=2",
-        "num_episodes=8",
-        "batch_size=4",
-        "rollout.episodes=2",
-    ),
-    LEARNER: ("max_steps=2", "num_episodes=8", "batch_size=4", "rollout.episodes=2"),
-    LONG: ("max_steps=1", "prompts_per_step=4", "micro_batch_size=16", "eval_size=4"),
+    GRPO: ONE_GRPO_STEP,
+    OFFLINE: ("method=sharp", *TWO_OFFLINE_STEPS),
+    LEARNER: TWO_OFFLINE_STEPS,
+    LONG: ONE_GRPO_STEP,
     PLAIN: ("method=slow",),
 }
 SCORED = {
@@ -271,7 +270,8 @@ SCORED = {
 
 @pytest.fixture(scope="module", params=INSTALLED)
 def form(request, tmp_path_factory) -> tuple[str, Path, Path]:
-    """A section of the page, its files in a folder, and a folder into which pip installed them."""
+    """A section of the page, its files in a folder, and a folder that has the package installed:
+    the long form by pip, the others by their wheel alone."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
     empty = ("lab_decay/__init__.py", "lab_decay/conf/__init__.py")
     files = example_files(request.param)
@@ -280,9 +280,12 @@ def form(request, tmp_path_factory) -> tuple[str, Path, Path]:
         path = source / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    where = ["--no-build-isolation", "--target", str(target), str(source)]
-    subprocess.run([*pip, *where], check=True)
+    if request.param == LONG:
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+        where = ["--no-build-isolation", "--target", str(target), str(source)]
+        subprocess.run([*pip, *where], check=True)
+    else:
+        wheels.unpack(source, target)
     return request.param, source, target
 
 

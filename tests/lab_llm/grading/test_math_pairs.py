@@ -1,6 +1,7 @@
 """The rule of mathematics on right and wrong neighbours of many golds, each thought out by hand."""
 
 import logging
+from functools import cache
 
 import pytest
 from lab_llm.grading.math_rule import reward
@@ -330,14 +331,20 @@ def boxed(answer):
     return f"So the answer is $\\boxed{{{answer}}}$."
 
 
+@cache
+def graded(gold, answer):
+    """Our reward; the last test looks at all pairs again."""
+    return reward(gold, boxed(answer))
+
+
 @pytest.mark.parametrize(("gold", "answer"), RIGHT)
 def test_right_however_it_is_written(gold, answer):
-    assert reward(gold, boxed(answer)) == 1.0
+    assert graded(gold, answer) == 1.0
 
 
 @pytest.mark.parametrize(("gold", "answer"), WRONG)
 def test_wrong_however_near_it_is(gold, answer):
-    assert reward(gold, boxed(answer)) == 0.0
+    assert graded(gold, answer) == 0.0
 
 
 def math_verify_alone(gold, answer):
@@ -349,8 +356,8 @@ def math_verify_alone(gold, answer):
 
 
 def test_it_is_never_worse_than_math_verify_alone_and_often_better():
-    graded = [(pair, True) for pair in RIGHT] + [(pair, False) for pair in WRONG]
-    alone = [math_verify_alone(*pair) == wanted for pair, wanted in graded]
-    ours = [(reward(pair[0], boxed(pair[1])) == 1.0) == wanted for pair, wanted in graded]
+    pairs = [(pair, True) for pair in RIGHT] + [(pair, False) for pair in WRONG]
+    alone = [math_verify_alone(*pair) == wanted for pair, wanted in pairs]
+    ours = [(graded(*pair) == 1.0) == wanted for pair, wanted in pairs]
     assert all(our for our, plain in zip(ours, alone, strict=True) if plain)
     assert sum(ours) - sum(alone) > 100

@@ -280,7 +280,7 @@ def test_a_resumed_average_in_bfloat16_keeps_its_remainders(tmp_path, sets):
 
 @pytest.mark.parametrize("teacher", ["frozen", "ema"])
 def test_a_teacher_of_its_own_is_the_same_after_a_resume(tmp_path, sets, teacher):
-    steps = {"max_steps": 4, "num_minibatches": 2, "micro_batch_size": 4}
+    steps = {"max_steps": 4, "num_minibatches": 2, "prompts_per_step": 2, "micro_batch_size": 4}
     config = config_of({"teacher": teacher, "ema_rate": 0.5}, **steps)
     whole = context(tmp_path / "whole")
     trained(whole, sets, config)
@@ -308,7 +308,8 @@ def test_the_averaged_teacher_follows_the_student_and_the_frozen_one_stays(ctx, 
     start = load_policy(RLRTConfig().model).model
     for teacher, moved in (("frozen", False), ("ema", True)):
         one = context(tmp_path / teacher)
-        trainer = trainer_of(one, sets, {"teacher": teacher, "ema_rate": 0.5}, max_steps=1)
+        how, few = {"teacher": teacher, "ema_rate": 0.5}, {"max_steps": 1, "prompts_per_step": 2}
+        trainer = trainer_of(one, sets, how, **few)
         trainer.train()
         teaching = trainer.objective.teacher_weights.model.parameters()
         same = [torch.equal(a, b) for a, b in zip(teaching, start.parameters(), strict=True)]

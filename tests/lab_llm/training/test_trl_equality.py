@@ -43,6 +43,12 @@ SCALES = ("group", "batch", "none")
 BETAS = (0.0, 0.1)
 CLIPS = ((0.2, None, None), (0.02, 0.1, None), (0.02, None, 1.05))
 """(epsilon, epsilon_high, delta)"""
+CHOICES = {
+    torch.float64: dict.fromkeys(SCALES, CLIPS),
+    torch.float32: {scale: (clip,) for scale, clip in zip(SCALES, CLIPS, strict=True)},
+}
+"""Scaling of the rewards -> the clips that it is tested with: every pair where the equations are
+tested, and each once where only the rounding is another."""
 
 
 def tiny(dtype: torch.dtype) -> Qwen2ForCausalLM:
@@ -117,7 +123,8 @@ class Pair:
         self.ours.objective = Surrogate(dataclasses.replace(settings, dual_clip=delta))
 
     def deal(self) -> None:
-        """TRL gets the rollouts in our micro-batches, and cuts nothing of their padding."""
+        """TRL gets the rollouts in our micro-batches, and cuts nothing of their padding. Its
+        advantages depend on `scale_rewards` and on no clip."""
         inputs = list(self.rows)
         output = self.trl._generate_and_score_completions(inputs)
         seed = self.ours.ctx.derive_seed("minibatch", 0)
@@ -154,7 +161,9 @@ def pair(request, tmp_path_factory):
 def test_two_steps_are_those_of_trls_own_trainer(pair, loss_type, beta):
     tolerance = 1e-6 if pair.ours.model.dtype == torch.float64 else 1e-5
     clipped = []
-    for scale, (low, high, delta) in itertools.product(SCALES, CLIPS):
+    inputs = list(pair.rows)
+    choices = CHOICES[pair.ours.model.dtype]
+    for scale, (low, high, delta) in ((s, clip) for s, clips in choices.items() for clip in clips):
         settings = replace(
             SETTINGS,
             loss_type=loss_type,
@@ -164,8 +173,8 @@ def test_two_steps_are_those_of_trls_own_trainer(pair, loss_type, beta):
             epsilon_high=high,
         )
         pair.choose(settings, delta)
-        pair.deal()
-        inputs = list(pair.rows)
+        if (low, high, delta) == choices[scale][0]:
+            pair.deal()
         expected, got = two_steps(pair.trl, inputs), two_steps(pair.ours, inputs)
         for one, other in zip(got, expected, strict=True):
             scale_of = other.abs().max().clamp(min=1e-3)
