@@ -24,7 +24,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
 
 SYSTEM := tests/slurm tests/ray tests/browser
 
-.PHONY: demo docs test system lint gpu faults clean
+.PHONY: demo docs test system lint quick-lint gpu faults clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -32,23 +32,28 @@ demo: $(VENV)/.installed
 
 # Of four processes two begin with tests of jobs and clusters, which mostly wait (tests/conftest.py).
 WORKERS ?= 4
+TYPES := $(BIN)/pyrefly check --python-interpreter-path $(BIN)/python
 PARALLEL = --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 test system: export OMP_NUM_THREADS ?= 1
 # Hundreds of short processes start from these sources: each would compile them anew.
 test system: export PYTHONDONTWRITEBYTECODE :=
-test: lint
-	$(BIN)/pytest $(PARALLEL) $(SYSTEM:%=--ignore=%)
+test: quick-lint
+	@$(TYPES) >$(VENV)/types.log 2>&1 & types=$$!; \
+	$(BIN)/pytest $(PARALLEL) $(SYSTEM:%=--ignore=%); tests=$$?; \
+	wait $$types; types=$$?; cat $(VENV)/types.log; exit $$((tests + types))
 
 # These mostly wait for the cluster, and Ray gives up where its agents get no processor.
 system: WORKERS := 2
 system: $(VENV)/.installed-test
 	$(BIN)/pytest $(PARALLEL) $(SYSTEM)
 
-lint: $(VENV)/.installed-test
+lint: quick-lint
+	$(TYPES)
+
+quick-lint: $(VENV)/.installed-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
-	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python
 
 gpu: $(VENV)/.installed
 	PYTHONPATH="$(CURDIR)/benchmarks$${PYTHONPATH:+:$$PYTHONPATH}" $(BIN)/python -m gpu
