@@ -14,14 +14,19 @@ Three parts, each a group of runs that `lab compare --group NAME` shows.
   was chosen on.
 
 40 batches of 256 rollouts, each for 4 optimizer steps. What has finished stays finished: the same
-command goes on where it was stopped. What is expected stands in docs/results/rlrt.md.
+command goes on where it was stopped, on another machine too. The scores of the ended runs are kept
+in benchmarks/results/rlrt_fair_study.csv for that; a run begun elsewhere is begun anew. What is
+expected stands in docs/results/rlrt.md.
 """
 
 import argparse
+import csv
+import json
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 from statistics import fmean
 
 from labrun.runs.run_dir import RunDir
@@ -44,14 +49,21 @@ ENDED = ("done", "diverged")
 """States of a run that is not started again; a diverged one scores 0."""
 STEPS = ("max_steps=160", "evaluate_every=0", "evaluate_start=false")
 
+RECORD = Path(__file__).parent / "results" / "rlrt_fair_study.csv"
+COLUMNS = ("group", "method", "learning_rate", "seed", "state", "commit", "task", "metric", "value")
+
 Point = tuple[str, str, str]
 """(method, learning rate, seed) of a run."""
+Key = tuple[str, float, str]
+Row = dict[str, str]
+"""One score of one run; a run without scores has one row with an empty value."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dry-run", action="store_true", help="say what is left of each part")
     dry = parser.parse_args().dry_run
+    keep_ended_runs()
     chosen = screen(dry=dry)
     if chosen is None:
         return 0
@@ -116,9 +128,9 @@ def finish(group: str, points: list[Point], *words: str, dry: bool) -> bool:
         return not (left or stopped)
     if stopped:
         lab("resume", *stopped)
-    for (method, rate), seeds in grouped(left).items():
-        chosen = (f"method={method}", f"learning_rate={rate}", f"seed={','.join(seeds)}")
-        lab("run", "-m", "plugin=rlrt", f"group={group}", *chosen, *BATCHES[:2], *STEPS, *words)
+    for sweep in sweeps(left):
+        lab("run", "-m", "plugin=rlrt", f"group={group}", *sweep, *BATCHES[:2], *STEPS, *words)
+    keep_ended_runs()
     left, stopped = remaining(group, points)
     if left or stopped:
         sys.exit(f"{group}: {len(left) + len(stopped)} runs did not end; start the command again")
@@ -126,11 +138,11 @@ def finish(group: str, points: list[Point], *words: str, dry: bool) -> bool:
 
 
 def remaining(group: str, points: list[Point]) -> tuple[list[Point], list[str]]:
-    """The points that have no run, and the runs that have not ended."""
-    runs = {point_of(run): run for run in runs_of(group)}
-    begun = [runs[key(p)] for p in points if key(p) in runs]
-    stopped = [run.id for run in begun if run.status().state not in ENDED]
-    return [p for p in points if key(p) not in runs], stopped
+    """The points that have no run, and the runs of this machine that have not ended."""
+    ended = {key_of(row) for row in recorded() if row["group"] == group}
+    begun = {point_of(run): run for run in runs_of(group)}
+    stopped = [run.id for run in begun.values() if run.status().state not in ENDED]
+    return [p for p in points if key(p) not in ended and key(p) not in begun], stopped
 
 
 def lab(*words: str) -> None:
@@ -139,30 +151,81 @@ def lab(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "labrun.cli", *words], check=False)
 
 
-def grouped(points: list[Point]) -> dict[tuple[str, str], list[str]]:
-    """(method, rate) -> seeds."""
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+def sweeps(points: list[Point]) -> list[tuple[str, str, str]]:
+    """The points as few products of methods, rates and seeds, each the words of one command."""
+    seeds: dict[tuple[str, str], list[str]] = defaultdict(list)
     for method, rate, seed in points:
-        found[method, rate].append(seed)
-    return found
+        seeds[method, rate].append(seed)
+    rates: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for (method, rate), found in seeds.items():
+        rates[method, tuple(found)].append(rate)
+    methods: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(list)
+    for (method, found), tried in rates.items():
+        methods[tuple(tried), found].append(method)
+    return [
+        (f"method={','.join(m)}", f"learning_rate={','.join(r)}", f"seed={','.join(s)}")
+        for (r, s), m in methods.items()
+    ]
 
 
-def key(point: Point) -> tuple[str, float, str]:
+def recorded() -> list[Row]:
+    if not RECORD.exists():
+        return []
+    with RECORD.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def keep_ended_runs() -> None:
+    """Adds the scores of the runs that have ended on this machine to the record."""
+    rows = recorded()
+    kept = {(row["group"], *key_of(row)) for row in rows}
+    for group in ("fair-screen", "fair-tune", "fair-study"):
+        for run in runs_of(group):
+            if (group, *point_of(run)) not in kept and run.status().state in ENDED:
+                rows += rows_of(group, run)
+    if rows:
+        with RECORD.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def rows_of(group: str, run: RunDir) -> list[Row]:
+    method, rate, seed = point_of(run)
+    commit = json.loads((run.path / "provenance.json").read_text())["git_commit"]
+    common = (group, method, f"{rate:g}", seed, run.status().state, commit)
+    last = [
+        (task, metric, f"{steps[max(steps)].value:.6g}")
+        for (task, metric), steps in sorted(run.scores().items())
+    ]
+    return [dict(zip(COLUMNS, (*common, *score), strict=True)) for score in last or [("", "", "")]]
+
+
+def key(point: Point) -> Key:
     return point[0], float(point[1]), point[2]
 
 
-def point_of(run: RunDir) -> tuple[str, float, str]:
+def key_of(row: Row) -> Key:
+    return key((row["method"], row["learning_rate"], row["seed"]))
+
+
+def point_of(run: RunDir) -> Key:
     return method_of(run), rate_of(run), str(run.experiment().run.seed)
 
 
 def scores(group: str, method: str) -> dict[float, float]:
-    """Learning rate -> in-domain accuracy, the mean over the tuning seeds."""
-    found: dict[float, list[float]] = defaultdict(list)
-    for run in runs_of(group):
-        if method_of(run) == method:
-            steps = run.scores().get(("in_domain", "accuracy"), {})
-            found[rate_of(run)].append(steps[max(steps)].value if steps else 0.0)
-    return {rate: fmean(accuracies) for rate, accuracies in found.items()}
+    """Learning rate -> in-domain accuracy, the mean over the tuning seeds; 0 for a diverged run."""
+    accuracies: dict[Key, float] = {}
+    for row in recorded():
+        if row["group"] == group and row["method"] == method:
+            scored = (row["task"], row["metric"]) == ("in_domain", "accuracy")
+            accuracies.setdefault(key_of(row), 0.0)
+            if scored:
+                accuracies[key_of(row)] = float(row["value"])
+    rates: dict[float, list[float]] = defaultdict(list)
+    for (_, rate, _), accuracy in accuracies.items():
+        rates[rate].append(accuracy)
+    return {rate: fmean(found) for rate, found in rates.items()}
 
 
 if __name__ == "__main__":

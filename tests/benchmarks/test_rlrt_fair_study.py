@@ -1,4 +1,4 @@
-"""How the study of baselines chooses its rates."""
+"""How the study of baselines chooses its rates, and what it runs again."""
 
 import rlrt_fair_study as study
 
@@ -20,3 +20,30 @@ def test_a_rate_at_an_end_brings_the_next_one_past_it(monkeypatch):
     assert {(m, float(r)) for m, r, _ in run[-1]} == {
         (method, rate) for method, rates in accuracies.items() for rate in rates
     }
+
+
+def test_points_become_as_few_commands_as_their_product_allows():
+    tuned = [(m, r, s) for m in ("grpo", "rlrt") for r in study.RATES for s in study.TUNING_SEEDS]
+    sweeps = study.sweeps([*tuned, ("sdpo", "5e-3", "100")])
+    rates = ",".join(study.RATES)
+    assert sweeps == [
+        ("method=grpo,rlrt", f"learning_rate={rates}", "seed=100,101,102"),
+        ("method=sdpo", "learning_rate=5e-3", "seed=100"),
+    ]
+
+
+def test_a_run_that_the_record_has_is_not_run_again_on_another_machine(tmp_path, monkeypatch):
+    record = tmp_path / "record.csv"
+    record.write_text(
+        "group,method,learning_rate,seed,state,commit,task,metric,value\n"
+        "fair-tune,grpo,0.0005,100,done,c0,in_domain,accuracy,0.5\n"
+        "fair-tune,grpo,0.0005,100,done,c0,in_domain,epistemic_words,2\n"
+        "fair-tune,grpo,0.0005,101,diverged,c0,,,\n"
+        "fair-study,grpo,0.0005,102,done,c0,in_domain,accuracy,1\n"
+    )
+    monkeypatch.setattr(study, "RECORD", record)
+    monkeypatch.setattr(study, "runs_of", lambda _: [])
+    points = [("grpo", "5e-4", seed) for seed in study.TUNING_SEEDS]
+    assert study.remaining("fair-tune", points) == ([("grpo", "5e-4", "102")], [])
+    # a diverged run scores 0
+    assert study.scores("fair-tune", "grpo") == {5e-4: 0.25}
