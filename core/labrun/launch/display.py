@@ -50,10 +50,11 @@ class Display:
     def _in_turn(self) -> list["_Shown"]:
         """The runs that go on, and of those at rest the next few."""
         resting = [shown for shown in self._shown if shown.at_rest]
-        first = self._turn = self._turn % max(1, len(resting))
-        self._turn += MOST_LOOKS
+        first = self._turn % max(1, len(resting))
+        looks = (resting[first:] + resting[:first])[:MOST_LOOKS]
+        self._turn = first + len(looks)
         going = [shown for shown in self._shown if not shown.at_rest]
-        return going + resting[first : first + MOST_LOOKS]
+        return going + looks
 
     def _show(self, runs: Sequence["_Shown"]) -> None:
         for shown in runs:

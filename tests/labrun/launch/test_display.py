@@ -34,7 +34,7 @@ def test_waiting_runs_are_looked_at_in_turns_and_a_running_one_each_time(runs, l
     for _ in range(2):
         shown.tick()
     first, *waiting = (run.id for run in runs)
-    assert looks == [first, *waiting[2:], first, *waiting[:2]]  # the first tick looked at all
+    assert looks == [first, *waiting[:2], first, *waiting[2:]]
 
 
 def test_closing_looks_at_every_run(runs, looks):
@@ -43,3 +43,23 @@ def test_closing_looks_at_every_run(runs, looks):
     del looks[:]
     shown.close()
     assert sorted(looks) == sorted(run.id for run in runs)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5, 50])
+@pytest.mark.parametrize("ended", [0, 3])
+def test_no_run_at_rest_is_passed_over(most, ended, runs, looks, monkeypatch):
+    """As many ticks as the runs take reach each of them, wherever the turns before have ended."""
+    shown = Display(runs, Console(quiet=True))
+    for run in runs[:ended]:
+        run.write_status(state="running", host="elsewhere")
+    shown.tick()
+    monkeypatch.setattr(display, "MOST_LOOKS", most)
+    for _ in range(3):
+        shown.tick()  # with fewer at rest
+    for run in runs[:ended]:
+        run.write_status(state="done")
+    shown.tick()
+    del looks[:]
+    for _ in range(-(-len(runs) // most)):
+        shown.tick()
+    assert set(looks) == {run.id for run in runs}
