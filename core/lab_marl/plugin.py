@@ -24,6 +24,7 @@ def lab_plugin() -> PluginInfo:
                 summary="episodes of several tasks, from files or made by cheap policies",
                 shows="lab_marl.datasets.showing:show",
                 converts="lab_marl.datasets.converting:convert",
+                records="lab_marl.training.recording:record",
             ),
             Component(
                 kind="evaluator",

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from lab_marl import environments
 from lab_marl.episodes.hdf5_writer import write
+from lab_marl.training import loop
 from labrun import worker
+from labrun.config.components import build
 from labrun.config.experiments import compose
 from labrun.config.words import expand
 from labrun.plugins import discovery as plugins
@@ -31,6 +34,7 @@ ENTRY = {
     "METADATA": "Name: lab-my-method\nVersion: 0.1.0\n",
 }
 SAID = {"table": "first", "model.name=runs/RUN_ID/artifacts/model": "model.name=my_model"}
+SAID |= {"RUN_ID": "stairs-"}
 PAGE_NEEDS = {"smax": "jaxmarl"}
 """Page -> the package without which its commands cannot run."""
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -84,6 +88,7 @@ def place(tmp_path, monkeypatch, home, trained) -> Path:
     monkeypatch.chdir(folder)
     shutil.copytree(trained, home)
     shutil.copytree(TINY, "my_model")
+    leave_a_policy(home)
     for task in ("cn-2", "cn-4"):
         layout = environments.make(task, num_envs=1).layout
         part = Path("DATA", task, "medium", "1", "part_0.h5")
@@ -96,6 +101,17 @@ def place(tmp_path, monkeypatch, home, trained) -> Path:
             Path(name).parent.mkdir(exist_ok=True)
             Path(name).write_text(text)
     return folder
+
+
+def leave_a_policy(home: Path) -> None:
+    """A run of an offline method that is done, without its training."""
+    run = run_dir.create(
+        compose(["plugin=stairs", "method=bc_t", "transformer.width=8"]), root=home
+    )
+    tasks = [environments.layout_of(task) for task in ("cn-2", "cn-4")]
+    trained = build(run.experiment()).trainer.learner(tasks, torch.device("cpu"))
+    loop.save(trained, 1, run.artifacts)
+    run.write_status(state="done")
 
 
 @pytest.fixture

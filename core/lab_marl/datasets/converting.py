@@ -40,7 +40,8 @@ def convert(source: Path, target: Path, *, task: str, quality: str) -> list[str]
             f"{source} holds no OG-MARL vault ({vaults.MARK}), no arrays ({array_folders.MARK}) "
             "and no part_*.pkl; nothing to convert"
         )
-    folder = _folder(source, target, task, quality)
+    name = os.path.basename(os.path.abspath(source)).removesuffix(".pkl")
+    folder = hdf5_files.new_folder(target, task, quality, name)
     try:
         said = _write_all(folder, _parts(source, kind, layout), layout, aside=target)
     except OSError as error:
@@ -48,17 +49,6 @@ def convert(source: Path, target: Path, *, task: str, quality: str) -> list[str]
             f"cannot write {folder}: {shown(str(error))}; make room, or name another target"
         ) from error
     return said
-
-
-def _folder(source: Path, target: Path, task: str, quality: str) -> Path:
-    """Where the files will lie. Raises LabError where something lies there already."""
-    if quality in ("", ".", "..") or Path(quality).name != quality:
-        raise LabError(f"quality={quality!r} is no name of a folder; name it like 'medium'")
-    name = os.path.basename(os.path.abspath(source)).removesuffix(".pkl")
-    folder = target / task / quality / name
-    if os.path.lexists(folder):
-        raise LabError(f"{folder} is there already; name another target or quality")
-    return folder
 
 
 def _write_all(

@@ -1,8 +1,9 @@
 """Offline data from cheap policies, reproducible bit for bit from a recipe."""
 
+import functools
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -82,19 +83,31 @@ def generate(recipe: Recipe, progress: Progress) -> Generated:
     Raises LabError for an unknown task, one without a cheap policy, or whose simulator is not
     installed.
     """
-    layout, num = recipe.layout, recipe.num_episodes
-    made = Generated(hdf5_reader.empty(layout, num, layout.episode_limit + 1), np.zeros(num, bool))
-    envs: dict[int, VectorEnv] = {}
-    for batch in batches(recipe.stages):
-        size = batch.stage.count
-        if size not in envs:
-            envs[size] = environments.make(recipe.task, size)
-        episodes, won = _play(envs[size], batch, recipe, progress)
-        span = slice(batch.start, batch.start + size)
+    make_env = functools.cache(lambda size: environments.make(recipe.task, size))
+    made = gathered(
+        recipe.layout,
+        recipe.num_episodes,
+        (
+            _play(make_env(batch.stage.count), batch, recipe, progress)
+            for batch in batches(recipe.stages)
+        ),
+    )
+    progress(_title(recipe), recipe.num_episodes, recipe.num_episodes)
+    return made
+
+
+def gathered(
+    layout: Layout, num_episodes: int, played: Iterable[tuple[Episodes, np.ndarray]]
+) -> Generated:
+    """Batches of episodes, each with won [E] bool, one after the other."""
+    episodes = hdf5_reader.empty(layout, num_episodes, layout.episode_limit + 1)
+    made, start = Generated(episodes, np.zeros(num_episodes, bool)), 0
+    for batch, won in played:
+        span = slice(start, start + len(won))
         made.won[span] = won
-        for (_, target), (_, values) in zip(made.episodes.arrays(), episodes.arrays(), strict=True):
+        for (_, target), (_, values) in zip(episodes.arrays(), batch.arrays(), strict=True):
             target[span] = values
-    progress(_title(recipe), num, num)
+        start = span.stop
     return made
 
 
@@ -120,11 +133,11 @@ def batches(planned: Sequence[Stage]) -> Iterator[EpisodeBatch]:
 def _play(
     env: VectorEnv, batch: EpisodeBatch, recipe: Recipe, progress: Progress
 ) -> tuple[Episodes, np.ndarray]:
-    seed = batch_seed(_derived(recipe.task, recipe.quality, recipe.seed), batch.number)
+    seed = batch_seed(derived(recipe.task, recipe.quality, recipe.seed), batch.number)
     actor = tiers.start(
         env,
         batch.stage,
-        seed=_derived(recipe.task, recipe.seed),
+        seed=derived(recipe.task, recipe.seed),
         rng=np.random.default_rng([seed, 1]),
         progress=progress,
     )
@@ -139,6 +152,6 @@ def _title(recipe: Recipe) -> str:
     return f"{recipe.task} {recipe.quality}"
 
 
-def _derived(*names: str | int) -> int:
+def derived(*names: str | int) -> int:
     """A seed of 63 bits: other tasks and qualities play other episodes."""
     return int.from_bytes(hashlib.sha256(json.dumps(names).encode()).digest()[:8], "big") >> 1

@@ -10,6 +10,7 @@ floating-point type; actions_onehot [E, T, n, a] in place of actions; parts of d
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -58,6 +59,19 @@ def find_parts(folder: Path) -> list[Path]:
         held = listed(names) if names else "nothing"
         raise LabError(f"no {folder}/<run>/part_*.h5; {there} holds {held}")
     return sorted(found, key=lambda file: (file.parent.name, _number(file), file.name))
+
+
+def new_folder(target: Path, task: str, quality: str, run: str) -> Path:
+    """Where new parts will lie: `<target>/<task>/<quality>/<run>`.
+
+    Raises LabError where something lies there already, or `quality` is no name of a folder.
+    """
+    if quality in ("", ".", "..") or Path(quality).name != quality:
+        raise LabError(f"quality={quality!r} is no name of a folder; name it like 'medium'")
+    folder = target / task / quality / run
+    if os.path.lexists(folder):
+        raise LabError(f"{folder} is there already; name another target or quality")
+    return folder
 
 
 def _number(file: Path) -> int:

@@ -39,7 +39,7 @@ def train(
             learner.load_state_dict(state["learner"])
             done = int(state["step"])
     elif settings.weights:
-        begin_from(learner, Path(settings.weights), device)
+        load(learner, Path(settings.weights), device, key="trainer.weights=")
     if isinstance(learner, Remarking):
         for remark in learner.remarks():
             ctx.note(remark)
@@ -104,7 +104,7 @@ def _scored_after(step: int, settings: OfflineSettings, *, resumed: bool) -> boo
     return settings.evaluate_every > 0 and step % settings.evaluate_every == 0
 
 
-def begin_from(learner: Learner, file: Path, device: torch.device) -> None:
+def load(learner: Learner, file: Path, device: torch.device, *, key: str = "") -> None:
     """Load what `save` wrote. Raises LabError for a file of another kind, method or size."""
     try:
         state = torch.load(file, map_location=device, weights_only=True)
@@ -112,7 +112,7 @@ def begin_from(learner: Learner, file: Path, device: torch.device) -> None:
     except (KeyError, TypeError, RuntimeError, ValueError, UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200]
         raise LabError(
-            f"trainer.weights={file}: not a learner of this method and these sizes: {reason}"
+            f"{key}{file}: not a learner of this method and these sizes: {reason}"
         ) from error
 
 

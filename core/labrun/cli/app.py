@@ -29,7 +29,7 @@ SIGNED = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
 data_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Data of the runs: made before them, looked at, converted.",
+    help="Data of the runs: made before them, looked at, converted, recorded.",
 )
 
 
@@ -112,3 +112,4 @@ app.add_typer(data_app, name="data")
 data_app.command("make")(running.data_make)
 data_app.command("show")(running.data_show)
 data_app.command("convert")(running.data_convert)
+data_app.command("record")(running.data_record)

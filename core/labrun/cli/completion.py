@@ -183,8 +183,8 @@ def _info(chosen: Mapping[str, str]) -> "PluginInfo | None":
     return discovery.load(name) if name in discovery.installed() else None
 
 
-_OF_RUNS = ("resume", "logs", "cancel", "compare", "report", "runs show", "runs tag", "runs note")
-_OF_RUNS += ("runs rename", "runs archive", "runs delete", "runs export", "runs diff")
+_OF_RUNS = ("resume", "logs", "cancel", "compare", "report", "data record", "runs show", "runs tag")
+_OF_RUNS += ("runs note", "runs rename", "runs archive", "runs delete", "runs export", "runs diff")
 _ARGUMENTS: dict[str, Callable[[Sequence[str], str], Iterable[str]]] = {
     "run": _overrides,
     "data make": _overrides,

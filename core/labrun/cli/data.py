@@ -1,7 +1,8 @@
 """`lab data make`: data that are made once, before the runs that read them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -35,8 +36,8 @@ def make(experiments: Sequence[Experiment], console: Console) -> None:
         planned("dataset", dataset, Setup(dataset=dataset))
     for experiment, dataset in datasets:
         console.print(command_line(experiment.overrides), soft_wrap=True)
-        with _progress(console) as bars:
-            facts = dataset.make(_Bars(bars).show)
+        with bars(console) as show:
+            facts = dataset.make(show)
         for name, value in facts.items():
             console.print(f"  {name}  {value}", soft_wrap=True)
 
@@ -59,8 +60,10 @@ def _dataset(experiment: Experiment) -> Makeable:
     return dataset
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(
+@contextmanager
+def bars(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Gives a function (what, done, total) that shows a bar for each thing that is made."""
+    with Progress(
         TextColumn("  {task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
@@ -69,7 +72,9 @@ def _progress(console: Console) -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-    )
+        disable=not console.is_terminal,
+    ) as progress:
+        yield _Bars(progress).show
 
 
 class _Bars:

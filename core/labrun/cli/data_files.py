@@ -1,17 +1,22 @@
-"""`lab data show` and `lab data convert`: files of data, through the dataset that reads them."""
+"""`lab data show`, `convert` and `record`: files of data, through the dataset that reads them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 
+from labrun.cli import data
+from labrun.config.components import build, component_of
 from labrun.contract import Component, DataReport
 from labrun.errors import LabError, unknown
 from labrun.plugins import building, discovery
+from labrun.runs.run_dir import RunDir
 
 Action = Literal["shows", "converts"]
+RECORDING = ("tasks", "quality", "num_episodes", "noise", "seed", "progress")
+"""Named arguments of the function behind `lab data record`."""
 
 
 def show(path: Path, dataset: str, console: Console) -> None:
@@ -35,7 +40,53 @@ def convert(
         raise LabError(f"no file or folder {source}")
     named = {"task": task, "quality": quality}
     function = _function("converts", dataset, "source", "target", **named)
-    for line in function(source, target, **named):
+    _print_written(function(source, target, **named), target, quality, console)
+
+
+def record(
+    run: RunDir,
+    target: Path,
+    *,
+    tasks: Sequence[str],
+    quality: str,
+    num_episodes: int,
+    noise: float,
+    seed: int,
+    console: Console,
+) -> None:
+    """Write episodes that the run's trained model plays below `target`, a line for each file.
+
+    Raises LabError where the run is not done or its dataset records no episodes.
+    """
+    experiment, state = run.experiment(), run.status().state
+    reference = component_of(experiment, "dataset").records
+    if not reference:
+        name = experiment.components["dataset"]
+        raise LabError(f"{run.id}: its dataset {name!r} records no episodes of a trained model")
+    if state != "done":
+        raise LabError(f"{run.id} is {state}; episodes are recorded of a run that is done")
+    function = building.function(
+        reference, "run", "trainer", "dataset", "target", **dict.fromkeys(RECORDING, "")
+    )
+    parts = build(experiment)
+    with data.bars(console) as progress:
+        lines = function(
+            run.path,
+            parts.trainer,
+            parts.dataset,
+            target,
+            tasks=tuple(tasks),
+            quality=quality,
+            num_episodes=num_episodes,
+            noise=noise,
+            seed=seed,
+            progress=progress,
+        )
+    _print_written(lines, target, quality, console)
+
+
+def _print_written(lines: Sequence[str], target: Path, quality: str, console: Console) -> None:
+    for line in lines:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     console.print(f"read it with dataset.path={target} quality={quality}", soft_wrap=True)
 

@@ -184,6 +184,38 @@ def data_convert(
     )
 
 
+def data_record(
+    run: Annotated[str, typer.Argument(help="A run that is done: its id, or `last`.")],
+    target: Annotated[Path, typer.Argument(help="The folder for dataset.path.")],
+    task: Annotated[
+        list[str] | None, typer.Option(help="Play this task; without any, those trained on.")
+    ] = None,
+    quality: Annotated[str, typer.Option(help="The name of the folder of its quality.")] = (
+        "trained"
+    ),
+    num_episodes: Annotated[int, typer.Option(min=1, help="Episodes of each task.")] = 500,
+    noise: Annotated[
+        float, typer.Option(min=0, max=1, help="Chance that an agent's action is drawn at random.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Other seeds give other episodes.")] = 0,
+) -> None:
+    """Write episodes that a trained run plays, as files that a dataset reads."""
+    from labrun.cli import data_files
+    from labrun.runs import run_index
+    from labrun.runs.run_dir import home
+
+    data_files.record(
+        run_index.find(run, home()),
+        target,
+        tasks=task or (),
+        quality=quality,
+        num_episodes=num_episodes,
+        noise=noise,
+        seed=seed,
+        console=console(),
+    )
+
+
 def _planned(points: "list[list[Placed]]", *, multirun: bool) -> "list[Experiment]":
     from labrun.config import experiments, word_files
     from labrun.launch import session

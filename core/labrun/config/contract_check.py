@@ -80,7 +80,7 @@ def _description(info: PluginInfo) -> Iterator[str]:
         yield from _lines_of(package_folder, info, package)
     named = [("PluginInfo.figures", reference) for reference in info.figures]
     for one in info.components:
-        functions = (one.samples, one.shows, one.converts)
+        functions = (one.samples, one.shows, one.converts, one.records)
         named += [(f"{one.kind} {one.name!r}", reference) for reference in functions if reference]
     for owner, reference in named:
         try:

@@ -173,7 +173,7 @@ def _check_components(info: PluginInfo, module: str, place: str) -> None:
         seen.add((kind, name))
         for field, value in (("config", component.config), ("factory", component.factory)):
             _checked_form(value, f"{field} of {kind} {name!r}", module, where)
-        for field in ("samples", "shows", "converts"):
+        for field in ("samples", "shows", "converts", "records"):
             reference = getattr(component, field)
             if reference:
                 _checked_form(reference, f"{field} of {kind} {name!r}", module, where)

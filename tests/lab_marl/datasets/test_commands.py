@@ -1,8 +1,14 @@
-"""`lab data show` and `lab data convert`, as typed."""
+"""`lab data show`, `lab data convert` and `lab data record`, as typed."""
 
 import pickle
 
+import torch
+from lab_marl import environments
 from lab_marl.datasets.generated import Recipe, generate
+from lab_marl.training import loop
+from labrun.config.components import build
+from labrun.config.experiments import compose
+from labrun.runs import run_dir
 
 
 def test_data_are_converted_then_shown_and_faults_end_in_2(lab_here, tmp_path):
@@ -37,3 +43,33 @@ def test_words_that_cannot_work_are_one_line(lab_here, tmp_path):
     assert other.stderr.startswith("lab: no dataset that reads files 'marl.offlin'; did you mean")
     unknown = lab_here("data", "convert", str(tmp_path), str(tmp_path / "o"), "--task", "cn-99")
     assert unknown.stderr.startswith("lab: no task 'cn-99'; known are names such as: ")
+
+
+def test_a_run_that_is_done_plays_episodes(lab_here, home, tmp_path):
+    words = ["plugin=stairs", "method=bc_t", "dataset.train_tasks=[cn-2]", "transformer.width=8"]
+    run = run_dir.create(compose(words), root=home)
+    trained = build(run.experiment()).trainer.learner(
+        [environments.layout_of("cn-2")], torch.device("cpu")
+    )
+    loop.save(trained, 1, run.artifacts)
+    target = tmp_path / "data"
+    early = lab_here("data", "record", run.id, str(target))
+    assert (early.returncode, early.stderr) == (
+        2,
+        f"lab: {run.id} is queued; episodes are recorded of a run that is done\n",
+    )
+    run.write_status(state="done")
+    made = lab_here("data", "record", "last", str(target), "--num-episodes", "3", "--noise", "1")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.startswith("cn-2  3 episodes, won ")
+    assert made.stdout.endswith(
+        f"/cn-2/trained/{run.id}-s0/part_0.h5\nread it with dataset.path={target} quality=trained\n"
+    )
+
+
+def test_a_run_whose_dataset_records_nothing_is_named(lab_here, home, example, tmp_path):
+    run = run_dir.create(compose(["plugin=example"]), root=home)
+    refused = lab_here("data", "record", run.id, str(tmp_path))
+    assert refused.stderr == (
+        f"lab: {run.id}: its dataset 'example.line' records no episodes of a trained model\n"
+    )
