@@ -20,9 +20,6 @@ expected stands in docs/results/rlrt.md.
 """
 
 import argparse
-import csv
-import json
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
@@ -30,7 +27,9 @@ from pathlib import Path
 from statistics import fmean
 
 from labrun.runs.run_dir import RunDir
-from rlrt_study import BATCHES, method_of, rate_of, runs_of
+from rlrt_study import BATCHES
+from rlrt_study import rate_of as rate_number
+from study_record import Key, Record, lab, method_of, seed_of
 
 METHODS = ("grpo", "rlrt", "rlsd", "sdpo", "opsd")
 NEWER = ("sdft", "sdpo_grpo", "rlsd_decay", "iw_opd", "dasd")
@@ -45,25 +44,28 @@ SCORING = (
     "accuracy.num_samples=16",
     "accuracy.pass_k=[8]",
 )
-ENDED = ("done", "diverged")
-"""States of a run that is not started again; a diverged one scores 0."""
 STEPS = ("max_steps=160", "evaluate_every=0", "evaluate_start=false")
-
-RECORD = Path(__file__).parent / "results" / "rlrt_fair_study.csv"
-COLUMNS = ("group", "method", "learning_rate", "seed", "state", "commit", "task", "metric", "value")
 
 Point = tuple[str, str, str]
 """(method, learning rate, seed) of a run."""
-Key = tuple[str, float, str]
-Row = dict[str, str]
-"""One score of one run; a run without scores has one row with an empty value."""
+
+
+def rate_of(run: RunDir) -> str:
+    return f"{rate_number(run):g}"
+
+
+RECORD = Record(
+    Path(__file__).parent / "results" / "rlrt_fair_study.csv",
+    {"method": method_of, "learning_rate": rate_of, "seed": seed_of},
+)
+GROUPS = ("fair-screen", "fair-tune", "fair-study")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dry-run", action="store_true", help="say what is left of each part")
     dry = parser.parse_args().dry_run
-    keep_ended_runs()
+    RECORD.keep(GROUPS)
     chosen = screen(dry=dry)
     if chosen is None:
         return 0
@@ -130,7 +132,7 @@ def finish(group: str, points: list[Point], *words: str, dry: bool) -> bool:
         lab("resume", *stopped)
     for sweep in sweeps(left):
         lab("run", "-m", "plugin=rlrt", f"group={group}", *sweep, *BATCHES[:2], *STEPS, *words)
-    keep_ended_runs()
+    RECORD.keep(GROUPS)
     left, stopped = remaining(group, points)
     if left or stopped:
         sys.exit(f"{group}: {len(left) + len(stopped)} runs did not end; start the command again")
@@ -139,16 +141,9 @@ def finish(group: str, points: list[Point], *words: str, dry: bool) -> bool:
 
 def remaining(group: str, points: list[Point]) -> tuple[list[Point], list[str]]:
     """The points that have no run, and the runs of this machine that have not ended."""
-    ended = {key_of(row) for row in recorded() if row["group"] == group}
-    begun = {point_of(run): run for run in runs_of(group)}
-    stopped = [run.id for run in begun.values() if run.status().state not in ENDED]
-    return [p for p in points if key(p) not in ended and key(p) not in begun], stopped
-
-
-def lab(*words: str) -> None:
-    """One command; what it did not finish is counted afterwards."""
-    print("lab", *words, flush=True)
-    subprocess.run([sys.executable, "-m", "labrun.cli", *words], check=False)
+    keys = {key(point): point for point in points}
+    left, stopped = RECORD.remaining(group, keys)
+    return [keys[one] for one in left], stopped
 
 
 def sweeps(points: list[Point]) -> list[tuple[str, str, str]]:
@@ -168,63 +163,22 @@ def sweeps(points: list[Point]) -> list[tuple[str, str, str]]:
     ]
 
 
-def recorded() -> list[Row]:
-    if not RECORD.exists():
-        return []
-    with RECORD.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def keep_ended_runs() -> None:
-    """Adds the scores of the runs that have ended on this machine to the record."""
-    rows = recorded()
-    kept = {(row["group"], *key_of(row)) for row in rows}
-    for group in ("fair-screen", "fair-tune", "fair-study"):
-        for run in runs_of(group):
-            if (group, *point_of(run)) not in kept and run.status().state in ENDED:
-                rows += rows_of(group, run)
-    if rows:
-        with RECORD.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-
-
-def rows_of(group: str, run: RunDir) -> list[Row]:
-    method, rate, seed = point_of(run)
-    commit = json.loads((run.path / "provenance.json").read_text())["git_commit"]
-    common = (group, method, f"{rate:g}", seed, run.status().state, commit)
-    last = [
-        (task, metric, f"{steps[max(steps)].value:.6g}")
-        for (task, metric), steps in sorted(run.scores().items())
-    ]
-    return [dict(zip(COLUMNS, (*common, *score), strict=True)) for score in last or [("", "", "")]]
-
-
 def key(point: Point) -> Key:
-    return point[0], float(point[1]), point[2]
-
-
-def key_of(row: Row) -> Key:
-    return key((row["method"], row["learning_rate"], row["seed"]))
-
-
-def point_of(run: RunDir) -> Key:
-    return method_of(run), rate_of(run), str(run.experiment().run.seed)
+    method, rate, seed = point
+    return method, f"{float(rate):g}", seed
 
 
 def scores(group: str, method: str) -> dict[float, float]:
     """Learning rate -> in-domain accuracy, the mean over the tuning seeds; 0 for a diverged run."""
     accuracies: dict[Key, float] = {}
-    for row in recorded():
+    for row in RECORD.rows():
         if row["group"] == group and row["method"] == method:
-            scored = (row["task"], row["metric"]) == ("in_domain", "accuracy")
-            accuracies.setdefault(key_of(row), 0.0)
-            if scored:
-                accuracies[key_of(row)] = float(row["value"])
+            accuracies.setdefault(RECORD.key_of(row), 0.0)
+            if (row["task"], row["metric"]) == ("in_domain", "accuracy"):
+                accuracies[RECORD.key_of(row)] = float(row["value"])
     rates: dict[float, list[float]] = defaultdict(list)
     for (_, rate, _), accuracy in accuracies.items():
-        rates[rate].append(accuracy)
+        rates[float(rate)].append(accuracy)
     return {rate: fmean(found) for rate, found in rates.items()}
 
 
