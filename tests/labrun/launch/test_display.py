@@ -1,5 +1,8 @@
 """The display looks at many waiting runs in turns, and at those that run each time."""
 
+import io
+import time
+
 import pytest
 from labrun.config.experiments import compose
 from labrun.launch import display
@@ -43,3 +46,14 @@ def test_closing_looks_at_every_run(runs, looks):
     del looks[:]
     shown.close()
     assert sorted(looks) == sorted(run.id for run in runs)
+
+
+def test_a_terminal_is_drawn_no_oftener_than_the_runs_are_looked_at(runs):
+    screen = io.StringIO()
+    shown = Display(runs, Console(file=screen, force_terminal=True, width=120))
+    runs[0].write_status(state="running", host="elsewhere")
+    shown.tick()
+    time.sleep(1.2)
+    drawn = screen.getvalue().count(runs[0].id)
+    shown.close()
+    assert 2 <= drawn <= 5, "at twice a second; ten times a second would be 12"
