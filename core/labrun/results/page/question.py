@@ -62,7 +62,7 @@ def scope_of(arms: Sequence[Arm]) -> list[tuple[str, str]]:
     """What the answer rests on: plugin, arms, seeds, tasks, problems."""
     runs = [run for arm in arms for run in arm.runs]
     plugins = list(dict.fromkeys(run.experiment().plugin for run in runs))
-    tasks = list(dict.fromkeys(task for run in runs for task, _ in run.scores()))
+    tasks = list(dict.fromkeys(task for run in runs for task in _tasks(run)))
     seeds = sorted({len(arm.runs) for arm in arms})
     counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
     return [
@@ -71,6 +71,11 @@ def scope_of(arms: Sequence[Arm]) -> list[tuple[str, str]]:
         ("seeds an arm", counts),
         (counted(len(tasks), "task"), _some(tasks) if tasks else "no scores"),
     ]
+
+
+def _tasks(run: RunRecord) -> list[str]:
+    """The tasks that the run was scored on; a mean over some of them is none."""
+    return [task for (task, _), steps in run.scores().items() if not steps[max(steps)].over]
 
 
 def _some(names: Sequence[str], *, by: str = "and") -> str:

@@ -44,6 +44,13 @@ def test_against_a_baseline_there_are_differences_with_their_p(language_run, eve
     assert "0 of 1 differences have p < 0.05" in page.words("scores")
 
 
+def test_a_mean_over_tasks_is_not_counted_as_one(language_run, event, report):
+    scores = [event.score(3, 0.5, task=task) for task in ("easy", "hard")]
+    page = report([language_run(*scores, event.score(3, 0.5, task="seen", over=["easy", "hard"]))])
+    assert "2 taskseasy and hard" in page.words("")
+    assert ["seen", "accuracy", "0.500"] in [row[:3] for row in page.rows]
+
+
 def test_one_seed_has_an_interval_over_problems(language_run, event, report):
     score = event.score(3, 0.5)
     score["score"]["items"] = [0.0, 1.0, 0.0, 1.0]
@@ -146,7 +153,8 @@ def test_many_arms_stand_below_each_other(language_run, event, report):
 def test_a_section_of_a_caller_stands_before_the_scores(language_run, event, report):
     section = Section("Published", ["Table 1"], ["arm", "ours"], [["grpo", "0.5"]])
     page = report([language_run(event.score(3, 0.5))], sections=[section])
-    assert list(page.text)[:3] == ["", "extra", "scores"]
+    assert list(page.text)[:3] == ["", "part-1", "scores"]
+    assert ("a", "href", "#part-1") in page.attributes
     assert ["grpo", "0.5"] in page.rows
 
 
