@@ -6,6 +6,7 @@ import threading
 
 import labrun
 import pytest
+from labrun.api import Picture
 
 
 @pytest.fixture
@@ -54,6 +55,8 @@ def test_scores_and_series_are_frames(at_swept):
     assert len(found.to_frame()) == 2
     with pytest.raises(labrun.LabError, match="no metric 'los'"):
         found.series(["los"])
+    with pytest.raises(labrun.LabError, match=r"write a list of metrics, \['loss'\]"):
+        found.series("loss")
 
 
 def test_a_comparison_is_a_frame_a_page_and_a_figure(at_swept):
@@ -63,17 +66,34 @@ def test_a_comparison_is_a_frame_a_page_and_a_figure(at_swept):
     expected = labrun.runs("method=plain").scores().query("step == 10")["value"].mean()
     plain = frame[frame["arm"] == "plain"]["mean"]
     assert list(plain) == pytest.approx([expected])
-    assert found._repr_html_().startswith("<table><thead><tr><th>task</th>")
+    shown = found._repr_html_()
+    assert shown.startswith("<table><thead><tr><th>task</th>")
+    assert "mean over 3 seeds; ±: half the 95% t-interval over seeds" in shown
     assert list(found.differences()["arm"]) == ["momentum"]
     assert found.curves().png.startswith(b"\x89PNG")
     with pytest.raises(labrun.LabError, match="no metric 'los'"):
         found.curves("los")
+    with pytest.raises(labrun.LabError, match="smooth=0: 1 or more"):
+        found.curves("loss", smooth=0)
     with pytest.raises(labrun.LabError, match="no baseline"):
         labrun.compare(group="sweep").differences()
 
 
+def test_a_picture_is_saved_as_png_and_as_nothing_else(tmp_path):
+    picture = Picture(b"\x89PNG")
+    assert picture.save(tmp_path / "a.png").read_bytes() == b"\x89PNG"
+    with pytest.raises(
+        labrun.LabError, match=r"a\.pdf: a picture is a PNG; `lab compare --figure`"
+    ):
+        picture.save(tmp_path / "a.pdf")
+    with pytest.raises(labrun.LabError, match=r"cannot write .*: No such file or directory"):
+        picture.save(tmp_path / "no" / "a.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
 def test_a_comparison_takes_runs_by_name(at_swept):
     found = labrun.runs("seed=0")
+    assert len(labrun.compare(found[0]).arms) == 1
     assert len(labrun.compare([run.id for run in found]).arms) == 2
     assert len(labrun.compare(found).arms) == 2
     with pytest.raises(labrun.LabError, match="not both"):
@@ -103,6 +123,8 @@ def test_a_failed_run_raises_its_line_and_stays(home, example):
     ("words", "told"),
     [
         ("plugin=example", "write a list of words"),
+        ({"plugin": "example"}, "write each word as a text"),
+        (["plugin=example", 3], "write each word as a text"),
         (["plugin=example", "seed=0,1"], "say sweep=True"),
         (["plugin=example", "max_stepz=1"], "did you mean trainer.max_steps"),
     ],
