@@ -16,9 +16,21 @@ def at_swept(swept, example, monkeypatch):
 
 def test_importing_labrun_imports_no_heavy_library():
     heavy = ("pandas", "rich", "pydantic", "matplotlib", "hydra", "mlflow", "torch", "labrun.api")
+    heavy = (*heavy, "pluggy", "labrun.contract")
     code = f"import labrun, sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_every_public_name_is_there_in_whatever_order_it_is_asked_for():
+    code = "import labrun; print([n for n in {} if getattr(labrun, n).__name__ != n])"
+    names = [name for name in labrun.__all__ if name not in ("API_VERSION", "hookimpl", "runs")]
+    for order in (names, names[::-1]):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(order)], capture_output=True, text=True
+        )
+        assert (done.stdout, done.stderr) == ("[]\n", "")
+    assert labrun.API_VERSION == 1
 
 
 def test_the_room_runs_is_also_the_function_of_this_name(at_swept):
