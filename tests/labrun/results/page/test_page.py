@@ -29,6 +29,9 @@ def test_the_table_has_the_means_and_names_their_interval(language_run, event, r
     assert ["test", "accuracy", "0.300 ± 1.271", "0.600 ± 1.271"] in page.rows
     assert "±: half the 95% t-interval over seeds, for the same problems" in page.words("scores")
     assert "Fewer than 5 seeds" in page.words("")
+    assert "optimizer steps3" in page.words("")
+    longer = report([*runs, language_run(event.score(80, 0.2), method="dapo", seed=0)])
+    assert "optimizer steps3 to 80" in longer.words("")
 
 
 def test_against_a_baseline_there_are_differences_with_their_p(language_run, event, report):
