@@ -30,6 +30,7 @@ def test_the_table_has_the_means_and_names_their_interval(language_run, event, r
     assert "±: half the 95% t-interval over seeds, for the same problems" in page.words("scores")
     assert "Fewer than 5 seeds" in page.words("")
     assert "optimizer steps3" in page.words("")
+    assert "what each metric is: docs/metrics.md in the code of labrun" in page.words("scores")
     longer = report([*runs, language_run(event.score(80, 0.2), method="dapo", seed=0)])
     assert "optimizer steps3 to 80" in longer.words("")
 
