@@ -4,23 +4,23 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from labrun.contract import (
-    API_VERSION,
-    Component,
-    Dataset,
-    Evaluator,
-    PluginInfo,
-    Trainer,
-    TrainResult,
-    hookimpl,
-)
 from labrun.errors import DivergedError, LabError, PreemptedError, unknown
-from labrun.plan import Continues, Plan, Setup
 from labrun.schema import schema
-from labrun.score import Score
 
 if TYPE_CHECKING:
     from labrun.api import Comparison, Runs, compare, run, runs
+    from labrun.contract import (
+        API_VERSION,
+        Component,
+        Dataset,
+        Evaluator,
+        PluginInfo,
+        Trainer,
+        TrainResult,
+        hookimpl,
+    )
+    from labrun.plan import Continues, Plan, Setup
+    from labrun.score import Score
 
 __version__ = "0.1.0"
 __all__ = [
@@ -48,15 +48,29 @@ __all__ = [
     "unknown",
 ]
 
-_IN_API = ("Comparison", "Runs", "compare", "run")
+_OF = {
+    "api": ("Comparison", "Runs", "compare", "run"),
+    "contract": (
+        "API_VERSION",
+        "Component",
+        "Dataset",
+        "Evaluator",
+        "PluginInfo",
+        "TrainResult",
+        "Trainer",
+        "hookimpl",
+    ),
+    "plan": ("Continues", "Plan", "Setup"),
+    "score": ("Score",),
+}
+"""Module -> the names that are imported from it when they are asked for: a start stays light."""
+_MODULE = {name: module for module, names in _OF.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """What notebooks use is imported when it is asked for: `import labrun` stays light."""
-    if name in _IN_API:
-        from labrun import api
-
-        return getattr(api, name)
+    """A name of another module, which is imported now."""
+    if name in _MODULE:
+        return getattr(importlib.import_module(f"labrun.{_MODULE[name]}"), name)
     raise AttributeError(f"module 'labrun' has no attribute {name!r}")
 
 

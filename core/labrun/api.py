@@ -9,7 +9,7 @@ import io
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -68,6 +68,8 @@ class Runs(Sequence[RunDir]):
         """
         from labrun.results import frames
 
+        if isinstance(metrics, str):
+            raise LabError(f"series({metrics!r}): write a list of metrics, [{metrics!r}]")
         return frames.series(self.items, None if metrics is None else list(metrics))
 
     def to_frame(self) -> "DataFrame":
@@ -98,9 +100,20 @@ class Picture:
     png: bytes = field(repr=False)
 
     def save(self, path: str | Path) -> Path:
-        """Write it as PNG; returns the path."""
-        Path(path).write_bytes(self.png)
-        return Path(path)
+        """Write it as PNG; returns the path.
+
+        Raises LabError for another ending, or where the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise LabError(
+                f"{path}: a picture is a PNG; `lab compare --figure` also draws SVG and PDF"
+            )
+        try:
+            path.write_bytes(self.png)
+        except OSError as error:
+            raise LabError(f"cannot write {path}: {error.strerror}") from error
+        return path
 
     def _repr_png_(self) -> bytes:
         return self.png
@@ -172,11 +185,13 @@ class Comparison:
 
         A metric is a logged series (`reward`), of which `smooth` steps are averaged, or a score
         over steps (`in_domain/accuracy`); none: the plugins' headline metrics. Raises LabError for
-        a metric that no run has.
+        a metric that no run has, or fewer than one step.
         """
         from labrun.results.figures import curves, style
         from labrun.results.points import check_metrics
 
+        if smooth < 1:
+            raise LabError(f"smooth={smooth}: 1 or more")
         drawn = list(metrics) or _headline(self.found.runs)
         check_metrics(drawn, self.found.runs)
         with tempfile.TemporaryDirectory() as folder:
@@ -187,12 +202,16 @@ class Comparison:
         return self.to_frame().to_string(index=False)
 
     def _repr_html_(self) -> str:
+        from labrun.results.sheet import interval_notes, seeds_note
+
         columns = self.table.columns
         rows = [
             (task, metric, *(str(cells[column]) if column in cells else "-" for column in columns))
             for (task, metric), cells in self.table.rows.items()
         ]
-        return _html_table(("task", "metric", *columns), rows)
+        notes = [seeds_note(self.table), *interval_notes(self.table)]
+        table = _html_table(("task", "metric", *columns), rows)
+        return f"{table}<p>{html.escape('; '.join(notes))}</p>"
 
 
 def run(
@@ -223,6 +242,8 @@ def run(
     if isinstance(overrides, str):
         raise LabError(f"run({overrides!r}): write a list of words, [{overrides!r}]")
     words = list(overrides)
+    if isinstance(overrides, Mapping) or not all(isinstance(word, str) for word in words):
+        raise LabError(f"run({overrides!r}): write each word as a text: ['plugin=rlrt', 'seed=1']")
     if not sweep and experiments.is_sweep(words):
         raise LabError("a value with commas is a sweep: say sweep=True (or quote it: key='a,b')")
     with _composing:
@@ -266,16 +287,16 @@ def runs(
 
 
 def compare(
-    compared: Iterable[RunDir | str] | None = None,
+    compared: Iterable[RunDir | str] | RunDir | str | None = None,
     *,
     group: str | None = None,
     baseline: str | None = None,
 ) -> Comparison:
     """A table of the scores of runs: `labrun.compare(group="mine", baseline="grpo")`.
 
-    `compared`: runs, or their ids and names; else those of the group, else of the newest run's
-    group. Runs that are not done are left out. `baseline`: the arm that `differences()` compares
-    the others with.
+    `compared`: a run or several, or their ids and names; else those of the group, else of the
+    newest run's group. Runs that are not done are left out. `baseline`: the arm that
+    `differences()` compares the others with.
 
     Raises LabError where no run is done, an arm holds a seed twice within a group, or no arm
     shares a seed with the baseline.
@@ -288,7 +309,7 @@ def compare(
     elif group is not None:
         raise LabError("compare(): name runs or a group, not both")
     else:
-        words = [compared] if isinstance(compared, str) else compared
+        words = [compared] if isinstance(compared, str | RunDir) else compared
         found = [run_index.find(w, home()) if isinstance(w, str) else w for w in words]
     return Comparison(comparison_of(found, baseline=baseline))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import pluggy
 
+from labrun.group import GROUP
 from labrun.score import Score
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 API_VERSION = 1
 """The plugin API of this labrun; `PluginInfo.api_version` must equal it."""
-GROUP = "labrun"
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 """Marks a plugin's function as its hook: `@hookimpl` above `def lab_plugin()`."""

@@ -238,6 +238,7 @@ def fit(
     _same_data(run, parts.dataset.fingerprint(), keep=place.rank == 0)
     try:
         data = parts.dataset.load(context)
+        context.count_anew()
         if context.should_stop:
             raise PreemptedError("stopped before training")
         result = trained(parts.trainer, parts.trainer.fit(context, data))

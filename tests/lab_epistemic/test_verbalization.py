@@ -390,7 +390,7 @@ def test_the_figure_has_a_bar_of_each_word_a_response_for_each_set():
     assert legend is not None
     labels = [text.get_text() for text in legend.get_texts()]
     assert labels == ["_a$b$ (4 responses)", "other (1 response)"]
-    assert axis.get_ylabel() == "published count a response"
+    assert axis.get_ylabel() == "epistemic_count per response"
 
 
 def test_a_run_without_evaluation_sets_has_no_files(ctx, policy, sets):

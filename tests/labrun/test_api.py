@@ -6,6 +6,7 @@ import threading
 
 import labrun
 import pytest
+from labrun.api import Picture
 
 
 @pytest.fixture
@@ -15,9 +16,21 @@ def at_swept(swept, example, monkeypatch):
 
 def test_importing_labrun_imports_no_heavy_library():
     heavy = ("pandas", "rich", "pydantic", "matplotlib", "hydra", "mlflow", "torch", "labrun.api")
+    heavy = (*heavy, "pluggy", "labrun.contract")
     code = f"import labrun, sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_every_public_name_is_there_in_whatever_order_it_is_asked_for():
+    code = "import labrun; print([n for n in {} if getattr(labrun, n).__name__ != n])"
+    names = [name for name in labrun.__all__ if name not in ("API_VERSION", "hookimpl", "runs")]
+    for order in (names, names[::-1]):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(order)], capture_output=True, text=True
+        )
+        assert (done.stdout, done.stderr) == ("[]\n", "")
+    assert labrun.API_VERSION == 1
 
 
 def test_the_room_runs_is_also_the_function_of_this_name(at_swept):
@@ -54,6 +67,8 @@ def test_scores_and_series_are_frames(at_swept):
     assert len(found.to_frame()) == 2
     with pytest.raises(labrun.LabError, match="no metric 'los'"):
         found.series(["los"])
+    with pytest.raises(labrun.LabError, match=r"write a list of metrics, \['loss'\]"):
+        found.series("loss")
 
 
 def test_a_comparison_is_a_frame_a_page_and_a_figure(at_swept):
@@ -63,17 +78,34 @@ def test_a_comparison_is_a_frame_a_page_and_a_figure(at_swept):
     expected = labrun.runs("method=plain").scores().query("step == 10")["value"].mean()
     plain = frame[frame["arm"] == "plain"]["mean"]
     assert list(plain) == pytest.approx([expected])
-    assert found._repr_html_().startswith("<table><thead><tr><th>task</th>")
+    shown = found._repr_html_()
+    assert shown.startswith("<table><thead><tr><th>task</th>")
+    assert "mean over 3 seeds; ±: half the 95% t-interval over seeds" in shown
     assert list(found.differences()["arm"]) == ["momentum"]
     assert found.curves().png.startswith(b"\x89PNG")
     with pytest.raises(labrun.LabError, match="no metric 'los'"):
         found.curves("los")
+    with pytest.raises(labrun.LabError, match="smooth=0: 1 or more"):
+        found.curves("loss", smooth=0)
     with pytest.raises(labrun.LabError, match="no baseline"):
         labrun.compare(group="sweep").differences()
 
 
+def test_a_picture_is_saved_as_png_and_as_nothing_else(tmp_path):
+    picture = Picture(b"\x89PNG")
+    assert picture.save(tmp_path / "a.png").read_bytes() == b"\x89PNG"
+    with pytest.raises(
+        labrun.LabError, match=r"a\.pdf: a picture is a PNG; `lab compare --figure`"
+    ):
+        picture.save(tmp_path / "a.pdf")
+    with pytest.raises(labrun.LabError, match=r"cannot write .*: No such file or directory"):
+        picture.save(tmp_path / "no" / "a.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
 def test_a_comparison_takes_runs_by_name(at_swept):
     found = labrun.runs("seed=0")
+    assert len(labrun.compare(found[0]).arms) == 1
     assert len(labrun.compare([run.id for run in found]).arms) == 2
     assert len(labrun.compare(found).arms) == 2
     with pytest.raises(labrun.LabError, match="not both"):
@@ -103,6 +135,8 @@ def test_a_failed_run_raises_its_line_and_stays(home, example):
     ("words", "told"),
     [
         ("plugin=example", "write a list of words"),
+        ({"plugin": "example"}, "write each word as a text"),
+        (["plugin=example", 3], "write each word as a text"),
         (["plugin=example", "seed=0,1"], "say sweep=True"),
         (["plugin=example", "max_stepz=1"], "did you mean trainer.max_steps"),
     ],

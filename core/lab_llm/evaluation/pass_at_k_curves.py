@@ -75,4 +75,6 @@ def draw(curves: Mapping[str, Curve]) -> "Figure":
         unused.set_axis_off()
     for panel in figure.axes[::columns]:
         panel.set_ylabel("pass@k")
+    meaning = f"band and brackets: {CONFIDENCE:.0%} interval over problems"
+    figure.supxlabel(meaning, fontsize=8, color="0.35")
     return figure

@@ -110,6 +110,7 @@ def draw_curves(
         axis.set_title(f"{name}, running mean")
         if not axis.lines:
             axis.set_title(f"no {name} in this method")
+            axis.set_axis_off()
     if td.lines:
         td.set_yscale("log")
     for task, curve in rates.items():

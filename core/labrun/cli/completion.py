@@ -34,12 +34,10 @@ def offers(root: Command, line: str) -> list[str]:
     words = line.split()
     current = "" if not words or line[-1].isspace() else words.pop()
     command, name, rest = _command_of(root, words[1:])
-    if current.startswith("-"):
+    if rest and rest[-1] in _options_with_value(command):
+        found = _formats(name) if rest[-1] == "--format" else _OF_OPTION.get(rest[-1], list)()
+    elif current.startswith("-"):
         found = [word for option in command.params for word in option.opts if word[:2] == "--"]
-    elif rest and rest[-1] == "--group":
-        found = _groups()
-    elif rest and rest[-1] == "--suite":
-        found = _suites(rest[:0], current)
     elif commands := getattr(command, "commands", None):
         found = list(commands)
     else:
@@ -59,7 +57,14 @@ def _command_of(root: Command, words: Sequence[str]) -> tuple[Command, str, Sequ
     return command, " ".join(names), words[len(names) :]
 
 
+def _options_with_value(command: Command) -> set[str]:
+    """The options of the command behind which a value stands."""
+    options = (one for one in command.params if one.param_type_name == "option")
+    return {word for option in options if not option.is_flag for word in option.opts}
+
+
 def _nothing(words: Sequence[str], current: str) -> Iterable[str]:
+    """No word: the shell offers files."""
     del words, current
     return ()
 
@@ -89,6 +94,13 @@ def _groups() -> list[str]:
     return list(run_index.groups(home()))[::-1]
 
 
+def _tags() -> list[str]:
+    from labrun.runs import run_index
+    from labrun.runs.run_dir import home
+
+    return [tag for entry in run_index.entries(home())[::-1] for tag in entry.notes.tags]
+
+
 def _suites(words: Sequence[str], current: str) -> Iterable[str]:
     from labrun.suites import finding
 
@@ -96,10 +108,42 @@ def _suites(words: Sequence[str], current: str) -> Iterable[str]:
     return [] if words else [*finding.files(), *map(str, Path().glob("*.yaml"))]
 
 
+def _formats(command: str) -> Iterable[str]:
+    if command == "bench":
+        from labrun.suites import formats
+    else:
+        from labrun.results import report as formats
+    return formats.FORMATS
+
+
+def _intervals() -> Iterable[str]:
+    from labrun.results import cells
+
+    return cells.INTERVALS
+
+
+def _plots() -> Iterable[str]:
+    from labrun.results import report
+
+    return report.PLOTS
+
+
+def _widths() -> Iterable[str]:
+    from labrun.results.figures import style
+
+    return style.WIDTHS
+
+
+def _kinds_of_plugin() -> Iterable[str]:
+    from labrun.cli import new
+
+    return new.EXAMPLES
+
+
 def _overrides(words: Sequence[str], current: str) -> Iterator[str]:
     """Words of `lab run`: what may be chosen, keys, and the values of the key that is begun."""
     if current.startswith("@"):
-        yield from (f"@{path}" for path in Path().glob("*.y*ml"))
+        yield from _files_of_words(current[1:])
         return
     chosen = dict(word.split("=", 1) for word in words if "=" in word)
     key, is_value, begun = current.partition("=")
@@ -109,6 +153,16 @@ def _overrides(words: Sequence[str], current: str) -> Iterator[str]:
         return
     for value in _values(chosen, key):
         yield f"{key}={before}{value}"
+
+
+def _files_of_words(begun: str) -> Iterator[str]:
+    """The YAML files and the folders of the folder in which the path that is begun lies."""
+    folder = begun[: begun.rfind("/") + 1]
+    for path in sorted(Path(folder or ".").iterdir()):
+        if path.is_dir():
+            yield f"@{folder}{path.name}/"
+        elif path.suffix in (".yaml", ".yml"):
+            yield f"@{folder}{path.name}"
 
 
 def _keys(chosen: Mapping[str, str], current: str) -> Iterator[str]:
@@ -193,3 +247,15 @@ _ARGUMENTS: dict[str, Callable[[Sequence[str], str], Iterable[str]]] = {
     **dict.fromkeys((*_OF_RUNS, "runs register"), _runs),
 }
 """Command -> what may stand behind it, from the words before and the one that is begun."""
+_OF_OPTION: dict[str, Callable[[], Iterable[str]]] = {
+    "--from": lambda: _runs((), ""),
+    "--group": _groups,
+    "--interval": _intervals,
+    "--kind": _kinds_of_plugin,
+    "--plot": _plots,
+    "--plugin": lambda: _plugins((), ""),
+    "--suite": lambda: _suites((), ""),
+    "--tag": _tags,
+    "--width": _widths,
+}
+"""Option -> its values. Behind an option that is not here the shell offers files."""

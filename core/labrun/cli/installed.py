@@ -1,6 +1,6 @@
 """The list of the installed plugins."""
 
-from labrun.plugins.discovery import installed
+from labrun.plugins.claims import installed
 
 
 def show() -> None:

@@ -13,19 +13,24 @@ BASH = r"""_lab_complete() {
     # bash parts words at = and :, and takes offers from there on
     local known=${word%"${word##*[=:]}"}
     COMPREPLY=("${COMPREPLY[@]#"$known"}")
-    [[ ${COMPREPLY[0]} == *[=.,] ]] && compopt -o nospace 2>/dev/null
+    [[ ${COMPREPLY[0]} == *[=.,/] ]] && compopt -o nospace 2>/dev/null
     return 0
 }
-complete -F _lab_complete lab
+# where lab offers nothing, bash offers files
+complete -o bashdefault -o default -F _lab_complete lab
 """
 ZSH = r"""_lab_complete() {
     local -a offers open
     offers=("${(@f)$(LAB_COMPLETE="${(j: :)words[1,CURRENT]}" "${words[1]}" 2>/dev/null)}")
     offers=("${(@)offers:#}")
-    open=("${(@M)offers:#*[=.]}")
-    offers=("${(@)offers:#*[=.]}")
+    open=("${(@M)offers:#*[=./]}")
+    offers=("${(@)offers:#*[=./]}")
     (( ${#open} )) && compadd -Q -S '' -a open
     (( ${#offers} )) && compadd -Q -a offers
+    (( ${#open} + ${#offers} )) && return
+    # files, also behind key= and @
+    [[ $PREFIX == (@*|[a-z]*=*) ]] && compset -P '*[@=]'
+    _files
 }
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
 compdef _lab_complete lab
@@ -39,6 +44,8 @@ def install(shell: str, *, user: Path) -> tuple[Path, Path]:
     `user` is the user's home folder. Raises LabError for another shell, or where a file cannot be
     written.
     """
+    if not shell:
+        raise LabError("SHELL is not set; say which it is: SHELL=bash lab --install-completion")
     if shell not in SCRIPTS:
         raise unknown("shell", shell, SCRIPTS)
     script, start = user / f".local/share/labrun/lab.{shell}", user / f".{shell}rc"

@@ -15,7 +15,7 @@ from labrun.config.store_entries import Entry
 from labrun.config.values import read
 from labrun.config.words import Word, in_shell
 from labrun.contract import KINDS, Component, Kind, PluginInfo
-from labrun.errors import LabError, listed, shown, unknown
+from labrun.errors import LabError, listed, nearest, shown, unknown
 from labrun.experiment import RunConfig
 from labrun.plain import to_plain
 from labrun.plugins import discovery as plugins
@@ -101,8 +101,12 @@ def _no_choice(info: PluginInfo, what: str, name: str, allowed: Iterable[str]) -
         choose = f"{component} " if what in KINDS else ""
         path = in_shell(f"{full}={name}")
         return LabError(f"no {what} '{shown(name)}'; for a path write {choose}{shown(path)}")
+    names = list(allowed)
     is_anyones = what in KINDS and _is_path(name)
-    return unknown(what, name, allowed, of="" if is_anyones else f"plugin {info.name!r}")
+    error = unknown(what, name, names, of="" if is_anyones else f"plugin {info.name!r}")
+    if what in KINDS or nearest(name, names):
+        return error
+    return LabError(f"{error}; presets of your own: lab run @FILE.yaml")
 
 
 def _values_of(qualified: str, component: Component) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from labrun.score import number_text
 from labrun.system import regular_files
 
 TICK_S = 0.5
+DRAWN_PER_S = 2
+"""How often a terminal is drawn: no oftener than the runs are looked at."""
 MOST_LOOKS = 50
 """Runs at rest, waiting or ended, that are looked at in one tick; the others have their turn."""
 MOST_ENDED = 20
@@ -157,6 +159,7 @@ class _Bars:
             TextColumn("eta"),
             TimeRemainingColumn(),
             console=console,
+            refresh_per_second=DRAWN_PER_S,
         )
         self._tasks: dict[str, TaskID] = {}
         self._ended: dict[str, None] = {}

@@ -7,8 +7,9 @@ from dataclasses import fields
 from types import ModuleType
 from typing import Any
 
-from labrun.contract import API_VERSION, GROUP, KINDS, Component, LabHooks, PluginInfo
+from labrun.contract import API_VERSION, KINDS, Component, LabHooks, PluginInfo
 from labrun.errors import listed, nearest
+from labrun.group import GROUP
 from labrun.plain import flat, is_plain, to_plain
 from labrun.plugins.flaws import (
     FlawError,

@@ -1,67 +1,19 @@
-"""Discovery: entry points are read at once, a plugin's module only when it is asked for."""
+"""Discovery: a plugin's module is imported only when it is asked for."""
 
 import functools
 import importlib
-import os
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.metadata import Distribution, EntryPoint, entry_points
 
-from labrun.contract import GROUP, Component, Kind, PluginInfo
+from labrun.contract import Component, Kind, PluginInfo
 from labrun.errors import LabError, unknown
+from labrun.group import GROUP
 from labrun.plugins import flaws
+from labrun.plugins.claims import Installed, installed
 from labrun.plugins.description import NAME, described
 from labrun.plugins.flaws import FlawError
 from labrun.plugins.references import resolve
 
-__all__ = ["broken", "find", "installed", "load", "resolve", "usable"]
-
-
-@dataclass(frozen=True)
-class Installed:
-    """One entry point of the group, from its distribution's metadata alone."""
-
-    name: str
-    module: str
-    distribution: str
-    version: str
-
-
-def installed() -> dict[str, list[Installed]]:
-    """Plugin name -> the distributions that claim it (more than one is a conflict)."""
-    return dict(_installed(tuple((folder, _changed(folder)) for folder in sys.path)))
-
-
-def _changed(folder: str) -> int:
-    try:
-        return os.stat(folder or ".").st_mtime_ns
-    except OSError:
-        return 0
-
-
-@functools.lru_cache(maxsize=1)
-def _installed(places: tuple[tuple[str, int], ...]) -> dict[str, list[Installed]]:
-    """As `installed`, read again where a folder of `places` has changed."""
-    found: dict[str, list[Installed]] = {}
-    for point in entry_points(group=GROUP):
-        claim = _claim(point)
-        claims = found.setdefault(point.name, [])
-        if claim not in claims:
-            claims.append(claim)
-    return dict(sorted(found.items()))
-
-
-def _claim(point: EntryPoint) -> Installed:
-    name, version = _owner(point.dist) if point.dist else ("unknown", "?")
-    return Installed(point.name, point.value, name, version)
-
-
-@functools.lru_cache(maxsize=16)
-def _owner(dist: Distribution) -> tuple[str, str]:
-    """Name and version; each look at the metadata reads the whole file, README and all."""
-    said = dist.metadata
-    return said["Name"], said["Version"]
+__all__ = ["Installed", "broken", "find", "installed", "load", "resolve", "usable"]
 
 
 _claims: dict[str, Installed] = {}

@@ -115,7 +115,7 @@ def _print_settings(found: Comparison, console: Console) -> None:
     differing = beside_the_labels(found.arms)
     if not differing:
         return
-    console.print("the arms differ beside their labels in:")
+    console.print("besides their labels, the arms differ in:")
     for key, by_value in list(differing.items())[:MOST_SETTINGS]:
         values = (f"{value} ({some(labels)})" for value, labels in by_value.items())
         console.print(f"  {key}: {', '.join(values)}", soft_wrap=True)
@@ -135,7 +135,7 @@ def print_tests(found: Comparison, console: Console) -> None:
 def print_differences(found: Sequence[Difference], baseline: str, console: Console) -> None:
     kinds = sorted({d.by for d in found}, reverse=True)
     how = " or ".join({"seeds": "by seed", "problems": "by problem"}[by] for by in kinds)
-    console.print(f"\nless {baseline}, paired {how}")
+    console.print(f"\ndifference from {baseline}, paired {how}")
     shown = RichTable("task", "metric", "arm", box=None, pad_edge=False)
     for name in ("difference", "p", "p (Holm)", "p (flip)"):
         shown.add_column(name, justify="right")
@@ -144,9 +144,9 @@ def print_differences(found: Sequence[Difference], baseline: str, console: Conso
         shown.add_row(d.task, d.metric, d.arm, str(d.difference), *ps)
     console.print(shown)
     said = (
-        "difference ± half its 95% t-interval; p of the paired t-test (- where all differences are "
-        "one number, without spread), Holm-corrected over the arms and tasks of a metric, not over "
-        "metrics; p (flip) of the sign-flip test"
+        f"difference: the arm minus {baseline}, ± half its 95% t-interval; p of the paired t-test "
+        "(- where all differences are one number, without spread), Holm-corrected over the arms "
+        "and tasks of a metric, not over metrics; p (flip) of the sign-flip test"
     )
     seeds = [d.difference.n for d in found if d.by == "seeds"]
     if seeds:

@@ -183,7 +183,7 @@ def task_notes(over_tasks: Sequence[Aggregate], baseline: str | None) -> list[st
     if any(found and not math.isnan(found.low) for found in brackets):
         notes.append(
             "brackets over tasks: nominal 95% bootstrap over seeds, each drawn with all its tasks; "
-            "narrow below 10 seeds: of 3 they hold the true IQM in about 3 studies of 4"
+            "too narrow below 10 seeds: with 3 seeds they hold the true IQM in about 3 of 4 studies"
         )
     return notes
 

@@ -246,6 +246,11 @@ class RunContext:
             if error.errno not in disk.FULL:
                 raise
 
+    def count_anew(self) -> None:
+        """Forget the steps said so far: they were of something else, such as making the data."""
+        for key in ("step", "total", "since"):
+            self._progress.pop(key, None)
+
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
         """While entered the run is in this stage, then in the one before it."""

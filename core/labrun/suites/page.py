@@ -51,7 +51,8 @@ def sections_of(found: Result) -> list[Section]:
     about = [f"{title}: {text}" for title, text in [*texts.about(found), *texts.remarks(found)]]
     about += [*texts.seeds_notes(found.numbered), f"runs: {found.counts()}"]
     about += texts.run_notes(found)
-    sections = [Section("Published beside ours", about, head, rows)]
+    title = "Published beside ours" if found.suite.source else "The suite's table"
+    sections = [Section(title, about, head, rows)]
     if published := texts.published_only(found.suite, found.scale):
         head, *rows = published
         sections.append(Section("Published, of other rows", (), head, rows))

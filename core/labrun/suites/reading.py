@@ -9,7 +9,17 @@ from labrun.config.placed_words import words_of
 from labrun.config.word_files import replaced
 from labrun.config.yaml_places import YamlFile
 from labrun.errors import listed, nearest, shown
-from labrun.suites.suite import PUBLISHED_SCALE, UNITS, Row, Scale, Source, Suite, Unit, Words
+from labrun.suites.suite import (
+    PUBLISHED_SCALE,
+    UNITS,
+    Row,
+    Scale,
+    Source,
+    Suite,
+    Unit,
+    Words,
+    unit_of,
+)
 
 PARTS = ("arms", "axes", "leave_out", "rows", "seeds")
 """What a scale may have of its own, in place of the suite's."""
@@ -193,14 +203,15 @@ class _Reader:
         tasks = self._tasks(found["task"])
         metric = self.file.text(found["metric"], "metric")
         at = self._point(found["at"], "at", axes) if "at" in found else {}
+        is_change = self.file.switch(found["change"], "change") if "change" in found else False
         default = " ".join(["+".join(tasks), metric, *at.values()])
         return Row(
             name=self.file.text(found["name"], "name") if "name" in found else default,
             tasks=tasks,
             metric=metric,
-            unit=self._unit(found.get("unit")),
+            unit=self._unit(found.get("unit"), "fraction" if is_change else unit_of(metric)),
             at=at,
-            is_change=self.file.switch(found["change"], "change") if "change" in found else False,
+            is_change=is_change,
             published=self._published(found.get("published"), arms),
         )
 
@@ -214,9 +225,9 @@ class _Reader:
             raise self.file.refusal("task: weights are above 0", node)
         return weights
 
-    def _unit(self, node: yaml.Node | None) -> Unit:
+    def _unit(self, node: yaml.Node | None, default: Unit) -> Unit:
         if node is None:
-            return "fraction"
+            return default
         text = self.file.text(node, "unit")
         self._check_name(text, UNITS, "unit", node)
         return next(unit for unit in UNITS if unit == text)

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from labrun.config.placed_words import Placed
+from labrun.results.directions import is_rate
 
 Words = tuple[Placed, ...]
-Unit = Literal["fraction", "percent", "tokens", "count", "return"]
-UNITS: tuple[Unit, ...] = ("fraction", "percent", "tokens", "count", "return")
+Unit = Literal["fraction", "percent", "tokens", "count", "return", "score"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
 PUBLISHED_SCALE = "paper"
 """The one scale whose results stand beside published numbers without being called a toy."""
 
@@ -35,13 +36,19 @@ class Row:
     """Task -> its weight."""
     metric: str
     unit: Unit = "fraction"
-    """Unit of the published numbers and of the table. percent: 100 times the run's score."""
+    """Unit of the published numbers and of the table. percent: 100 times the run's score; score:
+    the metric's own."""
     at: Mapping[str, str] = field(default_factory=dict)
     """Axis -> its label; the row is a mean over the labels of every other axis."""
     is_change: bool = False
     """Whether the value is the change since the score before training, relative to that score."""
     published: Mapping[str, float] = field(default_factory=dict)
     """Arm -> published number, in the unit."""
+
+
+def unit_of(metric: str) -> Unit:
+    """The unit of a row that names none: a share is a fraction, all else has the metric's own."""
+    return "fraction" if is_rate(metric) else "score"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from labrun.runs.record import RunRecord
 from labrun.runs.run_dir import RunDir
 from labrun.score import Score
 from labrun.suites.needed import Needed, key_of
-from labrun.suites.suite import Row, Scale
+from labrun.suites.suite import Row, Scale, unit_of
 
 Scores = Mapping[tuple[str, str], Mapping[int, Score]]
 PERCENT = 100.0
@@ -67,7 +67,13 @@ def every_row(scale: Scale, runs: Sequence[RunRecord]) -> tuple[Row, ...]:
     for axis, labels in scale.axes.items():
         points = [point | {axis: label} for point in points for label in labels]
     return tuple(
-        Row(name=" ".join([task, metric, *at.values()]), tasks={task: 1.0}, metric=metric, at=at)
+        Row(
+            name=" ".join([task, metric, *at.values()]),
+            tasks={task: 1.0},
+            metric=metric,
+            unit=unit_of(metric),
+            at=at,
+        )
         for task, metric in names
         for at in points
     )

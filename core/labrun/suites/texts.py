@@ -11,7 +11,14 @@ from labrun.suites.suite import PUBLISHED_SCALE, Row, Scale, Suite, Unit
 from labrun.suites.table import Line
 
 FEW_SEEDS = 5
-DECIMALS: Mapping[Unit, int] = {"fraction": 3, "percent": 1, "tokens": 1, "count": 2, "return": 1}
+DECIMALS: Mapping[Unit, int] = {
+    "fraction": 3,
+    "percent": 1,
+    "tokens": 1,
+    "count": 2,
+    "return": 1,
+    "score": 3,
+}
 Texts = tuple[str, str, str, str]
 PUBLISHED_HEAD: Texts = ("published (nothing of it was run here)", "arm", "unit", "published")
 

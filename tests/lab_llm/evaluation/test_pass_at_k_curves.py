@@ -26,6 +26,7 @@ def test_the_figure_has_a_panel_a_set_with_its_curve_and_accuracy():
     shown = [panel for panel in figure.axes if panel.axison]
     assert [panel.get_title().split(",")[0] for panel in shown] == ["a", "b", "c", "d"]
     assert "avg@4 0.292 [" in shown[0].get_title()
+    assert figure.get_supxlabel() == "band and brackets: 95% interval over problems"
     line = shown[3].lines[0]
     assert list(line.get_ydata()) == [point.mean for point in found.pass_at_k]
     assert list(line.get_xdata()) == [1, 2, 4]

@@ -28,3 +28,10 @@ def test_win_rates_of_unseen_tasks_are_dashed():
     figure = draw_curves({"a/td_loss": {1: 2.0}, "a/bc_loss": {1: 1.0}}, rates, data)
     lines = {line.get_label(): line.get_linestyle() for line in figure.axes[2].lines}
     assert lines == {"a": "-", "b": "--"}
+
+
+def test_a_loss_that_the_method_lacks_has_no_empty_panel():
+    data = OfflineData({}, train_tasks=("a",), test_tasks=("a",))
+    figure = draw_curves({"a/bc_loss": {1: 1.0}}, {"a": {0: 0.1}}, data)
+    assert [axis.axison for axis in figure.axes] == [False, True, True]
+    assert figure.axes[0].get_title() == "no td_loss in this method"

@@ -102,7 +102,7 @@ def test_an_interrupted_suite_goes_on_and_makes_only_what_is_missing(mine, home,
     assert "mine: Does momentum help?" in lines
     assert "ours       scale=tiny, A TOY RESULT, no reproduction: 64 points" in lines
     (row,) = [line.split() for line in lines if line.startswith("held_out mse")]
-    assert row[2:5] == ["plain", "fraction", "1.50"]
+    assert row[2:5] == ["plain", "score", "1.50"]
     assert row[-3:] == ["2", "of", "2"]
     assert "runs     4 of 4 done" in lines
     assert "…" not in more.stdout
@@ -119,7 +119,7 @@ def test_the_table_alone_is_on_standard_output(mine, lab_here):
     assert looked.stdout.startswith(
         "**mine**: Does momentum help?\n\n- published: arXiv 1, table 2."
     )
-    assert "| held\\_out mse | plain | fraction | 1.50 | - | 0 of 2 |" in looked.stdout.splitlines()
+    assert "| held\\_out mse | plain | score | 1.50 | - | 0 of 2 |" in looked.stdout.splitlines()
     assert looked.stdout.endswith("- runs: 0 of 4 done, 4 not begun\n")
     refused = lab_here("bench", mine, "--format", "pdf")
     assert refused.stderr == "lab: no --format 'pdf'; allowed: csv, json, latex, md, text\n"

@@ -56,6 +56,7 @@ def offered(line: str) -> list[str]:
         ("lab plugins st", ["stairs"]),
         ("lab bench rlrt-m", ["rlrt-main"]),
         ("lab report --suite rlrt-m", ["rlrt-main"]),
+        ("lab compare --plugin rl", ["rlrt"]),
     ],
 )
 def test_it_offers(home, line, some):
@@ -76,6 +77,32 @@ def test_where_nothing_fits_nothing_is_offered(home, line):
     assert [word for word in offered(line) if not word.endswith("=")] in ([], offered("lab "))
 
 
+@pytest.mark.parametrize(
+    ("line", "all_words"),
+    [
+        ("lab compare --format ", ["text", "md", "latex", "csv", "json", "marl-eval"]),
+        ("lab bench --format ", ["text", "md", "latex", "csv", "json"]),
+        ("lab report --interval b", ["both", "bootstrap"]),
+        ("lab compare --plot ", ["curves", "pareto", "profile"]),
+        ("lab compare --width ", ["column", "page"]),
+        ("lab new mine --kind ", ["grpo", "offline", "plain"]),
+    ],
+)
+def test_behind_an_option_its_words_are_offered_and_no_run(home, line, all_words):
+    assert offered(line) == all_words
+
+
+@pytest.mark.parametrize(
+    "line", ["lab report -o ", "lab compare --figure ", "lab runs --filter ", "lab compare --out -"]
+)
+def test_behind_other_options_nothing_is_offered_so_that_the_shell_offers_files(
+    make_run, tmp_path, monkeypatch, line
+):
+    make_run(seed=0)
+    monkeypatch.setenv("LABRUN_HOME", str(tmp_path / "home"))
+    assert offered(line) == []
+
+
 def test_a_preset_group_that_is_chosen_is_not_offered_again():
     assert "method=" not in offered("lab run plugin=rlrt method=grpo ")
 
@@ -88,12 +115,16 @@ def test_runs_and_groups_are_offered_newest_first(make_run, tmp_path, monkeypatc
     assert set(runs[1:]) == {first.id, second.id}
     assert offered(f"lab runs diff {first.id} toy-") == [second.id]
     assert set(offered("lab compare --group ")) == {"a", "b"}
+    assert set(offered("lab run --from toy-")) == {first.id, second.id}
 
 
 def test_files_of_words_are_offered(tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").touch()
     monkeypatch.chdir(tmp_path)
-    assert offered("lab run @m") == ["@mine.yaml"]
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "study.yml").touch()
+    assert offered("lab run @m") == ["@mine.yaml", "@more/"]
+    assert offered("lab run @more/") == ["@more/study.yml"]
 
 
 @pytest.fixture
@@ -130,6 +161,13 @@ def test_bash_completes_once_it_is_installed(shell_home, monkeypatch, lab_here):
     assert (shell_home / ".bashrc").read_text() == before
 
 
+def test_bash_offers_files_where_lab_has_nothing(shell_home):
+    shells.install("bash", user=shell_home)
+    code = "source ~/.bashrc; complete -p lab"
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "complete -o bashdefault -o default -F _lab_complete lab\n"
+
+
 def test_a_shell_named_behind_the_option_is_refused(shell_home, lab_here):
     done = lab_here("--install-completion", "fish")
     assert done.returncode == 2
@@ -148,6 +186,10 @@ def test_zsh_completes_at_a_terminal(shell_home):
             "lab run plugin=rlrt trainer.max_steps="
         ), "a value follows, so no space"
         assert typed("lab run plugin=nobody\t") == "lab run plugin=nobody"
+        assert typed("lab data show ~/bi\t") == "lab data show ~/bin/", "files where lab has none"
+        assert typed(f"lab run plugin=rlrt dataset.path={shell_home}/bi\t") == (
+            f"lab run plugin=rlrt dataset.path={shell_home}/bin/"
+        )
 
 
 @contextmanager
@@ -194,3 +236,5 @@ def zsh_at_a_terminal(user: Path) -> Iterator[Callable[[str], str]]:
 def test_another_shell_is_refused(tmp_path):
     with pytest.raises(LabError, match="no shell 'fish'; allowed: bash, zsh"):
         shells.install("fish", user=tmp_path)
+    with pytest.raises(LabError, match="SHELL is not set; say which it is: SHELL=bash lab "):
+        shells.install("", user=tmp_path)

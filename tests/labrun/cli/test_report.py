@@ -193,7 +193,7 @@ def test_a_baseline_may_be_named_by_its_method_alone(make_run, event, tmp_path, 
         for s in (0, 1)
     ]
     printed = said(lambda c: report.compare(runs, tmp_path / "home", c, baseline="eps"))
-    assert "less eps max_steps=5, paired by seed" in printed
+    assert "difference from eps max_steps=5, paired by seed" in printed
 
 
 @pytest.mark.usefixtures("hooked")

@@ -51,7 +51,11 @@ def refusal(*overrides: str) -> str:
             "method=plan",
             "no method 'plan' of plugin 'example'; did you mean 'plain'? allowed: momentum, plain",
         ),
-        ("scale=paper", "no scale 'paper' of plugin 'example'; allowed: long, short"),
+        (
+            "scale=paper",
+            "no scale 'paper' of plugin 'example'; allowed: long, short; presets of your own: "
+            "lab run @FILE.yaml",
+        ),
         ("evaluator=example.mes", "no evaluator 'mes' of plugin 'example'; did you mean 'mse'? "
                                   "allowed: mae, mse"),
         ("evaluator=[]", "evaluator=[]: name at least one of mae, mse"),

@@ -1,5 +1,7 @@
 """The display looks at many waiting runs in turns, and at those that run each time."""
 
+import io
+
 import pytest
 from labrun.config.experiments import compose
 from labrun.launch import display
@@ -63,3 +65,10 @@ def test_no_run_at_rest_is_passed_over(most, ended, runs, looks, monkeypatch):
     for _ in range(-(-len(runs) // most)):
         shown.tick()
     assert set(looks) == {run.id for run in runs}
+
+
+def test_a_terminal_is_drawn_no_oftener_than_the_runs_are_looked_at(runs):
+    shown = Display(runs, Console(file=io.StringIO(), force_terminal=True))
+    drawn_per_s = shown._view._progress.live.refresh_per_second
+    shown.close()
+    assert drawn_per_s <= 1 / display.TICK_S

@@ -62,6 +62,15 @@ def test_installed_reads_metadata_and_imports_no_plugin(install):
     assert "lab_lazy_plugin" not in sys.modules
 
 
+def test_the_list_of_plugins_is_read_without_what_describes_them():
+    code = "import sys, labrun.cli.installed as i; i.show(); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "rlrt" in done.stdout
+    assert {"pluggy", "typer", "labrun.contract", "labrun.plugins.discovery"}.isdisjoint(
+        done.stderr.split()
+    )
+
+
 def test_load_imports_only_the_plugin_that_is_asked_for(install):
     install("one", SOUND.format(name="one"))
     install("two", SOUND.format(name="two"))

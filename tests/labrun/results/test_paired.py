@@ -100,7 +100,7 @@ def test_the_command_prints_and_writes_the_differences(lab_here, home, make_run,
             make_run(event.score(3, value), seed=seed, method=method, root=home)
     done = lab_here("compare", "--group", "g", "--metric", "test/accuracy", "--baseline", "plain")
     assert done.returncode == 0, done.stderr
-    assert "less plain, paired by seed" in done.stdout
+    assert "difference from plain, paired by seed" in done.stdout
     assert "0.200 ± 0.248" in done.stdout  # t 4.3027 times .1 / sqrt 3
     assert "cannot go below 0.25" in done.stdout
     assert (home / "compare" / "g" / "paired.csv").exists()

@@ -150,6 +150,16 @@ def test_progress_is_written_whole_and_remembers_what_was_said(context):
     assert (said["step"], said["total"], said["stage"]) == (0, 9, "evaluate")
 
 
+def test_what_was_counted_while_data_were_made_does_not_stand_for_training(context):
+    ctx = context()
+    ctx.progress(step=32, total=32, stage="load")
+    ctx.count_anew()
+    ctx.progress(stage="evaluate")
+    said = ctx.run.progress()
+    assert said["stage"] == "evaluate"
+    assert not {"step", "total", "since"} & set(said)
+
+
 def test_progress_says_that_the_run_is_stopping_once_it_was_asked_to(context):
     ctx = context()
     ctx.progress(step=3, stage="train")

@@ -1,6 +1,7 @@
 """The report of a suite: its question, published beside ours, arms under the suite's names."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from labrun.errors import LabError
@@ -34,6 +35,13 @@ def test_published_stands_beside_ours_under_the_suite_s_question(result, text_of
     # a: 25 and 75, s = 25 * sqrt(2), t(1) = 12.706, half width 317.7
     assert "x won a percent 21.2 50.0 ± 317.7 2 of 2 b percent - 25.0 1 of 1" in text
     assert "runs: 3 of 3 done" in text
+
+
+def test_where_nothing_is_published_the_table_is_not_said_to_be(result, text_of):
+    found = result({"a": SEEDS}, rows=[replace(ROW, published={})])
+    text = text_of(replace(found, suite=replace(found.suite, source=None)))
+    assert text.count("The suite&#39;s table") == 2, "the heading and the link to it"
+    assert "Published beside ours" not in text
 
 
 def test_arms_without_a_done_run_are_named(result, text_of):

@@ -98,7 +98,8 @@ REFUSED = [
     (
         "question: q\narms: {a: x=1}\nrows: [{task: t, metric: m, unit: per cent}]\n",
         3,
-        "unit=per cent: did you mean percent? allowed: fraction, percent, tokens, count, return",
+        "unit=per cent: did you mean percent? allowed: fraction, percent, tokens, count, return, "
+        "score",
     ),
     (
         "question: q\narms: {a: x=1}\nrows: [{task: t, metric: m}, {task: t, metric: m}]\n",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 THRESHOLDS = np.linspace(0.0, 1.0, 101)
 MEANING = (
-    "share of the scores, over all seeds and tasks, above the one below; "
+    "share of the scores of all seeds and tasks that lie above the score on the x axis; "
     "band: 95% bootstrap over seeds"
 )
 

@@ -59,18 +59,28 @@ def _axes(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
 
 
 def scope_of(arms: Sequence[Arm]) -> list[tuple[str, str]]:
-    """What the answer rests on: plugin, arms, seeds, tasks, problems."""
+    """What the answer rests on: plugin, arms, seeds, steps of training, tasks."""
     runs = [run for arm in arms for run in arm.runs]
     plugins = list(dict.fromkeys(run.experiment().plugin for run in runs))
-    tasks = list(dict.fromkeys(task for run in runs for task, _ in run.scores()))
-    seeds = sorted({len(arm.runs) for arm in arms})
-    counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
+    tasks = list(dict.fromkeys(task for run in runs for task in _tasks(run)))
+    steps = [max(at) for run in runs for at in run.scores().values()]
     return [
         ("plugin" if len(plugins) == 1 else "plugins", _some(plugins)),
         (counted(len(arms), "arm"), _some([short(arm.label, 24) for arm in arms])),
-        ("seeds an arm", counts),
+        ("seeds an arm", _from_to([len(arm.runs) for arm in arms])),
+        *([("optimizer steps", _from_to(steps))] if steps else []),
         (counted(len(tasks), "task"), _some(tasks) if tasks else "no scores"),
     ]
+
+
+def _from_to(counts: Sequence[int]) -> str:
+    """`4`, or `4 to 80`."""
+    return " to ".join(f"{n:,}" for n in dict.fromkeys((min(counts), max(counts))))
+
+
+def _tasks(run: RunRecord) -> list[str]:
+    """The tasks that the run was scored on; a mean over some of them is none."""
+    return [task for (task, _), steps in run.scores().items() if not steps[max(steps)].over]
 
 
 def _some(names: Sequence[str], *, by: str = "and") -> str:

@@ -28,7 +28,7 @@ def draw(found: Mapping[str, "Breakdown"]) -> "Figure":
         axis.bar([x + offset for x in range(len(words))], heights, width, color=f"C{place}")
     axis.set_xticks(range(len(words)), words, rotation=30, ha="right", parse_math=False)
     axis.tick_params(axis="x", length=0)
-    axis.set_ylabel("published count a response")
+    axis.set_ylabel("epistemic_count per response")
     axis.grid(axis="y", alpha=0.3)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)

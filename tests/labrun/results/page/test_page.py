@@ -29,6 +29,10 @@ def test_the_table_has_the_means_and_names_their_interval(language_run, event, r
     assert ["test", "accuracy", "0.300 ± 1.271", "0.600 ± 1.271"] in page.rows
     assert "±: half the 95% t-interval over seeds, for the same problems" in page.words("scores")
     assert "Fewer than 5 seeds" in page.words("")
+    assert "optimizer steps3" in page.words("")
+    assert "what each metric is: docs/metrics.md in the code of labrun" in page.words("scores")
+    longer = report([*runs, language_run(event.score(80, 0.2), method="dapo", seed=0)])
+    assert "optimizer steps3 to 80" in longer.words("")
 
 
 def test_against_a_baseline_there_are_differences_with_their_p(language_run, event, report):
@@ -42,6 +46,13 @@ def test_against_a_baseline_there_are_differences_with_their_p(language_run, eve
     wanted = ["test", "accuracy", "rlrt", "0.200 ± 0.248", "3 seeds", "0.074", "0.074", "0.250"]
     assert wanted in page.rows
     assert "0 of 1 differences have p < 0.05" in page.words("scores")
+
+
+def test_a_mean_over_tasks_is_not_counted_as_one(language_run, event, report):
+    scores = [event.score(3, 0.5, task=task) for task in ("easy", "hard")]
+    page = report([language_run(*scores, event.score(3, 0.5, task="seen", over=["easy", "hard"]))])
+    assert "2 taskseasy and hard" in page.words("")
+    assert "seen" in {row[0] for row in page.rows}
 
 
 def test_one_seed_has_an_interval_over_problems(language_run, event, report):
@@ -79,7 +90,7 @@ def test_hostile_text_is_text_everywhere(language_run, event, said, report):
         assert not name.startswith("on"), name
         if name in ("href", "src", "action", "xlink:href"):
             assert value.startswith(("#", "data:image/png;base64,")), value
-    for section in ("", "extra", "scores", "samples", "runs"):
+    for section in ("", "part-1", "scores", "samples", "runs"):
         for text in HOSTILE:
             assert " ".join(text.split()) in page.words(section)
 
@@ -146,7 +157,8 @@ def test_many_arms_stand_below_each_other(language_run, event, report):
 def test_a_section_of_a_caller_stands_before_the_scores(language_run, event, report):
     section = Section("Published", ["Table 1"], ["arm", "ours"], [["grpo", "0.5"]])
     page = report([language_run(event.score(3, 0.5))], sections=[section])
-    assert list(page.text)[:3] == ["", "extra", "scores"]
+    assert list(page.text)[:3] == ["", "part-1", "scores"]
+    assert ("a", "href", "#part-1") in page.attributes
     assert ["grpo", "0.5"] in page.rows
 
 

@@ -1,0 +1,3 @@
+"""The group of entry points in which plugins stand."""
+
+GROUP = "labrun"
