@@ -69,23 +69,31 @@ processes begin with these. Ray comes early: it gives up where its agents are sl
 COMPUTING = (
     "faults/test_campaign.py",
     "contract/test_every_plugin.py",
-    "benchmarks/test_gpu.py",
     "labrun/launch/test_command_trouble.py",
     "docs/test_docs.py",
-    "labrun/plugins/test_authors_mistakes.py",
-    "lab_llm/distributed/test_ranks.py",
     "faults/test_exact_resume.py",
-    "labrun/suites/test_published.py",
     "lab_llm/training/test_grpo.py",
+    "lab_llm/distributed/test_ranks.py",
+    "labrun/suites/test_published.py",
+    "labrun/plugins/test_authors_mistakes.py",
+    "labrun/launch/test_executors.py",
+    "benchmarks/test_gpu.py",
     "lab_llm/training/test_self_distillation.py",
     "lab_llm/training/test_trl_equality.py",
-    "lab_llm/grading/test_gym_rule.py",
-    "labrun/launch/test_executors.py",
-    "docs/test_tutorials.py",
     "docs/test_site.py",
+    "docs/test_tutorials.py",
+    "lab_llm/grading/test_math_pairs.py",
+    "lab_llm/grading/test_gym_rule.py",
+    "lab_llm/evaluation/test_evaluator.py",
+    "lab_epistemic/sft/test_sft_trainer.py",
+    "lab_epistemic/richness/test_richness.py",
+    "lab_llm/grading/test_math_time.py",
     "labrun/cli/test_bench.py",
+    "lab_stairs/td3_bc/test_td3_bc.py",
+    "lab_stairs/kernel/test_kernel_unroll.py",
 )
-"""The longest of the other files, with which the other half begin: none is alone at the end."""
+"""The other files that compute most, the longest first, with which the other half begin: none is
+alone at the end."""
 
 
 def has_test_processes(config: pytest.Config) -> bool:

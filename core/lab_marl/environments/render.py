@@ -27,6 +27,8 @@ CAPTION = 22
 """Pixels of the line of text above a picture."""
 GAP = 6
 """Pixels between the pictures of a strip."""
+PALETTE = 256
+"""Colours of a GIF's palette."""
 
 PAPER, INK, FAINT = (250, 250, 247), (40, 40, 40), (205, 205, 200)
 TEAM, ENEMY = (46, 110, 180), (196, 68, 52)
@@ -99,11 +101,45 @@ def battle_frame(env: BattleEnv, copy: int) -> np.ndarray:
 
 
 def save_gif(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
-    """An endless animation of frames of one size."""
-    images = [Image.fromarray(one) for one in frames]
+    """An endless animation of frames of one size, in their own colours.
+
+    All share one palette where their colours fit into it, else each has its own. A frame of still
+    more colours gets the nearest ones.
+    """
+    codes = [_packed(one) for one in frames]
+    shared = _colours(codes)
+    places = np.zeros(1 << 24, np.uint8)
+    images = []
+    for one, code in zip(frames, codes, strict=True):
+        palette = shared if len(shared) <= PALETTE else _colours([code])
+        fits = len(palette) <= PALETTE
+        images.append(_indexed(code, palette, places) if fits else Image.fromarray(one))
     images[0].save(
         path, save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0
     )
+
+
+def _packed(frame: np.ndarray) -> np.ndarray:
+    """[height, width] uint32: each pixel's colour as one number, 0xRRGGBB."""
+    red, green, blue = np.moveaxis(frame.astype(np.uint32), -1, 0)
+    return red << 16 | green << 8 | blue
+
+
+def _colours(codes: Sequence[np.ndarray]) -> np.ndarray:
+    """The colours of packed frames, sorted."""
+    has = np.zeros(1 << 24, bool)
+    for code in codes:
+        has[code] = True
+    return np.flatnonzero(has)
+
+
+def _indexed(code: np.ndarray, palette: np.ndarray, places: np.ndarray) -> Image.Image:
+    """The packed frame as indices of a palette; `places` is room for an index of each colour."""
+    places[palette] = np.arange(len(palette))
+    image = Image.fromarray(places[code])
+    colours = np.stack([palette >> 16, palette >> 8 & 255, palette & 255], axis=1)
+    image.putpalette(colours.astype(np.uint8).tobytes())
+    return image
 
 
 def save_strip(path: Path, frames: Sequence[np.ndarray], columns: int) -> None:

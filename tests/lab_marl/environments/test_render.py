@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from lab_marl.environments import battle, grid, render
 from labrun.errors import LabError
-from PIL import Image
+from PIL import Image, ImageSequence
 
 
 def at_cell(picture: np.ndarray, row: int, column: int, *, down: int = 0) -> tuple[int, ...]:
@@ -62,6 +62,29 @@ def test_other_tasks_have_no_picture():
 
     with pytest.raises(LabError, match="no picture of 'cn-3'; drawn are"):
         render.frame(Other())  # pyright: ignore[reportArgumentType]
+
+
+def shown(path) -> list[np.ndarray]:
+    with Image.open(path) as gif:
+        return [np.asarray(one.convert("RGB")) for one in ImageSequence.Iterator(gif)]
+
+
+@pytest.mark.parametrize("count", [100, 200])
+def test_a_gif_shows_each_frame_in_its_own_colours(count, tmp_path):
+    """Two frames of 100 colours share a palette of 256; of 200 each has its own."""
+    first = np.zeros((4, 50, 3), np.uint8)
+    first[..., 1].flat = np.arange(200) % count
+    second = first + np.array([7, 0, 3], np.uint8)
+    render.save_gif(tmp_path / "episode.gif", [first, second], fps=5)
+    np.testing.assert_array_equal(shown(tmp_path / "episode.gif"), [first, second])
+
+
+def test_a_frame_of_more_colours_than_a_palette_gets_near_ones(tmp_path):
+    frame = np.zeros((20, 20, 3), np.uint8)
+    frame[..., 0], frame[..., 1] = np.arange(20), np.arange(20)[:, None]
+    render.save_gif(tmp_path / "episode.gif", [frame, 255 - frame], fps=5)
+    for one, wanted in zip(shown(tmp_path / "episode.gif"), [frame, 255 - frame], strict=True):
+        np.testing.assert_allclose(one.astype(int), wanted.astype(int), atol=8)
 
 
 def test_gif_and_strip_hold_all_frames(tmp_path):

@@ -8,6 +8,7 @@ import ctypes
 import fcntl
 import gc
 import importlib
+import io
 import os
 import resource
 import signal
@@ -34,6 +35,7 @@ LIBRARIES = (
     "hydra",
     "hydra.core.override_parser.overrides_parser",
     "hydra._internal.config_loader_impl",
+    "hydra.core.plugins",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
     "mlflow.store.tracking.sqlalchemy_store",
@@ -42,13 +44,16 @@ LIBRARIES = (
     "pydantic.dataclasses",
     "omegaconf._impl",
     "psutil",
-    "PIL.PngImagePlugin",
+    *("PIL." + name for name in ("BmpImagePlugin", "GifImagePlugin", "JpegImagePlugin")),
+    *("PIL." + name for name in ("PngImagePlugin", "PpmImagePlugin", "ImageFont")),
     "rich._emoji_codes",
     "rich.live",
     "scipy.optimize",
     "scipy.special",
     "sqlite3",
-    "typer",
+    "tabulate",
+    "torch.utils.serialization.config",
+    "typer._adapters",
 )
 """What takes long to import."""
 PR_SET_PDEATHSIG = 1
@@ -60,6 +65,7 @@ def main() -> None:
     start.be_the_server()
     for name in LIBRARIES:
         importlib.import_module(name)
+    prepare_libraries()
     modules.take_ours()
     if tests := sys.argv[2:-1]:
         modules.import_tests(tests)
@@ -68,6 +74,18 @@ def main() -> None:
     pages.enlarge()
     assert threading.active_count() == 1, "a fork has one thread"
     live(*serve(socket.socket(fileno=int(sys.argv[1]))))
+
+
+def prepare_libraries() -> None:
+    """Let libraries make what they keep from their first call on: fonts, patterns, plugins."""
+    sys.modules["hydra.core.plugins"].Plugins.instance()
+    importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("")
+    figure = sys.modules["matplotlib.figure"].Figure(layout="constrained")
+    axes = figure.subplots()
+    axes.plot([1, 2], label="x")
+    axes.legend()
+    axes.set_yscale("log")
+    figure.savefig(io.BytesIO())
 
 
 def serve(door: socket.socket) -> tuple[Request, list[int]]:
