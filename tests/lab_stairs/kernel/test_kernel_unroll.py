@@ -62,18 +62,29 @@ def values(made: StairsLearner, batch: Batch, keep: Tensor, dtype: torch.dtype) 
     [*((task, LENGTHS) for task in LAYOUTS), ("cn-2", [50, 31]), ("3m", [60, 8])],
 )
 def test_values_and_gradients_are_those_of_float64(task, lengths):
+    """Within 2e-6, or half as much again as torch's own float32: after 60 steps that is 2.4e-6 on
+    a processor with AVX-512."""
     layout = LAYOUTS[task]
     batch = random_batch(layout, lengths)
-    compiled, exact = learner(layout, "cpp"), learner(layout, "torch")
+    compiled, plain, exact = (learner(layout, kernel) for kernel in ("cpp", "torch", "torch"))
     torch.manual_seed(1)
     keep = draw_kept_tokens(layout, batch.actions[batch.packed()], probability=0.2)
     q = values(compiled, batch, keep, torch.float32)
+    values(plain, batch, keep, torch.float32)
     wanted = values(exact, batch, keep, torch.float64)
     assert (q.double() - wanted).abs().max() < 2e-6
-    got = gradients(compiled.network)
-    for name, gradient in gradients(exact.network).items():
-        error = (got[name].double() - gradient).abs().max() / gradient.abs().max()
-        assert error < 2e-6, f"{name}: {error}"
+    errors, torchs = (errors_of(made.network, exact.network) for made in (compiled, plain))
+    limit = max(2e-6, 1.5 * max(torchs.values()))
+    assert max(errors.values()) < limit, errors
+
+
+def errors_of(network: nn.Module, exact: nn.Module) -> dict[str, float]:
+    """The largest error of each gradient over its largest element."""
+    got = gradients(network)
+    return {
+        name: float((got[name].double() - gradient).abs().max() / gradient.abs().max())
+        for name, gradient in gradients(exact).items()
+    }
 
 
 @pytest.mark.parametrize("mask", ["published", "filled"])
