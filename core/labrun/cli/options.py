@@ -17,6 +17,17 @@ RunNames = Annotated[
     list[str] | None, typer.Argument(help="Run ids, beginnings of ids, or `last`.")
 ]
 Group = Annotated[str | None, typer.Option(help="Every run of this group.")]
+Plugins = Annotated[list[str] | None, typer.Option(help="Runs of this plugin.")]
+Methods = Annotated[list[str] | None, typer.Option(help="Runs of this method.")]
+Groups = Annotated[list[str] | None, typer.Option(help="Every run of this group.")]
+Tags = Annotated[list[str] | None, typer.Option(help="Runs with this tag.")]
+Since = Annotated[
+    str | None, typer.Option(help="Runs from then on: 2026-11-25, or a span such as 12h, 2d.")
+]
+Archived = Annotated[bool, typer.Option("--archived", help="Archived runs, too.")]
+Interval = Annotated[str, typer.Option(help="auto, seeds, problems, both or bootstrap.")]
+Metrics = Annotated[list[str] | None, typer.Option(help="Series or score to draw; repeatable.")]
+Smooth = Annotated[int, typer.Option(min=1, help="Logged steps averaged in the curves.")]
 Wait = Annotated[
     bool, typer.Option("--wait", help="Follow runs that a cluster or another process runs.")
 ]

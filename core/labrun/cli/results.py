@@ -5,7 +5,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from labrun.cli.options import Group, RunNames, console
+from labrun.cli.options import (
+    Archived,
+    Group,
+    Groups,
+    Interval,
+    Methods,
+    Metrics,
+    Plugins,
+    RunNames,
+    Since,
+    Smooth,
+    Tags,
+    console,
+)
 from labrun.errors import LabError, listed
 
 if TYPE_CHECKING:
@@ -14,18 +27,14 @@ if TYPE_CHECKING:
 
 def compare(
     names: RunNames = None,
-    plugin: Annotated[list[str] | None, typer.Option(help="Runs of this plugin.")] = None,
-    method: Annotated[list[str] | None, typer.Option(help="Runs of this method.")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="Every run of this group.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="Runs with this tag.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Runs from then on: 2026-11-25, or a span such as 12h, 2d.")
-    ] = None,
-    archived: Annotated[bool, typer.Option("--archived", help="Archived runs, too.")] = False,
-    metric: Annotated[
-        list[str] | None, typer.Option(help="Series or score to draw; may be repeated.")
-    ] = None,
-    smooth: Annotated[int, typer.Option(min=1, help="Logged steps averaged in the curves.")] = 5,
+    plugin: Plugins = None,
+    method: Methods = None,
+    group: Groups = None,
+    tag: Tags = None,
+    since: Since = None,
+    archived: Archived = False,
+    metric: Metrics = None,
+    smooth: Smooth = 5,
     baseline: Annotated[
         str | None,
         typer.Option(
@@ -38,9 +47,7 @@ def compare(
     kind: Annotated[
         str, typer.Option("--format", help="text, md, latex, csv, json or marl-eval.")
     ] = "text",
-    interval: Annotated[
-        str, typer.Option(help="auto, seeds, problems, both or bootstrap.")
-    ] = "auto",
+    interval: Interval = "auto",
     score: Annotated[
         list[str] | None, typer.Option(help="Row of the table: METRIC or TASK/METRIC; repeatable.")
     ] = None,
@@ -108,14 +115,12 @@ def _say_left_out(found: "Selection") -> None:
 
 def report(
     names: RunNames = None,
-    plugin: Annotated[list[str] | None, typer.Option(help="Runs of this plugin.")] = None,
-    method: Annotated[list[str] | None, typer.Option(help="Runs of this method.")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="Every run of this group.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="Runs with this tag.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Runs from then on: 2026-11-25, or a span such as 12h, 2d.")
-    ] = None,
-    archived: Annotated[bool, typer.Option("--archived", help="Archived runs, too.")] = False,
+    plugin: Plugins = None,
+    method: Methods = None,
+    group: Groups = None,
+    tag: Tags = None,
+    since: Since = None,
+    archived: Archived = False,
     baseline: Annotated[
         str | None, typer.Option(help="Arm against which the others are tested; it stands first.")
     ] = None,
@@ -125,13 +130,9 @@ def report(
     question: Annotated[
         str | None, typer.Option(help="What the runs are to answer; not set: their note.")
     ] = None,
-    interval: Annotated[
-        str, typer.Option(help="auto, seeds, problems, both or bootstrap.")
-    ] = "auto",
-    metric: Annotated[
-        list[str] | None, typer.Option(help="Series or score to draw; may be repeated.")
-    ] = None,
-    smooth: Annotated[int, typer.Option(min=1, help="Logged steps averaged in the curves.")] = 5,
+    interval: Interval = "auto",
+    metric: Metrics = None,
+    smooth: Smooth = 5,
     samples: Annotated[
         int, typer.Option(min=0, max=200, help="Problems that are shown with their answers.")
     ] = 12,
