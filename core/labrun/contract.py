@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import pluggy
 
-from labrun.group import GROUP
+from labrun.entry_points import GROUP
 from labrun.score import Score
 
 if TYPE_CHECKING:

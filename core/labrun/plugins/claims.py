@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import NamedTuple
 
-from labrun.group import GROUP
+from labrun.entry_points import GROUP
 
 
 class Installed(NamedTuple):

@@ -8,8 +8,8 @@ from types import ModuleType
 from typing import Any
 
 from labrun.contract import API_VERSION, KINDS, Component, LabHooks, PluginInfo
+from labrun.entry_points import GROUP
 from labrun.errors import listed, nearest
-from labrun.group import GROUP
 from labrun.plain import flat, is_plain, to_plain
 from labrun.plugins.flaws import (
     FlawError,

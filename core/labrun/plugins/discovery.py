@@ -5,8 +5,8 @@ import importlib
 from collections.abc import Iterator
 
 from labrun.contract import Component, Kind, PluginInfo
+from labrun.entry_points import GROUP
 from labrun.errors import LabError, unknown
-from labrun.group import GROUP
 from labrun.plugins import flaws
 from labrun.plugins.claims import Installed, installed
 from labrun.plugins.description import NAME, described
