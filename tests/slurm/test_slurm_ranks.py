@@ -46,7 +46,8 @@ def test_two_nodes_have_the_gradient_of_one_process_and_a_lost_node_ends_no_run(
     cluster.start_node("n2")
     state_is(run, "done")
     begun = [event["resumed_from"] for event in run.events() if event["kind"] == "attempt"]
-    assert begun == [None, 1]
+    # the node that is left tries again at once, and SLURM may see the loss only after that
+    assert begun in ([None, 1], [None, 1, 1])
     # Adam's first moment after one step is 0.1 times the clipped gradient
     one, two = moments(alone, 1), moments(run, 1)
     assert one.abs().max() > 1e-3
