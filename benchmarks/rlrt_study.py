@@ -35,7 +35,8 @@ import sys
 from collections import defaultdict
 from statistics import fmean
 
-from labrun.runs.run_dir import RunDir, all_runs, group_of, home
+from labrun.runs.run_dir import RunDir
+from study_record import method_of, runs_of
 
 METHODS = (
     "grpo",
@@ -139,16 +140,8 @@ def tuning_scores(method: str) -> dict[float, float]:
     return {rate: fmean(accuracies) for rate, accuracies in found.items()}
 
 
-def runs_of(group: str) -> list[RunDir]:
-    return [run for run in all_runs(home()) if group_of(run) == group]
-
-
 def rate_of(run: RunDir) -> float:
     return float(run.experiment().settings["trainer"]["learning_rate"])
-
-
-def method_of(run: RunDir) -> str:
-    return run.experiment().choices["method"]
 
 
 def is_of(run: RunDir, sweep: dict[str, str]) -> bool:

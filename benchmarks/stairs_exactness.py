@@ -13,24 +13,28 @@ difference of the kernel from float64 smaller, that unit is taken as switched.
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import harness
 import numpy as np
 import torch
 from lab_marl.episodes.batches import Batch, make_batch
-from lab_marl.training.entity_features import EntityFeatures, entity_features, last_actions
-from lab_stairs.config import StairsConfig
-from lab_stairs.learner import StairsLearner
-from lab_stairs.network import draw_kept_tokens
-from stairs_throughput import KERNELS, LAYOUTS, Kernel, draw_lengths, random_episodes
+from stairs_throughput import (
+    KERNELS,
+    LAYOUTS,
+    Gradients,
+    Kernel,
+    draw_lengths,
+    largest_error,
+    network_gradients,
+    random_episodes,
+)
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 GOAL = 2e-6
 """Largest error of a tensor's gradient over its largest element."""
-Gradients = list[Tensor]
 Unit = tuple[int, int]
 """(number of the call of ReLU that carries a gradient, place in its flat input)."""
 
@@ -125,26 +129,8 @@ def batch_of(task: str, seed: int, episodes: int) -> Batch:
 
 
 def gradients(batch: Batch, kernel: Kernel, dtype: torch.dtype, decisions: Decisions) -> Gradients:
-    """Of the agents' network, under token dropout and for fixed slopes at Q; in float64."""
-    torch.manual_seed(1)
-    config = replace(StairsConfig(bc_mask="filled"), kernel=kernel)
-    learner = StairsLearner([batch.layout], config, device=batch.obs.device)
-    rows = batch.packed()
-    keep = draw_kept_tokens(batch.layout, batch.actions[rows], probability=0.1)
-    learner.network.to(dtype)
-    inputs = entity_features(batch.layout, batch.obs[rows], last_actions(batch)[rows], id_bits=4)
-    inputs = EntityFeatures(*(part.to(dtype) for part in vars(inputs).values()))
     with decisions:
-        q = learner._trained_values(batch.layout, inputs, batch.counts, keep)
-    slopes = torch.randn(q.shape, generator=torch.Generator().manual_seed(3))
-    (q * slopes.to(dtype)).sum().backward()
-    found = [weight.grad for weight in learner.network.parameters()]
-    return [gradient.double() for gradient in found if gradient is not None]
-
-
-def largest_error(found: Gradients, exact: Gradients) -> float:
-    pairs = zip(found, exact, strict=True)
-    return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+        return network_gradients(batch, kernel, dtype)
 
 
 def switched_units(ours: list[Tensor], exact: list[Tensor]) -> list[Unit]:

@@ -62,6 +62,8 @@ MASKS = {mask: StairsConfig(bc_mask=mask) for mask in ("published", "filled")}
 Kernel = Literal["torch", "cpp"]
 KERNELS: tuple[Kernel, ...] = ("torch", "cpp")
 Update = Callable[[Batch], object]
+Gradients = list[torch.Tensor]
+"""In float64, one for each parameter."""
 
 
 class ReferenceLearner:
@@ -212,27 +214,33 @@ def compare(theirs: StairsConfig, ours: StairsConfig, batch: Batch) -> dict[str,
 
 
 def float64_error(batch: Batch, kernel: Kernel) -> float:
-    """Largest error of a gradient over the largest element of its tensor, against float64: of the
-    agents' network under token dropout, for fixed slopes at Q."""
-    found: dict[torch.dtype, list[Any]] = {}
-    names: tuple[Kernel, Kernel] = (kernel, "torch")
-    for name, dtype in zip(names, (torch.float32, torch.float64), strict=True):
-        torch.manual_seed(1)
-        config = replace(StairsConfig(bc_mask="filled"), kernel=name)
-        learner = StairsLearner([batch.layout], config, device=batch.obs.device)
-        rows = batch.packed()
-        keep = draw_kept_tokens(batch.layout, batch.actions[rows], probability=0.1)
-        learner.network.to(dtype)
-        inputs = entity_features(
-            batch.layout, batch.obs[rows], last_actions(batch)[rows], id_bits=4
-        )
-        inputs = EntityFeatures(*(part.to(dtype) for part in vars(inputs).values()))
-        q = learner._trained_values(batch.layout, inputs, batch.counts, keep)
-        slopes = torch.randn(q.shape, generator=torch.Generator().manual_seed(3))
-        (q * slopes.to(dtype)).sum().backward()
-        found[dtype] = [weight.grad for weight in learner.network.parameters()]
-    pairs = zip(found[torch.float32], found[torch.float64], strict=True)
-    return max(float((got - exact).abs().max() / exact.abs().max()) for got, exact in pairs)
+    """Largest error of a gradient over the largest element of its tensor, against float64."""
+    return largest_error(
+        network_gradients(batch, kernel, torch.float32),
+        network_gradients(batch, "torch", torch.float64),
+    )
+
+
+def network_gradients(batch: Batch, kernel: Kernel, dtype: torch.dtype) -> Gradients:
+    """Of the agents' network, computed in `dtype` under token dropout, for fixed slopes at Q."""
+    torch.manual_seed(1)
+    config = replace(StairsConfig(bc_mask="filled"), kernel=kernel)
+    learner = StairsLearner([batch.layout], config, device=batch.obs.device)
+    rows = batch.packed()
+    keep = draw_kept_tokens(batch.layout, batch.actions[rows], probability=0.1)
+    learner.network.to(dtype)
+    inputs = entity_features(batch.layout, batch.obs[rows], last_actions(batch)[rows], id_bits=4)
+    inputs = EntityFeatures(*(part.to(dtype) for part in vars(inputs).values()))
+    q = learner._trained_values(batch.layout, inputs, batch.counts, keep)
+    slopes = torch.randn(q.shape, generator=torch.Generator().manual_seed(3))
+    (q * slopes.to(dtype)).sum().backward()
+    found = [weight.grad for weight in learner.network.parameters()]
+    return [gradient.double() for gradient in found if gradient is not None]
+
+
+def largest_error(found: Gradients, exact: Gradients) -> float:
+    pairs = zip(found, exact, strict=True)
+    return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
 
 
 class Count(TorchDispatchMode):
