@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -75,6 +75,15 @@ class Generated:
             "mean_return": float(self.episodes.returns.mean()),
             "mean_length": float((self.episodes.lengths - 1).mean()),
         }
+
+
+def in_words(task: str, num_episodes: int, statistics: Mapping[str, Any]) -> str:
+    """What `Generated.statistics` says of the episodes of a task."""
+    won = f"won {statistics['win_rate']:.3f}, " if environments.has_goal(task) else ""
+    return (
+        f"{num_episodes} episodes, {won}return {statistics['mean_return']:.2f}, "
+        f"length {statistics['mean_length']:.1f}"
+    )
 
 
 def generate(recipe: Recipe, progress: Progress) -> Generated:

@@ -15,7 +15,7 @@ from lab_marl.behaviours.qualities import Quality
 from lab_marl.behaviours.tiers import Progress
 from lab_marl.datasets import cache, reading, stored, suites
 from lab_marl.datasets.config import OfflineDataConfig
-from lab_marl.datasets.generated import Recipe
+from lab_marl.datasets.generated import Recipe, in_words
 from lab_marl.datasets.reading import Source
 from lab_marl.episodes.buffered import Buffer
 from lab_marl.episodes.hdf5_files import Part
@@ -222,12 +222,7 @@ def _check_distinct(key: str, names: Sequence[str]) -> None:
 
 
 def _statistics(part: Part, task: str) -> str:
-    facts = part.attributes
-    won = f"won {facts['win_rate']:.3f}, " if environments.has_goal(task) else ""
-    return (
-        f"{part.num_episodes} episodes, {won}"
-        f"return {facts['mean_return']:.2f}, length {facts['mean_length']:.1f}"
-    )
+    return in_words(task, part.num_episodes, part.attributes)
 
 
 def _sign_of_life(ctx: "RunContext | None", stage: str) -> Progress:

@@ -12,7 +12,7 @@ from labrun.errors import shown
 from lab_marl import environments
 from lab_marl.behaviours import noise as random_actions
 from lab_marl.behaviours import tiers
-from lab_marl.datasets.generated import NUM_ENVS, Generated, derived, gathered
+from lab_marl.datasets.generated import NUM_ENVS, Generated, derived, gathered, in_words
 from lab_marl.datasets.offline import OfflineDataset
 from lab_marl.environments.interface import Actor, Policy
 from lab_marl.environments.rollout import batch_seed, play
@@ -55,7 +55,6 @@ def record(
         hdf5_files.new_folder(target, layout.task, quality, f"{run.name}-s{seed}")
         for layout in layouts
     ]
-    environments.start_one_of_each_family(layouts)
     policy = _policy(run, trainer, trained)
     lines = []
     for layout, folder in zip(layouts, folders, strict=True):
@@ -64,7 +63,8 @@ def record(
         facts["policy"] = f"run {run.name}, greedy, noise {noise:g}"
         file = folder / "part_0.h5"
         _write(file, made, layout, facts)
-        lines.append(_line(layout, made, file))
+        said = in_words(layout.task, num_episodes, made.statistics())
+        lines.append(f"{layout.task}  {said}: {file}")
     return lines
 
 
@@ -117,13 +117,3 @@ def _write(file: Path, made: Generated, layout: Layout, facts: Mapping[str, str 
         raise LabError(
             f"cannot write {file}: {shown(str(error))}; make room, or name another target"
         ) from error
-
-
-def _line(layout: Layout, made: Generated, file: Path) -> str:
-    facts = made.statistics()
-    won = f"won {facts['win_rate']:.3f}, " if environments.has_goal(layout.task) else ""
-    length = facts["mean_length"]
-    return (
-        f"{layout.task}  {len(made.won)} episodes, {won}"
-        f"return {facts['mean_return']:.2f}, length {length:.1f}: {file}"
-    )

@@ -26,6 +26,7 @@ SETTINGS = (
     "num_episodes=4",
     "batch_size=4",
     "transformer.width=8",
+    "transformer.id_bits=2",
 )
 EPISODES = 130
 """More than play at once."""
@@ -137,6 +138,7 @@ def test_equal_arguments_give_equal_episodes_and_other_seeds_others(run, greedy,
     [
         ({"tasks": ("3m",)}, "tasks 'cn-2' and '3m' cannot share one network: "),
         ({"tasks": ("cn-99",)}, "no task 'cn-99'; known are names such as: "),
+        ({"tasks": ("cn-9",)}, "task 'cn-9' "),
         ({"quality": "a/b"}, "quality='a/b' is no name of a folder; name it like 'medium'"),
     ],
 )
