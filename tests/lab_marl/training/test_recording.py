@@ -138,7 +138,7 @@ def test_equal_arguments_give_equal_episodes_and_other_seeds_others(run, greedy,
     [
         ({"tasks": ("3m",)}, "tasks 'cn-2' and '3m' cannot share one network: "),
         ({"tasks": ("cn-99",)}, "no task 'cn-99'; known are names such as: "),
-        ({"tasks": ("cn-9",)}, "task 'cn-9' "),
+        ({"tasks": ("cn-2", "cn-9")}, "task 'cn-9' "),
         ({"quality": "a/b"}, "quality='a/b' is no name of a folder; name it like 'medium'"),
     ],
 )
