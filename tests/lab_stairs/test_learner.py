@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from lab_marl.networks.rows import filled_rows
 from lab_marl.training.targets import RoundClock, TargetClock
 from lab_stairs.config import MixerConfig, NetworkConfig, StairsConfig
 from lab_stairs.learner import StairsLearner
@@ -49,7 +50,7 @@ def test_td_alone_of_an_untrained_learner_is_its_definition():
     made = learner(batch.layout, gamma=0.5)
     losses = made.losses(batch, None)
     with torch.no_grad():
-        following = made._next_values(batch, _features(made, batch))
+        following = made._next_values(batch, _features(made, batch), filled_rows(batch))
         total = _chosen_total(made, batch)
     r = batch.reward[:, 0]
     first = (total[0] - (r[0] + 0.5 * following[1, 0])) ** 2
@@ -233,7 +234,7 @@ def test_an_episode_cut_off_bootstraps_from_its_last_frame():
     ended, cut = random_batch(layout, [2]), random_batch(layout, [2], cut=True)
     made = learner(layout, gamma=0.5, bc_mask="filled")
     with torch.no_grad():
-        following = made._next_values(cut, _features(made, cut))
+        following = made._next_values(cut, _features(made, cut), filled_rows(cut))
     a, b = made.losses(ended, None), made.losses(cut, None)
     # mean over the two transitions of what is bootstrapped differs by gamma Q'_tot(last) / 2
     torch.testing.assert_close(b.target - a.target, 0.5 * following[2, 0] / 2)

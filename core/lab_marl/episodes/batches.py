@@ -1,6 +1,6 @@
 """Batches of episodes as tensors, in the order in which recurrent networks read them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -55,6 +55,16 @@ class Batch:
         after[:-1] = self.filled[1:]
         return self.valid * after
 
+    def lengthened(self, frames: int) -> "Batch":
+        """The same episodes with padding up to `frames` time steps, which no episode has."""
+        more = frames - len(self.filled)
+        padded = {
+            name: torch.cat([value, value.new_zeros(more, *value.shape[1:])])
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **padded, counts=self.counts + (0,) * more)
+
     def packed(self) -> Tensor:
         """(T, B) bool: `values[packed]` are the frames of episodes, time step by time step."""
         return self.filled.bool()
@@ -74,9 +84,12 @@ def make_batch(
     frames = int(lengths[0])
     episodes = episodes.take(index, frames=frames)
 
+    on_gpu = torch.device(device).type == "cuda"
+
     def tensor(values: np.ndarray, dtype: torch.dtype) -> Tensor:
-        part = np.ascontiguousarray(values.swapaxes(0, 1))
-        return torch.from_numpy(part).to(device=device, dtype=dtype)
+        part = torch.from_numpy(np.ascontiguousarray(values.swapaxes(0, 1))).to(dtype)
+        # From pinned memory a copy does not wait for what the GPU still does.
+        return part.pin_memory().to(device, non_blocking=True) if on_gpu else part.to(device)
 
     return Batch(
         layout=layout,

@@ -17,6 +17,8 @@ class Rows:
     """(T, B) bool."""
     counts: tuple[int, ...]
     """Frames of each time step that has any."""
+    whole: bool = False
+    """Whether these are all frames. Then nothing is looked up: a lookup waits for a GPU."""
 
     @property
     def steps(self) -> Tensor:
@@ -26,10 +28,16 @@ class Rows:
 
     def take(self, values: Tensor) -> Tensor:
         """(rows, ...) of values (T, B, ...)."""
-        return values[self.inside]
+        return values.flatten(0, 1) if self.whole else values[self.inside]
+
+    def narrow(self, values: Tensor, outer: "Rows") -> Tensor:
+        """Of values (outer's rows, ...), those of these rows, which are all among them."""
+        return values if self is outer else values[outer.take(self.inside)]
 
     def grid(self, values: Tensor) -> Tensor:
         """(T, B) of one value for each row; 0 elsewhere."""
+        if self.whole:
+            return values.view(self.inside.shape)
         return values.new_zeros(self.inside.shape).index_put((self.inside,), values)
 
 
@@ -37,6 +45,12 @@ def select(inside: Tensor) -> Rows:
     """The rows of a mask (T, B) that, at each step, holds a first part of the episodes."""
     counts = tuple(int(count) for count in inside.sum(1) if count)
     return Rows(inside, counts)
+
+
+def every_row(batch: Batch) -> Rows:
+    """All T frames of all B episodes, padding too."""
+    steps, episodes = batch.filled.shape
+    return Rows(torch.ones_like(batch.packed()), (episodes,) * steps, whole=True)
 
 
 def filled_rows(batch: Batch) -> Rows:
@@ -47,7 +61,7 @@ def filled_rows(batch: Batch) -> Rows:
 def cloned_rows(batch: Batch, mask: Mask) -> Rows:
     """The frames over which a cloning term sums: all T of all episodes, or their transitions."""
     if mask == "published":
-        return select(torch.ones_like(batch.packed()))
+        return every_row(batch)
     return select(batch.transitions.bool())
 
 

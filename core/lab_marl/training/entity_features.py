@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from labrun.errors import LabError
 from torch import Tensor
@@ -49,10 +48,12 @@ def check_ids(layout: Layout, bits: int) -> None:
         )
 
 
-def agent_codes(num_agents: int, bits: int) -> Float[Tensor, "n bits"]:
+def agent_codes(
+    num_agents: int, bits: int, device: torch.device | None = None
+) -> Float[Tensor, "n bits"]:
     """Binary code of each agent's number, counted from 1, most significant bit first."""
-    numbers = torch.arange(1, num_agents + 1)[:, None]
-    return ((numbers >> torch.arange(bits - 1, -1, -1)) & 1).float()
+    numbers = torch.arange(1, num_agents + 1, device=device)[:, None]
+    return ((numbers >> torch.arange(bits - 1, -1, -1, device=device)) & 1).float()
 
 
 def last_actions(batch: Batch) -> Tensor:
@@ -63,7 +64,8 @@ def last_actions(batch: Batch) -> Tensor:
     if batch.layout.continuous:
         shown = batch.actions * batch.filled[..., None, None]
     else:
-        shown = F.one_hot(batch.actions, batch.layout.num_actions).float()
+        numbers = torch.arange(batch.layout.num_actions, device=batch.actions.device)
+        shown = (batch.actions[..., None] == numbers).float()
         shown = shown * batch.filled[..., None, None]
     return torch.cat([torch.zeros_like(shown[:1]), shown[:-1]])
 
@@ -86,7 +88,11 @@ def entity_features(
     id_bits: int,
 ) -> EntityFeatures:
     """Every entity's input features; `last` holds the agents' last actions."""
-    codes = agent_codes(layout.num_agents, id_bits).to(obs).expand(obs.shape[0], -1, -1)
+    codes = (
+        agent_codes(layout.num_agents, id_bits, obs.device)
+        .to(obs.dtype)
+        .expand(obs.shape[0], -1, -1)
+    )
     own = [*(obs[..., start:stop] for start, stop in layout.own), codes]
     enemies = _entities(obs, layout.enemies)
     if layout.continuous:

@@ -79,8 +79,9 @@ class StairsConfig(OfflineSettings):
     every 81."""
     no_grad_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the two passes that carry no gradient; bfloat16 is faster and not exact."""
-    kernel: Literal["auto", "torch", "cpp"] = "auto"
-    """What computes the agents' network: torch's operations, or a kernel in C++ that is compiled
-    for this processor on first use (g++, x86-64 with AVX2, float32 on the CPU). Both give the same
-    values but for rounding. auto: the kernel where it can serve and the run has 1,000 steps or
+    kernel: Literal["auto", "torch", "cpp", "cuda_graph"] = "auto"
+    """What computes an update: torch's operations one by one; a kernel in C++ that is compiled
+    for this processor on first use (g++, x86-64 with AVX2, float32 on the CPU); or, on a GPU,
+    torch's operations as one CUDA graph. All give the same values but for rounding. auto: CUDA
+    graphs on a GPU; on a CPU the kernel in C++ where it can serve and the run has 1,000 steps or
     more. A resumed run keeps its path."""

@@ -11,6 +11,8 @@ from lab_marl.cloning.objectives import cross_entropy_cloning
 from lab_marl.environments.interface import Policy
 from lab_marl.episodes.batches import Batch
 from lab_marl.episodes.layouts import Layout
+from lab_marl.networks.rows import Rows
+from lab_marl.training.cuda_graphs import GraphedGradients
 from lab_marl.training.entity_features import EntityFeatures, entity_features, last_actions
 from lab_marl.training.targets import RoundClock, TargetClock
 from labrun.errors import DivergedError, LabError
@@ -28,6 +30,7 @@ from lab_stairs.network import (
     unroll,
 )
 from lab_stairs.objectives import double_q_values, q_value_cloning, td_loss, td_targets
+from lab_stairs.passes import Passes, passes
 from lab_stairs.policy import NetworkPolicy
 
 CLONING = {"cross_entropy": cross_entropy_cloning, "q_value": q_value_cloning}
@@ -80,19 +83,17 @@ class StairsLearner:
 
     def _take(self, choice: Choice) -> None:
         self.kernel = open_kernel(self.config.network) if choice.path == "cpp" else None
+        graphed = choice.path == "cuda_graph"
+        self.graphs = GraphedGradients(self._gradients, self.parameters) if graphed else None
         self.choice = choice
 
     def remarks(self) -> Sequence[str]:
         return (f"kernel of the blocks: {self.choice}",)
 
     def update(self, batch: Batch) -> dict[str, float]:
-        losses = self.losses(batch, self.draw_kept(batch))
-        self.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
-        terms = (losses.total, losses.td, losses.cloning, norm, losses.q_taken, losses.target)
-        # One copy from the device for all of them.
-        metrics = dict(zip(METRICS, torch.stack(terms).detach().tolist(), strict=True))
+        keep = self.draw_kept(batch)
+        terms = self._gradients(batch, keep) if self.graphs is None else self.graphs(batch, keep)
+        metrics = dict(zip(METRICS, terms.tolist(), strict=True))
         if not math.isfinite(metrics["loss"] + metrics["grad_norm"]):
             raise DivergedError(
                 f"task {batch.layout.task}: loss {metrics['loss']}, gradient norm "
@@ -104,42 +105,53 @@ class StairsLearner:
             self.target_mixer.load_state_dict(self.mixer.state_dict())
         return metrics
 
+    def _gradients(self, batch: Batch, keep: Tensor | None) -> Tensor:
+        """Leave the clipped gradient on the parameters; the numbers of METRICS in one tensor, so
+        that one copy brings them from a GPU."""
+        losses = self.losses(batch, keep)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+        terms = (losses.total, losses.td, losses.cloning, norm, losses.q_taken, losses.target)
+        return torch.stack(terms).detach()
+
+    def passes(self, batch: Batch) -> Passes:
+        return passes(batch, self.config.bc_mask, self.choice.path)
+
     def draw_kept(self, batch: Batch) -> Tensor | None:
-        """Which tokens stay in this update, for each row of the pass that carries the gradient."""
+        """Which tokens stay in this update, for each row of `Passes.trained`."""
         if self.config.token_dropout == 0:
             return None
-        actions = batch.actions[self._trained_rows(batch)]
+        actions = self.passes(batch).trained.take(batch.actions)
         return draw_kept_tokens(batch.layout, actions, probability=self.config.token_dropout)
 
     def losses(self, batch: Batch, keep: Tensor | None) -> Losses:
         """The losses of a batch under a given token dropout (None: none)."""
-        layout, packed = batch.layout, batch.packed()
-        rows, used = self._trained_rows(batch), self._used_rows(batch)
+        layout, rows = batch.layout, self.passes(batch)
+        trained, used, valued = rows.trained, rows.used, rows.valued
         features = entity_features(
             layout,
-            batch.obs[rows],
-            last_actions(batch)[rows],
+            trained.take(batch.obs),
+            trained.take(last_actions(batch)),
             id_bits=self.config.network.id_bits,
         )
         q = self._trained_values(
             layout,
-            _select(features, used[rows]),
-            used.sum(1).tolist(),
-            None if keep is None else keep[used[rows]],
+            _narrow(features, used, trained),
+            used.counts,
+            None if keep is None else used.narrow(keep, trained),
         )
-        valued = packed & used
-        taken = q[valued[used]].gather(-1, batch.actions[valued][..., None]).squeeze(-1)
-        total = _grid(self.mixer(layout, taken, batch.state[valued]), valued)
-        targets = td_targets(
-            batch.reward,
-            batch.terminated,
-            self._next_values(batch, _select(features, packed[rows])),
-            gamma=self.config.gamma,
+        actions = valued.take(batch.actions)
+        taken = valued.narrow(q, used).gather(-1, actions[..., None]).squeeze(-1)
+        total = valued.grid(self.mixer(layout, taken, valued.take(batch.state)))
+        following = self._next_values(
+            batch, _narrow(features, rows.bootstrap, trained), rows.bootstrap
         )
+        targets = td_targets(batch.reward, batch.terminated, following, gamma=self.config.gamma)
         td = td_loss(total, targets, batch.transitions)
         cloning = self._cloning(batch, q, used)
         weighted = self.config.td_weight * td + self.config.bc_weight * cloning
-        begins = batch.transitions[valued]
+        begins = valued.take(batch.transitions)
         return Losses(
             total=weighted,
             td=td.detach(),
@@ -147,39 +159,6 @@ class StairsLearner:
             q_taken=(taken.detach().mean(1) * begins).sum() / begins.sum().clamp(min=1),
             target=(targets * batch.transitions[:-1]).sum() / begins.sum().clamp(min=1),
         )
-
-    def _trained_rows(self, batch: Batch) -> Tensor:
-        """(T, B) bool: the frames of the pass with gradient; padding too where BC sums over it."""
-        packed = batch.packed()
-        return torch.ones_like(packed) if self.config.bc_mask == "published" else packed
-
-    def _used_rows(self, batch: Batch) -> Tensor:
-        """(T, B) bool: those of `_trained_rows` that a loss reads: with bc_mask=filled, where a
-        transition begins.
-
-        torch's path takes them all: other sizes of its products would change the last digits of
-        runs that began without the kernel.
-        """
-        rows = self._trained_rows(batch)
-        if self.kernel is None or self.config.bc_mask == "published":
-            return rows
-        return torch.cat([rows[1:], torch.zeros_like(rows[:1])])
-
-    def _bootstrap_rows(self, batch: Batch) -> Tensor:
-        """(T, B) bool: the frames whose Q' a target reads, and those before them; torch's path
-        takes all of an episode's.
-
-        Nothing reads the frame after a terminal transition. Rows stay sorted: an episode keeps as
-        many frames as any after it.
-        """
-        packed = batch.packed()
-        if self.kernel is None:
-            return packed
-        lengths = packed.sum(0)
-        last = (lengths - 2).clamp(min=0)
-        ended = batch.terminated.gather(0, last[None])[0].bool()
-        needed = (lengths - ended.long()).flip(0).cummax(0).values.flip(0)
-        return packed & (torch.arange(len(packed), device=packed.device)[:, None] < needed)
 
     def _trained_values(
         self, layout: Layout, features: EntityFeatures, counts: Sequence[int], keep: Tensor | None
@@ -191,24 +170,21 @@ class StairsLearner:
         read = unroll(weights, network, layout, features, counts, keep)
         return q_values(weights, layout, read)[0]
 
-    def _cloning(self, batch: Batch, q: Tensor, rows: Tensor) -> Tensor:
+    def _cloning(self, batch: Batch, q: Tensor, used: Rows) -> Tensor:
         if self.config.bc_mask == "published":
-            weight, steps = torch.ones_like(q[:, 0, 0]), batch.valid.sum()
+            reached = batch.filled.amax(1, keepdim=True)  # time steps that some episode has
+            weight, steps = reached.expand_as(batch.filled), batch.valid.sum()
         else:
-            weight, steps = batch.transitions[rows], batch.transitions.sum()
+            weight, steps = batch.transitions, batch.transitions.sum()
         form = CLONING[self.config.bc_form]
-        return form(q, batch.actions[rows], weight, steps=steps.clamp(min=1))
+        return form(q, used.take(batch.actions), used.take(weight), steps=steps.clamp(min=1))
 
     @torch.no_grad()
-    def _next_values(self, batch: Batch, features: EntityFeatures) -> Tensor:
-        """(T, B): Q'_tot of the action that the online network prefers; 0 where no target reads it.
-
-        `features` are those of the episodes' frames."""
-        layout, rows = batch.layout, self._bootstrap_rows(batch)
-        features = _select(features, rows[batch.packed()])
-        online, target = self._both_values(layout, features, rows.sum(1).tolist())
-        values = double_q_values(online, target, batch.avail_actions[rows])
-        return _grid(self.target_mixer(layout, values, batch.state[rows]), rows)
+    def _next_values(self, batch: Batch, features: EntityFeatures, rows: Rows) -> Tensor:
+        """(T, B): Q'_tot of the action that the online network prefers, at `rows`; else 0."""
+        online, target = self._both_values(batch.layout, features, rows.counts)
+        values = double_q_values(online, target, rows.take(batch.avail_actions))
+        return rows.grid(self.target_mixer(batch.layout, values, rows.take(batch.state)))
 
     def _both_values(
         self, layout: Layout, features: EntityFeatures, counts: Sequence[int]
@@ -252,6 +228,8 @@ class StairsLearner:
             return
         if path == "torch":
             return self._take(Choice("torch", "as the run began"))
+        if path == "cuda_graph":
+            return self._take(Choice("torch", "the run began on a GPU"))
         reason = refusal(self.config, self.layouts, self.device.type)
         if reason:
             raise LabError(
@@ -267,13 +245,6 @@ def _clock(config: StairsConfig, *, num_tasks: int) -> TargetClock | RoundClock:
     return TargetClock(config.target_update_every)
 
 
-def _grid(values: Tensor, packed: Tensor) -> Tensor:
-    """(T, B) from one value for each packed frame; 0 at padding."""
-    return values.new_zeros(packed.shape).index_put((packed,), values)
-
-
-def _select(features: EntityFeatures, rows: Tensor) -> EntityFeatures:
-    """The features of some rows (bool over rows)."""
-    if bool(rows.all()):
-        return features
-    return EntityFeatures(features.own[rows], features.enemies[rows], features.allies[rows])
+def _narrow(features: EntityFeatures, rows: Rows, outer: Rows) -> EntityFeatures:
+    """The features of `rows`, which are all among those of `outer`."""
+    return EntityFeatures(*(rows.narrow(part, outer) for part in vars(features).values()))

@@ -23,7 +23,9 @@ def check_stairs(config: StairsConfig, train: Layouts, tasks: Layouts) -> Facts:
     from lab_stairs.kernel.choice import choose
 
     check_discrete(tasks, id_bits=config.network.id_bits)
-    return {"kernel": choose(config, train, "cpu" if config.device == "auto" else config.device)}
+    supposed = "cuda" if config.kernel == "cuda_graph" else "cpu"
+    device = supposed if config.device == "auto" else config.device
+    return {"kernel": choose(config, train, device)}
 
 
 def check_discrete(tasks: Layouts, *, id_bits: int) -> None:

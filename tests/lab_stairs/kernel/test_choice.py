@@ -39,7 +39,6 @@ def test_auto_takes_the_kernel_in_a_long_run_alone():
         ({"network": NetworkConfig(h_cycles=2, l_cycles=2)}, "h_cycles=2 l_cycles=2"),
         ({"network": NetworkConfig(gradient="full")}, "trainer.network.gradient=full"),
         ({"no_grad_dtype": "bfloat16"}, "trainer.no_grad_dtype=bfloat16"),
-        ({"device": "cuda"}, "for the CPU, the networks lie on cuda"),
         ({"layout": marine_layout(30, 40)}, "has 72 tokens, the compiled kernel takes 64"),
     ],
 )
@@ -49,6 +48,19 @@ def test_what_the_kernel_cannot_serve_is_refused_or_left_to_torch(settings, said
     with pytest.raises(LabError, match=r"set trainer\.kernel=torch or auto") as refused:
         path(kernel="cpp", **settings)
     assert said in str(refused.value)
+
+
+def test_a_gpu_takes_cuda_graphs_and_the_compiled_kernel_is_refused_there():
+    assert path(device="cuda") == "cuda_graph (on a GPU)"
+    assert path(device="cuda", kernel="cuda_graph") == "cuda_graph (as set)"
+    assert path(device="cuda", kernel="torch") == "torch (as set)"
+    with pytest.raises(LabError, match="for the CPU, the networks lie on cuda"):
+        path(device="cuda", kernel="cpp")
+
+
+def test_cuda_graphs_are_refused_without_a_gpu():
+    with pytest.raises(LabError, match=r"^trainer\.kernel=cuda_graph needs a GPU"):
+        path(device="cpu", kernel="cuda_graph")
 
 
 def test_without_a_compiler_torch_computes_and_the_run_says_so(monkeypatch):

@@ -123,7 +123,7 @@ def test_a_terminal_episode_before_one_cut_off_at_the_same_length_is_packed_like
     terminated[3, 1] = 0  # the second episode is cut off: its last frame's value is read
     batch = replace(batch, terminated=terminated)
     made = learner(layout, "cpp")
-    assert made._bootstrap_rows(batch).sum(0).tolist() == [5, 5]
+    assert made.passes(batch).bootstrap.inside.sum(0).tolist() == [5, 5]
     plain = learner(layout, "torch").losses(batch, None)
     torch.testing.assert_close(made.losses(batch, None).target, plain.target)
 

@@ -1,4 +1,4 @@
-"""Which path computes the unroll: torch's operations or the compiled kernel."""
+"""Which path computes an update: torch's operations, the compiled kernel or CUDA graphs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from lab_stairs.config import NetworkConfig, StairsConfig
 from lab_stairs.kernel.build import lacking
 from lab_stairs.kernel.unroll import MOST_TOKENS, Kernel
 
+Path = Literal["torch", "cpp", "cuda_graph"]
 WIDTHS = 32
 """A token's width is a multiple of it: two vectors of the widest processor."""
 MOST_WIDTH, MOST_HIDDEN = 512, 2048
@@ -24,7 +25,7 @@ digits are those of earlier versions."""
 class Choice:
     """The path of a run, and why it is this one."""
 
-    path: Literal["torch", "cpp"]
+    path: Path
     why: str
 
     def __str__(self) -> str:
@@ -35,6 +36,13 @@ def choose(config: StairsConfig, layouts: Sequence[Layout], device: str) -> Choi
     """The path that `trainer.kernel` asks for. Raises LabError for a kernel that cannot serve."""
     if config.kernel == "torch":
         return Choice("torch", "as set")
+    if config.kernel == "cuda_graph" and device == "cpu":
+        raise LabError(
+            "trainer.kernel=cuda_graph needs a GPU, the networks lie on cpu; set "
+            "resources.num_gpus=1, trainer.kernel=torch or auto"
+        )
+    if device != "cpu" and config.kernel != "cpp":
+        return Choice("cuda_graph", "as set" if config.kernel == "cuda_graph" else "on a GPU")
     reason = refusal(config, layouts, device)
     if config.kernel == "cpp":
         if reason:

@@ -1,0 +1,114 @@
+"""An update of all frames, as a CUDA graph takes it, against the update of the episodes' frames."""
+
+from collections import Counter
+
+import pytest
+import torch
+from lab_stairs.config import StairsConfig
+from lab_stairs.kernel.choice import Choice
+from lab_stairs.learner import METRICS, StairsLearner
+from stairs_cases import grid_layout, marine_layout, random_batch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+LAYOUTS = {"cn-3": grid_layout(3), "3m": marine_layout(3, 4)}
+LENGTHS = [9, 6, 6, 2]
+READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select")
+"""Operations that bring something back from a GPU."""
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+
+def learner(layout, path: str, device: str = "cpu", **settings) -> StairsLearner:
+    torch.manual_seed(0)
+    config = StairsConfig(kernel="torch", **settings)
+    made = StairsLearner([layout], config, device=torch.device(device))
+    with torch.no_grad():  # no gradient is zero by the start's symmetry
+        for weight in [*made.parameters, *made.target_network.parameters()]:
+            weight += 0.02 * torch.randn_like(weight)
+    made._take(Choice(path, "test"))
+    return made
+
+
+def in_float64(made: StairsLearner, batch):
+    for part in (made.network, made.target_network, made.mixer, made.target_mixer):
+        part.double()
+    floats = {
+        n: v.double() for n, v in vars(batch).items() if getattr(v, "dtype", 0) == torch.float32
+    }
+    return type(batch)(**{**vars(batch), **floats})
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["ended", "cut off"])
+@pytest.mark.parametrize("bc_mask", ["published", "filled"])
+@pytest.mark.parametrize("task", LAYOUTS)
+def test_all_frames_and_padding_give_the_losses_of_the_episodes_frames(task, bc_mask, cut):
+    layout = LAYOUTS[task]
+    batch = random_batch(layout, LENGTHS, cut=cut)
+    plain, whole = (learner(layout, path, bc_mask=bc_mask) for path in ("torch", "cuda_graph"))
+    longer = batch.lengthened(len(batch.filled) + 3)
+    keep = whole.draw_kept(longer)
+    grid = keep.unflatten(0, longer.filled.shape)[: len(batch.filled)]
+    kept = grid.flatten(0, 1) if bc_mask == "published" else grid[batch.packed()]
+    for made in (plain, whole):
+        used, drawn = (batch, kept) if made is plain else (longer, keep)
+        found = made._gradients(in_float64(made, used), drawn)
+        values = dict(zip(METRICS, found.tolist(), strict=True))
+        if made is plain:
+            wanted = values
+    assert values == pytest.approx(wanted, rel=1e-10)
+    for a, b in zip(whole.parameters, plain.parameters, strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-8, atol=1e-12)
+
+
+class Reads(TorchDispatchMode):
+    """Counts the operations that would make the program wait for a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.__name__.split(".")[0]
+        looked_up = name in ("index", "index_put", "index_put_") and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        if name in READS or looked_up:
+            self.found[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("settings", [{}, {"bc_mask": "filled"}, {"bc_form": "q_value"}])
+def test_a_graph_reads_nothing_back_from_the_gpu(settings):
+    layout = LAYOUTS["3m"]
+    batch = random_batch(layout, LENGTHS)
+    counted = {}
+    for path in ("torch", "cuda_graph"):
+        made = learner(layout, path, **settings)
+        keep = made.draw_kept(batch)
+        with Reads() as reads:
+            made._gradients(batch, keep)
+        counted[path] = sum(reads.found.values())
+    assert counted["torch"] > 0
+    assert counted["cuda_graph"] == 0
+
+
+@needs_gpu
+@pytest.mark.parametrize("bc_mask", ["published", "filled"])
+@pytest.mark.parametrize("task", LAYOUTS)
+def test_graphs_train_as_torch_does_on_a_gpu(task, bc_mask):
+    """Twelve updates of three lengths, so that each graph is replayed after the others."""
+    layout = LAYOUTS[task]
+    plain, graphed = (
+        learner(layout, path, "cuda", bc_mask=bc_mask, token_dropout=0.0, target_update_every=2)
+        for path in ("torch", "cuda_graph")
+    )
+    for step in range(12):
+        lengths = ([9, 6, 6, 2], [4, 4, 3, 1], [8, 2, 2, 2])[step % 3]
+        batch = random_batch(layout, lengths, seed=step)
+        moved = {n: v.cuda() for n, v in vars(batch).items() if torch.is_tensor(v)}
+        batch = type(batch)(**{**vars(batch), **moved})
+        wanted, found = plain.update(batch), graphed.update(batch)
+        assert found == pytest.approx(wanted, rel=1e-4)
+    assert graphed.graphs is not None
+    assert len(graphed.graphs.captured) == 3
+    for a, b in zip(graphed.parameters, plain.parameters, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-4)
