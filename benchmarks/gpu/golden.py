@@ -1,11 +1,13 @@
 """Golden values on the device: RLRT's advantages, SDPO's loss, the networks of STAIRS-Former."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import stairs_reference as reference
+import stairs_throughput as episodes
 import torch
 from lab_llm.training.distillation import compared, distillation_loss, divergence, importance_weight
 from lab_llm.training.rollouts import Rollouts
@@ -16,11 +18,13 @@ from lab_rlrt.config import RLRTConfig
 from lab_rlrt.methods import make_objective
 from lab_stairs.blocks import stacked
 from lab_stairs.config import MixerConfig, NetworkConfig
+from lab_stairs.learner import StairsLearner
 from lab_stairs.mixer import AttentionMixer
 from lab_stairs.network import StairsNetwork, q_values, unroll
 from torch import Tensor
 
 from gpu.place import Place, Rows
+from gpu.stairs_updates import drawn
 
 FOLDER = Path(__file__).parents[2] / "tests" / "golden"
 METHODS = ("rlrt", "rlrt_all", "following", "rlsd")
@@ -38,6 +42,9 @@ def rows(place: Place) -> Rows:
         q, q_tot = stairs(place, task)
         yield row(f"stairs {task} Q", torch.float32, q, 1e-4)
         yield row(f"stairs {task} Q_tot", torch.float32, q_tot, 1e-4)
+    if place.device == "cuda":
+        for mask in episodes.MASKS:
+            yield row(f"stairs, CUDA graphs, {mask}", torch.float32, graphs(mask), 1e-4)
 
 
 def row(name: str, dtype: torch.dtype, difference: float, bound: float) -> dict[str, object]:
@@ -126,6 +133,23 @@ def stairs(place: Place, task: str) -> tuple[float, float]:
     q = q.view(*batch.actions.shape, -1)
     published = golden[f"{task}/q"], golden[f"{task}/q_tot"].squeeze(-1)
     return _apart(q, published[0]), _apart(q_tot, published[1])
+
+
+def graphs(mask: str) -> float:
+    """Largest relative difference of a loss or a gradient's norm between twelve updates by CUDA
+    graphs and twelve by single orders, on batches of four lengths."""
+    layout = episodes.LAYOUTS["3m"]
+    batches = drawn(layout, torch.device("cuda"), 4) * 3
+    found = []
+    for path in ("torch", "cuda_graph"):
+        torch.manual_seed(0)
+        settings = replace(episodes.MASKS[mask], kernel=path, token_dropout=0.0)
+        settings = replace(settings, target_update_every=3)
+        learner = StairsLearner([layout], settings, device=torch.device("cuda"))
+        metrics = [learner.update(batch) for batch in batches]
+        found.append([[each["loss"], each["grad_norm"]] for each in metrics])
+    single, graphed = np.array(found)
+    return float(np.abs(graphed / single - 1).max())
 
 
 def _apart(found: Tensor, published: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
@@ -9,6 +10,8 @@ import stairs_throughput as episodes
 import torch
 from lab_marl.episodes.batches import Batch, make_batch
 from lab_marl.episodes.layouts import Layout
+from lab_stairs.config import StairsConfig
+from lab_stairs.kernel.build import lacking
 from lab_stairs.learner import StairsLearner
 from torch.profiler import ProfilerActivity, profile
 
@@ -17,26 +20,42 @@ from gpu.place import Place, Rows
 BATCH = 32
 """Episodes of one update."""
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
+ORDERS = ("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch")
+UNPROFILED = ("3m", "torch")
+"""Its orders are so many that the profiler takes a minute."""
 
 
 def rows(place: Place) -> Rows:
     torch.set_num_threads(1)
+    paths = [("cpu", "torch" if lacking() else "cpp")]
+    if place.device == "cuda":
+        paths += [("cuda", "torch"), ("cuda", "cuda_graph")]
     for task in ("cn-2",) if place.is_small else episodes.LAYOUTS:
         for mask, config in episodes.MASKS.items():
-            for device in place.devices:
-                batches = drawn(
-                    episodes.LAYOUTS[task], torch.device(device), 2 if place.is_small else 4
-                )
-                learner = StairsLearner([batches[0].layout], config, device=torch.device(device))
-                learner.update(batches[0])
-                learner.update(batches[1])
+            for device, path in paths:
                 yield {
                     "task": task,
                     "bc_mask": mask,
                     "device": device,
-                    "updates_per_s": 1 / median(seconds(learner, batches, device)),
-                    **(asked(learner, batches[0]) if device == "cuda" else {}),
+                    "path": path,
+                    **measured(task, replace(config, kernel=path), device, place),
                 }
+
+
+def measured(task: str, config: StairsConfig, device: str, place: Place) -> dict[str, object]:
+    """Updates a second, after one pass over the batches; on a GPU what one update asks of it."""
+    batches = drawn(episodes.LAYOUTS[task], torch.device(device), 2 if place.is_small else 3)
+    learner = StairsLearner([batches[0].layout], config, device=torch.device(device))
+    began = time.perf_counter()
+    for batch in batches:
+        learner.update(batch)
+    first = time.perf_counter() - began
+    profiled = device == "cuda" and (task, config.kernel) != UNPROFILED
+    return {
+        "updates_per_s": 1 / median(seconds(learner, batches, device)),
+        "first_pass_s": first,
+        **(asked(learner, batches[0]) if profiled else {}),
+    }
 
 
 def drawn(layout: Layout, device: torch.device, number: int) -> list[Batch]:
@@ -63,7 +82,8 @@ def seconds(learner: StairsLearner, batches: list[Batch], device: str) -> list[f
 
 
 def asked(learner: StairsLearner, batch: Batch) -> dict[str, object]:
-    """Kernels, waits for the GPU and copies of one update (count), and its busy time (ms)."""
+    """Orders to the GPU, its kernels, waits for it and copies of one update (count), and its busy
+    time (ms)."""
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
         learner.update(batch)
         torch.cuda.synchronize()
@@ -71,7 +91,8 @@ def asked(learner: StairsLearner, batch: Batch) -> dict[str, object]:
     names = Counter(event.name for event in events)
     on_gpu = [event for event in events if str(event.device_type).endswith("CUDA")]
     return {
-        "kernels": sum(n for name, n in names.items() if name.startswith("cudaLaunchKernel")),
+        "orders": sum(n for name, n in names.items() if name.startswith(ORDERS)),
+        "kernels": len(on_gpu),
         "waits": sum(names[name] for name in WAITS),
         "copies": sum(n for name, n in names.items() if name.startswith("cudaMemcpy")),
         "gpu_busy_ms": sum(event.device_time for event in on_gpu) / 1e3,

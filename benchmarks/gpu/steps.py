@@ -54,6 +54,9 @@ TEACHERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "sdft": {"offloaded teacher": (OFFLOADED,)},
 }
 """Method of rlrt -> teachers that its own preset does not have."""
+ZERO = ("zero2", "zero3")
+SPREAD = ("grpo", "rlrt", "sdpo")
+"""Methods of rlrt that also take a step under DeepSpeed, where it is installed."""
 DATA = {"td3_bc": ("dataset=mamujoco",)}
 """The method that needs other data than its plugin's own."""
 
@@ -108,7 +111,18 @@ def planned(place: Place) -> Sequence[Step]:
             more = precision_words(words, precision)
             if more is not None:
                 found.append(Step(plugin, method, precision, device, (*words, *more)))
+        if precision == "float32" and device == "cuda" and importlib.util.find_spec("deepspeed"):
+            found += list(under_deepspeed())
     return found
+
+
+def under_deepspeed() -> Iterator[Step]:
+    """Steps in bfloat16 with DeepSpeed's float32 masters, in one process."""
+    for stage in ZERO:
+        for method in SPREAD:
+            words = ("plugin=rlrt", f"method={method}", *COMMON["rlrt"])
+            words += ("trainer.model.dtype=bfloat16", f"trainer.deepspeed={stage}")
+            yield Step("rlrt", method, f"bfloat16, {stage}", "cuda", words)
 
 
 def methods(place: Place) -> Iterator[tuple[str, str, tuple[str, ...]]]:
