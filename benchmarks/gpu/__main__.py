@@ -18,12 +18,12 @@ import torch
 
 LIMITS = {
     "doctor": 60,
-    "golden": 40,
-    "steps": 200,
-    "stairs_updates": 90,
-    "sampler_rates": 90,
-    "memory": 70,
-    "side_by_side": 300,
+    "golden": 60,
+    "steps": 300,
+    "stairs_updates": 120,
+    "sampler_rates": 60,
+    "memory": 100,
+    "side_by_side": 400,
 }
 """Section -> seconds that it has at most; the last gets what the others leave."""
 ALL_S = 590.0

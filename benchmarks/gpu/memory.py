@@ -71,6 +71,16 @@ class Case:
     """A frozen copy of the model, as SDPO has it."""
 
 
+SMALL = (Case("30M", "float32", 16, False),)
+CASES = (
+    Case("30M", "float32", 64, False),
+    *(Case("0.6B", "float32", 256, checkpointing) for checkpointing in (False, True)),
+    *(Case("0.6B", "bfloat16", 256, checkpointing) for checkpointing in (False, True)),
+    Case("0.6B", "bfloat16", 256, True, has_teacher=True),
+    *(Case("1.7B", "bfloat16", 256, checkpointing) for checkpointing in (True, False)),
+)
+
+
 class NoCheckpoint(TrainerCallback):
     """Keeps the trainer from writing gigabytes at the end."""
 
@@ -80,12 +90,7 @@ class NoCheckpoint(TrainerCallback):
 
 
 def rows(place: Place) -> Rows:
-    cases = [Case("30M", "float32", 16 if place.is_small else 64, False)]
-    if not place.is_small:
-        for model in ("0.6B", "1.7B"):
-            for dtype in ("float32", "bfloat16"):
-                cases += [Case(model, dtype, 256, checkpointing) for checkpointing in (False, True)]
-    for case in cases:
+    for case in SMALL if place.is_small else CASES:
         yield row_of(case, place)
 
 
