@@ -102,7 +102,7 @@ def test_graphs_train_as_torch_does_on_a_gpu(task, bc_mask):
         for path in ("torch", "cuda_graph")
     )
     for step in range(12):
-        lengths = ([9, 6, 6, 2], [4, 4, 3, 1], [8, 2, 2, 2])[step % 3]
+        lengths = ([9, 6, 6, 2], [4, 4, 3, 1], [11, 2, 2, 2])[step % 3]
         batch = random_batch(layout, lengths, seed=step)
         moved = {n: v.cuda() for n, v in vars(batch).items() if torch.is_tensor(v)}
         batch = type(batch)(**{**vars(batch), **moved})

@@ -129,6 +129,20 @@ def head_bytes(shape: ModelShape, *, tokens: int) -> int:
     return BYTES["float32"] * (tile + shape.hidden_size * shape.vocab_size)
 
 
+def distillation_bytes(
+    shape: ModelShape, *, tokens: int, chunk_size: int, top_k: int, alpha: float
+) -> int:
+    """What a loss over whole distributions holds: 4 n min(tokens, chunk) V in float32.
+
+    n counts tensors as large as a chunk's logits, at the backward pass of `compare_hidden`: 5 where
+    the student's top_k tokens are compared; over the whole vocabulary 8 for KL(q || p), 9 for KL(p || q)
+    and 15 for Jensen-Shannon's divergence.
+    """
+    whole = {0.0: 8, 1.0: 9}.get(alpha, 15)
+    tensors = 5 if 0 < top_k < shape.vocab_size else whole
+    return BYTES["float32"] * tensors * min(tokens, chunk_size) * shape.vocab_size
+
+
 VLLM_WORK = 1.0 * GIB
 """Memory for vLLM's own passes and CUDA graphs: our choice, not measured."""
 

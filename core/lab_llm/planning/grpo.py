@@ -6,7 +6,7 @@ from labrun.errors import LabError
 from labrun.plan import Continues, Plan
 
 from lab_llm.planning.gpus import missing_precision
-from lab_llm.planning.sizes import model_shape, sizes
+from lab_llm.planning.sizes import NO_TEACHER, Teacher, model_shape, sizes
 from lab_llm.policy.config_files import read_config
 from lab_llm.policy.facts import policy_facts
 from lab_llm.policy.location import NotHereError, locate
@@ -20,12 +20,10 @@ from lab_llm.training.precision import check_precision
 from lab_llm.training.zero import missing_deepspeed
 
 
-def plan(settings: GRPOSettings, *, num_teachers: float = 0.0) -> Plan:
+def plan(settings: GRPOSettings, *, teacher: Teacher = NO_TEACHER) -> Plan:
     """What is known of the run; it offers the policy, where the files tell it at once.
 
     Raises LabError where its settings, model and machine cannot work together.
-
-    `num_teachers`: copies of the model besides the policy that the method keeps of a GPU.
     """
     rollouts = settings.prompts_per_step * settings.num_generations
     _check_batches(settings, rollouts)
@@ -61,7 +59,7 @@ def plan(settings: GRPOSettings, *, num_teachers: float = 0.0) -> Plan:
             f"prompt in the model's {limit} tokens"
         )
     facts |= {"context_length": limit} if limit else {}
-    facts = sizes(settings, shape, num_teachers) | facts | precision
+    facts = sizes(settings, shape, teacher) | facts | precision
     ends = ("lr_schedule",) if settings.lr_schedule in ("linear", "cosine") else ()
     return Plan(
         facts,

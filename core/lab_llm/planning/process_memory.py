@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from lab_llm.planning import estimates
 from lab_llm.planning.estimates import GIB
 from lab_llm.training.config import TrainedWeights
+from lab_llm.training.distillation_config import DistillationConfig
 from lab_llm.training.precision import trained_model
 from lab_llm.training.zero import offloaded, zero_stage
 
@@ -33,8 +34,11 @@ def process_parts(
     tokens: int,
     num_processes: int,
     num_copies: float = 0.0,
+    distillation: DistillationConfig | None = None,
 ) -> dict[str, float]:
     """What takes memory of a GPU -> bytes of it, for micro-batches of `tokens` tokens.
+
+    `distillation`: the objective's settings, where it compares whole distributions of tokens.
 
     ZeRO-3 gathers all weights to save them and to sample or score with them outside of a step;
     activations are gone then. `gathered` is what that takes beyond these.
@@ -57,6 +61,15 @@ def process_parts(
         autocast=loaded != dtype,
     )
     head = float(estimates.head_bytes(shape, tokens=tokens))
+    if distillation is not None:
+        compared = estimates.distillation_bytes(
+            shape,
+            tokens=tokens,
+            chunk_size=distillation.chunk_size,
+            top_k=distillation.top_k,
+            alpha=distillation.alpha,
+        )
+        head = max(head, float(compared))
     gathered = whole_weights(settings, shape) if zero_stage(settings) == 3 else 0.0
     return {
         "weights": state.weights,

@@ -1,5 +1,7 @@
 """Work, memory and disk of a GRPO run, from its settings and the model's sizes."""
 
+from dataclasses import dataclass
+
 from labrun.plan import Setup
 
 from lab_llm.planning import estimates
@@ -16,7 +18,21 @@ from lab_llm.planning.process_memory import (
 )
 from lab_llm.planning.shapes import shape_of_model
 from lab_llm.training.config import GRPOSettings
+from lab_llm.training.distillation_config import DistillationConfig
 from lab_llm.training.engines import ENGINES
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What a method's teacher takes of a GPU."""
+
+    num_copies: float = 0.0
+    """Copies of the model besides the policy."""
+    distillation: DistillationConfig | None = None
+    """The objective's settings, where it compares whole distributions of tokens."""
+
+
+NO_TEACHER = Teacher()
 
 
 def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
@@ -25,7 +41,7 @@ def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
 
 
 def sizes(
-    settings: GRPOSettings, shape: estimates.ModelShape | None, num_teachers: float
+    settings: GRPOSettings, shape: estimates.ModelShape | None, teacher: Teacher
 ) -> dict[str, object]:
     """Work, memory and disk of the run, in GiB (2**30 bytes), for the dry run."""
     todo = estimates.work(
@@ -51,7 +67,7 @@ def sizes(
     if settings.max_steps:
         facts |= gathered_facts(settings, shape)
     return facts | {
-        memory_fact(n): shown(memory(settings, shape, n, num_teachers)) for n in PLANNED_PROCESSES
+        memory_fact(n): shown(memory(settings, shape, n, teacher)) for n in PLANNED_PROCESSES
     }
 
 
@@ -73,7 +89,7 @@ def _micro_batches(settings: GRPOSettings) -> dict[str, object]:
 
 
 def kept_bytes(
-    settings: GRPOSettings, shape: estimates.ModelShape, setup: Setup, *, num_teachers: float
+    settings: GRPOSettings, shape: estimates.ModelShape, setup: Setup, *, teacher: Teacher
 ) -> float:
     """What a process keeps of a GPU while an evaluation samples (bytes).
 
@@ -82,12 +98,15 @@ def kept_bytes(
     """
     if settings.max_steps == 0 or settings.evaluate_every == 0:
         return whole_weights(settings, shape)
-    parts = memory(settings, shape, setup.num_processes, num_teachers)
+    parts = memory(settings, shape, setup.num_processes, teacher)
     return kept_in_training(settings, shape, parts)
 
 
 def memory(
-    settings: GRPOSettings, shape: estimates.ModelShape, num_processes: int, num_teachers: float
+    settings: GRPOSettings,
+    shape: estimates.ModelShape,
+    num_processes: int,
+    teacher: Teacher = NO_TEACHER,
 ) -> dict[str, float]:
     """What takes a GPU's memory -> bytes of it."""
     share = settings.prompts_per_step * settings.num_generations
@@ -98,7 +117,8 @@ def memory(
         shape,
         tokens=min(settings.micro_batch_size, max(share, 1)) * length,
         num_processes=num_processes,
-        num_copies=int(settings.beta > 0) + num_teachers,
+        num_copies=int(settings.beta > 0) + teacher.num_copies,
+        distillation=teacher.distillation,
     )
     vllm_share = ENGINES[settings.sampler].gpu_share(settings)
     process = sum(parts.values())

@@ -13,7 +13,7 @@ from lab_llm.planning import prompts as prompts_plan
 from lab_llm.planning import vllm as vllm_plan
 from lab_llm.planning.gpus import check_kept
 from lab_llm.planning.process_memory import loaded_dtype
-from lab_llm.planning.sizes import kept_bytes, memory, model_shape
+from lab_llm.planning.sizes import Teacher, kept_bytes, memory, model_shape
 from lab_llm.planning.teacher_weights import TeacherCopies
 from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import (
@@ -57,13 +57,13 @@ def plan(
     copies = TeacherCopies(settings, context, distillation)
     copies.check()
     shape = model_shape(settings)
-    num_teachers = 0.0 if shape is None else copies.on_gpu(shape)
-    plan = grpo_plan.plan(settings, num_teachers=num_teachers)
+    teacher = Teacher(0.0 if shape is None else copies.on_gpu(shape), distillation)
+    plan = grpo_plan.plan(settings, teacher=teacher)
     model_here = not plan.missing
     if distillation is not None and model_here:
         grpo_plan.check_head(settings)
     beside = {} if shape is None else copies.facts(shape)
-    beside |= _gpu_facts(setup, settings, num_teachers)
+    beside |= _gpu_facts(setup, settings, teacher)
     plan = dataclasses.replace(plan, facts={**plan.facts, **beside})
     if sets is None:
         known = vllm_plan.facts(settings, setup, None, None)
@@ -82,7 +82,7 @@ def plan(
     return plan
 
 
-def _gpu_facts(setup: Setup, settings: GRPOSettings, num_teachers: float) -> dict[str, object]:
+def _gpu_facts(setup: Setup, settings: GRPOSettings, teacher: Teacher) -> dict[str, object]:
     """What evaluations take of a GPU beside the training.
 
     Raises LabError where the GPU that is here holds neither that nor the training itself.
@@ -91,12 +91,12 @@ def _gpu_facts(setup: Setup, settings: GRPOSettings, num_teachers: float) -> dic
     if shape is None:
         return {}
     if settings.max_steps:
-        parts = memory(settings, shape, setup.num_processes, num_teachers)
+        parts = memory(settings, shape, setup.num_processes, teacher)
         check_kept(parts, advice=f"take {_smaller(settings)}larger ones, or a smaller model")
     return evaluations.facts(
         setup,
         shape,
-        kept=kept_bytes(settings, shape, setup, num_teachers=num_teachers),
+        kept=kept_bytes(settings, shape, setup, teacher=teacher),
         dtype=loaded_dtype(settings),
         shares_vllm=ENGINES[settings.sampler].gpu_share(settings) > 0,
     )

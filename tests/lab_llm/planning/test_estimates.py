@@ -2,15 +2,19 @@
 
 import dataclasses
 from importlib.resources import files
+from itertools import accumulate
 
 import pytest
 import torch
 from lab_llm.planning import estimates
 from lab_llm.planning.estimates import GIB, ModelShape
 from lab_llm.planning.shapes import shape_of
-from lab_llm.planning.sizes import memory
+from lab_llm.planning.sizes import NO_TEACHER, Teacher, memory
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.training.config import GRPOSettings
+from lab_llm.training.distillation import compare_hidden
+from lab_llm.training.distillation_config import DistillationConfig
+from torch.profiler import ProfilerActivity
 from transformers import AutoConfig, AutoModelForCausalLM
 
 SMALL = ModelShape(
@@ -129,18 +133,28 @@ def saved_bytes(kind, sizes, dtype, autocast):
     return sum(storage.nbytes() for storage in saved.values())
 
 
+SMALLER = (1024, 3072, 596_049_920)
+LARGER = (2048, 6144, 1_720_574_976)
+"""Width, width of the MLP and weights of Qwen3's 0.6B and 1.7B."""
+
+
 @pytest.mark.parametrize(
-    ("model", "dtype", "checkpointing", "held_gib"),
+    ("model", "dtype", "checkpointing", "has_teacher", "held_gib"),
     [  # benchmarks/results/gpu.json, section memory
-        ((1024, 16, 8, 3072), "float32", False, 25.357),
-        ((1024, 16, 8, 3072), "float32", True, 10.643),
-        ((1024, 16, 8, 3072), "bfloat16", False, 20.819),
-        ((1024, 16, 8, 3072), "bfloat16", True, 10.676),
+        (SMALLER, "float32", False, False, 25.357),
+        (SMALLER, "float32", True, False, 10.643),
+        (SMALLER, "bfloat16", False, False, 20.819),
+        (SMALLER, "bfloat16", True, False, 10.676),
+        (SMALLER, "bfloat16", True, True, 17.546),
+        (LARGER, "bfloat16", True, False, 29.796),
+        (LARGER, "bfloat16", False, False, 46.052),
     ],
 )
-def test_the_plan_is_within_5_percent_of_what_a_gpu_held(model, dtype, checkpointing, held_gib):
-    hidden, heads, kv, mlp = model
-    shape = ModelShape(28, hidden, heads, kv, 128, mlp, 151936, 596_049_920, context_length=1024)
+def test_the_plan_is_within_5_percent_of_what_a_gpu_held(
+    model, dtype, checkpointing, has_teacher, held_gib
+):
+    hidden, mlp, parameters = model
+    shape = ModelShape(28, hidden, 16, 8, 128, mlp, 151936, parameters, context_length=1024)
     settings = GRPOSettings(
         model=PolicyConfig(dtype=dtype),
         prompts_per_step=4,
@@ -150,7 +164,58 @@ def test_the_plan_is_within_5_percent_of_what_a_gpu_held(model, dtype, checkpoin
         max_completion_length=256,
         gradient_checkpointing=checkpointing,
     )
-    assert sum(memory(settings, shape, 1, 0).values()) / GIB == pytest.approx(held_gib, rel=0.05)
+    teacher = Teacher(1.0, DistillationConfig()) if has_teacher else NO_TEACHER
+    planned = memory(settings, shape, 1, teacher)
+    assert sum(planned.values()) / GIB == pytest.approx(held_gib, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "top_k", "tail", "clip"),
+    [
+        (0.5, 100, True, None),
+        (0.5, 100, False, 0.05),
+        (0.0, 0, False, None),
+        (1.0, 0, False, 0.05),
+        (0.5, 0, False, None),
+    ],
+)
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_distillation_holds_what_its_backward_pass_allocates(alpha, top_k, tail, clip, autocast):
+    torch.manual_seed(0)
+    vocabulary, width, tokens, chunk = 20_000, 8, 96, 64
+    heads = [torch.nn.Linear(width, vocabulary, bias=False) for _ in range(2)]
+    student, teacher = torch.randn(tokens, width, requires_grad=True), torch.randn(tokens, width)
+
+    def backward():
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            compared = compare_hidden(
+                student,
+                teacher,
+                torch.randint(vocabulary, (tokens,)),
+                heads=(heads[0], heads[1]),
+                temperature=1.0,
+                alpha=alpha,
+                top_k=top_k,
+                tail=tail,
+                chunk_size=chunk,
+                clip=clip,
+            )
+        compared.divergences.sum().backward()
+
+    shape = dataclasses.replace(SMALL, vocab_size=vocabulary)
+    planned = estimates.distillation_bytes(
+        shape, tokens=tokens, chunk_size=chunk, top_k=top_k, alpha=alpha
+    )
+    assert planned == pytest.approx(most_allocated(backward), rel=0.15)
+
+
+def most_allocated(work):
+    """The most that a piece of work had allocated at once (bytes), as the profiler saw it."""
+    with torch.profiler.profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    events.sort(key=lambda event: event.start_ns())
+    return max(accumulate(event.nbytes() for event in events))
 
 
 def test_the_head_takes_a_tile_of_logits_and_its_gradient_by_hand():

@@ -8,7 +8,7 @@ from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.planning import evaluations
 from lab_llm.planning.estimates import GIB
 from lab_llm.planning.shapes import shape_of_model
-from lab_llm.planning.sizes import kept_bytes
+from lab_llm.planning.sizes import NO_TEACHER, kept_bytes
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.training.config import GRPOSettings
 from labrun import LabError, Setup
@@ -72,7 +72,7 @@ def test_the_training_keeps_weights_and_between_steps_its_optimizer(
     deepspeed, every, bytes_of_a_weight
 ):
     settings = GRPOSettings(model=MODEL, deepspeed=deepspeed, evaluate_every=every)
-    kept = kept_bytes(settings, SHAPE, Setup(num_processes=8), num_teachers=0)
+    kept = kept_bytes(settings, SHAPE, Setup(num_processes=8), teacher=NO_TEACHER)
     assert kept == pytest.approx(bytes_of_a_weight * PARAMETERS)
 
 
