@@ -12,6 +12,7 @@ from lab_marl.episodes.batches import Batch, make_batch
 from lab_marl.episodes.layouts import Layout
 from lab_stairs.config import StairsConfig
 from lab_stairs.kernel.build import lacking
+from lab_stairs.kernel.choice import Path
 from lab_stairs.learner import StairsLearner
 from torch.profiler import ProfilerActivity, profile
 
@@ -27,7 +28,7 @@ UNPROFILED = ("3m", "torch")
 
 def rows(place: Place) -> Rows:
     torch.set_num_threads(1)
-    paths = [("cpu", "torch" if lacking() else "cpp")]
+    paths: list[tuple[str, Path]] = [("cpu", "torch" if lacking() else "cpp")]
     if place.device == "cuda":
         paths += [("cuda", "torch"), ("cuda", "cuda_graph")]
     for task in ("cn-2",) if place.is_small else episodes.LAYOUTS:

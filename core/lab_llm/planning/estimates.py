@@ -135,8 +135,8 @@ def distillation_bytes(
     """What a loss over whole distributions holds: 4 n min(tokens, chunk) V in float32.
 
     n counts tensors as large as a chunk's logits, at the backward pass of `compare_hidden`: 5 where
-    the student's top_k tokens are compared; over the whole vocabulary 8 for KL(q || p), 9 for KL(p || q)
-    and 15 for Jensen-Shannon's divergence.
+    the student's top_k tokens are compared; over the whole vocabulary 8 for KL(teacher || student),
+    9 for KL(student || teacher) and 15 for Jensen-Shannon's divergence.
     """
     whole = {0.0: 8, 1.0: 9}.get(alpha, 15)
     tensors = 5 if 0 < top_k < shape.vocab_size else whole
