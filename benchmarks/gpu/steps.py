@@ -57,8 +57,8 @@ TEACHERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 ZERO = ("zero2", "zero3")
 SPREAD = ("grpo", "rlrt", "sdpo")
 """Methods of rlrt that also take a step under DeepSpeed, where it is installed."""
-DATA = {"td3_bc": ("dataset=mamujoco",)}
-"""The method that needs other data than its plugin's own."""
+DATA = {"td3_bc": ("dataset=mamujoco", "trainer.smoothing_noise=0")}
+"""The method that needs other data than its plugin's own; its noise comes from the device."""
 
 
 @dataclass(frozen=True)
