@@ -83,6 +83,9 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 $(VENV)/.installed-test: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	$(PIP_INSTALL) $(TORCH)
 	$(PIP_INSTALL) -e '.[docs,test,marl,ray]' -c $(CONSTRAINTS)
+	@# What the tests import is compiled here once, and not by each of their first processes.
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q --collect-only >$(VENV)/collected.log 2>&1 \
+		|| { tail -n 20 $(VENV)/collected.log; exit 1; }
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-docs
 
 $(VENV)/.installed-docs: pyproject.toml $(CONSTRAINTS) | $(BIN)/python

@@ -1,11 +1,15 @@
 """Arguments and options that several commands share, and the console that they print on."""
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+PIPED_WIDTH = 200
+"""Columns of an output that is no terminal."""
 
 Overrides = Annotated[
     list[str], typer.Argument(help="key=value, or @FILE.yaml; see `lab plugins NAME`.")
@@ -38,7 +42,13 @@ Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on until all ha
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """The console of the command's output, or of its standard error, plain text on it."""
+    """The console of the command's output, or of its standard error, plain text on it.
+
+    Into a file or a pipe a row of a table stays one line, as grep wants it.
+    """
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, stderr=stderr)
+    made = Console(highlight=False, markup=False, stderr=stderr)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = PIPED_WIDTH
+    return made
