@@ -10,6 +10,8 @@ from labrun.runs.record import RunRecord
 MOST_VALUES = 6
 LONGEST = 160
 """Characters of a heading."""
+LONG_LABEL = 24
+"""Characters of an arm's label that fit beside the other facts."""
 OWN = ("seed", "group", "plugin")
 
 
@@ -66,11 +68,19 @@ def scope_of(arms: Sequence[Arm]) -> list[tuple[str, str]]:
     steps = [max(at) for run in runs for at in run.scores().values()]
     return [
         ("plugin" if len(plugins) == 1 else "plugins", _some(plugins)),
-        (counted(len(arms), "arm"), _some([short(arm.label, 24) for arm in arms])),
+        (counted(len(arms), "arm"), _some(_names([arm.label for arm in arms]))),
         ("seeds an arm", _from_to([len(arm.runs) for arm in arms])),
         *([("optimizer steps", _from_to(steps))] if steps else []),
         (counted(len(tasks), "task"), _some(tasks) if tasks else "no scores"),
     ]
+
+
+def _names(labels: Sequence[str]) -> list[str]:
+    """The arms' labels; their methods alone where a label is long and these tell them apart."""
+    methods = [label.partition(" ")[0] for label in labels]
+    if max(map(len, labels)) > LONG_LABEL and len(set(methods)) == len(labels):
+        return methods
+    return [short(label, LONG_LABEL) for label in labels]
 
 
 def _from_to(counts: Sequence[int]) -> str:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from labrun.errors import LabError
+from labrun.results.page import question
 from labrun.results.page.contents import Section, Wanted
 from labrun.results.page.question import parted
 
@@ -195,3 +196,11 @@ def test_a_file_that_cannot_be_written_is_one_line(language_run, event, tmp_path
 def test_nothing_done_is_refused(language_run, report):
     with pytest.raises(LabError, match="none of these runs is done"):
         report([language_run(state="failed")])
+
+
+def test_long_labels_of_arms_give_way_to_their_methods_where_these_differ():
+    swept = ["grpo learning_rate=0.0005", "rlrt learning_rate=0.0001"]
+    assert question._names(swept) == ["grpo", "rlrt"]
+    assert question._names(["grpo", "rlrt lam=0.5"]) == ["grpo", "rlrt lam=0.5"]
+    same = ["grpo learning_rate=0.0005", "grpo learning_rate=0.0001"]
+    assert question._names(same) == ["grpo learni…rate=0.0005", "grpo learni…rate=0.0001"]
