@@ -81,7 +81,7 @@ def _entry(entry: Entry | None, text: Callable[[str], str], *, bold: str, mark: 
 
 def to_latex(sheet: Sheet) -> str:
     """A tabular of booktabs with its notes below; the best of a row in bold."""
-    head = ["task", "metric", *map(latex_text, sheet.columns)]
+    head = ["task", "metric", *map(_stacked, sheet.columns)]
     lines = [
         r"% needs \usepackage{booktabs} and \usepackage[T1]{fontenc}",
         rf"\begin{{tabular}}{{ll{'r' * len(sheet.columns)}}}",
@@ -95,6 +95,12 @@ def to_latex(sheet: Sheet) -> str:
     notes = " ".join(f"{_sentence(latex_text(note))}" for note in sheet.notes)
     end = [r"\bottomrule", r"\end{tabular}", r"\par\smallskip", rf"{{\footnotesize {notes}}}", ""]
     return "\n".join([*lines, *end])
+
+
+def _stacked(label: str) -> str:
+    """An arm's label with each word in a line of its own, so that its column is narrow."""
+    words = [latex_text(word) for word in label.split(" ")]
+    return words[0] if len(words) == 1 else r"\shortstack[r]{" + r" \\ ".join(words) + "}"
 
 
 def latex_rows(rows: Sequence[Sequence[str]], *, first_number: int) -> list[str]:

@@ -19,7 +19,7 @@ DOCUMENT = r"""\documentclass{article}
 ALLOWED = re.compile(
     r"\\(?:begin\{tabular\}\{[lr]+\}|end\{tabular\}|toprule|midrule|bottomrule|addlinespace|par"
     r"|smallskip|footnotesize|textbf|rlap|textsuperscript|usepackage|pm|text[a-z]+\{\}"
-    r"|dots\{\}|[&%$#_{}\\])"
+    r"|shortstack\[r\]|dots\{\}|[&%$#_{}\\])"
 )
 
 
@@ -101,3 +101,8 @@ def latex(tmp_path):
         return done.stdout
 
     return made
+
+
+def test_the_words_of_a_label_stand_above_each_other():
+    assert formats._stacked("grpo") == "grpo"
+    assert formats._stacked("grpo lr=1 a_b=2") == r"\shortstack[r]{grpo \\ lr=1 \\ a\_b=2}"
