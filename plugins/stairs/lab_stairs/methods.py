@@ -18,14 +18,17 @@ Layouts = Sequence[Layout]
 
 
 def check_stairs(config: StairsConfig, train: Layouts, tasks: Layouts) -> Facts:
-    """What computes the blocks. Raises LabError for a task with continuous actions or too many
+    """What computes an update. Raises LabError for a task with continuous actions or too many
     agents, or a kernel that cannot serve."""
     from lab_stairs.kernel.choice import choose
 
     check_discrete(tasks, id_bits=config.network.id_bits)
-    supposed = "cuda" if config.kernel == "cuda_graph" else "cpu"
-    device = supposed if config.device == "auto" else config.device
-    return {"kernel": choose(config, train, device)}
+    if config.device != "auto":
+        return {"kernel": choose(config, train, config.device)}
+    if config.kernel == "cuda_graph":
+        return {"kernel": choose(config, train, "cuda")}
+    there = "; on a GPU cuda_graph" if config.kernel == "auto" else ""
+    return {"kernel": f"{choose(config, train, 'cpu')}{there}"}
 
 
 def check_discrete(tasks: Layouts, *, id_bits: int) -> None:

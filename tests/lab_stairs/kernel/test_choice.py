@@ -7,6 +7,7 @@ from lab_stairs.kernel import build
 from lab_stairs.kernel.build import lacking
 from lab_stairs.kernel.choice import choose
 from lab_stairs.learner import StairsLearner
+from lab_stairs.methods import check_stairs
 from labrun import LabError
 from stairs_cases import grid_layout, marine_layout
 
@@ -135,3 +136,14 @@ def test_a_run_of_the_kernel_is_not_resumed_without_it(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(LabError, match="trained with the compiled kernel, which cannot serve here"):
         learner().load_state_dict(state)
+
+
+def test_a_plan_says_what_a_gpu_would_take():
+    def planned(**settings) -> str:
+        return str(check_stairs(StairsConfig(**settings), [LAYOUT], [LAYOUT])["kernel"])
+
+    few = "torch (trainer.max_steps=5 is below 1000)"
+    assert planned(max_steps=5, device="auto") == f"{few}; on a GPU cuda_graph"
+    assert planned(max_steps=5, device="cpu") == few
+    assert planned(device="auto", kernel="torch") == "torch (as set)"
+    assert planned(device="auto", kernel="cuda_graph") == "cuda_graph (as set)"
