@@ -130,17 +130,28 @@ def head_bytes(shape: ModelShape, *, tokens: int) -> int:
 
 
 def distillation_bytes(
-    shape: ModelShape, *, tokens: int, chunk_size: int, top_k: int, alpha: float
+    shape: ModelShape,
+    *,
+    tokens: int,
+    chunk_size: int,
+    top_k: int,
+    alpha: float,
+    is_mixture: bool = False,
+    autocast: bool = False,
 ) -> int:
-    """What a loss over whole distributions holds: 4 n min(tokens, chunk) V in float32.
+    """What a loss over whole distributions takes: 4 n min(tokens, chunk) V + 4 h V.
 
-    n counts tensors as large as a chunk's logits, at the backward pass of `compare_hidden`: 5 where
-    the student's top_k tokens are compared; over the whole vocabulary 8 for KL(teacher || student),
-    9 for KL(student || teacher) and 15 for Jensen-Shannon's divergence.
+    n counts float32 tensors as large as a chunk's logits, at the backward pass of
+    `compare_hidden`: 4 where the student's top_k tokens are compared, one more where a surrogate
+    reads their log-probabilities too; over the whole vocabulary 7 for KL(teacher || student), 8 for
+    KL(student || teacher) and 14 for Jensen-Shannon's divergence. 4 h V is the gradient of the
+    output projection; `autocast` adds its copies in bfloat16, 2 h V.
     """
-    whole = {0.0: 8, 1.0: 9}.get(alpha, 15)
-    tensors = 5 if 0 < top_k < shape.vocab_size else whole
-    return BYTES["float32"] * tensors * min(tokens, chunk_size) * shape.vocab_size
+    tensors = {0.0: 7, 1.0: 8}.get(alpha, 14)
+    if 0 < top_k < shape.vocab_size:
+        tensors = 4 + int(is_mixture)
+    projection = (6 if autocast else 4) * shape.hidden_size
+    return (4 * tensors * min(tokens, chunk_size) + projection) * shape.vocab_size
 
 
 VLLM_WORK = 1.0 * GIB

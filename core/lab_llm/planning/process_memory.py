@@ -68,6 +68,8 @@ def process_parts(
             chunk_size=distillation.chunk_size,
             top_k=distillation.top_k,
             alpha=distillation.alpha,
+            is_mixture=distillation.weight < 1,
+            autocast=loaded != dtype,
         )
         head = max(head, float(compared))
     gathered = whole_weights(settings, shape) if zero_stage(settings) == 3 else 0.0

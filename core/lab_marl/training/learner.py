@@ -35,3 +35,12 @@ class Remarking(Protocol):
     def remarks(self) -> Sequence[str]:
         """What the reader of the run's results must know; recorded as notes."""
         ...
+
+
+@runtime_checkable
+class Resuming(Protocol):
+    """A learner of which a resumed run takes more than a new one that begins with its weights."""
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """`load_state_dict`, and whatever else makes the run go on as it began."""
+        ...

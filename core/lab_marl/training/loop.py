@@ -13,7 +13,7 @@ from lab_marl.episodes.batches import make_batch
 from lab_marl.episodes.layouts import Layout
 from lab_marl.episodes.offline_data import OfflineData
 from lab_marl.training.config import OfflineSettings
-from lab_marl.training.learner import Learner, Remarking
+from lab_marl.training.learner import Learner, Remarking, Resuming
 
 if TYPE_CHECKING:
     from labrun.runs.context import RunContext
@@ -36,7 +36,8 @@ def train(
     if ctx.resume_from is not None:
         with loading(ctx.resume_from / STATE):
             state = torch.load(ctx.resume_from / STATE, map_location=device, weights_only=True)
-            learner.load_state_dict(state["learner"])
+            take = learner.resume if isinstance(learner, Resuming) else learner.load_state_dict
+            take(state["learner"])
             done = int(state["step"])
     elif settings.weights:
         load(learner, Path(settings.weights), device, key="trainer.weights=")

@@ -82,6 +82,7 @@ class StairsConfig(OfflineSettings):
     kernel: Literal["auto", "torch", "cpp", "cuda_graph"] = "auto"
     """What computes an update: torch's operations one by one; a kernel in C++ that is compiled
     for this processor on first use (g++, x86-64 with AVX2, float32 on the CPU); or, on a GPU,
-    torch's operations as one CUDA graph. All give the same values but for rounding. auto: CUDA
-    graphs on a GPU; on a CPU the kernel in C++ where it can serve and the run has 1,000 steps or
-    more. A resumed run keeps its path."""
+    torch's operations as one CUDA graph. Under the same dropped tokens all give the same values but
+    for rounding. auto: CUDA graphs on a GPU; on a CPU the kernel in C++ where it can serve and the
+    run has 1,000 steps or more. A resumed run keeps its path; of one with CUDA graphs torch goes on
+    where there is no GPU."""

@@ -212,9 +212,12 @@ class StairsLearner:
             "kernel": self.choice.path,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def resume(self, state: dict[str, Any]) -> None:
         """Raises LabError where the state's run used the compiled kernel and this one cannot."""
         self._keep_path(state.get("kernel", "torch"))
+        self.load_state_dict(state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.mixer.load_state_dict(state["mixer"])
         self.target_network.load_state_dict(state["target_network"])

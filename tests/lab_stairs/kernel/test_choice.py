@@ -115,9 +115,9 @@ def test_the_choice_compiles_nothing_and_makes_no_folder(monkeypatch, tmp_path):
 def test_a_resumed_run_keeps_its_path_under_auto():
     short, long = learner(max_steps=10), learner(max_steps=2000)
     assert (short.choice.path, long.choice.path) == ("torch", "cpp")
-    long.load_state_dict(short.state_dict())
+    long.resume(short.state_dict())
     assert long.kernel is None
-    short.load_state_dict(learner(kernel="cpp").state_dict())
+    short.resume(learner(kernel="cpp").state_dict())
     assert short.kernel is not None
 
 
@@ -126,7 +126,7 @@ def test_a_state_of_an_earlier_version_goes_on_with_torch():
     state = learner().state_dict()
     del state["kernel"]
     made = learner(max_steps=2000)
-    made.load_state_dict(state)
+    made.resume(state)
     assert made.remarks() == ("kernel of the blocks: torch (as the run began)",)
 
 
@@ -135,7 +135,22 @@ def test_a_run_of_the_kernel_is_not_resumed_without_it(monkeypatch):
     state = learner(kernel="cpp").state_dict()
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(LabError, match="trained with the compiled kernel, which cannot serve here"):
-        learner().load_state_dict(state)
+        learner().resume(state)
+
+
+def test_a_run_begun_with_cuda_graphs_goes_on_with_torch_on_a_cpu():
+    state = learner(max_steps=10).state_dict() | {"kernel": "cuda_graph"}
+    long = learner(max_steps=2000, kernel="auto")
+    long.resume(state)
+    assert str(long.choice) == "torch (the run began on a GPU)"
+    assert long.kernel is None
+
+
+@needs_kernel
+def test_a_new_run_from_these_weights_takes_its_own_path():
+    long = learner(max_steps=2000)
+    long.load_state_dict(learner(max_steps=10).state_dict())
+    assert long.choice.path == "cpp"
 
 
 def test_a_plan_says_what_a_gpu_would_take():
