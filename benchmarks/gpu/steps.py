@@ -73,7 +73,7 @@ class Step:
 
 
 def rows(place: Place) -> Rows:
-    """Loss and norm of the gradient of each step, and how far it is from float32 on the CPU."""
+    """Loss and norm of the gradient of each step; `of_cpu` and `loss_of_cpu` over float32 on the CPU."""
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a fork cannot use a CUDA that it inherits
     torch.set_num_threads(1)
     home = run_dir.home()
@@ -97,6 +97,7 @@ def rows(place: Place) -> Rows:
             "loss": found[0],
             "grad_norm": found[1],
             "of_cpu": found[1] / base[method][1] if method in base and base[method][1] else None,
+            "loss_of_cpu": found[0] / base[method][0] if base.get(method, (0,))[0] else None,
             "seconds": round(ended.seconds, 1),
         }
 

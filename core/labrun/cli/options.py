@@ -44,7 +44,7 @@ Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on until all ha
 def console(*, stderr: bool = False) -> "Console":
     """The console of the command's output, or of its standard error, plain text on it.
 
-    Into a file or a pipe a row of a table stays one line, as grep wants it.
+    Into a file or a pipe a row of a table of up to 200 columns stays one line, as grep wants it.
     """
     from rich.console import Console
 

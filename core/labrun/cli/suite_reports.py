@@ -86,9 +86,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def _hanging(title: str, text: str, console: Console) -> str:
-    return textwrap.fill(
-        text, width=console.width, initial_indent=title, subsequent_indent=" " * len(title)
-    )
+    width = min(console.width, WIDEST_TEXT)
+    return textwrap.fill(text, width, initial_indent=title, subsequent_indent=" " * len(title))
 
 
 def _print_columns(rows: Sequence[Sequence[str]], console: Console) -> None:

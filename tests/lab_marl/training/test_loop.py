@@ -1,8 +1,12 @@
 """The common loop: order of tasks, batches, checkpoints, refusals."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
-from lab_marl.training.loop import choose_device, task_of
+from lab_marl.training.config import OfflineSettings
+from lab_marl.training.loop import choose_device, save, task_of, train
 from labrun.runs import run_dir
 from labrun.runs.context import RunContext
 
@@ -41,6 +45,49 @@ def test_each_round_takes_every_task_once(tmp_path):
 def test_the_job_without_a_gpu_stays_on_the_cpu():
     assert choose_device("auto", ()) == torch.device("cpu")
     assert choose_device("cpu", ("0",)) == torch.device("cpu")
+
+
+class Told:
+    """A learner that says by which of its methods a state came."""
+
+    def __init__(self, calls: list[str]) -> None:
+        self.calls = calls
+
+    def state_dict(self) -> dict[str, int]:
+        return {"weight": 1}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.calls.append("loaded")
+
+    def policy(self) -> None:
+        return None
+
+
+class ToldToResume(Told):
+    def resume(self, state: dict[str, int]) -> None:
+        self.calls.append("resumed")
+
+
+@pytest.mark.parametrize(("kind", "how"), [(Told, "loaded"), (ToldToResume, "resumed")])
+def test_a_resume_tells_the_learner_and_a_start_from_weights_does_not(tmp_path, kind, how):
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    save(kind([]), 1, folder)
+    nothing = SimpleNamespace(tasks={}, train_tasks=())
+    resumed, started = [], []
+    train(
+        replace(context(tmp_path), resume_from=folder),
+        nothing,
+        OfflineSettings(max_steps=1),
+        lambda layouts, device: kind(resumed),
+    )
+    train(
+        context(tmp_path),
+        nothing,
+        OfflineSettings(max_steps=0, weights=str(folder / "learner.pt")),
+        lambda layouts, device: kind(started),
+    )
+    assert (resumed, started) == ([how], ["loaded"])
 
 
 @pytest.fixture(scope="module")
