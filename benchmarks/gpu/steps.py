@@ -73,7 +73,7 @@ class Step:
 
 
 def rows(place: Place) -> Rows:
-    """Loss and norm of the gradient of each step; `of_cpu` and `loss_of_cpu` over float32 on the CPU."""
+    """Loss and norm of the gradient of each step, and both over those of float32 on the CPU."""
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a fork cannot use a CUDA that it inherits
     torch.set_num_threads(1)
     home = run_dir.home()

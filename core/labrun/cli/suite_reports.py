@@ -20,6 +20,9 @@ from labrun.suites.reading import read
 from labrun.suites.result import Result
 from labrun.system.paths import component
 
+WIDEST_TEXT = 100
+"""Columns of a paragraph, however wide the output is."""
+
 __all__ = ["print_head", "print_results", "print_started", "print_suites", "refuse_failed"]
 
 
