@@ -1,9 +1,11 @@
 """A batch of copies that step one after the other, for simulators that cannot be batched."""
 
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from io import StringIO
 from typing import Any, Protocol
 
 import numpy as np
@@ -98,4 +100,5 @@ def simulator(module: str) -> Any:
     package = module.partition(".")[0]
     if find_spec(package) is None:
         raise LabError(f"{package} is not installed; run: pip install 'labrun[marl]'")
-    return import_module(module)
+    with redirect_stderr(StringIO()):  # notices about environments that are not used here
+        return import_module(module)
