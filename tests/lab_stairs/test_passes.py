@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from lab_stairs.config import StairsConfig
+from lab_stairs.config import MixerConfig, NetworkConfig, StairsConfig
 from lab_stairs.kernel.choice import Choice
 from lab_stairs.learner import METRICS, StairsLearner
 from stairs_cases import grid_layout, marine_layout, random_batch
@@ -13,6 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 LAYOUTS = {"cn-3": grid_layout(3), "3m": marine_layout(3, 4)}
 LENGTHS = [9, 6, 6, 2]
+SMALL = {
+    "network": NetworkConfig(width=8, ffn_factor=2),
+    "mixer": MixerConfig(entity_width=8, attention_width=4, hyper_width=8, mixing_width=4),
+}
 READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select")
 """Operations that bring something back from a GPU."""
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -20,7 +24,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 def learner(layout, path: str, device: str = "cpu", **settings) -> StairsLearner:
     torch.manual_seed(0)
-    config = StairsConfig(kernel="torch", **settings)
+    config = StairsConfig(kernel="torch", **SMALL, **settings)
     made = StairsLearner([layout], config, device=torch.device(device))
     with torch.no_grad():  # no gradient is zero by the start's symmetry
         for weight in [*made.parameters, *made.target_network.parameters()]:

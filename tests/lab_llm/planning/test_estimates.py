@@ -185,7 +185,7 @@ def test_a_distillation_takes_what_its_backward_pass_allocates(
 ):
     """Four chunks of 64 tokens. The graph of what the loss does not read is gone by then."""
     torch.manual_seed(0)
-    vocabulary, tokens, chunk = 20_000, 256, 64
+    vocabulary, tokens, chunk = 8_000, 256, 64
     heads = [torch.nn.Linear(width, vocabulary, bias=False) for _ in range(2)]
     student, teacher = torch.randn(tokens, width, requires_grad=True), torch.randn(tokens, width)
 
