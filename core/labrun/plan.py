@@ -18,6 +18,8 @@ class Setup:
     """The run's evaluators by name."""
     num_processes: int = 1
     """Processes that share the work."""
+    num_gpus: int = 0
+    """GPUs that the job holds on each of its machines; 0: none, CUDA shows it no device."""
     data: Any = None
     """What the dataset's plan offers; None: the data are not known yet."""
     model: Any = None

@@ -204,8 +204,9 @@ def fit(
     _on_stop(lambda number, _: asked.append(number))
     experiment = run.experiment()
     parts = build(experiment)
-    setup = parts.setup(place.world_size)
-    if place.world_size != experiment.run.resources.processes:  # another launcher's number
+    resources = experiment.run.resources
+    setup = parts.setup(place.world_size, resources.num_gpus)
+    if place.world_size != resources.processes:  # another launcher's number
         parts.plan_for(setup, key="WORLD_SIZE")
     resumed = resume_point.find(run, passed_over)
     context = RunContext(

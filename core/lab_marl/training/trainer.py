@@ -1,9 +1,9 @@
 """The trainer component of every offline method: what is its own stands in one `OfflineMethod`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from labrun import Continues, LabError, Plan, Setup, TrainResult
 from labrun.plugins.discovery import resolve
@@ -24,7 +24,8 @@ FREE = ("save_every", "evaluate_every", "evaluate_start", "device")
 Check = Callable[[Any, Sequence[Layout], Sequence[Layout]], Mapping[str, object]]
 """(config, layouts of the training tasks, of all tasks) -> facts for the plan.
 
-Raises LabError where the method cannot be trained so."""
+A plan's `config.device` is cpu or cuda, never auto. Raises LabError where the method cannot be
+trained so."""
 
 
 def serves_any_task(
@@ -69,7 +70,8 @@ class OfflineTrainer:
         tasks = dataset.tasks.train
         _check_batch(config.batch_size, dataset)
         layouts = dataset.layouts()
-        own = self.method.check(config, [layouts[name] for name in tasks], [*layouts.values()])
+        placed = replace(config, device=_device(config, setup))
+        own = self.method.check(placed, [layouts[name] for name in tasks], [*layouts.values()])
         updates = round(config.max_steps / len(tasks), 1)
         return Plan(
             {"updates_per_task": updates, "batch_size": config.batch_size, **own},
@@ -99,6 +101,13 @@ def _check_batch(batch_size: int, dataset: OfflineDataset) -> None:
                 f"task {task!r} has {held} episodes, fewer than trainer.batch_size={batch_size}; "
                 "set a smaller batch"
             )
+
+
+def _device(config: OfflineSettings, setup: Setup) -> Literal["cpu", "cuda"]:
+    """Where the run's networks will lie."""
+    if config.device == "auto":
+        return "cuda" if setup.num_gpus else "cpu"
+    return config.device
 
 
 def _check_machine(config: OfflineSettings) -> None:

@@ -27,16 +27,17 @@ class Parts:
     dataset: Dataset
     evaluators: Mapping[str, Evaluator]
 
-    def setup(self, num_processes: int) -> Setup:
+    def setup(self, num_processes: int, num_gpus: int) -> Setup:
         """What is known of the run before any component is planned."""
-        return Setup(dataset=self.dataset, evaluators=self.evaluators, num_processes=num_processes)
+        return Setup(self.dataset, self.evaluators, num_processes, num_gpus)
 
     def plan(self, resources: ResourcesConfig) -> dict[str, Plan]:
         """What each component says, by section; LabError where the experiment could not run."""
         _check_resources(resources)
         key = "num_processes" if resources.num_processes else "num_gpus"
         key = "num_nodes" if resources.num_nodes > 1 else key
-        return self.plan_for(self.setup(resources.processes), key=f"resources.{key}")
+        setup = self.setup(resources.processes, resources.num_gpus)
+        return self.plan_for(setup, key=f"resources.{key}")
 
     def plan_for(self, setup: Setup, *, key: str) -> dict[str, Plan]:
         """The plans of all components; `key` is what says how many processes there are."""

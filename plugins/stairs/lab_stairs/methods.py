@@ -23,12 +23,12 @@ def check_stairs(config: StairsConfig, train: Layouts, tasks: Layouts) -> Facts:
     from lab_stairs.kernel.choice import choose
 
     check_discrete(tasks, id_bits=config.network.id_bits)
-    if config.device != "auto":
-        return {"kernel": choose(config, train, config.device)}
-    if config.kernel == "cuda_graph":
-        return {"kernel": choose(config, train, "cuda")}
-    there = "; on a GPU cuda_graph" if config.kernel == "auto" else ""
-    return {"kernel": f"{choose(config, train, 'cpu')}{there}"}
+    if config.kernel == "cuda_graph" and config.device == "cpu":
+        raise LabError(
+            "trainer.kernel=cuda_graph needs a GPU, the networks lie on cpu; set "
+            "resources.num_gpus=1, trainer.kernel=torch or auto"
+        )
+    return {"kernel": choose(config, train, "cuda" if config.device == "cuda" else "cpu")}
 
 
 def check_discrete(tasks: Layouts, *, id_bits: int) -> None:

@@ -7,8 +7,9 @@ from lab_stairs.kernel import build
 from lab_stairs.kernel.build import lacking
 from lab_stairs.kernel.choice import choose
 from lab_stairs.learner import StairsLearner
-from lab_stairs.methods import check_stairs
 from labrun import LabError
+from labrun.config.components import build as build_parts
+from labrun.config.experiments import compose
 from stairs_cases import grid_layout, marine_layout
 
 needs_kernel = pytest.mark.skipif(bool(lacking()), reason=f"no compiled kernel: {lacking()}")
@@ -59,9 +60,8 @@ def test_a_gpu_takes_cuda_graphs_and_the_compiled_kernel_is_refused_there():
         path(device="cuda", kernel="cpp")
 
 
-def test_cuda_graphs_are_refused_without_a_gpu():
-    with pytest.raises(LabError, match=r"^trainer\.kernel=cuda_graph needs a GPU"):
-        path(device="cpu", kernel="cuda_graph")
+def test_a_policy_of_a_gpu_plays_on_a_cpu():
+    assert path(device="cpu", kernel="cuda_graph") == "torch (cuda_graph needs a GPU)"
 
 
 def test_without_a_compiler_torch_computes_and_the_run_says_so(monkeypatch):
@@ -153,12 +153,31 @@ def test_a_new_run_from_these_weights_takes_its_own_path():
     assert long.choice.path == "cpp"
 
 
-def test_a_plan_says_what_a_gpu_would_take():
-    def planned(**settings) -> str:
-        return str(check_stairs(StairsConfig(**settings), [LAYOUT], [LAYOUT])["kernel"])
+def planned(*words: str) -> str:
+    experiment = compose(["plugin=stairs", "trainer.max_steps=5", *words])
+    return str(build_parts(experiment).plan(experiment.run.resources)["trainer"].facts["kernel"])
 
+
+def test_a_plan_says_what_the_job_will_take_with_its_gpus():
     few = "torch (trainer.max_steps=5 is below 1000)"
-    assert planned(max_steps=5, device="auto") == f"{few}; on a GPU cuda_graph"
-    assert planned(max_steps=5, device="cpu") == few
-    assert planned(device="auto", kernel="torch") == "torch (as set)"
-    assert planned(device="auto", kernel="cuda_graph") == "cuda_graph (as set)"
+    assert planned() == few
+    assert planned("resources.num_gpus=1") == "cuda_graph (on a GPU)"
+    assert planned("resources.num_gpus=1", "trainer.device=cpu") == few
+    assert planned("resources.num_gpus=1", "trainer.kernel=cuda_graph") == "cuda_graph (as set)"
+    assert planned("resources.num_gpus=1", "trainer.kernel=torch") == "torch (as set)"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trainer.kernel=cuda_graph"], "needs a GPU, the networks lie on cpu; set resources.num"),
+        (
+            ["trainer.kernel=cuda_graph", "trainer.device=cpu", "resources.num_gpus=1"],
+            "needs a GPU, the networks lie on cpu",
+        ),
+        (["trainer.kernel=cpp", "resources.num_gpus=1"], "the networks lie on cuda"),
+    ],
+)
+def test_a_path_that_cannot_serve_is_refused_before_the_run(words, said):
+    with pytest.raises(LabError, match=said):
+        planned(*words)
