@@ -16,7 +16,7 @@ class Rows:
     inside: Tensor
     """(T, B) bool."""
     counts: tuple[int, ...]
-    """Frames of each time step that has any."""
+    """Frames of each time step, at least up to the last that has any; zeros may follow."""
     whole: bool = False
     """Whether these are all frames. Then nothing is looked up: a lookup waits for a GPU."""
 

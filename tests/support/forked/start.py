@@ -33,11 +33,12 @@ SET = {
     "HF_HUB_OFFLINE": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MPLBACKEND": "Agg",
     "OMP_WAIT_POLICY": "PASSIVE",
     "TOKENIZERS_PARALLELISM": "false",
     "MKL_NUM_THREADS": "1",
 }
-"""Variables of the server that a job has, too; a process may lack them."""
+"""Variables of the server that a job, or a trial of a kill, has, too; a process may lack them."""
 READ_EARLY = (
     *("PYTHON", "LC_", "LANG", "HOME", "XDG_", "TZ", "LD_", "MALLOC", "GLIBC"),
     *("HF_", "TRANSFORMERS", "TRL", "TORCH", "PYTORCH", "ACCELERATE", "DISABLE_", "TOKENIZERS"),
