@@ -32,11 +32,11 @@ WARM = WarmStartConfig(max_steps=1200, batch_size=64, learning_rate=1e-3, valida
 COUNTDOWN = ("max_steps=60", "trainer.learning_rate=1e-4")
 SUMS = (
     "scale=laptop",
-    "max_steps=20",
+    "max_steps=60",
     "trainer.prompts_per_step=16",
     "trainer.num_generations=8",
     "trainer.micro_batch_size=128",
-    "trainer.save_every=20",
+    "trainer.save_every=60",
 )
 METHODS, SEEDS = ("grpo", "rlrt"), (0, 1, 2)
 LEAVE_S = 25.0
