@@ -154,6 +154,32 @@ def distillation_bytes(
     return (4 * tensors * min(tokens, chunk_size) + projection) * shape.vocab_size
 
 
+def cached_token_bytes(shape: ModelShape, *, dtype: str, tensor_parallel: int = 1) -> int:
+    """Keys and values of one token, 2 L kv b.
+
+    `tensor_parallel` GPUs divide the heads of keys as far as there are any.
+    """
+    heads = -(-shape.num_kv_heads // tensor_parallel)
+    return 2 * shape.num_layers * heads * shape.head_dim * BYTES[dtype]
+
+
+def sampling_bytes(
+    shape: ModelShape, *, rows: int, length: int, dtype: str, fuses_weights: bool
+) -> int:
+    """What sampling `rows` completions at once takes beside the weights, without a vLLM.
+
+    Keys and values of `length` tokens a row; the logits of the last tokens with three tensors of
+    their size in float32, V (b + 12), one less where the logits are float32 themselves.
+    `fuses_weights`: the toolkit's decoder copies the projections before attention and those of the
+    MLP but the last, L h (q + 2 kv + 2 i) b.
+    """
+    s, size = shape, BYTES[dtype]
+    logits = s.vocab_size * (size + (8 if dtype == "float32" else 12))
+    fused = s.num_heads * s.head_dim + 2 * s.num_kv_heads * s.head_dim + 2 * s.intermediate_size
+    copied = s.num_layers * s.hidden_size * fused * size if fuses_weights else 0
+    return rows * (length * cached_token_bytes(shape, dtype=dtype) + logits) + copied
+
+
 VLLM_WORK = 1.0 * GIB
 """Memory for vLLM's own passes and CUDA graphs: our choice, not measured."""
 
@@ -166,10 +192,8 @@ def vllm_bytes(
 
     `tensor_parallel` GPUs divide the weights, and the heads of keys as far as there are any.
     """
-    size = BYTES[dtype]
-    heads = -(-shape.num_kv_heads // tensor_parallel)
-    token = 2 * shape.num_layers * heads * shape.head_dim * size
-    weights = size * shape.num_parameters / tensor_parallel
+    token = cached_token_bytes(shape, dtype=dtype, tensor_parallel=tensor_parallel)
+    weights = BYTES[dtype] * shape.num_parameters / tensor_parallel
     return {"weights": weights, "sequence": float(length * token), "work": VLLM_WORK}
 
 

@@ -102,8 +102,13 @@ def gathered_facts(settings: TrainedWeights, shape: estimates.ModelShape) -> dic
 
 def shown(parts: Mapping[str, float]) -> str:
     """The sum (GiB) and what it is made of."""
-    named = ", ".join(f"{part} {size / GIB:.3g}" for part, size in parts.items() if size)
-    return f"{sum(parts.values()) / GIB:.3g} ({named})"
+    named = ", ".join(f"{part} {_gib(size)}" for part, size in parts.items() if size)
+    return f"{_gib(sum(parts.values()))} ({named})"
+
+
+def _gib(size: float) -> str:
+    gib = size / GIB
+    return f"{gib:,.0f}" if gib >= 1000 else f"{gib:.3g}"
 
 
 def memory_fact(num_processes: int) -> str:

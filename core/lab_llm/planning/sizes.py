@@ -17,6 +17,7 @@ from lab_llm.planning.process_memory import (
     whole_weights,
 )
 from lab_llm.planning.shapes import shape_of_model
+from lab_llm.sampling.engines import DECODER
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.distillation_config import DistillationConfig
 from lab_llm.training.engines import ENGINES
@@ -108,9 +109,13 @@ def memory(
     num_processes: int,
     teacher: Teacher = NO_TEACHER,
 ) -> dict[str, float]:
-    """What takes a GPU's memory -> bytes of it."""
-    share = settings.prompts_per_step * settings.num_generations
-    share //= num_processes * settings.num_minibatches
+    """What takes a GPU's memory -> bytes of it.
+
+    `rollouts` is what sampling without a vLLM takes beyond the parts of the update, which are gone
+    then.
+    """
+    rollouts = settings.prompts_per_step * settings.num_generations // num_processes
+    share = rollouts // settings.num_minibatches
     length = (settings.max_prompt_length or 0) + settings.max_completion_length
     parts = process_parts(
         settings,
@@ -120,7 +125,20 @@ def memory(
         num_copies=int(settings.beta > 0) + teacher.num_copies,
         distillation=teacher.distillation,
     )
-    vllm_share = ENGINES[settings.sampler].gpu_share(settings)
+    engine = ENGINES[settings.sampler]
+    if not engine.uses_vllm():
+        sampled = estimates.sampling_bytes(
+            shape,
+            rows=max(rollouts, 1),
+            length=length,
+            dtype=loaded_dtype(settings),
+            fuses_weights=engine.kind is DECODER,
+        )
+        kept = kept_in_training(settings, shape, parts)
+        if not settings.deepspeed:  # a step leaves no gradients behind
+            kept -= parts["gradients"]
+        parts["rollouts"] = max(0.0, kept + sampled - sum(parts.values()))
+    vllm_share = engine.gpu_share(settings)
     process = sum(parts.values())
     sleeps = vllm_share > 0 and settings.vllm_enable_sleep_mode
     beside = sum(parts[name] for name in KEPT) if sleeps else None

@@ -11,6 +11,7 @@ from lab_llm.planning.estimates import GIB, ModelShape
 from lab_llm.planning.shapes import shape_of
 from lab_llm.planning.sizes import NO_TEACHER, Teacher, memory
 from lab_llm.policy.config import PolicyConfig
+from lab_llm.sampling.sampler import sample
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.distillation import compare_hidden
 from lab_llm.training.distillation_config import DistillationConfig
@@ -225,6 +226,49 @@ def most_allocated(work):
     events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
     events.sort(key=lambda event: event.start_ns())
     return max(accumulate(event.nbytes() for event in events))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("vocabulary", "num_prompts", "num_samples"), [(200, 16, 16), (8_000, 4, 32)]
+)
+def test_sampling_takes_the_cache_and_the_logits_that_the_decoder_allocates(
+    dtype, vocabulary, num_prompts, num_samples
+):
+    """In the first case most is the cache, in the second the logits. Every row is as long as can
+    be."""
+    config = AutoConfig.for_model(
+        "qwen3",
+        vocab_size=vocabulary,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=8,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        max_position_embeddings=128,
+    )
+    model = AutoModelForCausalLM.from_config(config).to(getattr(torch, dtype))
+
+    def work():
+        sample(
+            model,
+            [[1] * 16] * num_prompts,
+            num_samples=num_samples,
+            max_new_tokens=48,
+            eos_token_ids=[],
+            pad_token_id=0,
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    planned = estimates.sampling_bytes(
+        shape_of(config.to_dict()),
+        rows=num_prompts * num_samples,
+        length=16 + 48,
+        dtype=dtype,
+        fuses_weights=True,
+    )
+    assert planned == pytest.approx(most_allocated(work), rel=0.1)
 
 
 def test_the_head_takes_a_tile_of_logits_and_its_gradient_by_hand():
