@@ -271,6 +271,35 @@ def test_sampling_takes_the_cache_and_the_logits_that_the_decoder_allocates(
     assert planned == pytest.approx(most_allocated(work), rel=0.1)
 
 
+def test_sampling_counts_where_it_takes_more_than_the_update_by_hand():
+    """Many long rollouts and a short micro-batch: the cache is more than the activations are."""
+    settings = GRPOSettings(
+        model=PolicyConfig(dtype="float32"),
+        prompts_per_step=8,
+        num_generations=8,
+        micro_batch_size=1,
+        max_prompt_length=10,
+        max_completion_length=40,
+    )
+
+    def parts(num_processes=1, **changed):
+        return memory(dataclasses.replace(settings, **changed), SMALL, num_processes)
+
+    ours = parts()
+    cache = 64 * (50 * 2 * 2 * 2 * 4 * 4 + 100 * 12)  # rows (tokens 2 L kv D b + V (b + 8))
+    fused = 2 * 8 * (4 * 4 + 2 * 2 * 4 + 2 * 10) * 4  # L h (q + 2 kv + 2 i) b
+    rest = ours["gradients"] + ours["activations"] + ours["head"]
+    assert ours["rollouts"] == cache + fused - rest
+    theirs = parts(sampler="transformers")
+    assert theirs["rollouts"] == cache - rest  # it fuses no weights
+    halves = parts(num_processes=2)
+    assert halves["rollouts"] == cache / 2 + fused - rest
+    kept = parts(deepspeed="zero2")  # DeepSpeed holds its gradients
+    assert kept["rollouts"] == cache + fused - kept["activations"] - kept["head"]
+    assert "rollouts" not in parts(sampler="vllm")
+    assert parts(max_completion_length=1, prompts_per_step=1)["rollouts"] == 0
+
+
 def test_the_head_takes_a_tile_of_logits_and_its_gradient_by_hand():
     assert estimates.head_bytes(SMALL, tokens=3) == 4 * (3 * 100 + 8 * 100)
     wide = dataclasses.replace(SMALL, vocab_size=100_000)
