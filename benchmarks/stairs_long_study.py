@@ -16,14 +16,13 @@ tables from there. What is expected stands in docs/results/stairs.md.
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from labrun.results.statistics import suites
 from labrun.results.statistics.intervals import t_interval
 from labrun.results.statistics.significance import holm, paired_p
-from study_record import Record, lab, method_of, seed_of
+from study_record import Record, method_of, seed_of
 
 METHODS = ("stairs", "bc_t", "updet_m", "odis")
 SEEDS = ("0", "1", "2", "3", "4")
@@ -78,7 +77,8 @@ def main() -> int:
     ):
         parser.error("the grid's parts read the published files: say --data DATA")
     for part in chosen.parts:
-        finish(part, chosen.seeds.split(","), chosen.data, dry=chosen.dry_run)
+        keys = [(method, seed) for seed in chosen.seeds.split(",") for method in METHODS]
+        RECORD.finish(group_of(part), keys, words(part, chosen.data), dry=chosen.dry_run)
     return 0
 
 
@@ -86,29 +86,10 @@ def group_of(part: str) -> str:
     return f"long-{part}"
 
 
-def finish(part: str, seeds: Sequence[str], data: Path | None, *, dry: bool) -> None:
-    """Run what is left of a part; exits where a run does not end."""
-    group = group_of(part)
-    keys = [(method, seed) for seed in seeds for method in METHODS]
-    left, stopped = RECORD.remaining(group, keys)
-    print(f"{part}: {len(keys)} runs, {len(left) + len(stopped)} left", flush=True)
-    if dry or not (left or stopped):
-        return
-    if stopped:
-        lab("resume", *stopped)
-    for seed in dict.fromkeys(seed for _, seed in left):
-        methods = [method for method, of in left if of == seed]
-        lab("run", "-m", f"method={','.join(methods)}", f"seed={seed}", *words(part, data))
-        RECORD.keep([group])
-    left, stopped = RECORD.remaining(group, keys)
-    if left or stopped:
-        sys.exit(f"{part}: {len(left) + len(stopped)} runs did not end; start the command again")
-
-
 def words(part: str, data: Path | None) -> list[str]:
-    """What every run of a part has."""
+    """What every run of a part has, but for its group label."""
     files = [f"dataset.path={data}"] if part.startswith("grid") else []
-    return ["plugin=stairs", f"group={group_of(part)}", *PARTS[part], *EVALUATION, *files]
+    return ["plugin=stairs", *PARTS[part], *EVALUATION, *files]
 
 
 def table(part: str) -> list[str]:

@@ -4,7 +4,7 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,26 @@ class Record:
         begun = {self.key(run): run for run in runs_of(group)}
         stopped = [run.id for run in begun.values() if run.status().state not in ENDED]
         return [key for key in keys if key not in ended and key not in begun], stopped
+
+    def finish(
+        self, group: str, keys: Sequence[tuple[str, str]], words: Sequence[str], *, dry: bool
+    ) -> None:
+        """Run what is left of a group of (method, seed), seed by seed; exits where a run does not
+        end. `dry`: only say what is left."""
+        left, stopped = self.remaining(group, keys)
+        print(f"{group}: {len(keys)} runs, {len(left) + len(stopped)} left", flush=True)
+        if dry or not (left or stopped):
+            return
+        if stopped:
+            lab("resume", *stopped)
+        for seed in dict.fromkeys(seed for _, seed in left):
+            methods = [method for method, of in left if of == seed]
+            arms = (f"method={','.join(methods)}", f"seed={seed}", f"group={group}")
+            lab("run", "-m", *arms, *words)
+            self.keep([group])
+        left, stopped = self.remaining(group, keys)
+        if left or stopped:
+            sys.exit(f"{group}: {len(left) + len(stopped)} runs did not end; start it again")
 
     def keep(self, groups: Iterable[str]) -> None:
         """Add the scores of the runs that have ended on this machine."""

@@ -1,9 +1,11 @@
 """What the long study of STAIRS runs, and the tables that it prints from its record."""
 
+import sys
 from dataclasses import replace
 
 import pytest
 import stairs_long_study as study
+import study_record
 from labrun.config.experiments import compose, expand
 
 HEADER = "group,method,seed,state,commit,task,metric,value"
@@ -54,13 +56,15 @@ def test_the_table_pairs_by_seed_and_corrects_for_three_comparisons():
 @pytest.mark.usefixtures("record")
 def test_a_seed_is_run_for_the_methods_that_lack_it(monkeypatch):
     commands = []
-    monkeypatch.setattr(study, "lab", lambda *words: commands.append(words))
-    with pytest.raises(SystemExit, match="grid-expert: 7 runs did not end"):
-        study.finish("grid-expert", study.SEEDS, None, dry=False)
-    assert [words[2:4] for words in commands] == [
-        ("method=bc_t,updet_m,odis", "seed=3"),
-        ("method=stairs,bc_t,updet_m,odis", "seed=4"),
+    monkeypatch.setattr(study_record, "lab", lambda *words: commands.append(words))
+    monkeypatch.setattr(sys, "argv", ["study", "--parts", "grid-expert", "--data", "/data"])
+    with pytest.raises(SystemExit, match="long-grid-expert: 7 runs did not end"):
+        study.main()
+    assert [words[2:5] for words in commands] == [
+        ("method=bc_t,updet_m,odis", "seed=3", "group=long-grid-expert"),
+        ("method=stairs,bc_t,updet_m,odis", "seed=4", "group=long-grid-expert"),
     ]
+    assert {words[-1] for words in commands} == {"dataset.path=/data"}
 
 
 @pytest.mark.parametrize("part", study.PARTS)
