@@ -115,12 +115,22 @@ def _corrected(ps: Mapping[Key, float]) -> dict[Key, float]:
 
 
 def baseline_of(compared: Sequence[Arm], name: str) -> str:
-    """The label that `name` means: itself, or the only one that begins with it and a space."""
+    """The label that `name` means: itself, or else the only one of this method.
+
+    Such a label begins with the name and a space, or is `PLUGIN/name`.
+    """
     labels = [arm.label for arm in compared]
-    begun = [label for label in labels if label.startswith(f"{name} ")]
-    if name not in labels and len(begun) != 1:
+    if name in labels:
+        return name
+    meant = [label for label in labels if _is_of(label, name)]
+    if len(meant) != 1:
         raise unknown("baseline", name, labels)
-    return name if name in labels else begun[0]
+    return meant[0]
+
+
+def _is_of(label: str, name: str) -> bool:
+    method = label.split(" ")[0]
+    return name in (method, method.rpartition("/")[2])
 
 
 def untested(compared: Sequence[Arm], baseline: str, found: Sequence[Difference]) -> list[str]:

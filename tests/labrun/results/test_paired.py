@@ -8,7 +8,7 @@ import pytest
 from labrun.errors import LabError
 from labrun.results import compare
 from labrun.results import report as compare_report
-from labrun.results.paired import differences, to_csv
+from labrun.results.paired import baseline_of, differences, to_csv
 from rich.console import Console
 
 
@@ -51,6 +51,28 @@ def test_a_baseline_that_is_not_there_or_has_no_seeds_in_common_is_named(arms):
     apart[1] = replace(apart[1], runs=apart[1].runs[1:])
     with pytest.raises(LabError, match="no arm has a seed in common with the baseline 'plain'"):
         differences(apart, "plain")
+
+
+@pytest.mark.parametrize(
+    ("labels", "name", "meant"),
+    [
+        (["grpo", "grpo lr=1"], "grpo", "grpo"),
+        (["grpo lr=1", "rlrt"], "grpo", "grpo lr=1"),
+        (["macql/bc_t", "stairs/stairs"], "bc_t", "macql/bc_t"),
+        (["macql/bc_t lr=1", "macql/bc_r"], "bc_t", "macql/bc_t lr=1"),
+        (["macql/bc_t", "stairs/bc_t"], "bc_t", None),
+        (["grpo lr=1", "grpo lr=2"], "grpo", None),
+        (["grpo_long", "rlrt path=a/grpo"], "grpo", None),
+    ],
+)
+def test_a_method_names_the_only_arm_of_it(arms, labels, name, meant):
+    (one,) = arms(plain=[0.1])
+    compared = [replace(one, label=label) for label in labels]
+    if meant is not None:
+        assert baseline_of(compared, name) == meant
+        return
+    with pytest.raises(LabError, match=f"no baseline '{name}'"):
+        baseline_of(compared, name)
 
 
 def test_one_seed_in_common_is_paired_by_problem(make_run, event):
