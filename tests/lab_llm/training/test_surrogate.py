@@ -1,6 +1,7 @@
 """The surrogate's terms and reductions against values worked out by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -209,12 +210,13 @@ def test_vllms_weight_multiplies_the_surrogate_and_not_the_kl():
 
 @pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])
 def test_the_entropy_bonus_is_a_mean_over_the_steps_tokens_whatever_the_reduction(loss_type):
+    given = replace(batch(), num_tokens=torch.tensor(10))
     plain, with_bonus = (
-        Surrogate(GRPOSettings(loss_type=loss_type, entropy_coef=coef)).loss(forward(), batch())
+        Surrogate(GRPOSettings(loss_type=loss_type, entropy_coef=coef)).loss(forward(), given)
         for coef in (0.0, 0.5)
     )
-    # .5 * (.1 + .2 + .3 + .4) / 8
-    assert (plain - with_bonus).item() == pytest.approx(0.0625)
+    # .5 * (.1 + .2 + .3 + .4) / 10: of the step's 10 tokens 4 are in this one of 2 micro-batches
+    assert (plain - with_bonus).item() == pytest.approx(0.05)
 
 
 def test_a_shape_makes_the_advantages_of_the_entropies_of_the_same_pass():

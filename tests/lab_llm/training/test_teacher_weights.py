@@ -10,7 +10,7 @@ from lab_llm.sampling.scorer import completion_logprobs
 from lab_llm.training.offloading import offload
 from lab_llm.training.run import train
 from lab_llm.training.teacher_scoring import token_logprobs
-from lab_llm.training.teacher_weights import TEACHER_FILE
+from lab_llm.training.teacher_weights import TEACHER_FILE, frozen_copy
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.methods import make_objective
 from labrun import PreemptedError
@@ -52,6 +52,15 @@ def trained(root, sets, config):
 
 def weights(ctx):
     return load_file(ctx.run.artifacts / "model" / "model.safetensors")
+
+
+def test_a_teacher_is_copied_in_evaluation_mode_and_takes_no_gradient():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.5)).train()
+    copied = frozen_copy(model)
+    assert not any(part.training for part in copied.modules())
+    assert not any(weight.requires_grad for weight in copied.parameters())
+    assert model.training
+    assert all(weight.requires_grad for weight in model.parameters())
 
 
 def test_a_teacher_of_its_own_scores_as_the_decoder_does(model):

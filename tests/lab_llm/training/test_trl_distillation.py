@@ -182,6 +182,38 @@ def test_sdpo_mixed_with_the_policy_gradient_is_trls(weight):
     assert ("ratio_clip_fraction" in given.recorded) == (weight < 1)
 
 
+@pytest.mark.parametrize("reduction", ["tokens", "rollouts"])
+def test_a_rollout_without_a_context_adds_nothing(reduction):
+    """As if it had no tokens of its own; it counts among the rollouts all the same."""
+    batch, found = rollouts(), []
+    unseen = torch.tensor([1.0, 0.0, 1.0])
+    assert batch.teacher is not None
+    told = replace(batch.teacher, has_context=unseen, num_tokens=torch.tensor(6.0))
+    for mask in (batch.loss_mask, batch.loss_mask * unseen[:, None]):
+        given = Given()
+        config = config_of("sdpo", f"distillation.reduction={reduction}")
+        part = replace(batch, teacher=told, loss_mask=mask)
+        loss = objective_of(config, given).loss(given, part)
+        found.append((loss.item(), gradient(loss, given)))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
+    torch.testing.assert_close(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("reduction", ["tokens", "rollouts"])
+def test_rollouts_without_own_tokens_have_a_loss_of_0_and_a_backward_pass(reduction):
+    """Ranks that share gradients wait for each other: each must go backward through the model."""
+    given, batch = Given(), rollouts()
+    nothing = replace(batch, loss_mask=torch.zeros_like(batch.loss_mask))
+    given.states = [given.student.requires_grad_(), given.teacher]
+    config = config_of("sdpo", f"distillation.reduction={reduction}")
+    loss = objective_of(config, given).loss(given, nothing)
+    loss.backward()
+    assert loss.item() == 0
+    for weight in (given.head.weight, given.student):
+        assert weight.grad is not None
+        assert not weight.grad.any()
+
+
 def test_the_mixture_is_the_weighted_sum_of_its_parts():
     batch, parts = rollouts(), []
     for weight in (0.3, 1.0):

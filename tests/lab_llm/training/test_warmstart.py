@@ -1,5 +1,6 @@
 """The warm start: its examples, its batches, exact resume, and that it learns."""
 
+import dataclasses
 import json
 import math
 import random
@@ -17,6 +18,7 @@ from lab_llm.training.warm_start.config import WarmStartConfig
 from lab_llm.training.warm_start.examples import draw_example, new_policy
 from lab_llm.training.warm_start.trainer import (
     WarmStartTrainer,
+    build_trainer,
     imitation_loss,
     learning_rate,
 )
@@ -141,6 +143,27 @@ def test_batches_are_a_pure_function_of_seed_and_step(untrained):
         assert torch.equal(backwards[step].labels, ahead[step].labels)
     other = Batches(untrained, SHORT, 6)[0]
     assert other.ids.shape != ahead[0].ids.shape or not torch.equal(other.ids, ahead[0].ids)
+
+
+def test_batches_that_were_sorted_together_come_in_random_order(untrained):
+    """Each holds examples of nearly one length; their lengths do not rise from step to step."""
+    widths = [Batches(untrained, SHORT, 5)[step].ids.shape[1] for step in range(8)]
+    assert sorted(widths) != widths != sorted(widths, reverse=True)
+
+
+def test_numbers_are_asked_for_in_any_order():
+    rng = random.Random(0)
+    asked = [draw_example(rng, SHORT).question.split(" make ")[0].split()[1:] for _ in range(50)]
+    rising = [numbers == sorted(numbers, key=int) for numbers in asked]
+    assert 0 < sum(rising) < 50
+
+
+def test_it_is_adamw_with_the_settings_of_the_run(untrained, tmp_path):
+    config = dataclasses.replace(SHORT, weight_decay=0.25, max_grad_norm=0.5)
+    trainer = build_trainer(context(tmp_path / "run"), untrained, config)
+    (group,) = trainer.optimizer.param_groups
+    assert (group["betas"], group["weight_decay"]) == ((0.9, 0.98), 0.25)
+    assert trainer.args.max_grad_norm == 0.5
 
 
 def test_only_the_completion_and_its_end_token_are_imitated(untrained):
