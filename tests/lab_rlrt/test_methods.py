@@ -42,6 +42,19 @@ def test_the_estimate_of_memory_counts_sdpos_own_teacher(teacher, holds_a_copy):
 
 
 @pytest.mark.parametrize(
+    "credit", ["rlsd", "following", "rlrt", "rlrt_all", "entropy_shaped", "iw_opd", "dasd"]
+)
+def test_a_teacher_that_scores_may_be_a_copy_of_the_policy(credit):
+    of_its_own = make_objective(RLRTConfig(credit=credit, teacher_copy_every=5)).teacher_weights
+    assert make_objective(RLRTConfig(credit=credit)).teacher_weights is None
+    if credit == "entropy_shaped":  # no teacher at all
+        assert of_its_own is None
+        return
+    assert of_its_own is not None
+    assert (of_its_own.movement.rate, of_its_own.movement.num_batches) == (1.0, 5)
+
+
+@pytest.mark.parametrize(
     ("method", "share"),
     # eps_w 0.5: weights beyond [0.5, 1.5] are clipped. Over the correct rollout's two tokens one
     # of two is; with the wrong one's two, both of them clipped, three of four.

@@ -1,6 +1,7 @@
 """An update of all frames, as a CUDA graph takes it, against the update of the episodes' frames."""
 
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from lab_stairs.config import MixerConfig, NetworkConfig, StairsConfig
 from lab_stairs.kernel.choice import Choice
 from lab_stairs.learner import METRICS, StairsLearner
+from lab_stairs.passes import bootstrap
 from stairs_cases import grid_layout, marine_layout, random_batch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -40,6 +42,28 @@ def in_float64(made: StairsLearner, batch):
         n: v.double() for n, v in vars(batch).items() if getattr(v, "dtype", 0) == torch.float32
     }
     return type(batch)(**{**vars(batch), **floats})
+
+
+@pytest.mark.parametrize(
+    ("transitions", "ends", "frames"),
+    [
+        ([3, 3], [True, True], [3, 3]),
+        ([3, 3], [False, False], [4, 4]),  # nothing ended: the frame after the last is read
+        ([3, 2], [True, False], [3, 3]),
+        ([3, 3], [True, False], [4, 4]),  # rows of a step are those of the first episodes
+        ([3, 3], [False, True], [4, 3]),
+    ],
+)
+def test_bootstrap_leaves_out_the_frame_after_a_terminal_transition(transitions, ends, frames):
+    batch = random_batch(LAYOUTS["cn-3"], transitions, cut=True)
+    terminated = torch.zeros_like(batch.terminated)
+    for episode, (last, ended) in enumerate(zip(transitions, ends, strict=True)):
+        terminated[last - 1, episode] = float(ended)
+    rows = bootstrap(replace(batch, terminated=terminated))
+    assert rows.inside.sum(0).tolist() == frames
+    assert rows.counts == tuple(rows.inside.sum(1).tolist())
+    for inside in rows.inside:
+        assert inside.tolist() == sorted(inside.tolist(), reverse=True)
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["ended", "cut off"])

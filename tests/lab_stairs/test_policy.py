@@ -1,5 +1,7 @@
 """The greedy policy: masks, memory, and agreement with training's values."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +43,28 @@ def test_actions_are_the_best_available_ones_of_the_values_of_training():
     q = q.masked_fill(~batch.avail_actions[rows], -9999999.0).detach()
     best = q.argmax(-1).unflatten(0, (5, 2))[:4]
     np.testing.assert_array_equal(chosen, best.numpy())
+
+
+def test_values_on_the_way_are_those_of_training():
+    """Over six steps, in which the high-level history moves at three."""
+    layout = marine_layout()
+    batch = random_batch(layout, [6, 6])
+    net, config = make(layout)
+    weights = stacked([net])
+    episode, found, chosen = Episode(weights, config, layout, 2), [], []
+    for t in range(6):
+        frame = frame_at(batch, t)
+        read = episode.read(frame)
+        found.append(q_values(weights, layout, read)[0])
+        actions, episode.last = episode.choose(read, frame)
+        chosen.append(actions)
+    actions = torch.zeros_like(batch.actions)
+    actions[:6] = torch.stack(chosen)
+    own = replace(batch, actions=actions)
+    rows = torch.ones_like(batch.filled, dtype=torch.bool)
+    inputs = entity_features(layout, own.obs[rows], last_actions(own)[rows], id_bits=4)
+    q = q_values(weights, layout, unroll(weights, config, layout, inputs, batch.counts))[0]
+    torch.testing.assert_close(torch.stack(found), q.unflatten(0, (7, 2))[:6])
 
 
 def test_a_forbidden_action_is_never_taken():

@@ -85,6 +85,23 @@ def test_contrast_sends_a_gradient_to_the_current_codes_and_the_bilinear_form_on
     assert [part.grad is not None for part in (*parts, bilinear)] == [True, False, False, True]
 
 
+def test_the_negatives_are_those_of_the_other_task_that_was_first_seen_last():
+    batch, third = wave_batch(MARINES, [3, 2]), "third"
+    codes = [torch.randn(5, MIXED["transformer"].width) for _ in range(2)]
+    found = []
+    for negatives in (
+        {OTHER.task: codes[0], third: codes[1]},
+        {third: codes[1]},
+        {OTHER.task: codes[0]},
+        {third: codes[1], MARINES.task: codes[0]},
+    ):
+        made = learner(MARINES, OTHER)
+        made.negatives = negatives
+        torch.manual_seed(0)
+        found.append(made.cloning_losses(batch)[1].item())
+    assert found[0] == found[1] == found[3] != found[2]
+
+
 def test_without_another_task_nothing_is_contrasted():
     made = learner(MARINES)
     batch = wave_batch(MARINES, [3, 2])

@@ -75,13 +75,13 @@ def test_a_label_is_the_likeliest_skill():
 
 
 def test_state_entities_show_the_present_actions_and_who_is_attacked():
-    layout = marine_layout(2, 2)
-    actions = functional.one_hot(tensor([[7, 1]]), layout.num_actions).float()
+    layout = marine_layout(3, 2)
+    actions = functional.one_hot(tensor([[7, 1, 7]]), layout.num_actions).float()
     allies, enemies = acted_entities(layout, torch.zeros(1, layout.state_size), actions)
-    # Agent 0 attacks enemy 1 (no move, the bit "attacks"); agent 1 takes action 1.
+    # Agents 0 and 2 attack enemy 1 (no move, the bit "attacks"); agent 1 takes action 1.
     assert allies[0, 0, -7:].tolist() == [0, 0, 0, 0, 0, 0, 1]
     assert allies[0, 1, -7:].tolist() == [0, 1, 0, 0, 0, 0, 0]
-    assert enemies[0, :, -1].tolist() == [0, 1]
+    assert enemies[0, :, -1].tolist() == [0, 1]  # a bit, however many attack it
 
 
 def test_discovery_takes_its_share_in_whole_rounds():
