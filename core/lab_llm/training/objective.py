@@ -57,8 +57,8 @@ class Forward(Protocol):
         ...
 
     def most_calls(self, num_calls: int) -> int:
-        """The most that any rank calls a layer by itself, where the ranks share its weights; else
-        `num_calls`."""
+        """Where the ranks shard the weights, the largest `num_calls` of any rank, so that all call
+        the layer equally often; else `num_calls`."""
         ...
 
     def share(self, num_tokens: Num[Tensor, ""]) -> Float[Tensor, ""]:
@@ -150,7 +150,7 @@ class Surrogate(Objective):
     teacher_weights: TeacherWeights | None = None  # pyrefly: ignore[bad-override]
     measures: Measures = unmeasured
     shape: Shape | None = None
-    """Advantages that depend on the policy's entropy at the update, made of the others there."""
+    """Makes new advantages of the annotated ones and the policy's entropy at the update."""
     learns_from_equal_rewards: bool = False  # pyrefly: ignore[bad-override]
 
     def annotate(self, rollouts: Rollouts) -> Rollouts:

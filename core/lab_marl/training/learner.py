@@ -39,7 +39,8 @@ class Remarking(Protocol):
 
 @runtime_checkable
 class Resuming(Protocol):
-    """A learner of which a resumed run takes more than a new one that begins with its weights."""
+    """A learner whose resume restores more than weights and optimizer, such as the kernel that it
+    used."""
 
     def resume(self, state: dict[str, Any]) -> None:
         """`load_state_dict`, and whatever else makes the run go on as it began."""

@@ -1,4 +1,4 @@
-"""One offline run: the loop that every method of the plugin shares."""
+"""One offline run: the training loop that every offline multi-agent method shares."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -49,7 +49,8 @@ def begins(batch: Batch) -> Rows:
 
 
 def bootstrap(batch: Batch) -> Rows:
-    """The frames whose Q' a target reads, and those before them.
+    """The frames that the two passes without a gradient compute: those whose Q' a TD target reads,
+    and those before them.
 
     Nothing reads the frame after a terminal transition. Rows stay sorted: an episode keeps as
     many frames as any after it.
