@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -115,6 +116,15 @@ def test_a_context_loses_its_end_until_the_prompt_fits(tokenizer):
     assert (none.context, none.truncated) == ("", True)
 
 
+def test_a_cut_within_a_character_leaves_no_half_of_it(tokenizer):
+    """The emoji is four tokens, one a byte."""
+    one, text = problem("a"), "5+2=7 \N{GRINNING FACE}"
+    size = len(shown(tokenizer, one, text, template=COUNTDOWN_TEMPLATE, longest_prompt=99).prompt)
+    for lost in (1, 2, 3):
+        cut = shown(tokenizer, one, text, template=COUNTDOWN_TEMPLATE, longest_prompt=size - lost)
+        assert (cut.context, cut.truncated) == ("5+2=7 ", True)
+
+
 def test_no_context_is_the_question_itself(tokenizer):
     one = problem("a")
     found = shown(tokenizer, one, None, template=COUNTDOWN_TEMPLATE, longest_prompt=1)
@@ -220,6 +230,7 @@ def test_the_tiny_study_samples_as_the_tiny_model_was_trained():
 )
 def test_a_round_s_responses_guide_the_next(choice, guides):
     told: list[Any] = []
+    cut = {"round_1": (True, False), "guided": (False, True)}
 
     class Told(Interview):
         def __init__(self):
@@ -230,9 +241,11 @@ def test_a_round_s_responses_guide_the_next(choice, guides):
         def ask(self, stage, problems, contexts, *, num_samples):
             del problems, num_samples
             told.append((stage, contexts[:]))
-            return [asked("b", [0, 1]), asked("c", [0, 0])]
+            found = asked("b", [0, 1]), asked("c", [0, 0])
+            return [replace(one, truncated=t) for one, t in zip(found, cut[stage], strict=True)]
 
     study = _Study(Told(), ProblemSets([], {}, verify=lambda *_: 0.0))
     result = study._guided([problem("b"), problem("c")], ["s", "s"])
     assert told == [("round_1", ["s", "s"]), ("guided", guides)]
-    assert result.counts["num_lost"] == 1
+    # one is cut in the round, the other at the level
+    assert result.counts == {"num_problems": 2, "truncated": 2, "num_lost": 1}

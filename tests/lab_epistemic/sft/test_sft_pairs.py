@@ -375,3 +375,7 @@ def test_the_first_correct_response_guides_and_is_learned(monkeypatch, tmp_path,
         firsts.setdefault(one["id"], one["completion"])
     assert asked == [*firsts.values()][:2]
     assert {r.completion for r in of_kind(found, "unguided")} <= set(asked)
+    facts = json.loads(run.artifact_path("sft_pairs.json").read_text())["sampled"]
+    assert facts["problems_probed"] == {"unguided": 16, "guided": 2}
+    # of all responses, those outside the window too
+    assert facts["correct_fraction"]["unguided"] == len(sampled) / (16 * config.num_probes)

@@ -298,6 +298,10 @@ def test_sampling_counts_where_it_takes_more_than_the_update_by_hand():
     assert kept["rollouts"] == cache + fused - kept["activations"] - kept["head"]
     assert "rollouts" not in parts(sampler="vllm")
     assert parts(max_completion_length=1, prompts_per_step=1)["rollouts"] == 0
+    # more processes than rollouts: each is planned with one
+    few = [parts(num_processes=n, prompts_per_step=1, num_generations=4) for n in (4, 8)]
+    assert few[0]["activations"] == few[1]["activations"] > 0
+    assert few[0]["rollouts"] == few[1]["rollouts"]
 
 
 def test_the_head_takes_a_tile_of_logits_and_its_gradient_by_hand():

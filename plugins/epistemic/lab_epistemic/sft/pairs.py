@@ -54,16 +54,18 @@ def sample(
 ) -> tuple[list[Response], dict[str, Any]]:
     """Both sets, drawn of fresh responses; and the share of all responses that was correct.
 
-    Problems without a correct unguided response are not asked a second time.
+    Problems outside the window, such as those without a correct unguided response, are not asked a
+    second time.
     """
     problems = sets.train
     unguided = _correct(ctx, policy, sets, config, problems, [p.prompt for p in problems], KINDS[0])
     solvable = in_window(unguided, config)
-    chosen_places = set(solvable)
-    unguided = [found if i in chosen_places else [] for i, found in enumerate(unguided)]
-    solutions = _solutions(ctx, problems, unguided, config)
-    asked = [with_solution(problems[i].prompt, solutions[i], template) for i in solvable]
     again = [problems[i] for i in solvable]
+    solutions = _solutions(ctx, again, [unguided[i] for i in solvable], config)
+    asked = [
+        with_solution(problem.prompt, solution, template)
+        for problem, solution in zip(again, solutions, strict=True)
+    ]
     answered = _correct(ctx, policy, sets, config, again, asked, KINDS[1]) if again else []
     guided: list[list[Response]] = [[] for _ in problems]
     for i, found in zip(solvable, answered, strict=True):
@@ -227,14 +229,13 @@ def _solutions(
     unguided: Sequence[Sequence[Response]],
     config: SelfSFTConfig,
 ) -> list[str]:
-    """What guides each problem; empty for those without a correct response, which are not asked."""
+    """What guides each problem: one of its correct responses, or the dataset's solution."""
     if config.solution_source == "dataset":
         return [problem.solution or "" for problem in problems]
     if config.response_choice == "first":
-        return [found[0].completion if found else "" for found in unguided]
+        return [found[0].completion for found in unguided]
     rng = ctx.rng("sft", "solution")
-    drawn = [int(rng.integers(len(found))) if found else 0 for found in unguided]
-    return [found[i].completion if found else "" for found, i in zip(unguided, drawn, strict=True)]
+    return [found[int(rng.integers(len(found)))].completion for found in unguided]
 
 
 def _sampling(config: SelfSFTConfig, ends: tuple[int, ...]) -> Sampling:
