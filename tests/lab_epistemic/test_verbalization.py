@@ -15,6 +15,7 @@ from lab_llm.evaluation.accuracy import AccuracyEvaluator, Graded
 from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import load_policy
+from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.text.epistemic_words import epistemic_count
 from labrun import LabError, Setup
@@ -24,6 +25,7 @@ from labrun.experiment import ResourcesConfig
 from labrun.runs import run_dir
 from labrun.runs.context import RunContext
 from labrun.runs.run_dir import RunDir
+from tokenizers.processors import TemplateProcessing
 
 
 @pytest.fixture(scope="module")
@@ -299,6 +301,19 @@ def test_lines_without_an_id_are_problems_of_their_own(tmp_path):
     tokenizer = load_policy(PolicyConfig()).tokenizer
     found, _ = stored_completions.graded(str(path), tokenizer)
     assert [one.problem.id for one in found["mine"]] == ["line 1", "line 2"]
+
+
+def test_a_completion_has_no_beginning_of_text(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"completion": "5+2=7"}\n')
+    tokenizer = load_tokenizer(PolicyConfig())
+    begin = tokenizer.convert_tokens_to_ids("<|im_start|>")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", begin)]
+    )
+    assert len(tokenizer.encode("5+2=7")) == 6
+    found, _ = stored_completions.graded(str(path), tokenizer)
+    assert found["mine"][0].lengths == [5]
 
 
 def test_words_of_no_tokens_are_none():

@@ -129,7 +129,7 @@ def memory(
     if not engine.uses_vllm():
         sampled = estimates.sampling_bytes(
             shape,
-            rows=max(rollouts, 1),
+            rows=rollouts,
             length=length,
             dtype=loaded_dtype(settings),
             fuses_weights=engine.kind is DECODER,
