@@ -59,7 +59,7 @@ def smallest_permutation_p(num_differences: int) -> float:
 def holm(ps: Sequence[float]) -> list[float]:
     """Holm's step-down correction: the i-th smallest of m times m - i + 1, never falling, <= 1.
 
-    A p that is nan stays so and is none of the m.
+    A p that is nan stays nan and does not count in m.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
