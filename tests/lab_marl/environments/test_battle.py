@@ -222,12 +222,15 @@ def test_an_attack_hits_at_once_and_then_every_0_86_seconds():
 
 
 def test_attacks_keep_their_rate_and_the_enemies_cooldown_has_a_factor():
-    env = duel(5.5, health=1000, enemy_health=1000, enemy_cooldown=2.0)
-    for _ in range(60):
-        step(env, ATTACK, 0, 0)
-    # 30 s, the first attack at 1/8 s: 1 + 29.875 / 0.86 = 35.7 and 1 + 29.875 / 1.72 = 18.4.
-    assert env.armies.health[0, 3] == 1000 - 35 * 6
-    assert env.armies.health[0, 0] == 1000 - 18 * 6
+    # 30 s, the first attack at 1/8 s: 1 + 29.875 / 0.86 = 35.7, and with the enemy's factors 2 and
+    # 0.6 1 + 29.875 / 1.72 = 18.4 and 1 + 29.875 / 0.516 = 58.9. An attack at whole substeps alone,
+    # every 0.625 s, would make 48 of these.
+    for factor, attacks in ((2.0, 18), (0.6, 58)):
+        env = duel(5.5, health=1000, enemy_health=1000, enemy_cooldown=factor)
+        for _ in range(60):
+            step(env, ATTACK, 0, 0)
+        assert env.armies.health[0, 3] == 1000 - 35 * 6
+        assert env.armies.health[0, 0] == 1000 - attacks * 6
 
 
 def test_the_weapons_reach_counts_from_rim_to_rim_and_a_unit_walks_what_is_missing():

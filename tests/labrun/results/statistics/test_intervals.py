@@ -105,6 +105,9 @@ def test_it_is_never_narrower_than_over_seeds_or_over_problems_alone():
     assert found.half_width == pytest.approx(t_interval(items).half_width)
     assert crossed_interval(items[None]).half_width == t_interval(items).half_width
     assert crossed_interval(np.ones((3, 4))).half_width == 0
+    # by hand: A = B = .01 and E = .81, so A + B - E is below both; t(1) sqrt(.01 / 4)
+    crossing = crossed_interval(np.array([[0.0, 1.0], [1.0, 0.2]]))
+    assert crossing.half_width == pytest.approx(12.7062 * 0.05, rel=1e-5)
 
 
 def test_numbers_whose_squares_no_float_holds_have_an_interval():
