@@ -222,9 +222,9 @@ def test_an_attack_hits_at_once_and_then_every_0_86_seconds():
 
 
 def test_attacks_keep_their_rate_and_the_enemies_cooldown_has_a_factor():
-    # 30 s, the first attack in the first substep: 1 + 30 / 0.86 = 35.9, and with the enemy's factors
-    # 2 and 0.6 1 + 30 / 1.72 = 18.4 and 1 + 30 / 0.516 = 59.1. Were what is left of a substep lost,
-    # the last would attack every 0.625 s, 48 times.
+    # 30 s, the first attack in the first substep: 1 + 30 / 0.86 = 35.9, and with the enemy's
+    # factors 2 and 0.6 1 + 30 / 1.72 = 18.4 and 1 + 30 / 0.516 = 59.1. Were what is left of a
+    # substep lost, the last would attack every 0.625 s, 48 times.
     for factor, attacks in ((2.0, 18), (0.6, 59)):
         env = duel(5.5, health=1000, enemy_health=1000, enemy_cooldown=factor)
         for _ in range(60):
