@@ -23,7 +23,7 @@ from lab_llm.training.teacher_weights import (
     remainders_of,
     scoring_weights,
 )
-from lab_llm.training.trainer import AfterStep
+from lab_llm.training.trainer import AfterStep, PolicyTrainer
 from labrun import LabError
 
 TEACHER = Teacher(context="sibling", template="{prompt}{solution}", scored="every")
@@ -168,6 +168,17 @@ def test_a_rollout_without_an_end_token_leaves_the_loss_and_keeps_its_tokens():
     assert masked.lengths.tolist() == [3, 2]
     assert masked.num_tokens.item() == 2
     assert masked.rewards.tolist() == [1, 1]
+
+
+def test_the_tokens_that_are_left_are_counted_over_all_processes():
+    batch = replace(rollouts((3, 2), (1.0, 1.0)), ids=torch.tensor([[9, 5, 6, 7], [9, 5, 2, 0]]))
+    five_elsewhere = SimpleNamespace(reduce=lambda own, reduction: own + 5)
+    trainer = SimpleNamespace(
+        settings=GRPOSettings(mask_truncated=True), eos_token_ids=[2], accelerator=five_elsewhere
+    )
+    assert PolicyTrainer._learned(trainer, batch).num_tokens.item() == 2 + 5
+    trainer.settings = GRPOSettings()
+    assert PolicyTrainer._learned(trainer, batch) is batch
 
 
 def test_a_step_without_tokens_has_a_mean_of_its_parts():
