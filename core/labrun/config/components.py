@@ -29,7 +29,12 @@ class Parts:
 
     def setup(self, num_processes: int, num_gpus: int) -> Setup:
         """What is known of the run before any component is planned."""
-        return Setup(self.dataset, self.evaluators, num_processes, num_gpus)
+        return Setup(
+            dataset=self.dataset,
+            evaluators=self.evaluators,
+            num_processes=num_processes,
+            num_gpus=num_gpus,
+        )
 
     def plan(self, resources: ResourcesConfig) -> dict[str, Plan]:
         """What each component says, by section; LabError where the experiment could not run."""

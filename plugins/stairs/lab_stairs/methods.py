@@ -23,11 +23,6 @@ def check_stairs(config: StairsConfig, train: Layouts, tasks: Layouts) -> Facts:
     from lab_stairs.kernel.choice import choose
 
     check_discrete(tasks, id_bits=config.network.id_bits)
-    if config.kernel == "cuda_graph" and config.device == "cpu":
-        raise LabError(
-            "trainer.kernel=cuda_graph needs a GPU, the networks lie on cpu; set "
-            "resources.num_gpus=1, trainer.kernel=torch or auto"
-        )
     return {"kernel": choose(config, train, "cuda" if config.device == "cuda" else "cpu")}
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from lab_llm.planning import estimates
 from lab_llm.planning.estimates import GIB, ModelShape
+from lab_llm.planning.process_memory import shown
 from lab_llm.planning.shapes import shape_of
 from lab_llm.planning.sizes import NO_TEACHER, Teacher, memory
 from lab_llm.policy.config import PolicyConfig
@@ -302,6 +303,11 @@ def test_sampling_counts_where_it_takes_more_than_the_update_by_hand():
     few = [parts(num_processes=n, prompts_per_step=1, num_generations=4) for n in (4, 8)]
     assert few[0]["activations"] == few[1]["activations"] > 0
     assert few[0]["rollouts"] == few[1]["rollouts"]
+
+
+def test_sizes_are_shown_without_powers_of_ten():
+    assert shown({"a": 2.5 * GIB, "b": 0.0}) == "2.5 (a 2.5)"
+    assert shown({"a": 2949.6 * GIB}) == "2,950 (a 2,950)"
 
 
 def test_the_head_takes_a_tile_of_logits_and_its_gradient_by_hand():

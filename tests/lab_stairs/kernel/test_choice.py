@@ -60,8 +60,9 @@ def test_a_gpu_takes_cuda_graphs_and_the_compiled_kernel_is_refused_there():
         path(device="cuda", kernel="cpp")
 
 
-def test_a_policy_of_a_gpu_plays_on_a_cpu():
-    assert path(device="cpu", kernel="cuda_graph") == "torch (cuda_graph needs a GPU)"
+def test_a_job_whose_networks_lie_on_a_cpu_after_all_does_not_go_on_without_its_graphs():
+    with pytest.raises(LabError, match=r"^trainer\.kernel=cuda_graph needs a GPU"):
+        learner(kernel="cuda_graph")
 
 
 def test_without_a_compiler_torch_computes_and_the_run_says_so(monkeypatch):

@@ -37,7 +37,10 @@ def choose(config: StairsConfig, layouts: Sequence[Layout], device: str) -> Choi
     if config.kernel == "torch":
         return Choice("torch", "as set")
     if config.kernel == "cuda_graph" and device == "cpu":
-        return Choice("torch", "cuda_graph needs a GPU")
+        raise LabError(
+            "trainer.kernel=cuda_graph needs a GPU, the networks lie on cpu; set "
+            "resources.num_gpus=1, trainer.kernel=torch or auto"
+        )
     if device != "cpu" and config.kernel != "cpp":
         return Choice("cuda_graph", "as set" if config.kernel == "cuda_graph" else "on a GPU")
     reason = refusal(config, layouts, device)
