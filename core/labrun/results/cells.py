@@ -32,7 +32,8 @@ class Cell(Interval):
     values: tuple[float, ...] = ()
     """The score of each seed."""
     num_problems: int = 0
-    """Items of each score; 0 where the evaluator gives none, or seeds differ in it."""
+    """Items of each score; 0 where the evaluator gives none or seeds differ in it, and for a mean
+    over tasks."""
 
     def __str__(self) -> str:
         if self.ends is None:
@@ -51,7 +52,8 @@ class Cell(Interval):
 def cell_of(by_seed: Sequence[Sequence[Score]], by: str) -> Cell | None:
     """The cell of the scores of each seed; several of one seed count as their mean.
 
-    None without a score. An interval over problems is empty where there are no items.
+    None without a score. An interval over problems is empty where there are no items, and for a
+    mean over tasks.
     """
     if not by_seed:
         return None
@@ -65,9 +67,12 @@ def cell_of(by_seed: Sequence[Sequence[Score]], by: str) -> Cell | None:
 
 
 def _items(by_seed: Sequence[Sequence[Score]]) -> np.ndarray:
-    """The items (S, P), or (S, 0) where the scores have none or not equally many."""
-    lengths = {len(score.items) for scores in by_seed for score in scores}
-    if len(lengths) != 1:
+    """The items (S, P), or (S, 0) where the scores have none or not equally many.
+
+    A mean over tasks has none here: these tasks were chosen, not drawn.
+    """
+    lengths = {0 if score.over else len(score.items) for scores in by_seed for score in scores}
+    if len(lengths) != 1 or lengths == {0}:
         return np.empty((len(by_seed), 0))
     return np.array([np.mean([score.items for score in scores], axis=0) for scores in by_seed])
 

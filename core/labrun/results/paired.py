@@ -81,7 +81,7 @@ def _paired(mine: Mapping[int, Score], theirs: Mapping[int, Score]) -> _Pairs | 
         return _Pairs(values, "seeds", len(seeds))
     for seed in seeds:
         ours, others = mine[seed].items, theirs[seed].items
-        if len(ours) == len(others) > 1:
+        if len(ours) == len(others) > 1 and not mine[seed].over:  # tasks are chosen, not drawn
             return _Pairs(np.subtract(ours, others), "problems", 1)
     return None
 

@@ -84,5 +84,5 @@ class StairsConfig(OfflineSettings):
     for this processor on first use (g++, x86-64 with AVX2, float32 on the CPU); or, on a GPU,
     torch's operations as one CUDA graph. Under the same dropped tokens all give the same values but
     for rounding. auto: CUDA graphs on a GPU; on a CPU the kernel in C++ where it can serve and the
-    run has 1,000 steps or more. A resumed run keeps its path; of one with CUDA graphs torch goes on
+    run has 200 steps or more. A resumed run keeps its path; of one with CUDA graphs torch goes on
     where there is no GPU."""

@@ -26,8 +26,8 @@ def learner(**settings) -> StairsLearner:
 
 @needs_kernel
 def test_auto_takes_the_kernel_in_a_long_run_alone():
-    assert path(max_steps=1000) == "cpp (built for this processor)"
-    assert path(max_steps=999) == "torch (trainer.max_steps=999 is below 1000)"
+    assert path(max_steps=200) == "cpp (built for this processor)"
+    assert path(max_steps=199) == "torch (trainer.max_steps=199 is below 200)"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def planned(*words: str) -> str:
 
 
 def test_a_plan_says_what_the_job_will_take_with_its_gpus():
-    few = "torch (trainer.max_steps=5 is below 1000)"
+    few = "torch (trainer.max_steps=5 is below 200)"
     assert planned() == few
     assert planned("resources.num_gpus=1") == "cuda_graph (on a GPU)"
     assert planned("resources.num_gpus=1", "trainer.device=cpu") == few

@@ -53,6 +53,12 @@ def test_without_items_there_is_none_over_problems():
     assert (cell.num_problems, math.isnan(cell.half_width)) == (0, True)
 
 
+@pytest.mark.parametrize("by", ["auto", "problems", "both", "bootstrap"])
+def test_a_mean_over_chosen_tasks_has_no_interval_over_them(by):
+    seen = [[Score("seen", "win_rate", 0.7, 2, [0.94, 0.46], ["cn-2", "cn-4"])]]
+    assert str(cell_of(seen, by)) == "0.700"
+
+
 def test_scores_of_one_seed_count_as_their_mean():
     twice = [scores(ITEMS)[0] + scores(ITEMS)[1]]
     cell = cell_of(twice, "auto")

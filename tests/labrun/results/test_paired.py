@@ -88,8 +88,18 @@ def test_one_seed_in_common_is_paired_by_problem(make_run, event):
     assert only.p_flip == 0.25
 
 
-def scored(event, items):
-    score = event.score(3, sum(items) / len(items))
+def test_a_mean_over_tasks_is_not_paired_by_task(make_run, event):
+    runs = [
+        make_run(
+            scored(event, items), scored(event, items, "seen", over=["a", "b", "c"]), method=method
+        )
+        for method, items in {"plain": [0.0, 0.5, 1.0], "momentum": [0.1, 0.7, 1.3]}.items()
+    ]
+    assert [found.task for found in differences(compare.arms(runs), "plain")] == ["test"]
+
+
+def scored(event, items, task="test", over=()):
+    score = event.score(3, sum(items) / len(items), task=task, over=over)
     score["score"] |= {"items": items, "n": len(items)}
     return score
 
