@@ -18,6 +18,11 @@ SMALL += ["evaluate_every=2", "max_problems=2", "accuracy.num_samples=1", "evalu
 SDPO = ["method=sdpo", "seed=5", "max_steps=2", "evaluate_every=0"]
 SDPO += ["trainer.distillation.teacher=ema", "trainer.distillation.ema_rate=0.5"]
 
+# a teacher of its own scores the rollouts, at the second step as the policy after the first.
+# Seed 0: it reads 6 and 2 of the ranks' six rollouts, then 2 and 6
+RLSD = ["method=rlsd", "seed=0", "max_steps=2", "evaluate_every=0", "teacher_copy_every=1"]
+RLSD += ["micro_batch_size=1", "teacher_context=sibling"]
+
 
 def create(root: Path, *settings: str) -> RunDir:
     """A run with a folder `out` beside its files, for each rank's weights."""

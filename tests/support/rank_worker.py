@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from lab_llm.sampling.sampler import Samples
-from lab_llm.training import decoding, run_trainer
+from lab_llm.training import decoding, run_trainer, teacher_scoring
 from lab_llm.training.teacher_weights import TeacherWeights
 from labrun import worker
 from labrun.runs.context import RunContext
@@ -70,6 +70,9 @@ def save(self: Any, folder: Path) -> None:
 def patch() -> None:
     decoding.sample, RunContext.evaluate = sample, evaluate
     TeacherWeights.save = save
+    teacher_scoring.HEAD_TOKENS = (
+        20  # so that ranks differ in the calls of a scoring teacher's head
+    )
     run_trainer.RunCallback.on_step_end = on_step_end
 
 

@@ -70,7 +70,7 @@ def gather_objects(value: T) -> list[T]:
     return found
 
 
-def pooled(values: Mapping[str, list[float]]) -> dict[str, list[float]]:
+def pooled(values: Mapping[str, list[T]]) -> dict[str, list[T]]:
     """The lists of all ranks joined by name, those under `time/` left as they are on this rank."""
     mine = {name: list(found) for name, found in values.items() if name.startswith("time/")}
     shared = {name: found for name, found in values.items() if name not in mine}

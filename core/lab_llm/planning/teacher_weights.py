@@ -79,12 +79,6 @@ class TeacherCopies:
                 "trainer.teacher_copy_every=0, or trainer.distillation.teacher=frozen"
             )
         zero3 = zero_stage(self.settings) == 3
-        if every and zero3 and self.distillation is None:
-            raise LabError(
-                f"trainer.teacher_copy_every={every}: a teacher that scores rollouts with weights "
-                f"of its own does not run under ZeRO-3 (trainer.deepspeed={self._deepspeed}); take "
-                "trainer.deepspeed=zero2, there with trainer.teacher_offload=true"
-            )
         if self.is_offloaded and zero3:
             raise LabError(
                 "trainer.teacher_offload=true: under ZeRO-3 (trainer.deepspeed="

@@ -98,7 +98,7 @@ class RolloutEngine:
             width=width,
             batch_size=self._batch_size,
             pad_token_id=self._pad,
-            num_batches=self._most_batches(len(prompts)),
+            num_batches=self.most_batches(len(prompts)),
             device=self._trainer.accelerator.device,
         )
 
@@ -119,7 +119,7 @@ class RolloutEngine:
         assert isinstance(pad, int)
         return pad
 
-    def _most_batches(self, num_rows: int) -> int | None:
+    def most_batches(self, num_rows: int) -> int | None:
         """Batches of the rank that has most, so that all ranks run as many."""
         accelerator = self._trainer.accelerator
         if accelerator.num_processes == 1:

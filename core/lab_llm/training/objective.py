@@ -13,13 +13,15 @@ from lab_llm.training import surrogate
 from lab_llm.training.advantages import plain
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.rollouts import Rollouts
+from lab_llm.training.step_metrics import Mean
 from lab_llm.training.teacher import Teacher
 from lab_llm.training.teacher_weights import Placing, TeacherWeights
 
 AdvantageFunction = Callable[[Rollouts], Tensor]
 """Rollouts -> A_t of each token (B, T), 0 outside the loss mask."""
-Measures = Callable[[Rollouts], Mapping[str, float]]
-"""Rollouts -> metrics of the method, each with a row in docs/metrics.md."""
+Measures = Callable[[Rollouts], Mapping[str, float | Mean]]
+"""Rollouts -> metrics of the method, each with a row in docs/metrics.md. What is not the same on
+every rank is a `Mean`."""
 Shape = Callable[[Rollouts, Tensor], Tensor]
 """(annotated rollouts, entropies of the policy (B, T), nats) -> advantages (B, T)."""
 
@@ -92,8 +94,8 @@ class Objective(ABC):
     def loss(self, forward: Forward, batch: Rollouts) -> Tensor:
         """The loss of a micro-batch, its share of the optimizer step's."""
 
-    def measure(self, rollouts: Rollouts) -> Mapping[str, float]:
-        """Metrics of annotated rollouts."""
+    def measure(self, rollouts: Rollouts) -> Mapping[str, float | Mean]:
+        """Metrics of annotated rollouts, see `Measures`."""
         del rollouts
         return {}
 
@@ -134,7 +136,7 @@ class Objective(ABC):
             self.teacher_weights.load(folder)
 
 
-def unmeasured(rollouts: Rollouts) -> Mapping[str, float]:
+def unmeasured(rollouts: Rollouts) -> Mapping[str, float | Mean]:
     """No metrics."""
     del rollouts
     return {}
@@ -156,7 +158,7 @@ class Surrogate(Objective):
     def annotate(self, rollouts: Rollouts) -> Rollouts:
         return replace(rollouts, advantages=self.token_advantages(rollouts))
 
-    def measure(self, rollouts: Rollouts) -> Mapping[str, float]:
+    def measure(self, rollouts: Rollouts) -> Mapping[str, float | Mean]:
         return self.measures(rollouts)
 
     def loss(self, forward: Forward, batch: Rollouts) -> Float[Tensor, ""]:

@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from lab_llm.distributed import ranks
 
@@ -20,19 +21,34 @@ TOKEN_MEANS = ("entropy", "kl", "ratio_clip_fraction")
 """Means over tokens that losses record; docs/metrics.md defines each."""
 
 
+class Mean(NamedTuple):
+    """A mean over `weight` things, such as tokens, of this rank; 0 over none.
+
+    A step's metric is the mean over the things of all ranks.
+    """
+
+    value: float
+    weight: float
+
+
 class StepMetrics:
     """The values of one optimizer step on this rank, by name."""
 
     def __init__(self) -> None:
         self.values: dict[str, list[float]] = defaultdict(list)
         """One value for each batch of rollouts, or one for each thing counted."""
+        self.means: dict[str, list[Mean]] = defaultdict(list)
+        """One for each batch of rollouts, whose ranks may have few of the things or none."""
         self.token_means: dict[str, list[float]] = defaultdict(list)
         """Means over the tokens of a micro-batch, over all ranks."""
         self.num_tokens: list[float] = []
         """Tokens of each micro-batch."""
 
-    def add(self, name: str, value: float) -> None:
-        self.values[name].append(value)
+    def add(self, name: str, value: float | Mean) -> None:
+        if isinstance(value, Mean):
+            self.means[name].append(value)
+        else:
+            self.values[name].append(value)
 
     def count_context(self, name: str) -> None:
         """One more rollout whose teacher was shown this."""
@@ -58,11 +74,18 @@ class StepMetrics:
         for name, values in ranks.pooled(self.values).items():
             is_sum = name.startswith(("time/", "teacher_context/"))
             metrics[name] = sum(values) if is_sum else sum(values) / len(values)
+        metrics |= {name: _over_all(means) for name, means in ranks.pooled(self.means).items()}
         spent = sum(metrics.get(f"time/{stage}", 0.0) for stage in ("sample", "verify", "teacher"))
         metrics |= {"time/step": seconds, "time/update": seconds - spent}
-        for recorded in (self.values, self.token_means, self.num_tokens):
+        for recorded in (self.values, self.means, self.token_means, self.num_tokens):
             recorded.clear()
         return metrics
+
+
+def _over_all(means: list[Mean]) -> float:
+    """The mean over what all of them are over; 0 over none."""
+    weight = sum(mean.weight for mean in means)
+    return sum(mean.value * mean.weight for mean in means) / weight if weight else 0.0
 
 
 def _mean(values: list[float], tokens: list[float]) -> float:

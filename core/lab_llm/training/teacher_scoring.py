@@ -10,6 +10,7 @@ from labrun.errors import LabError
 from torch import Tensor
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from lab_llm.distributed import ranks
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.engines import RolloutEngine
 from lab_llm.training.rollouts import Rollouts, TeacherSequences
@@ -75,6 +76,7 @@ class TeacherScoring:
             width=width,
             batch_size=trainer.args.per_device_train_batch_size,
             pad_token_id=self._pad,
+            num_batches=self._engine.most_batches(len(prompts)),
             device=device,
         )
 
@@ -121,13 +123,20 @@ class TeacherScoring:
 def token_logprobs(
     model: Any, ids: Tensor, mask: Tensor, width: int, *, temperature: float
 ) -> Float[Tensor, "B width"]:
-    """log p of the last `width` tokens, logits divided by `temperature`."""
+    """log p of the last `width` tokens, logits divided by `temperature`.
+
+    Of a model whose weights the ranks share, every rank calls the head as often.
+    """
     seen = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
     hidden, tokens = seen.last_hidden_state[:, -width - 1 : -1], ids[:, -width:]
     head = model.get_output_embeddings()
-    rows = hidden.flatten(0, 1).split(HEAD_TOKENS), tokens.flatten().split(HEAD_TOKENS)
+    parts = hidden.flatten(0, 1).split(HEAD_TOKENS), tokens.flatten().split(HEAD_TOKENS)
+    num_calls = len(parts[0])
+    most_calls = ranks.largest(num_calls) if ranks.shares_weights(model) else num_calls
     found = [
         (head(part).float() / temperature).log_softmax(-1).gather(1, sampled[:, None])[:, 0]
-        for part, sampled in zip(*rows, strict=True)
+        for part, sampled in zip(*parts, strict=True)
     ]
+    for _ in range(most_calls - num_calls):
+        head(hidden[:1, 0])
     return torch.cat(found).view(tokens.shape)

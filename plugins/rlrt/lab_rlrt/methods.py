@@ -6,6 +6,7 @@ from functools import partial
 from lab_llm.training.objective import Objective, Surrogate
 from lab_llm.training.rollouts import Rollouts
 from lab_llm.training.self_distillation import SelfDistillation
+from lab_llm.training.step_metrics import Mean
 from lab_llm.training.teacher_weights import distilling_weights, scoring_weights
 from torch import Tensor
 
@@ -54,18 +55,19 @@ def weighted_advantages(rollouts: Rollouts, *, weight: Weight, config: RLRTConfi
     return token_advantages * rollouts.loss_mask
 
 
-def weight_measures(rollouts: Rollouts, *, weight: Weight, config: RLRTConfig) -> dict[str, float]:
+def weight_measures(
+    rollouts: Rollouts, *, weight: Weight, config: RLRTConfig
+) -> dict[str, float | Mean]:
     """The mean asymmetry of correct rollouts and the share of clipped weights."""
     advantages, asymmetries = rollouts.rollout_advantages, asymmetry(rollouts)
     mixed = (advantages != 0).float()[:, None] * rollouts.loss_mask
     correct = mixed * (rollouts.rewards == 1.0).float()[:, None]
-    share = objectives.clip_fraction(
-        weight(asymmetries, advantages),
-        correct if SCORED[config.credit] == "correct" else mixed,
-        eps_w=config.eps_w,
-    )
-    mean = (asymmetries * correct).sum() / correct.sum().clamp(min=1.0)
-    found = {"asymmetry_correct": mean.item(), "weight_clip_fraction": share.item()}
+    weighed = correct if SCORED[config.credit] == "correct" else mixed
+    clipped = objectives.clip_fraction(weight(asymmetries, advantages), weighed, eps_w=config.eps_w)
+    found: dict[str, float | Mean] = {
+        "asymmetry_correct": mean_over(asymmetries, correct),
+        "weight_clip_fraction": Mean(clipped.item(), weighed.sum().item()),
+    }
     if config.lam_warmup or config.lam_decay:
         found["lam"] = lam_of(rollouts, config)
     return found
@@ -142,11 +144,16 @@ def dasd(config: RLRTConfig) -> Objective:
     )
 
 
-def mean_asymmetry(rollouts: Rollouts) -> dict[str, float]:
+def mean_asymmetry(rollouts: Rollouts) -> dict[str, Mean]:
     """The mean of D_t over all tokens: an estimate of KL(P_S || P_T)."""
-    mask = rollouts.loss_mask
-    mean = (asymmetry(rollouts) * mask).sum() / mask.sum().clamp(min=1.0)
-    return {"asymmetry": mean.item()}
+    return {"asymmetry": mean_over(asymmetry(rollouts), rollouts.loss_mask)}
+
+
+def mean_over(values: Tensor, mask: Tensor) -> Mean:
+    """The mean of (B, T) values over the mask's tokens."""
+    num_tokens = mask.sum()
+    mean = (values * mask).sum() / num_tokens.clamp(min=1.0)
+    return Mean(mean.item(), num_tokens.item())
 
 
 def sdpo(config: RLRTConfig) -> Objective:

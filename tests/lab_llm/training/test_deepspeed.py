@@ -11,7 +11,7 @@ from lab_llm.training.config import GRPOSettings
 from lab_llm.training.teacher_weights import REMAINDER, TEACHER_FILE
 from lab_llm.training.zero import deepspeed_path
 from labrun.attempts.ranks import Ending
-from rank_cases import SDPO, create
+from rank_cases import RLSD, SDPO, create
 from rank_cases import words as rank_words
 from safetensors.torch import load_file
 
@@ -101,6 +101,25 @@ def test_a_teacher_whose_weights_the_ranks_share_teaches_as_a_whole_one(
         for name, value in teacher_of(run, 1).items():
             # half of a step of Adam at 1e-3; where the gradient is near 0 it may go the other way
             assert (value - expected[name]).abs().mean() < 1e-5
+
+
+def test_a_spread_teacher_that_scores_rollouts_does_so_as_a_whole_one(start, spread, tmp_path):
+    """The ranks' rollouts are of unequal length and number, and so are the teacher's passes."""
+    run, alone = create(tmp_path / "two", *RLSD, spread), create(tmp_path / "one", *RLSD)
+    assert start(run) == Ending("done", 0)
+    for rank in (0, 1):
+        assert int((run.path / "out" / f"held-{rank}").read_text()) <= 296 * 64
+    assert warm.run(rank_words(alone)[1:]) == 0
+    one, two = alone.series(), run.series()
+    names = ["loss", "grad_norm", "teacher_scored_fraction", "asymmetry_correct"]
+    assert one["teacher_scored_fraction"][1] == pytest.approx(8 / 12)
+    for step in (1, 2):
+        assert {n: two[n][step] for n in names} == pytest.approx(
+            {n: one[n][step] for n in names}, rel=1e-4
+        )
+    expected = teacher_of(alone, 1)
+    for name, value in teacher_of(run, 1).items():
+        assert (value - expected[name]).abs().mean() < 2e-5
 
 
 def test_an_averaged_teacher_that_is_spread_is_the_same_after_a_resume(start, spread, tmp_path):
