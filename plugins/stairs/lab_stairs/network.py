@@ -242,6 +242,8 @@ def compiled_values(
         skip=order.unread,
         before=config.h_cycles * config.l_cycles - 1,
         high_step=config.high_step,
+        blocks=("low", "high") if config.spatial else ("low",),
+        has_high_history=config.temporal,
     )
     parts = {"own": features.own[..., None, :], "enemies": features.enemies}
     parts["allies"] = features.allies

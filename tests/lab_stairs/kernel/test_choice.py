@@ -27,6 +27,8 @@ def learner(**settings) -> StairsLearner:
 @needs_kernel
 def test_auto_takes_the_kernel_in_a_long_run_alone():
     assert path(max_steps=200) == "cpp (built for this processor)"
+    ablated = NetworkConfig(spatial=False, temporal=False, gradient="full", h_cycles=2)
+    assert path(max_steps=200, network=ablated) == "cpp (built for this processor)"
     assert path(max_steps=199) == "torch (trainer.max_steps=199 is below 200)"
 
 
@@ -37,7 +39,6 @@ def test_auto_takes_the_kernel_in_a_long_run_alone():
         ({"network": NetworkConfig(width=544)}, "trainer.network.width=544, the compiled kernel"),
         ({"network": NetworkConfig(width=512, ffn_factor=5)}, "takes at most 2048 hidden units"),
         ({"network": NetworkConfig(heads=2)}, "trainer.network.heads=2"),
-        ({"network": NetworkConfig(spatial=False)}, "trainer.network.spatial=false"),
         ({"network": NetworkConfig(h_cycles=2, l_cycles=2)}, "h_cycles=2 l_cycles=2"),
         ({"network": NetworkConfig(gradient="full")}, "trainer.network.gradient=full"),
         ({"no_grad_dtype": "bfloat16"}, "trainer.no_grad_dtype=bfloat16"),

@@ -14,6 +14,8 @@ enum End {
 
 extern "C" {
 struct Shape {
+    int blocks;     // 2: L and H; 1: L alone, once a step
+    int histories;  // 2: h_L and h_H; 1: h_L alone
     int entities;   // tokens without the histories
     int skip;       // first tokens, whose output nobody reads
     int before;     // applications of L without a gradient
@@ -26,10 +28,12 @@ struct Shape {
     const int* counts;             // entities of each kind
     const int* widths;             // numbers of an entity's features
     const float* const* features;  // of each kind: [rows, count, width]
-    const float* kept;             // [rows, entities + 2], 0 at dropped tokens; null: none dropped
-    const float* const* low;       // a block's tensors
-    const float* const* high;
-    const float* const* ends;
+    const float* kept;             // [rows, tokens], 0 at dropped tokens; null: none dropped
+    const float* const* low;       // a block's tensors, before the last one; unread where blocks is 1
+    const float* const* last;
+    const float* const* ends;      // without those of the update where histories is 1
+    int tokens() const { return entities + histories; }
+    bool updates(int time) const { return histories == 2 && time % high_step == 0; }
 };
 }
 
@@ -109,9 +113,11 @@ struct Head {
 // Where the gates of an update lie: reset, update, new and the history's part of new.
 struct Gru {
     Packed input, history, input_back, history_back;
-    const float *input_bias, *history_bias;
+    const float *input_bias = nullptr, *history_bias = nullptr;
     std::vector<float> gx, gh;
-    Gru(const Shape& s) : input_bias(s.ends[INPUT_BIAS]), history_bias(s.ends[HISTORY_BIAS]) {
+    Gru(const Shape& s) {
+        if (s.histories == 1) return;
+        input_bias = s.ends[INPUT_BIAS], history_bias = s.ends[HISTORY_BIAS];
         input.pack(s.ends[INPUT], GATES, WIDTH, true);
         history.pack(s.ends[HISTORY], GATES, WIDTH, true);
         input_back.pack(s.ends[INPUT], GATES, WIDTH, false);

@@ -3,7 +3,8 @@
 //
 // At a step of P rows: x = [entities, h_L, h_H]; y = L(...L(x) + x...) + x, `before` times without a
 // gradient; z = L(y). Q is the head of readout(H(z)) at the tokens that are read, and the next h_L
-// is readout(H(z)) at h_L.
+// is readout(H(z)) at h_L. With one block L(x) stands for H(z), with one history x has no h_H.
+#include <optional>
 #include "ends.h"
 
 namespace {
@@ -11,11 +12,13 @@ namespace {
 struct Rows {
     Span low, high;
     int reads, agents;
+    bool recurs;
     Rows(const Shape& s, int p)
-        : low{s.entities + 2, p, 0, s.entities + 2, 2},
-          high{s.entities + 2, p, s.skip, s.entities - s.skip + 1, 1},
+        : low{s.tokens(), p, 0, s.tokens(), s.histories},
+          high{s.tokens(), p, s.skip, s.entities - s.skip + 1, 1},
           reads(s.entities - s.skip),
-          agents(p) {}
+          agents(p),
+          recurs(s.blocks == 2) {}
 };
 
 // Where one step's activations lie on the tape.
@@ -39,7 +42,8 @@ struct Step {
         size_t rows = r.agents * WIDTH;
         Step made;
         made.y = take((size_t)r.low.rows() * WIDTH);
-        made.low = saved(r.low), made.high = saved(r.high);
+        made.low = r.recurs ? saved(r.low) : Saved{};
+        made.high = saved(r.high);
         made.h_low = update ? take(rows) : nullptr;
         made.h_high = update ? take(rows) : nullptr;
         made.gates = update ? take(4 * rows) : nullptr;
@@ -56,7 +60,7 @@ int agents_at(const Shape& s, int time, int first) {
 struct Room {
     std::vector<float> x, a, b, c, d, low, high, values, saved;
     Room(const Shape& s) {
-        size_t n = (size_t)(s.entities + 2) * s.slab * WIDTH;
+        size_t n = (size_t)s.tokens() * s.slab * WIDTH;
         for (auto* part : {&x, &a, &b, &c, &d}) part->resize(n);
         low.resize((size_t)s.slab * WIDTH), high.resize((size_t)s.slab * WIDTH);
         values.resize((size_t)(s.entities - s.skip) * s.slab * Head::columns_for(s));
@@ -66,13 +70,15 @@ struct Room {
 
 // All weights, ready for products.
 struct Network {
-    Block low, high;
+    std::optional<Block> low;
+    Block last;
     Embedding embedding;
     Head head;
     Packed readout, readout_back;
     Gru gru;
     Network(const Shape& s, bool backward)
-        : low(s.low, backward), high(s.high, backward), embedding(s), head(s), gru(s) {
+        : last(s.last, backward), embedding(s), head(s), gru(s) {
+        if (s.blocks == 2) low.emplace(s.low, backward);
         readout.pack(s.ends[READOUT], WIDTH, WIDTH, true);
         readout_back.pack(s.ends[READOUT], WIDTH, WIDTH, false);
     }
@@ -88,7 +94,8 @@ void lay_tokens(const Shape& s, const Network& net, long row, int agents, const 
     net.embedding.lay(s, row, agents, x);
     size_t bytes = sizeof(float) * agents * WIDTH;
     std::memcpy(x + (long)s.entities * agents * WIDTH, room.low.data(), bytes);
-    std::memcpy(x + (long)(s.entities + 1) * agents * WIDTH, room.high.data(), bytes);
+    if (s.histories == 2)
+        std::memcpy(x + (long)(s.entities + 1) * agents * WIDTH, room.high.data(), bytes);
 }
 
 // Q [P, actions] of z [reads, P, WIDTH]: the head's outputs at the first token, and at each other
@@ -117,7 +124,7 @@ void spread_back(const Shape& s, const Head& head, const Rows& r, const float* d
 // One step of one slab: Q goes to `out`, the histories move on.
 void step_forward(const Shape& s, Network& net, Room& room, int time, int agents, long row,
                   float* tape, float* out) {
-    bool update = time % s.high_step == 0;
+    bool update = s.updates(time);
     Rows r(s, agents);
     Step step;
     Step::lay(&step, tape ? tape : room.saved.data(), r, update);
@@ -127,17 +134,20 @@ void step_forward(const Shape& s, Network& net, Room& room, int time, int agents
         std::memcpy(step.h_high, room.high.data(), bytes);
         net.gru.advance(room.low.data(), room.high.data(), agents, step.gates);
     }
-    const float* kept = s.kept ? s.kept + row * (s.entities + 2) : nullptr;
+    const float *kept = s.kept ? s.kept + row * s.tokens() : nullptr, *given = step.y;
     long all = (long)r.low.rows() * WIDTH;
     float *x = room.x.data(), *middle = room.a.data(), *z = room.c.data();
     lay_tokens(s, net, row, agents, room, x);
     std::memcpy(step.y, x, sizeof(float) * all);
-    for (int i = 0; i < s.before; i++) {
-        apply(net.low, r.low, step.y, kept, step.low, false, middle, room.b.data());
-        for (long j = 0; j < all; j++) step.y[j] = room.b[j] + x[j];
+    if (net.low) {
+        for (int i = 0; i < s.before; i++) {
+            apply(*net.low, r.low, step.y, kept, step.low, false, middle, room.b.data());
+            for (long j = 0; j < all; j++) step.y[j] = room.b[j] + x[j];
+        }
+        apply(*net.low, r.low, step.y, kept, step.low, tape, middle, room.b.data());
+        given = room.b.data();
     }
-    apply(net.low, r.low, step.y, kept, step.low, tape, middle, room.b.data());
-    apply(net.high, r.high, room.b.data(), kept, step.high, tape, middle, z);
+    apply(net.last, r.high, given, kept, step.high, tape, middle, z);
     read_values(s, net.head, r, z, room.values.data(), out + row * s.actions);
     product({z + (long)r.reads * r.high.row(), WIDTH}, net.readout.right(),
             {room.low.data(), WIDTH}, agents, WIDTH, WIDTH, {s.ends[READOUT_BIAS]});
@@ -147,9 +157,9 @@ void step_forward(const Shape& s, Network& net, Room& room, int time, int agents
 // head together; READOUT is that of the history alone.
 struct Gradients {
     std::vector<std::vector<float>> parts;
-    std::vector<float*> low, high, ends;
+    std::vector<float*> low, last, ends;
     Gradients(const Shape& s) {
-        for (auto* block : {&low, &high})
+        for (auto* block : {&low, &last})
             for (int name = 0; name < TENSORS; name++) block->push_back(part(size_of(name)));
         for (int k = 0; k < KINDS; k++)
             for (int n : {s.widths[k] * WIDTH, WIDTH}) ends.push_back(part(n));
@@ -170,9 +180,9 @@ struct Gradients {
     }
     // The gradients of the tensors given; `to` begins with zeros.
     void give(const Shape& s, const Network& net, float* const* to) const {
-        unfold(s.low, low.data(), to);
-        unfold(s.high, high.data(), to + TENSORS);
-        float* const* around = to + 2 * TENSORS;
+        if (s.blocks == 2) unfold(s.low, low.data(), to);
+        unfold(s.last, last.data(), to + (s.blocks - 1) * TENSORS);
+        float* const* around = to + s.blocks * TENSORS;
         for (int k = 0; k < KINDS; k++) {
             turn(ends[EMBEDDING + 2 * k], s.widths[k], WIDTH, around[EMBEDDING + 2 * k]);
             std::copy_n(ends[EMBEDDING + 2 * k + 1], WIDTH, around[EMBEDDING + 2 * k + 1]);
@@ -180,6 +190,7 @@ struct Gradients {
         net.head.unfold(s, ends[HEAD], ends[HEAD_BIAS], around);
         add(ends[READOUT], around[READOUT], WIDTH * WIDTH);
         add(ends[READOUT_BIAS], around[READOUT_BIAS], WIDTH);
+        if (s.histories == 1) return;
         for (int name : {INPUT, HISTORY}) std::copy_n(ends[name], GATES * WIDTH, around[name]);
         for (int name : {INPUT_BIAS, HISTORY_BIAS}) std::copy_n(ends[name], GATES, around[name]);
     }
@@ -203,23 +214,29 @@ void ends_back(const Shape& s, const Network& net, Gradients& g, const Rows& r, 
 // One step back; room.low and room.high hold the gradients of the histories after it.
 void step_back(const Shape& s, Network& net, Gradients& g, Room& room, int time, int agents,
                long row, float* tape, const float* d_out) {
-    bool update = time % s.high_step == 0;
+    bool update = s.updates(time);
     Rows r(s, agents);
     Step step;
     Step::lay(&step, tape, r, update);
-    const float* kept = s.kept ? s.kept + row * (s.entities + 2) : nullptr;
-    float *z = room.x.data(), *d = room.a.data(), *dz = room.b.data();
+    const float *kept = s.kept ? s.kept + row * s.tokens() : nullptr, *given = step.y;
+    float *z = room.x.data(), *d = room.a.data(), *dx = room.b.data();
     float *middle = room.c.data(), *dq = room.d.data();
-    const Block &low = net.low, &high = net.high;
-    renew(step.high.xhat2, high.plain[NORM2], high.plain[NORM2_SHIFT], r.high.rows(), z);
+    const Block& last = net.last;
+    renew(step.high.xhat2, last.plain[NORM2], last.plain[NORM2_SHIFT], r.high.rows(), z);
     ends_back(s, net, g, r, z, d_out + row * s.actions, room.low.data(), room.values.data(), d);
-    renew(step.low.xhat2, low.plain[NORM2], low.plain[NORM2_SHIFT], r.low.rows(), z);
-    apply_back(high, g.high.data(), r.high, z, kept, step.high, d, middle, dq, dz);
-    apply_back(low, g.low.data(), r.low, step.y, kept, step.low, dz, middle, dq, d);
-    Embedding::add_back(s, row, agents, d, g.ends.data());
-    long at = (long)s.entities * agents * WIDTH;
-    std::memcpy(room.low.data(), d + at, sizeof(float) * agents * WIDTH);
-    add(d + at + (long)agents * WIDTH, room.high.data(), (long)agents * WIDTH);
+    if (net.low) {
+        renew(step.low.xhat2, net.low->plain[NORM2], net.low->plain[NORM2_SHIFT], r.low.rows(), z);
+        given = z;
+    }
+    apply_back(last, g.last.data(), r.high, given, kept, step.high, d, middle, dq, dx);
+    if (net.low) {
+        std::swap(d, dx);
+        apply_back(*net.low, g.low.data(), r.low, step.y, kept, step.low, d, middle, dq, dx);
+    }
+    Embedding::add_back(s, row, agents, dx, g.ends.data());
+    long at = (long)s.entities * agents * WIDTH, one = (long)agents * WIDTH;
+    std::memcpy(room.low.data(), dx + at, sizeof(float) * one);
+    if (s.histories == 2) add(dx + at + one, room.high.data(), one);
     if (update)
         net.gru.back(step.h_low, step.h_high, step.gates, g.ends.data(), agents, room.low.data(),
                      room.high.data());
@@ -243,7 +260,7 @@ std::vector<long> rows_before(const Shape& s) {
 
 size_t step_size(const Shape& s, int time, int first) {
     Rows r(s, agents_at(s, time, first));
-    return Step::lay(nullptr, nullptr, r, time % s.high_step == 0);
+    return Step::lay(nullptr, nullptr, r, s.updates(time));
 }
 
 // One slab through all its steps from h = 0; gives the end of its tape.
@@ -300,7 +317,7 @@ void stairs_forward(const Shape* shape, float* tape, float* out) {
     });
 }
 
-// The gradients of all tensors in the order low, high, ends, of d_out [rows, actions]; `to` begins
+// The gradients of all tensors in the order low, last, ends, of d_out [rows, actions]; `to` begins
 // with zeros. The tape is that of `stairs_forward`; or, where `out` is not null, room for the largest
 // slab's, and each slab goes forward once more and writes its Q to `out`.
 void stairs_backward(const Shape* shape, float* tape, const float* d_out, float* const* to,

@@ -22,7 +22,8 @@ ENDS = (
     *("gru.weight_ih", "gru.weight_hh", "gru.bias_ih", "gru.bias_hh"),
 )
 """Tensors around the blocks, in the order of `End` in ends.h, after those of the embeddings."""
-BLOCKS = (*(f"low.{name}" for name in BLOCK), *(f"high.{name}" for name in BLOCK))
+NUM_ALWAYS = 4
+"""Of them, those that a network without the high-level history has, too."""
 MOST_TOKENS = 64
 """As in attention.h: its scratch on the stack."""
 SLAB, SLAB_FORWARD = 32, 16
@@ -38,12 +39,12 @@ class Shape(ctypes.Structure):
     """`Shape` of ends.h."""
 
     _fields_ = (
-        *((name, ctypes.c_int) for name in ("entities", "skip", "before", "high_step", "slab")),
-        *((name, ctypes.c_int) for name in ("steps", "outputs", "actions")),
+        *((name, ctypes.c_int) for name in ("blocks", "histories", "entities", "skip", "before")),
+        *((name, ctypes.c_int) for name in ("high_step", "slab", "steps", "outputs", "actions")),
         *((name, Integers) for name in ("sizes", "counts", "widths")),
         ("features", Pointers),
         ("kept", ctypes.c_void_p),
-        *((name, Pointers) for name in ("low", "high", "ends")),
+        *((name, Pointers) for name in ("low", "last", "ends")),
     )
 
 
@@ -61,12 +62,21 @@ class Course:
     """Applications of block L without a gradient."""
     high_step: int
     """T_H, steps between two updates of the high-level history."""
+    blocks: Sequence[str] = ("low", "high")
+    """("low",): L alone, applied once a step."""
+    has_high_history: bool = True
+
+    @property
+    def histories(self) -> int:
+        return 2 if self.has_high_history else 1
 
     @property
     def names(self) -> tuple[str, ...]:
         """The parameters in the compiled code's order."""
+        blocks = (f"{block}.{name}" for block in self.blocks for name in BLOCK)
         embeddings = (f"{kind}.{part}" for kind in self.kinds for part in ("weight", "bias"))
-        return (*BLOCKS, *embeddings, *ENDS)
+        ends = ENDS if self.has_high_history else ENDS[:NUM_ALWAYS]
+        return (*blocks, *embeddings, *ends)
 
 
 class Kernel:
@@ -88,7 +98,7 @@ class Kernel:
         """Q (rows, actions) of float32 features (rows, count, width) of each kind of entity.
 
         An action after the head's outputs is the attack on one of the tokens that are read.
-        `kept` (rows, tokens + 2) is 0 at dropped tokens.
+        `kept` (rows, entities + histories) is 0 at dropped tokens.
         """
         _check(features, kept, course)
         weights = [parameters[name] for name in course.names]
@@ -117,7 +127,7 @@ def _check(features: Sequence[Tensor], kept: Tensor | None, course: Course) -> N
     assert sizes
     assert sum(sizes) == rows
     assert all(a >= b >= 0 for a, b in zip(sizes, [*sizes[1:], 0], strict=True))
-    assert kept is None or kept.shape == (rows, entities + 2)
+    assert kept is None or kept.shape == (rows, entities + course.histories)
 
 
 class _Unroll(torch.autograd.Function):
@@ -177,18 +187,19 @@ class _Call:
         entities = sum(part.shape[1] for part in features)
         outputs = self.parameters[course.names.index("head.weight")].shape[0]
         self.actions = outputs + entities - course.skip - 1
-        low, high = (slice(start, start + len(BLOCK)) for start in (0, len(BLOCK)))
-        ends = slice(len(BLOCKS), None)
+        num_blocks = len(course.blocks)
+        low, ends = slice(0, len(BLOCK)), slice(num_blocks * len(BLOCK), None)
+        last = slice(ends.start - len(BLOCK), ends.start)
         self.shape = ctypes.byref(
             Shape(
-                *(entities, course.skip, course.before, course.high_step, slab),
-                *(len(course.sizes), outputs, self.actions),
+                *(num_blocks, course.histories, entities, course.skip, course.before),
+                *(course.high_step, slab, len(course.sizes), outputs, self.actions),
                 _integers(course.sizes),
                 _integers([part.shape[1] for part in features]),
                 _integers([part.shape[2] for part in features]),
                 _pointers(self.features),
                 _pointer(self.kept),
-                *(_pointers(self.parameters[part]) for part in (low, high, ends)),
+                *(_pointers(self.parameters[part]) for part in (low, last, ends)),
             )
         )
 
