@@ -10,7 +10,7 @@ from labrun.runs.run_dir import RunDir
 WORKER = Path(__file__).with_name("rank_worker.py")
 # 12 rollouts a step: two ranks have 6 each, and the second group of 4 lies in both
 SMALL = ["plugin=rlrt", "seed=1", "max_steps=3", "save_every=1", "keep_checkpoints=3"]
-SMALL += ["prompts_per_step=3", "num_generations=4", "micro_batch_size=6", "learning_rate=1e-3"]
+SMALL += ["prompts_per_step=3", "num_generations=4", "micro_batch_size=3", "learning_rate=1e-3"]
 SMALL += ["evaluate_every=2", "max_problems=2", "accuracy.num_samples=1", "evaluate_start=false"]
 
 # seed 5: one of 12 rollouts has no teacher context, and it lies in the second rank; a teacher that

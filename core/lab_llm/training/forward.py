@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from trl.models.utils import _ForwardRedirection
 from trl.trainer.grpo_trainer import GRPOTrainer
@@ -12,7 +11,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from lab_llm.distributed import ranks
 from lab_llm.training.objective import TokenPass
 from lab_llm.training.rollouts import Rollouts
-from lab_llm.training.step_metrics import StepMetrics
+from lab_llm.training.step_metrics import StepMetrics, mean_over
 
 
 @dataclass
@@ -71,11 +70,8 @@ class ModelForward:
         return of_process * self.num_micro_batches / args.steps_per_generation
 
     def record(self, values: Mapping[str, Tensor], mask: Tensor) -> None:
-        sums = [*((one.detach() * mask).sum() for one in values.values()), mask.sum().float()]
-        reduced: Any = self.trainer.accelerator.reduce(torch.stack(sums), reduction="sum")
-        *totals, count = reduced
-        for name, total in zip(values, totals, strict=True):
-            self.metrics.token_means[name].append((total / count.clamp(min=1.0)).item())
+        for name, found in values.items():
+            self.metrics.add(name, mean_over(found.detach(), mask))
 
     def with_router(self, loss: Tensor) -> Tensor:
         """The loss plus the router's, where the policy is a mixture of experts."""

@@ -4,7 +4,11 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from statistics import fmean
 from typing import NamedTuple
+
+import torch
+from torch import Tensor
 
 from lab_llm.distributed import ranks
 
@@ -31,6 +35,13 @@ class Mean(NamedTuple):
     weight: float
 
 
+def mean_over(values: Tensor, mask: Tensor) -> Mean:
+    """The mean of per-token values over the mask's tokens."""
+    num_tokens = mask.sum()
+    mean = (values * mask).sum() / num_tokens.clamp(min=1.0)
+    return Mean(*torch.stack([mean, num_tokens]).tolist())  # one copy from a GPU
+
+
 class StepMetrics:
     """The values of one optimizer step on this rank, by name."""
 
@@ -38,11 +49,7 @@ class StepMetrics:
         self.values: dict[str, list[float]] = defaultdict(list)
         """One value for each batch of rollouts, or one for each thing counted."""
         self.means: dict[str, list[Mean]] = defaultdict(list)
-        """One for each batch of rollouts, whose ranks may have few of the things or none."""
-        self.token_means: dict[str, list[float]] = defaultdict(list)
-        """Means over the tokens of a micro-batch, over all ranks."""
-        self.num_tokens: list[float] = []
-        """Tokens of each micro-batch."""
+        """One for each batch of rollouts or micro-batch, of which a rank may have none."""
 
     def add(self, name: str, value: float | Mean) -> None:
         if isinstance(value, Mean):
@@ -68,17 +75,16 @@ class StepMetrics:
         `logs` and `trl` are what transformers and TRL recorded, `seconds` is the step's time. TRL's
         other metrics are dropped.
         """
-        theirs = {k: _mean(v, self.num_tokens) for k, v in trl.items() if v} | dict(logs)
+        theirs = {name: fmean(values) for name, values in trl.items() if values} | dict(logs)
         metrics = {ours: theirs[name] for name, ours in LOGGED.items() if name in theirs}
-        metrics |= {k: _mean(v, self.num_tokens) for k, v in self.token_means.items()}
         for name, values in ranks.pooled(self.values).items():
             is_sum = name.startswith(("time/", "teacher_context/"))
-            metrics[name] = sum(values) if is_sum else sum(values) / len(values)
+            metrics[name] = sum(values) if is_sum else fmean(values)
         metrics |= {name: _over_all(means) for name, means in ranks.pooled(self.means).items()}
         spent = sum(metrics.get(f"time/{stage}", 0.0) for stage in ("sample", "verify", "teacher"))
         metrics |= {"time/step": seconds, "time/update": seconds - spent}
-        for recorded in (self.values, self.means, self.token_means, self.num_tokens):
-            recorded.clear()
+        self.values.clear()
+        self.means.clear()
         return metrics
 
 
@@ -86,10 +92,3 @@ def _over_all(means: list[Mean]) -> float:
     """The mean over what all of them are over; 0 over none."""
     weight = sum(mean.weight for mean in means)
     return sum(mean.value * mean.weight for mean in means) / weight if weight else 0.0
-
-
-def _mean(values: list[float], tokens: list[float]) -> float:
-    """The mean of one value a step, or of token means a micro-batch over all tokens."""
-    if len(values) == len(tokens) and any(tokens):
-        return sum(v * n for v, n in zip(values, tokens, strict=True)) / sum(tokens)
-    return sum(values) / len(values)

@@ -229,9 +229,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             seed = self.ctx.derive_seed("minibatch", self.state.global_step)
             steps = self.settings.num_minibatches
             self._micro_batches = minibatches(self.rollouts(inputs), steps, num_parts, seed=seed)
-        batch = self._micro_batches[self._step % num_parts]
-        self.metrics.num_tokens.append(batch.loss_mask.sum().item())
-        return batch
+        return self._micro_batches[self._step % num_parts]
 
     def _compute_loss(self, model: Any, inputs: Any) -> Tensor:
         """The objective's loss of a micro-batch, in place of TRL's."""

@@ -6,7 +6,7 @@ from functools import partial
 from lab_llm.training.objective import Objective, Surrogate
 from lab_llm.training.rollouts import Rollouts
 from lab_llm.training.self_distillation import SelfDistillation
-from lab_llm.training.step_metrics import Mean
+from lab_llm.training.step_metrics import Mean, mean_over
 from lab_llm.training.teacher_weights import distilling_weights, scoring_weights
 from torch import Tensor
 
@@ -147,13 +147,6 @@ def dasd(config: RLRTConfig) -> Objective:
 def mean_asymmetry(rollouts: Rollouts) -> dict[str, Mean]:
     """The mean of D_t over all tokens: an estimate of KL(P_S || P_T)."""
     return {"asymmetry": mean_over(asymmetry(rollouts), rollouts.loss_mask)}
-
-
-def mean_over(values: Tensor, mask: Tensor) -> Mean:
-    """The mean of (B, T) values over the mask's tokens."""
-    num_tokens = mask.sum()
-    mean = (values * mask).sum() / num_tokens.clamp(min=1.0)
-    return Mean(mean.item(), num_tokens.item())
 
 
 def sdpo(config: RLRTConfig) -> Objective:

@@ -11,10 +11,10 @@ from labrun.attempts.ranks import Ending
 from labrun.runs import run_dir
 from rank_cases import SDPO, create, words
 
-# of one optimizer step; entropy is TRL's mean over ranks of each rank's mean over tokens
+# of one optimizer step of several micro-batches
 OVER_RANKS = ["loss", "grad_norm", "reward", "completion_length", "pass_rate", "epistemic_words"]
 OVER_RANKS += ["uniform_group_fraction", "teacher_scored_fraction", "teacher_context/sibling"]
-OVER_RANKS += ["asymmetry_correct", "weight_clip_fraction"]
+OVER_RANKS += ["asymmetry_correct", "weight_clip_fraction", "entropy", "ratio_clip_fraction"]
 OVER_RANKS_SDPO = ["loss", "grad_norm", "entropy", "reward", "teacher_context_fraction"]
 
 

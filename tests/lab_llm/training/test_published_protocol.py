@@ -16,7 +16,7 @@ from lab_llm.training.distillation_config import DistillationConfig
 from lab_llm.training.objective import Surrogate
 from lab_llm.training.rollouts import Rollouts, TeacherSequences, unended, without
 from lab_llm.training.self_distillation import SelfDistillation
-from lab_llm.training.step_metrics import StepMetrics
+from lab_llm.training.step_metrics import Mean, StepMetrics
 from lab_llm.training.teacher import Teacher
 from lab_llm.training.teacher_weights import (
     distilling_weights,
@@ -181,12 +181,14 @@ def test_the_tokens_that_are_left_are_counted_over_all_processes():
     assert PolicyTrainer._learned(trainer, batch) is batch
 
 
-def test_a_step_without_tokens_has_a_mean_of_its_parts():
+def test_a_mean_over_tokens_weighs_each_alike_and_is_0_over_none():
     metrics = StepMetrics()
-    metrics.num_tokens = [0.0, 0.0]
-    metrics.token_means["entropy"] = [0.0, 0.0]
+    for entropy, tokens in ((1.0, 1.0), (0.0, 0.0), (3.0, 3.0)):
+        metrics.add("entropy", Mean(entropy, tokens))
+        metrics.add("kl", Mean(0.0, 0.0))
     found = metrics.take({}, {}, seconds=1.0)
-    assert found["entropy"] == 0.0
+    assert (found["entropy"], found["kl"]) == (2.5, 0.0)
+    assert "kl" not in metrics.take({}, {}, seconds=1.0)
 
 
 def test_problems_with_long_prompts_are_left_out():
