@@ -161,13 +161,14 @@ def _attempt(
 
 
 def _keep_failure(run: RunDir, error: BaseException, attempt: int, place: Place) -> None:
-    """Keep why the attempt failed, and remove the draft that it was writing: it may fill the
-    disk."""
-    if place.rank > 0:
-        return
+    """Keep why the attempt failed; the first rank also removes the draft that it was writing, which
+    may fill the disk. Of several ranks the first to fail is kept: the others lost a peer."""
     is_lasting = failures.is_lasting(run, error)  # asked before there is room again
-    for draft in run.checkpoints.glob(".draft-*"):
-        shutil.rmtree(draft, ignore_errors=True)
+    if place.rank == 0:
+        for draft in run.checkpoints.glob(".draft-*"):
+            shutil.rmtree(draft, ignore_errors=True)
+    if place.world_size > 1 and failures.of(run, attempt=attempt) is not None:
+        return
     try:
         failures.record(run, error, attempt=attempt, is_lasting=is_lasting)
     except OSError as error:

@@ -5,11 +5,30 @@ import sys
 
 import pytest
 from labrun import worker
+from labrun.attempts import failures
+from labrun.attempts.ranks import Place
 from labrun.config.experiments import compose
 from labrun.plugins import discovery
 from labrun.runs import run_dir
 from labrun.system import processes
 from small_plugin import write
+
+
+@pytest.mark.parametrize(("ranks", "kept"), [((1, 0), "ValueError"), ((0, 1), "RuntimeError")])
+def test_the_first_rank_that_fails_says_why_the_attempt_did(make_run, ranks, kept):
+    errors = {1: ValueError("rank 1's own"), 0: RuntimeError("closed by peer")}
+    run = make_run()
+    draft = run.checkpoints / ".draft-1"
+    draft.mkdir(parents=True)
+    for rank in ranks:
+        worker._keep_failure(run, errors[rank], 0, Place(rank, 2))
+        assert draft.exists() == (rank == 1 and ranks[0] == 1)
+    failure = failures.of(run, attempt=0)
+    assert failure is not None
+    assert failure.kind == kept
+    worker._keep_failure(run, MemoryError(), 1, Place(0, 2))  # another attempt's is new
+    assert failures.of(run, attempt=1).kind == "MemoryError"
+
 
 COUNTS = "ctx.progress(step=32, total=32, stage='make data')\n        return [1.0]"
 SEES = "ctx.write_text('said.json', __import__('json').dumps(ctx.run.progress()))"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from labrun.errors import PreemptedError
 
-from lab_llm.distributed.ranks import any_rank
+from lab_llm.distributed.ranks import any_rank, largest
 
 if TYPE_CHECKING:
     from labrun.runs.context import RunContext
@@ -44,11 +44,24 @@ class StopPoints:
 def stop_points(
     ctx: "RunContext", num_items: int, batch_size: int, *, work: str
 ) -> Iterator[StopPoints]:
-    """What is to be called after each batch of this rank's share of `num_items`.
+    """What is to be called after each batch of `num_items`, which all ranks share.
 
     The shares are dealt out by whole batches or item by item: no rank has more batches than
     `num_items` shared by all ranks makes, rounded up.
     """
     points = StopPoints(ctx, -(-num_items // (batch_size * ctx.world_size)), work=work)
+    yield points
+    points.pass_rest()
+
+
+@contextmanager
+def own_stop_points(
+    ctx: "RunContext", num_mine: int, batch_size: int, *, work: str
+) -> Iterator[StopPoints]:
+    """The same, after each batch of the `num_mine` items that this rank has got, however many.
+
+    All ranks enter together.
+    """
+    points = StopPoints(ctx, largest(-(-num_mine // batch_size)), work=work)
     yield points
     points.pass_rest()

@@ -13,7 +13,12 @@ from labrun.score import Score
 
 from lab_llm.datasets.set_names import check_set_names
 from lab_llm.distributed.ranks import gather_objects
-from lab_llm.distributed.stopping import StopPoints, stop_if_asked, stop_points
+from lab_llm.distributed.stopping import (
+    StopPoints,
+    own_stop_points,
+    stop_if_asked,
+    stop_points,
+)
 from lab_llm.evaluation import pass_at_k_curves
 from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.grading.grades import grade_all
@@ -227,7 +232,7 @@ class AccuracyEvaluator:
             for index, ids in found.items()
         }
         lengths = {index: [len(i) for i in ids] for index, ids in found.items()}
-        with stop_points(ctx, len(prompts), size, work="grading") as beat:
+        with own_stop_points(ctx, len(texts), size, work="grading") as beat:
             return _graded(problems, texts, lengths, verify, batch_size=size, beat=beat)
 
     def _sampling(self, policy: Policy) -> Sampling:

@@ -1,13 +1,15 @@
 """A job of several processes on this machine, with the environment that torchrun also gives.
 
 The worker of such a job starts one copy of itself per rank and waits for all. Only rank 0 writes
-into the run directory; the launcher writes the status, from what the ranks say of their endings.
+what the run says and makes; each rank gives signs of life, and the first to fail writes why. The
+launcher writes the status, from what the ranks say of their endings.
 Where the job has several machines (`labrun.attempts.machines`), each machine's worker starts its
 part of the ranks.
 """
 
 import ctypes
 import json
+import math
 import os
 import signal
 import socket
@@ -41,6 +43,8 @@ GRACE_S = 10.0
 """Time that the other ranks have to end by themselves once one has failed."""
 POLL_S = 0.05
 PR_SET_PDEATHSIG = 1
+CRASHED = 2
+"""Endings that neither a rank meant nor a signal caused."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,9 @@ def launch(
 
     Once a rank fails, the others have `grace_s` seconds and are killed then. The ending is the one
     that explains the others: of a rank that was refused, diverged or stopped before one that a
-    signal ended, that before one that crashed (as ranks do whose peer is gone); among alike the
-    lowest rank's. Ends this process by SIGTERM where ranks were not ready for it.
+    signal ended, that before one that crashed (as ranks do whose peer is gone). Of several crashes
+    it is the one that was told first; among other endings alike, the lowest rank's. Ends this
+    process by SIGTERM where ranks were not ready for it.
 
     `num_processes` is this machine's part; the first machine also waits for the endings of the
     others' ranks at this `start`.
@@ -115,8 +120,7 @@ def launch(
             group.leave_words(folder)
         else:
             own |= group.endings_elsewhere(grace_s)
-        weights = {rank: _precedence(_meant(rank, own, folder)) for rank in own}
-        return _ending(min(own, key=lambda rank: (weights[rank], rank)), own, folder)
+        return _ending(min(own, key=lambda rank: _weight(rank, own, folder)), own, folder)
 
 
 @contextmanager
@@ -260,8 +264,19 @@ def _said(folder: Path, rank: int) -> Ending | None:
         return None
 
 
-def _precedence(code: int) -> int:
-    return [code in DELIBERATE, code < 0, code != EXIT_DONE, True].index(True)
+def _weight(rank: int, codes: Mapping[int, int], folder: str) -> tuple[int, float, int]:
+    """The less, the more this rank's ending explains those of the others."""
+    code = _meant(rank, codes, folder)
+    kind = [code in DELIBERATE, code < 0, code != EXIT_DONE, True].index(True)
+    return kind, _told_at(Path(folder), rank) if kind == CRASHED else 0.0, rank
+
+
+def _told_at(folder: Path, rank: int) -> float:
+    """When the rank left its ending; infinite where it left none."""
+    try:
+        return (folder / f"{rank}.json").stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def _free_port() -> int:

@@ -14,7 +14,7 @@ from labrun.experiment import ResourcesConfig, RunConfig
 from labrun.launch import supervisor
 from labrun.launch.leases import Lease
 from labrun.runs.run_dir import ENDED, RunDir, Status
-from labrun.runs.signs import Mark, mark_of, signs
+from labrun.runs.signs import BEAT, Mark, mark_of, signs
 from labrun.system import regular_files
 
 LONGEST_GAP_S = 5.0
@@ -40,7 +40,8 @@ class Silence:
 
     def seconds(self) -> float:
         now = time.monotonic()
-        seen = (*signs(self.run.path), mark_of(f"{self.run.path}/status.json"))
+        others = (mark_of(f"{self.run.path}/{name}") for name in ("status.json", BEAT))
+        seen = (*signs(self.run.path), *others)
         self._silent_s += min(now - self._looked, LONGEST_GAP_S)
         if seen != self._seen:
             self._seen, self._silent_s = seen, 0.0

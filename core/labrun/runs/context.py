@@ -21,6 +21,7 @@ from labrun.plan import Plans, Setup
 from labrun.runs import checkpoints, resume_point
 from labrun.runs.run_dir import EVENTS, PROGRESS, RunDir, event_line
 from labrun.runs.seals import Seal, Sealing
+from labrun.runs.signs import BEAT
 from labrun.score import Score, scores_of
 from labrun.system import disk
 from labrun.system.paths import confined
@@ -56,7 +57,7 @@ class RunContext:
     should_stop: bool = False
     """True once the run was asked to stop: save a checkpoint and raise PreemptedError."""
     rank: int = 0
-    """Which of the job's processes this is; only 0 writes into the run directory."""
+    """Which of the job's processes this is; only 0 writes what the run says and makes."""
     world_size: int = 1
     barrier: Callable[[], None] | None = None
     """Returns once all processes have called it; set by the trainer where there are several."""
@@ -234,12 +235,15 @@ class RunContext:
         self._progress |= known
         if "step" in self._progress:
             self._progress.setdefault("since", [self._progress["step"], time.time()])
-        if self.rank > 0 or (stage is None and now - self._last_beat < BEAT_S):
+        if stage is None and now - self._last_beat < BEAT_S:
             return
         self._last_beat = now
         path = self.run.path / PROGRESS
         draft = path.with_suffix(".draft")
         try:
+            if self.rank > 0:
+                (self.run.path / BEAT).touch()
+                return
             draft.write_text(json.dumps({"time": time.time(), **self._progress}))
             os.replace(draft, path)
         except OSError as error:

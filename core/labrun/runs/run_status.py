@@ -10,7 +10,7 @@ from typing import Any
 from labrun.errors import LabError, shown
 from labrun.runs import submission
 from labrun.runs.seals import Seal
-from labrun.runs.signs import EVENTS, PROGRESS
+from labrun.runs.signs import BEAT, EVENTS, PROGRESS
 from labrun.schema import adapter
 from labrun.system import processes, regular_files
 from labrun.system.json_files import read_object
@@ -119,7 +119,9 @@ def _is_alive(status: Status) -> bool:
 def last_sign(run: Path) -> float:
     """When the run last wrote an event or its progress, or its job gave a sign of life, seconds
     since the epoch."""
-    return max(changed(run / name) for name in ("spec.json", EVENTS, PROGRESS, submission.FILE))
+    return max(
+        changed(run / name) for name in ("spec.json", EVENTS, PROGRESS, BEAT, submission.FILE)
+    )
 
 
 def changed(path: Path) -> float:

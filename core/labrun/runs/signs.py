@@ -8,6 +8,8 @@ from labrun.system import regular_files
 
 EVENTS = "events.jsonl"
 PROGRESS = "progress.json"
+BEAT = ".beat"
+"""Touched by every rank but the first, which writes the progress."""
 TAIL_BYTES = 65536
 Mark = tuple[int, int, int]
 

@@ -23,6 +23,7 @@ from labrun.launch.guards import lasting
 from labrun.launch.leases import Device, Pool
 from labrun.launch.local import LocalExecutor, StoppedError
 from labrun.runs import run_dir
+from labrun.runs.context import RunContext
 from labrun.runs.signs import last_step
 from labrun.system import processes
 from rich.console import Console
@@ -391,6 +392,21 @@ def test_silence_counts_only_while_this_process_runs(make_run, monkeypatch):
     assert silence.seconds() == 3.0
     clock[0] += 3600  # the machine was frozen, and the job with it
     assert silence.seconds() == 3.0 + jobs.LONGEST_GAP_S
+
+
+def test_work_of_any_rank_is_a_sign_of_life(make_run, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    run = make_run()
+    silence = jobs.Silence(run)
+    ctx = RunContext(run, 0, 0, (), None, keep_checkpoints=1, rank=1, world_size=2)
+    for second in (0, 3, 6):
+        clock[0] = second
+        ctx.heartbeat()
+        assert silence.seconds() == 0.0
+    assert ctx.run.progress() == {}
+    clock[0] = 9
+    assert silence.seconds() == 3.0
 
 
 def test_a_run_is_known_by_its_start_and_not_by_the_clock(make_run):

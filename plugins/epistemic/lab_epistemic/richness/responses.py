@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab_llm.distributed.ranks import gather_objects
-from lab_llm.distributed.stopping import StopPoints, stop_if_asked, stop_points
+from lab_llm.distributed.stopping import (
+    StopPoints,
+    own_stop_points,
+    stop_if_asked,
+    stop_points,
+)
 from lab_llm.grading.grades import grade_all
 from lab_llm.policy.engine import Sampling, Share
 from lab_llm.policy.policy import Policy
@@ -125,7 +130,7 @@ class Interview:
                 share=Share(ctx.rank, ctx.world_size),
                 beat=beat,
             )
-        with stop_points(ctx, len(prompts), size, work=f"grading {stage!r}") as beat:
+        with own_stop_points(ctx, len(mine), size, work=f"grading {stage!r}") as beat:
             graded = self._graded(problems, prompts, mine, batch_size=size, beat=beat)
         shares = {i: found for share in gather_objects(graded) for i, found in share.items()}
         return [shares[i] for i in range(len(problems))]
@@ -151,7 +156,7 @@ class Interview:
             for (i, ids), text, reward in zip(batch, texts, grades.rewards, strict=True):
                 graded.setdefault(i, []).append(Response(text, len(ids), reward))
             beat()
-        if timeouts:
+        if timeouts := sum(gather_objects(timeouts)):
             self.ctx.note(f"the grader ran out of time for {timeouts} responses: reward 0")
         return graded
 

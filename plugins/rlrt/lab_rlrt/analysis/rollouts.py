@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from lab_llm.distributed.ranks import gather_objects
 from lab_llm.distributed.stopping import stop_if_asked
 from lab_llm.evaluation.accuracy import check_prompts_fit, end_tokens
 from lab_llm.grading.grades import grade_all
@@ -113,7 +114,8 @@ def sample_groups(
     """`num_samples` rollouts of each problem, group after group.
 
     Their generator is seeded by the run's seed and the set's name: all analyses of equal settings
-    look at the same rollouts.
+    look at the same rollouts. Every rank makes them, and has those of the first: a grader that ran
+    out of time on one rank alone would make the ranks do unequal work.
     """
     name, problems = choose_set(data, settings)
     prompts = [encode(policy.tokenizer, problem.prompt) for problem in problems]
@@ -138,7 +140,7 @@ def sample_groups(
         for group, ids, text, reward in graded:
             problem, prompt = problems[group], prompts[group]
             found.append(Rollout(len(found), group, problem, prompt, tuple(ids), text, reward))
-    return found
+    return gather_objects(found if ctx.rank == 0 else [])[0]
 
 
 def complete(
