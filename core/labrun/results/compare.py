@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from labrun.results.arms import Arm, arms, check_seeds, whole_runs
 from labrun.results.cells import MEANING, Cell, cell_of
+from labrun.results.means import unlike_means
 from labrun.results.starts import START, start_scores, starting_alike
 from labrun.score import Score
 
@@ -52,12 +53,14 @@ class Table:
 def table(compared: Sequence[Arm], *, interval: str = "seeds") -> Table:
     """Mean over seeds of every score at its last step, with an interval (a name of `INTERVALS`).
 
+    Means over other tasks in some runs than in others are left out.
     Raises LabError where an arm holds a seed twice.
     """
     seeds = check_seeds(compared)
     scores = {run.id: run.scores() for arm in compared for run in arm.runs}
     starts = starting_alike(compared, scores, seeds)
-    keys = dict.fromkeys(key for found in scores.values() for key in found)
+    unlike = unlike_means(compared)
+    keys = dict.fromkeys(key for found in scores.values() for key in found if key[0] not in unlike)
     rows = {}
     for key in keys:
         steps = {run_id: found.get(key, {}) for run_id, found in scores.items()}

@@ -11,6 +11,7 @@ from labrun.results.arms import Arm
 from labrun.results.cells import AUTO
 from labrun.results.compare import Table
 from labrun.results.differing import method_of, settings_of, unlabelled
+from labrun.results.means import said_of_unlike
 from labrun.results.over_tasks import Aggregate, Grid, aggregates, grids_of
 from labrun.results.paired import Difference
 from labrun.results.sheet import Sheet, sheet_of
@@ -178,8 +179,9 @@ def beside_the_labels(arms: Sequence[Arm]) -> dict[str, dict[str, list[str]]]:
 
 
 def mixed(arms: Sequence[Arm]) -> list[str]:
-    """A sentence for each arm whose runs come from several versions of the code, or of the data."""
-    said = []
+    """A sentence for each arm whose runs come from several versions of the code, or of the data,
+    and for each mean that is left out."""
+    said = said_of_unlike(arms)
     for arm in arms:
         for what, value in (("code", code_of), ("data", RunRecord.data_fingerprint)):
             by_value: dict[str, list[str]] = {}

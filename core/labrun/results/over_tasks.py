@@ -18,6 +18,8 @@ from labrun.runs.record import RunRecord
 
 Key = tuple[str, str]
 """Task, metric."""
+FEWEST = 3
+"""Seeds with which a bootstrap over seeds says something; two give three different draws."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,13 @@ def _aggregate(grid: Grid, arm: str, baseline: str | None) -> Aggregate:
 
 
 def _iqm(scores: np.ndarray, together: Sequence[int]) -> Bounded:
-    if len(scores) == 1:
+    if len(scores) < FEWEST:
         return Bounded(float(suites.iqm(scores)), math.nan, math.nan)
     return suites.bounded(scores, suites.iqm, np.random.default_rng(0), together=together)
 
 
 def _better(ours: np.ndarray, theirs: np.ndarray, together: Sequence[int]) -> Bounded:
-    if min(len(ours), len(theirs)) == 1:
+    if min(len(ours), len(theirs)) < FEWEST:
         chance = suites.probability_of_improvement(ours, theirs)
         return Bounded(chance, math.nan, math.nan)
     rng = np.random.default_rng(0)

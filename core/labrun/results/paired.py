@@ -10,6 +10,7 @@ import numpy as np
 
 from labrun.errors import LabError, unknown
 from labrun.results.arms import Arm
+from labrun.results.means import unlike_means
 from labrun.results.statistics.intervals import Interval, t_interval
 from labrun.results.statistics.significance import holm, paired_p, sign_flip_p
 from labrun.score import Score
@@ -60,9 +61,12 @@ def differences(compared: Sequence[Arm], baseline: str) -> list[Difference]:
     """
     baseline = baseline_of(compared, baseline)
     last = {arm.label: _last_scores(arm) for arm in compared}
+    unlike = unlike_means(compared)
     pairs: dict[Key, _Pairs] = {}
     for label in (arm.label for arm in compared if arm.label != baseline):
         for key, mine in last[label].items():
+            if key[0] in unlike:
+                continue
             found = _paired(mine, last[baseline].get(key, {}))
             if found is not None:
                 pairs[label, *key] = found

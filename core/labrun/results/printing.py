@@ -145,7 +145,7 @@ def print_differences(found: Sequence[Difference], baseline: str, console: Conso
     console.print(shown)
     said = (
         f"difference: the arm minus {baseline}, ± half its 95% t-interval; p of the paired t-test "
-        "(- where all differences are one number, without spread), Holm-corrected over the arms "
+        "(- where all differences are one number other than 0), Holm-corrected over the arms "
         "and tasks of a metric, not over metrics; p (flip) of the sign-flip test"
     )
     seeds = [d.difference.n for d in found if d.by == "seeds"]

@@ -29,24 +29,25 @@ def compared(make_run, event):
 
 
 def test_mean_and_iqm_are_over_seeds_and_tasks(compared):
-    # means of seeds .3 and .5: mean .4, s = .1 * sqrt(2), t(1) = 12.706, half width 1.2706;
-    # of .1 .5 .3 .7 one is cut off at each end, the mean of .3 and .5 is left
-    (one,) = compared(eps=[{"a": 0.1, "b": 0.5}, {"a": 0.3, "b": 0.7}]).over_tasks
-    assert (one.metric, one.arm, one.tasks, one.num_seeds) == ("accuracy", "eps", ("a", "b"), 2)
+    # means of seeds .3, .4 and .5: mean .4, s = .1, t(2) = 4.3027, half width .1 t / sqrt(3);
+    # of .1 .2 .3 .5 .6 .7 one is cut off at each end, the mean of .2 .3 .5 and .6 is left
+    three = [{"a": 0.1, "b": 0.5}, {"a": 0.2, "b": 0.6}, {"a": 0.3, "b": 0.7}]
+    (one,) = compared(eps=three).over_tasks
+    assert (one.metric, one.arm, one.tasks, one.num_seeds) == ("accuracy", "eps", ("a", "b"), 3)
     assert one.mean.mean == pytest.approx(0.4)
-    assert one.mean.half_width == pytest.approx(1.2706, abs=1e-4)
-    # a seed is drawn with both its tasks: of seed 0 alone all four are .1 .1 .5 .5
+    assert one.mean.half_width == pytest.approx(0.248414, abs=1e-5)
+    # a seed is drawn with both its tasks: of seed 0 alone (1 draw in 27) all are .1 or .5
     assert (one.iqm.mean, one.iqm.low, one.iqm.high) == pytest.approx((0.4, 0.3, 0.5))
     assert one.better is None
 
 
 def test_the_chance_to_be_better_is_mann_and_whitneys_mean_over_tasks(compared):
-    # a: .3 and .4 beat .2 and .2 four times of four; b: .5 against .5 .9, .9 against .5 .9:
-    # 1/2 + 0 + 1 + 1/2 of 4; the mean of 1 and 1/2
+    # a: .3 and .4 beat .2 nine times of nine; b: .5 .7 .9 against the same, 3 ties, 3 won and 3
+    # lost: 1/2; the mean of 1 and 1/2
     found = compared(
         "eps",
-        eps=[{"a": 0.2, "b": 0.5}, {"a": 0.2, "b": 0.9}],
-        ucb=[{"a": 0.3, "b": 0.5}, {"a": 0.4, "b": 0.9}],
+        eps=[{"a": 0.2, "b": 0.5}, {"a": 0.2, "b": 0.7}, {"a": 0.2, "b": 0.9}],
+        ucb=[{"a": 0.3, "b": 0.5}, {"a": 0.3, "b": 0.7}, {"a": 0.4, "b": 0.9}],
     )
     better = {one.arm: one.better for one in found.over_tasks}
     assert better["eps"] is None
@@ -104,9 +105,15 @@ def test_one_seed_has_no_interval(compared):
     assert (str(one.mean), str(one.iqm)) == ("0.375", "0.375")
 
 
+def test_two_seeds_have_no_brackets_over_tasks(compared):
+    two = [{"a": 0.5, "b": 0.25}, {"a": 0.75, "b": 0.5}]
+    eps, ucb = compared("eps", eps=two, ucb=two).over_tasks
+    assert (str(eps.iqm), str(ucb.better)) == ("0.500", "0.500")
+
+
 def test_the_table_ends_with_the_rows_of_several_tasks(compared):
-    two = [{"a": 0.25, "b": 0.5}] * 2
-    found = compared("eps", eps=two, ucb=[{"a": 0.5, "b": 0.75}] * 2)
+    three = [{"a": 0.25, "b": 0.5}] * 3
+    found = compared("eps", eps=three, ucb=[{"a": 0.5, "b": 0.75}] * 3)
     assert list(found.sheet.summary) == [
         ("2 tasks", "accuracy, mean"),
         ("2 tasks", "accuracy, IQM"),

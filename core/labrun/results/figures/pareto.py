@@ -8,6 +8,7 @@ import numpy as np
 
 from labrun.results.arms import Arm
 from labrun.results.costs import SECONDS, cost_at, label_of
+from labrun.results.directions import direction
 from labrun.results.figures import style
 from labrun.results.points import points
 from labrun.results.statistics.intervals import Interval, t_interval
@@ -28,12 +29,14 @@ def draw(
     """One panel a metric: each arm's last value over what it cost until then, means over seeds with
     95% t-intervals. A line joins the arms that no other beats in both.
 
-    Of the metrics in `lower` less is better.
+    Of the metrics in `lower`, and of those whose name says so, less is better. Where the name says
+    nothing and `lower` neither, no line is drawn.
     """
     with style.in_style():
         figure, axes = style.panels(len(metrics), width=width)
         for axis, metric in zip(axes, metrics, strict=True):
-            _panel(axis, compared, metric, cost, is_lower=metric in lower)
+            task, _, name = metric.rpartition("/")
+            _panel(axis, compared, metric, cost, sign=direction(name, lower=lower, task=task))
         if not style.is_direct([arm.label for arm in compared]):
             style.legend(figure, axes)
         said = "mean over seeds, with 95% t-intervals where there are several; line: Pareto front"
@@ -41,9 +44,7 @@ def draw(
     return figure
 
 
-def _panel(
-    axis: "Axes", compared: Sequence[Arm], metric: str, cost: str, *, is_lower: bool
-) -> None:
+def _panel(axis: "Axes", compared: Sequence[Arm], metric: str, cost: str, *, sign: int) -> None:
     found = {arm.label: place for arm in compared if (place := place_of(arm, metric, cost))}
     for index, arm in enumerate(compared):
         if arm.label in found:
@@ -51,10 +52,10 @@ def _panel(
             _point(axis, x, y, arm.label, index)
             if style.is_direct([arm.label for arm in compared]):
                 _name(axis, x, y, arm.label, index)
-    sign = -1 if is_lower else 1
-    places = {label: (x.mean, sign * y.mean) for label, (x, y) in found.items()}
-    line = [places[label] for label in front(places)]
-    axis.plot([x for x, _ in line], [sign * y for _, y in line], color="0.5", lw=0.8, zorder=0)
+    if sign:
+        places = {label: (x.mean, sign * y.mean) for label, (x, y) in found.items()}
+        line = [places[label] for label in front(places)]
+        axis.plot([x for x, _ in line], [sign * y for _, y in line], color="0.5", lw=0.8, zorder=0)
     axis.set_xlabel(label_of(cost), parse_math=False)
     axis.set_ylabel(metric, parse_math=False)
     axis.margins(x=0.15, y=0.15)

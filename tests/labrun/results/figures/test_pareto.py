@@ -47,8 +47,24 @@ def test_the_front_is_drawn(arms):
     assert {text.get_text() for text in axis.texts} == {"cheap", "dear", "worse"}
 
 
-def test_less_may_be_better(arms):
-    compared = arms(cheap=(1, 0.2), dear=(9, 0.9), worse=(5, 0.1))
-    figure = pareto.draw(compared, ["test/accuracy"], lower=["test/accuracy"])
-    front = next(line for line in figure.axes[0].lines if line.get_color() == "0.5")
-    assert front.get_xydata().tolist() == [[1.0, 0.2], [5.0, 0.1]]
+@pytest.mark.parametrize(
+    ("metric", "lower", "line"),
+    [
+        ("test/words", ["test/words"], [[1.0, 0.2], [5.0, 0.1]]),
+        ("test/words", ["words"], [[1.0, 0.2], [5.0, 0.1]]),
+        ("test/loss", [], [[1.0, 0.2], [5.0, 0.1]]),
+        ("test/words", [], None),
+    ],
+)
+def test_less_may_be_better_or_neither(make_run, event, metric, lower, line):
+    runs = [
+        make_run(
+            {**event.attempt(0), "time": 0.0},
+            {**event.score(3, score, metric.partition("/")[2]), "time": seconds},
+            method=method,
+        )
+        for method, seconds, score in (("a", 1.0, 0.2), ("b", 9.0, 0.9), ("c", 5.0, 0.1))
+    ]
+    (axis,) = pareto.draw(compare.arms(runs), [metric], lower=lower).axes
+    lines = [one.get_xydata().tolist() for one in axis.lines if one.get_color() == "0.5"]
+    assert lines == ([] if line is None else [line])
