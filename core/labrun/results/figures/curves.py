@@ -8,6 +8,7 @@ import numpy as np
 
 from labrun.results.arms import Arm
 from labrun.results.costs import STEPS, cost_at, label_of
+from labrun.results.directions import is_rate
 from labrun.results.figures import style
 from labrun.results.points import points
 from labrun.results.statistics.intervals import t_quantile
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 MARKED = 20
 """Points up to which each is marked."""
+Bounds = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ def draw(
     width: str = "page",
     says: bool = True,
 ) -> "Figure":
-    """One panel a metric: mean over seeds, with a band of the 95% t-interval over seeds.
+    """One panel a metric: mean over seeds, with a band of the 95% t-interval over seeds, of which a
+    rate's is drawn between 0 and 1 only.
 
     A metric is a logged series (`reward`), of which `smooth` steps are averaged, or a score over
     steps (`in_domain/accuracy`), drawn as it was taken. With `says` the figure says what line and
@@ -73,7 +76,7 @@ def _panel(
     for index, arm in enumerate(compared):
         curve = curve_of(arm, metric, smooth=window, cost=cost)
         if curve is not None:
-            _line(axis, curve, arm.label, index)
+            _line(axis, curve, arm.label, index, is_rate=is_rate(metric))
             known = curve.mean[np.isfinite(curve.mean)]
             ends |= {arm.label: float(known[-1])} if len(known) else {}
     title = f"mean of the last {window} logged steps" if window > 1 else ""
@@ -103,21 +106,25 @@ def _half_widths(values: np.ndarray) -> np.ndarray:
     return t_quantile(seeds - 1, 0.95) * values.std(0, ddof=1) / np.sqrt(seeds)
 
 
-def _line(axis: "Axes", curve: Curve, label: str, index: int) -> None:
+def _line(axis: "Axes", curve: Curve, label: str, index: int, *, is_rate: bool) -> None:
     if curve.num_seeds > 1:
-        _band(axis, curve, style.colour(index))
+        outside = ((curve.mean < 0) | (curve.mean > 1)).any()
+        bounds = (0.0, 1.0) if is_rate and not outside else (-np.inf, np.inf)
+        _band(axis, curve, style.colour(index), bounds=bounds)
     marker = style.marker(index) if len(curve.steps) <= MARKED else None
     axis.plot(curve.cost, curve.mean, label=label, marker=marker, **style.look(index))
 
 
-def _band(axis: "Axes", curve: Curve, colour: str) -> None:
+def _band(axis: "Axes", curve: Curve, colour: str, *, bounds: Bounds) -> None:
     """A polygon for each stretch of known values; `fill_between` takes four times as long.
 
-    The line is to be plotted next: it fits the axes to both.
+    It ends at the bounds, if there are any. The line is to be plotted next: it fits the axes to
+    both.
     """
     from matplotlib.patches import Polygon
 
-    low, high = curve.mean - curve.half_width, curve.mean + curve.half_width
+    ends = (curve.mean - curve.half_width, curve.mean + curve.half_width)
+    low, high = (np.clip(end, *bounds) for end in ends)
     for known in np.ma.clump_unmasked(np.ma.masked_invalid(high)):
         cost = np.concatenate([curve.cost[known], curve.cost[known][::-1]])
         around = np.column_stack([cost, np.concatenate([low[known], high[known][::-1]])])

@@ -99,6 +99,24 @@ def test_a_value_that_is_not_a_number_leaves_a_gap(make_run, event):
     assert (mean[0], np.isnan(mean[1]), mean[2]) == (1.0, True, 3.0)
 
 
+@pytest.mark.parametrize(
+    ("metric", "values", "lowest", "highest"),
+    [
+        ("win_rate", (0.25, 0.75), 0.0, 1.0),
+        ("return", (0.25, 0.75), 0.5 - T_1 / 4, 0.5 + T_1 / 4),
+        ("success_steps", (2.0, 3.0), 2.5 - T_1 / 2, 2.5 + T_1 / 2),
+    ],
+)
+def test_a_rates_band_ends_at_0_and_1(make_run, event, metric, values, lowest, highest):
+    runs = [
+        make_run(*(event.score(step, value, metric) for step in (1, 2)), seed=seed)
+        for seed, value in enumerate(values)
+    ]
+    (axis,) = curves.draw(compare.arms(runs), [f"test/{metric}"]).axes
+    heights = axis.patches[0].get_xy()[:, 1]
+    assert (heights.min(), heights.max()) == pytest.approx((lowest, highest))
+
+
 def test_a_band_is_a_polygon_around_each_stretch_of_known_values(make_run, event):
     values = {1: 1.0, 2: math.nan, 3: 3.0, 4: 4.0}
     runs = [
