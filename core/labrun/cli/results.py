@@ -51,6 +51,9 @@ def compare(
     score: Annotated[
         list[str] | None, typer.Option(help="Row of the table: METRIC or TASK/METRIC; repeatable.")
     ] = None,
+    start: Annotated[
+        bool, typer.Option(help="With the columns of the scores before training.")
+    ] = True,
     lower: Annotated[
         list[str] | None, typer.Option(help="Score of which less is better; may be repeated.")
     ] = None,
@@ -92,7 +95,7 @@ def compare(
         if elsewhere and (kind == "text" or figure):
             style.load()
     drawing = Drawing([Path(one) for one in figure or ()], plot, metric or (), smooth, cost, width)
-    asked = Asked(baseline, interval, score or (), lower or (), drawing)
+    asked = Asked(baseline, interval, score or (), lower or (), drawing, has_start=start)
     if kind == "text":
         folder = Path(out) if out else None
         report.compare(runs, home(), console(), out=folder, asked=asked)

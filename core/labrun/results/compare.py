@@ -49,6 +49,15 @@ class Table:
         }
         return Table(self.columns, rows)
 
+    def of_arms(self, labels: Sequence[str]) -> "Table":
+        """The columns of these arms alone, without those of the start, and the rows they have."""
+        rows = {
+            key: kept
+            for key, cells in self.rows.items()
+            if (kept := {label: cells[label] for label in labels if label in cells})
+        }
+        return Table(tuple(labels), rows)
+
 
 def table(compared: Sequence[Arm], *, interval: str = "seeds") -> Table:
     """Mean over seeds of every score at its last step, with an interval (a name of `INTERVALS`).

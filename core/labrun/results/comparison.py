@@ -82,10 +82,11 @@ def comparison_of(
     scores: Sequence[str] = (),
     lower: Sequence[str] = (),
     labels: Mapping[str, str] | None = None,
+    has_start: bool = True,
 ) -> Comparison:
     """The comparison of these runs. `scores` are the rows to keep; all where it is empty. `labels`:
     run id -> what its arm is called, in the order of the arms; else what sets the arms apart.
-    The baseline stands first.
+    The baseline stands first. Without `has_start` the table has no scores before training.
 
     Raises LabError where no run is done, an arm holds a seed twice within a group, or the baseline
     or a score is not there.
@@ -100,6 +101,8 @@ def comparison_of(
     _check_rows([*scores, *lower], table)
     against = paired.differences(arms, baseline) if baseline is not None else []
     shown_table = table.only(scores)
+    if not has_start:
+        shown_table = shown_table.of_arms([arm.label for arm in arms])
     done = {run.id for arm in every for run in arm.runs}
     _, damaged = compare.whole_runs(run for run in taken if run.id not in done)
     left = [run for run in taken if run.id not in done and run.id not in damaged]

@@ -56,6 +56,8 @@ class Asked:
     scores: Sequence[str] = ()
     lower: Sequence[str] = ()
     drawing: Drawing = field(default_factory=Drawing)
+    has_start: bool = True
+    """With the columns of the scores before training."""
 
 
 def check_choices(*, kind: str, interval: str, plot: str, width: str) -> None:
@@ -136,6 +138,7 @@ def _comparison(runs: Sequence[RunDir], asked: Asked) -> Comparison:
         interval=asked.interval,
         scores=asked.scores,
         lower=asked.lower,
+        has_start=asked.has_start,
     )
     drawing = asked.drawing
     if drawing.plot == PROFILE:

@@ -128,18 +128,8 @@ def test_several_tasks_at_once_stand_below_the_table(lab_here, on_two_tasks, hom
     done = lab_here("compare", "--baseline", "eps")
     assert done.returncode == 0, done.stderr
     below = done.stdout.partition("over several tasks at once\n")[2].splitlines()
-    assert below[1].split() == [
-        "win_rate",
-        "eps",
-        "0.375",
-        "±",
-        "0.000",
-        "0.375",
-        "[0.375,",
-        "0.375]",
-        "-",
-    ]
-    assert below[2].endswith("0.625 ± 0.000  0.625 [0.625, 0.625]  1.000 [1.000, 1.000]")
+    assert below[1].split() == ["win_rate", "eps", "0.375", "±", "0.000", "0.375", "-"]
+    assert below[2].split()[2:] == ["0.625", "±", "0.000", "0.625", "1.000"]
     assert below[3] == "over 2 tasks (a, b): win_rate"
     assert (home / "compare" / "g" / "profile.png").read_bytes().startswith(b"\x89PNG")
 

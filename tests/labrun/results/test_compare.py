@@ -4,7 +4,8 @@ import math
 
 import pytest
 from labrun.errors import LabError
-from labrun.results import compare
+from labrun.results import compare, formats
+from labrun.results.comparison import comparison_of
 from labrun.results.differing import settings_of, unlabelled
 from labrun.results.statistics.intervals import t_interval
 
@@ -78,6 +79,22 @@ def test_score_before_training_counts_once_a_seed(scored):
     # two seeds, 0.1 and 0.3: s = 0.2 / sqrt(2), half width t * 0.1; not four values
     assert (start.mean, start.n) == (pytest.approx(0.2), 2)
     assert start.half_width == pytest.approx(T_1 * 0.1)
+
+
+def test_the_start_can_be_left_out(scored):
+    runs = [
+        scored(value, start=0.1, seed=seed, method=method)
+        for method, better in (("plain", 0.0), ("momentum", 0.125))
+        for seed, value in enumerate((0.5 + better, 0.75 + better))
+    ]
+    found = comparison_of(runs, baseline="plain", has_start=False)
+    assert found.table.columns == ("plain", "momentum")
+    cells = found.table.rows["test", "accuracy"]
+    assert {label: cell.mean for label, cell in cells.items()} == {
+        "plain": 0.625,
+        "momentum": 0.75,
+    }
+    assert "start" not in formats.to_latex(found.sheet)
 
 
 def test_runs_that_only_evaluated_have_no_start_column(make_run, event):

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from labrun.results.figures import style
-from labrun.results.over_tasks import Grid
+from labrun.results.over_tasks import FEWEST, Grid
 from labrun.results.statistics import suites
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-THRESHOLDS = np.linspace(0.0, 1.0, 101)
 MEANING = (
     "share of the scores of all seeds and tasks that lie above the score on the x axis; "
     "band: 95% bootstrap over seeds"
@@ -22,7 +21,7 @@ MEANING = (
 
 def draw(grids: Sequence[Grid], *, width: str = "page", says: bool = True) -> "Figure":
     """One panel a grid of rates: for each arm the share of its scores above each threshold, with a
-    band where it has several seeds.
+    band where it has three seeds or more.
 
     Source: Agarwal et al. (2021, arXiv 2108.13264), section 4.2.
     """
@@ -37,17 +36,19 @@ def draw(grids: Sequence[Grid], *, width: str = "page", says: bool = True) -> "F
 
 
 def _panel(axis: "Axes", grid: Grid) -> None:
+    # a step lies at a score: between two of them no share changes
+    steps = np.unique(
+        [0.0, 1.0, *np.concatenate([found.ravel() for found in grid.scores.values()])]
+    )
     for index, (arm, scores) in enumerate(grid.scores.items()):
         rng = np.random.default_rng(0)
         share, (low, high) = suites.bounded_profile(
-            scores, THRESHOLDS.tolist(), rng, together=grid.together
+            scores, steps.tolist(), rng, together=grid.together
         )
-        (line,) = axis.plot(
-            THRESHOLDS, share, label=arm, drawstyle="steps-post", **style.look(index)
-        )
-        if len(scores) > 1:
+        (line,) = axis.plot(steps, share, label=arm, drawstyle="steps-post", **style.look(index))
+        if len(scores) >= FEWEST:
             axis.fill_between(
-                THRESHOLDS, low, high, step="post", color=line.get_color(), alpha=0.18, lw=0
+                steps, low, high, step="post", color=line.get_color(), alpha=0.18, lw=0
             )
     axis.set_xlabel(f"{grid.metric} on {len(grid.tasks)} tasks", parse_math=False)
     axis.set_ylabel("share above")
