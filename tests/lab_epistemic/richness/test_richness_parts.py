@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lab_epistemic.richness import responses
 from lab_epistemic.richness.config import RichnessConfig
 from lab_epistemic.richness.contexts import contexts, shown
 from lab_epistemic.richness.evaluator import _Study
@@ -17,6 +18,7 @@ from lab_epistemic.richness.figure import PANELS, panels
 from lab_epistemic.richness.responses import Asked, Interview, Response
 from lab_epistemic.richness.scores import LevelResult, problem_metrics, scores, summary
 from lab_epistemic.richness.selection import pass_counts, select, solutions
+from lab_llm.distributed.stopping import StopPoints
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import MARKED, Problem, ProblemSets
@@ -249,3 +251,15 @@ def test_a_round_s_responses_guide_the_next(choice, guides):
     assert told == [("round_1", ["s", "s"]), ("guided", guides)]
     # one is cut in the round, the other at the level
     assert result.counts == {"num_problems": 2, "truncated": 2, "num_lost": 1}
+
+
+def test_timeouts_of_all_ranks_are_told(monkeypatch):
+    notes = []
+    monkeypatch.setattr(responses, "gather_objects", lambda mine: [mine, 3])
+    ctx: Any = SimpleNamespace(note=notes.append)
+    interview: Any = SimpleNamespace(
+        ctx=ctx, policy=SimpleNamespace(tokenizer=None), verify=lambda problem, text: 0.0
+    )
+    points = StopPoints(ctx, 0, work="grading")
+    assert Interview._graded(interview, [], [], {}, batch_size=1, beat=points) == {}
+    assert notes == ["the grader ran out of time for 3 responses: reward 0"]

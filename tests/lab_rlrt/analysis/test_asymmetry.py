@@ -1,5 +1,6 @@
 """Both asymmetries against plain forward passes; the page, the layout and the table by value."""
 
+import dataclasses
 import json
 import math
 import re
@@ -86,6 +87,16 @@ def test_both_asymmetries_equal_those_of_plain_forward_passes(tmp_path, policy, 
         assert item.divergence == pytest.approx(kl.tolist(), abs=2e-4)
         assert item.student == pytest.approx(student.gather(1, tokens)[:, 0].tolist(), abs=2e-4)
         assert "".join(item.tokens).removesuffix("<|im_end|>") == own.text
+
+
+def test_every_rank_looks_at_the_rollouts_of_the_first(tmp_path, policy, data, monkeypatch):
+    config = AsymmetryConfig(**SETTINGS)
+    firsts = rollouts.sample_groups(context(tmp_path), policy, data, config)
+    given = []
+    monkeypatch.setattr(rollouts, "gather_objects", lambda mine: given.append(mine) or [firsts])
+    second = dataclasses.replace(context(tmp_path), rank=1, world_size=2)
+    assert rollouts.sample_groups(second, policy, data, config) is firsts
+    assert given == [[]]
 
 
 def test_groups_lie_one_after_another_and_only_mixed_ones_are_kept(tmp_path, policy, data):

@@ -17,7 +17,7 @@ WIDTHS = 32
 MOST_WIDTH, MOST_HIDDEN = 512, 2048
 """Its scratch lies on the stack, which a wider network would overrun."""
 LONG_RUN = 200
-"""Steps from which `auto` takes the kernel. To compile it takes what it saves in about 60 steps of
+"""Steps from which `auto` takes the kernel. To compile it takes what it saves in about 50 steps of
 the default run."""
 
 
