@@ -104,19 +104,20 @@ def test_following_weight_is_the_inverse():
     torch.testing.assert_close(got, tensor([[0.5], [2.0]]))
 
 
-def test_interpolated_advantage_mixes_and_clips():
+@pytest.mark.parametrize(
+    ("gated", "of_the_wrong"), [(True, [-1.0, -1.0, -1.0]), (False, [-1.125, -0.875, -1.0])]
+)
+def test_weighted_advantage_mixes_clips_and_leaves_wrong_rollouts_to_the_gate(gated, of_the_wrong):
     # w = 3 clips to 1.5: 2 * (.75 + .25 * 1.5) = 2.25; w = .2 clips to .5: 2 * (.75 + .125) = 1.75
-    got = objectives.interpolated_advantage(
-        tensor([2.0]), tensor([[3.0, 0.2, 1.0]]), lam=0.25, eps_w=0.5
+    got = objectives.weighted_advantage(
+        tensor([2.0, -1.0, -1.0]),
+        tensor([[3.0, 0.2, 1.0]] * 3),
+        tensor([1.0, 0.0, 0.5]),
+        lam=0.25,
+        eps_w=0.5,
+        gated=gated,
     )
-    torch.testing.assert_close(got, tensor([[2.25, 1.75, 2.0]]))
-
-
-def test_gate_leaves_wrong_rollouts_with_their_plain_advantage():
-    got = objectives.gate_correct(
-        tensor([[9.0, 9.0], [9.0, 9.0]]), tensor([1.0, -1.0]), tensor([1.0, 0.0])
-    )
-    torch.testing.assert_close(got, tensor([[9.0, 9.0], [-1.0, -1.0]]))
+    torch.testing.assert_close(got, tensor([[2.25, 1.75, 2.0], of_the_wrong, of_the_wrong]))
 
 
 def test_clip_fraction_counts_only_tokens_of_the_mask():

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from lab_marl.networks.greedy import UNAVAILABLE
 from lab_stairs.objectives import (
     double_q_values,
     mixed_value,
@@ -22,6 +23,12 @@ def test_double_q_takes_the_targets_value_of_the_online_networks_available_choic
     allowed = tensor([[[True, True, False]]])
     # 9 is forbidden, so the online network chooses action 1; the target gives 20 for it.
     assert double_q_values(online, target, allowed).tolist() == [[20.0]]
+
+
+def test_double_q_of_an_agent_that_may_do_nothing_is_no_targets_value():
+    q = tensor([[[1.0, 5.0]]])
+    (value,) = double_q_values(q, q, torch.zeros(1, 1, 2, dtype=torch.bool)).flatten().tolist()
+    assert value == UNAVAILABLE
 
 
 def test_double_q_carries_no_gradient():

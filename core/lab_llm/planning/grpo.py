@@ -17,6 +17,7 @@ from lab_llm.text.prompts import encode, most_tokens, with_solution
 from lab_llm.training.config import Context, GRPOSettings
 from lab_llm.training.engines import ENGINES
 from lab_llm.training.precision import check_precision
+from lab_llm.training.teacher import SHOW_LESS
 from lab_llm.training.zero import missing_deepspeed
 
 
@@ -129,14 +130,14 @@ def _check_model(settings: GRPOSettings) -> None:
 
 
 def check_distillation(settings: GRPOSettings) -> None:
-    """LabError where a setting adds a term that SDPO's loss, which takes the surrogate's place,
-    does not have."""
+    """LabError where a setting adds a term that self-distillation does not have, mixed with the
+    surrogate or not."""
     for name in ("beta", "entropy_coef"):
         value = getattr(settings, name)
         if value:
             raise LabError(
-                f"trainer.{name}={value}: method=sdpo has its own loss in place of GRPO's, without "
-                f"this term; set trainer.{name}=0, or take another method"
+                f"trainer.{name}={value}: the loss of self-distillation (sdpo, opsd, sdft) has no "
+                f"such term; set trainer.{name}=0, or take another method"
             )
 
 
@@ -230,10 +231,10 @@ def _refuse_long(
         what, change = f"the prompt of {name} has {longest} tokens", "take other problems"
     elif teacher == "sibling":
         what = f"the teacher's prompt for {name} has {longest} tokens before the rollout it shows"
-        change = "set trainer.teacher_context=answer"
+        change = SHOW_LESS
     else:
         what = f"the teacher's prompt for {name} with its {teacher} has {longest} tokens"
-        change = "set trainer.teacher_context=answer"
+        change = SHOW_LESS
     raise LabError(
         f"{what}, which with trainer.{completion} is more than the model's {limit} tokens; "
         f"lower trainer.max_completion_length, or {change}"

@@ -1,4 +1,4 @@
-"""Settings of GRPO with token-level credit."""
+"""Settings of every GRPO run, and of a teacher beside it."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -74,25 +74,23 @@ class GRPOSettings(TrainedWeights):
     top_k: Annotated[int, Ge(0)] = 0
     """Tokens that may be sampled (count); 0: all."""
     epsilon: Annotated[float, Gt(0)] = 0.2
-    """Lower clip of the importance ratio, and the upper one unless `epsilon_high` is set. SDPO
-    reads neither: its ratio is clipped at `distillation.ratio_clip`."""
+    """Lower clip of the importance ratio, and the upper one unless `epsilon_high` is set."""
     epsilon_high: Annotated[float, Gt(0)] | None = None
     """Upper clip of the importance ratio (clip-higher, DAPO: 0.28); not below `epsilon`."""
     dual_clip: Annotated[float, Gt(1)] | None = None
     """Largest importance ratio of a token whose advantage is negative (arXiv 1912.09729, c;
-    arXiv 2603.24472's code: 3); above 1 + the upper clip. None: no bound. SDPO has none."""
+    arXiv 2603.24472's code: 3); above 1 + the upper clip. None: no bound."""
     beta: Annotated[float, Ge(0)] = 0.0
-    """Weight of the KL to the model at the start; SDPO has no such term and takes 0 only."""
+    """Weight of the KL to the model at the start; self-distillation takes 0 only."""
     entropy_coef: Annotated[float, Ge(0)] = 0.0
-    """Weight of the entropy bonus; SDPO has no such term and takes 0 only."""
+    """Weight of the entropy bonus; self-distillation takes 0 only."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
     """Divide the centred reward by the standard deviation (ddof 1) of its group or of the batch."""
     loss_type: Literal["dapo", "grpo", "dr_grpo"] = "dapo"
     """Reduction over tokens: dapo, the mean over all tokens of the step; grpo, over each rollout's
     and then over rollouts; dr_grpo, the sum over max_completion_length (arXiv 2503.20783). With
     several minibatches dapo divides each one's sum by the batch's tokens / num_minibatches, not by
-    its own tokens (TRL). SDPO does not read it: its mean is over the tokens of the rollouts whose
-    teacher has a context."""
+    its own tokens (TRL)."""
     sampler: Literal["cpu", "transformers", "vllm"] = "cpu"
     """What makes rollouts: the toolkit's decoder, transformers' generate, or vLLM."""
     vllm_mode: Literal["colocate", "server"] = "colocate"
@@ -116,7 +114,7 @@ class GRPOSettings(TrainedWeights):
     ] = "sequence_mask"
     """With vLLM, weigh each rollout (or token) by p of the training's own pass over p of vLLM,
     which differ by rounding: above `vllm_importance_clip` the weight is 0 (mask) or the clip
-    (truncate); none: no weight. TRL's default. SDPO has none."""
+    (truncate); none: no weight. TRL's default."""
     vllm_importance_clip: Annotated[float, Gt(0)] = 3.0
     """The largest such weight (TRL's default)."""
     save_every: Annotated[int, Ge(1)] = 25

@@ -21,7 +21,7 @@ def warn_of_dead_run(ctx: "RunContext", *, distils: bool) -> None:
 
 
 def faults(series: Series, *, distils: bool) -> list[str]:
-    """Why the run learned nothing, a sentence each; none where a step could teach something.
+    """What is wrong with a run whose rewards or gradients are all the same, a sentence each.
 
     `distils`: the loss is the distance to a teacher, which equal rewards do not make 0.
     """

@@ -83,7 +83,7 @@ def importance_weight(
 ) -> Float[Tensor, "*shape"]:
     """min(p(y) / p_old(y), clip) of the sampled tokens, detached; 1 where `clip` is None."""
     if clip is None:
-        return torch.ones_like(logprobs).detach()
+        return torch.ones_like(logprobs)
     return (logprobs - old).detach().exp().clamp(max=clip)
 
 

@@ -10,8 +10,9 @@ from labrun.schema import schema
 class DistillationConfig:
     """The loss and the teacher of SDPO (arXiv 2601.20802) and of its relatives.
 
-    With `weight` 1 the loss stands in place of the surrogate: the trainer's epsilon, epsilon_high,
-    loss_type and scale_rewards have no part in it. beta and entropy_coef must be 0.
+    With `weight` 1 the loss stands in place of the surrogate. The surrogate's own settings have no
+    part in it then: epsilon, epsilon_high, dual_clip, loss_type, scale_rewards and the weight of
+    vLLM. beta and entropy_coef must be 0 with any weight.
     """
 
     weight: Annotated[float, Gt(0), Le(1)] = 1.0

@@ -175,7 +175,7 @@ class Surrogate(Objective):
         ratio = surrogate.importance_ratio(logprobs, old)
         means = {"entropy": entropies}
         if batch.reference_logprobs is not None:
-            # before the surrogate: gradients then add up in TRL's order, to the last digit
+            # before the surrogate: gradients add up in TRL's order
             means["kl"] = surrogate.kl_to_reference(logprobs, batch.reference_logprobs, ratio)
         losses = surrogate.clipped_surrogate(
             ratio, advantages, **self._clip, delta=self.settings.dual_clip
@@ -190,7 +190,9 @@ class Surrogate(Objective):
         loss = self._reduced(losses, batch, forward)
         if not self.settings.entropy_coef:
             return loss
-        return loss - self._bonus(entropies, batch, forward)
+        num_tokens = forward.share(batch.num_tokens)
+        bonus = surrogate.mean_over_tokens(entropies, batch.loss_mask, num_tokens=num_tokens)
+        return loss - self.settings.entropy_coef * bonus
 
     def _reduced(self, losses: Tensor, batch: Rollouts, forward: Forward) -> Tensor:
         """The token losses' mean by `loss_type`: this micro-batch's share of the step's."""
@@ -203,17 +205,6 @@ class Surrogate(Objective):
         longest = self.settings.max_completion_length
         mean = surrogate.mean_over_length(losses, mask, length=longest)
         return mean / forward.num_micro_batches
-
-    def _bonus(self, entropies: Tensor, batch: Rollouts, forward: Forward) -> Tensor:
-        """entropy_coef times the mean entropy over the step's tokens: this micro-batch's share.
-
-        It is the mean over its own tokens, weighed by how many they are: TRL adds up in this order.
-        """
-        own, parts = batch.loss_mask.sum(), forward.num_micro_batches
-        weight = (own / (forward.share(batch.num_tokens) / parts)).item()
-        num_tokens = own.clamp(min=1.0)
-        mean = surrogate.mean_over_tokens(entropies, batch.loss_mask, num_tokens=num_tokens)
-        return self.settings.entropy_coef * weight * (mean / parts)
 
     @property
     def _clip(self) -> dict[str, float]:

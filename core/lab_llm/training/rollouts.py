@@ -45,8 +45,8 @@ class Rollouts:
     """1 at tokens, 0 at padding."""
     loss_mask: Float[Tensor, "B T"]
     """1 at the policy's own tokens, 0 at padding and at what others wrote."""
-    rewards: Float[Tensor, "B *turns"]
-    """Of the whole rollout (B,), or of each of its turns (B, turns)."""
+    rewards: Float[Tensor, " B"]
+    """r of each rollout."""
     rollout_advantages: Float[Tensor, " B"]
     """A, relative to the rollout's group; exactly 0 where the group's rewards are equal."""
     advantages: Float[Tensor, "B T"]
@@ -85,29 +85,25 @@ class Rollouts:
         rows = rows.to(self.ids.device)
         kept, width = int(self.lengths[rows].max()), self.width
 
-        def tokens(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values[rows][:, :kept]
-
         def sequences(values: Tensor) -> Tensor:
             return _columns(values, self.attention_mask, rows, width=width, kept=kept)
 
+        def part_of(values: Tensor) -> Tensor:
+            return values[rows][:, :kept] if values.dim() == 2 else values[rows]
+
+        whole = ("ids", "attention_mask", "num_tokens")
+        parts = {
+            name: part_of(values)
+            for name, values in vars(self).items()
+            if name not in whole and isinstance(values, Tensor)
+        }
         teacher = self.teacher
-        return Rollouts(
+        return replace(
+            self,
             ids=sequences(self.ids),
             attention_mask=sequences(self.attention_mask),
-            loss_mask=self.loss_mask[rows][:, :kept],
-            rewards=self.rewards[rows],
-            rollout_advantages=self.rollout_advantages[rows],
-            advantages=self.advantages[rows][:, :kept],
-            num_tokens=self.num_tokens,
-            sampled_logprobs=tokens(self.sampled_logprobs),
-            old_logprobs=tokens(self.old_logprobs),
-            reference_logprobs=tokens(self.reference_logprobs),
-            student_logprobs=tokens(self.student_logprobs),
-            teacher_logprobs=tokens(self.teacher_logprobs),
-            importance_weight=tokens(self.importance_weight),
             teacher=None if teacher is None else teacher.part(rows, width=width, kept=kept),
-            batches_before=self.batches_before,
+            **parts,
         )
 
 

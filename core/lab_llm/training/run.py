@@ -145,7 +145,7 @@ def whole_batches(steps: int, settings: GRPOSettings) -> int:
 
 
 def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
-    """TRL's configuration for these settings."""
+    """TRL's configuration: it samples and steps, while advantages and loss are ours."""
     import torch
     from trl.trainer.grpo_config import GRPOConfig
 
@@ -170,12 +170,7 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
         temperature=settings.temperature,
         top_p=settings.top_p,
         top_k=settings.top_k,
-        epsilon=settings.epsilon,
-        epsilon_high=settings.epsilon_high,
-        beta=settings.beta,
-        entropy_coef=settings.entropy_coef,
-        scale_rewards=settings.scale_rewards,
-        loss_type=settings.loss_type,
+        beta=settings.beta,  # above 0 TRL scores the reference model
         use_vllm=ENGINES[settings.sampler].uses_vllm(),
         vllm_mode=settings.vllm_mode,
         vllm_server_base_url=settings.vllm_server or None,

@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lab_llm.training.config import TeacherSettings
 from lab_llm.training.distillation import compare_hidden, distillation_loss, importance_weight
 from lab_llm.training.distillation_config import DistillationConfig
 from lab_llm.training.objective import Forward, Objective, Surrogate, TokenPass
 from lab_llm.training.rollouts import Rollouts
 from lab_llm.training.surrogate import mean_over_rollouts
-from lab_llm.training.teacher import Teacher
-from lab_llm.training.teacher_weights import TeacherWeights
+from lab_llm.training.teacher import Teacher, distilling_teacher
+from lab_llm.training.teacher_weights import TeacherWeights, distilling_weights
 
 
 class SelfDistillation(Objective):
@@ -47,7 +48,7 @@ class SelfDistillation(Objective):
     def loss(self, forward: Forward, batch: Rollouts) -> Tensor:
         """L = (1 - w) L_surrogate + w mean of importance weight x divergence, w being `weight`.
 
-        The mean is over the tokens with a context. w 1 is SDPO; below 1 it is TRL's mixture.
+        The mean is `reduction`'s. w 1 is SDPO; below 1 it is TRL's mixture.
         """
 
         def distilled(student: Any) -> Tensor:
@@ -110,6 +111,17 @@ class SelfDistillation(Objective):
             sequences.has_context,
             num_tokens=forward.share(sequences.num_tokens),
         )
+
+
+def self_distillation(settings: TeacherSettings) -> SelfDistillation:
+    """The objective of `settings.distillation`, with its teacher."""
+    return SelfDistillation(
+        settings.distillation,
+        teacher=distilling_teacher(settings),
+        teacher_weights=distilling_weights(settings),
+        temperature=settings.temperature,
+        surrogate=Surrogate(settings),
+    )
 
 
 def _head(model: Any) -> Any:

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 Scored = Literal["correct", "mixed", "every"]
 Richness = Literal["solution", "without_thinking", "answer"]
+SHOW_LESS = (
+    "show the teacher less (trainer.teacher_context=answer; where the loss distils: "
+    "trainer.distillation.max_context_length)"
+)
+"""What to do where a teacher's prompt is too long."""
 
 
 @dataclass(frozen=True)

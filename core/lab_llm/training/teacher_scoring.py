@@ -15,6 +15,7 @@ from lab_llm.training.config import GRPOSettings
 from lab_llm.training.engines import RolloutEngine
 from lab_llm.training.rollouts import Rollouts, TeacherSequences
 from lab_llm.training.sequences import Ids, padded, score
+from lab_llm.training.teacher import SHOW_LESS
 from lab_llm.training.teacher_weights import TeacherWeights
 
 HEAD_TOKENS = 2048
@@ -116,7 +117,7 @@ class TeacherScoring:
         if limit is not None and longest > limit:
             raise LabError(
                 f"a teacher's context and completion take {longest} tokens, the model {limit}; "
-                "lower trainer.max_completion_length or choose trainer.teacher_context=answer"
+                f"lower trainer.max_completion_length, or {SHOW_LESS}"
             )
 
 

@@ -17,7 +17,7 @@ from lab_llm.distributed import ranks
 from lab_llm.policy.beats import beat_at_passes
 from lab_llm.policy.policy import Policy
 from lab_llm.problems import Problem, ProblemSets
-from lab_llm.training.advantages import in_uniform_group, rows_to_score
+from lab_llm.training.advantages import group_advantages, in_uniform_group, rows_to_score
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.engines import ENGINES
 from lab_llm.training.forward import ModelForward
@@ -124,6 +124,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
     # Rollouts -----------------------------------------------------------------------------------
 
     def _calculate_rewards(self, *inputs: Any) -> Tensor:
+        """TRL calls this while it makes a batch; `rollouts` reads the group that is kept here."""
         rewards = super()._calculate_rewards(*inputs)
         texts = [text for of_rank in ranks.gather_objects(self.rewards.texts) for text in of_rank]
         self.group = replace(self.group, texts=texts, rewards=rewards[:, 0].tolist())
@@ -136,12 +137,13 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         device, size = self.accelerator.device, len(inputs)
         start = self.accelerator.process_index * size
         rewards = torch.tensor(self.group.rewards, device=device)
-        uniform = in_uniform_group(rewards, group_size=self.group.size)
+        group_size, scale = self.group.size, self.settings.scale_rewards
+        uniform = in_uniform_group(rewards, group_size=group_size)
         self.metrics.add("uniform_group_fraction", uniform.float().mean().item())
+        advantages = group_advantages(rewards, group_size=group_size, scale=scale)
         mine = slice(start, start + size)
-        # TRL divides what rounding leaves of equal rewards by 1e-4
-        advantages = output["advantages"].masked_fill(uniform[mine], 0.0)
-        rollouts = self._learned(from_trl(output, rewards=rewards[mine], advantages=advantages))
+        batch = from_trl(output, rewards=rewards[mine], advantages=advantages[mine])
+        rollouts = self._without_truncated(batch)
         # a function of the step alone: a resumed run has the same
         number = self.state.global_step // self.steps_per_batch
         rollouts = replace(rollouts, batches_before=number)
@@ -155,10 +157,10 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             self.metrics.add(name, value)
         return rollouts
 
-    def _learned(self, rollouts: Rollouts) -> Rollouts:
-        """The rollouts, with `mask_truncated` those without an end token out of the loss.
+    def _without_truncated(self, rollouts: Rollouts) -> Rollouts:
+        """With `mask_truncated`, rollouts without an end token are left out of the loss.
 
-        A note says where these are all.
+        The run has a note where no other is left.
         """
         if not self.settings.mask_truncated:
             return rollouts

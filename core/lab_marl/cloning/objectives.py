@@ -20,8 +20,8 @@ def cross_entropy_cloning(
     `steps` is the number of valid steps of the batch; the published code divides by it also where
     it sums over padding (weight 1 on every row). Unavailable actions stay in the softmax, as there.
     """
-    loss = F.cross_entropy(q.flatten(0, 1), actions.flatten(), reduction="none")
-    return (loss.view(actions.shape) * weight[:, None]).sum() / (steps * actions.shape[1])
+    losses = action_cross_entropy(q, actions)
+    return (losses * weight[:, None]).sum() / (steps * actions.shape[1])
 
 
 def returns_to_go(reward: Float[Tensor, "T B"]) -> Float[Tensor, "T B"]:
@@ -31,10 +31,10 @@ def returns_to_go(reward: Float[Tensor, "T B"]) -> Float[Tensor, "T B"]:
 
 def action_cross_entropy(
     logits: Float[Tensor, "rows n a"], actions: Int[Tensor, "rows n"]
-) -> Float[Tensor, " rows"]:
-    """(1 / n) sum over agents of -log softmax(z_i)[u_i]; unavailable actions stay in the softmax.
+) -> Float[Tensor, "rows n"]:
+    """-log softmax(z_i)[u_i] of each agent; unavailable actions stay in the softmax.
 
-    Source: LAMDA-RL/ODIS, bc_learner.py.
+    Source: LAMDA-RL/ODIS, bc_learner.py, odis_learner.py and hissd_learner.py.
     """
-    loss = F.cross_entropy(logits.flatten(0, 1), actions.flatten(), reduction="none")
-    return loss.view(actions.shape).mean(1)
+    found = F.cross_entropy(logits.flatten(0, 1), actions.flatten(), reduction="none")
+    return found.view(actions.shape)

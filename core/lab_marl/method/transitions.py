@@ -39,7 +39,7 @@ class Transitions:
         mean over the rows is behaviour cloning."""
         from lab_marl.cloning.objectives import action_cross_entropy
 
-        return action_cross_entropy(self.scores, self.actions)
+        return action_cross_entropy(self.scores, self.actions).mean(1)
 
 
 def transitions_of(

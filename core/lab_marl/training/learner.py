@@ -11,7 +11,7 @@ class Learner(Protocol):
     """One method: its networks, its losses, its optimizer."""
 
     def update(self, batch: Batch) -> dict[str, float]:
-        """One optimizer step on episodes of one task; the metrics of this step.
+        """One update, on a batch of episodes of one task; its metrics.
 
         Raises DivergedError where the loss or the gradient is not finite.
         """

@@ -4,7 +4,7 @@ from typing import Any
 
 
 class TargetClock:
-    """Counts optimizer steps over all tasks: due at every `every`-th of them."""
+    """Counts updates over all tasks: due at every `every`-th of them."""
 
     def __init__(self, every: int) -> None:
         self.every = every

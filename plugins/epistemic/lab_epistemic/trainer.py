@@ -6,7 +6,6 @@ from lab_llm.planning import teacher as teacher_plan
 from lab_llm.problems import ProblemSets, problem_sets
 from lab_llm.training import run as grpo_run
 from lab_llm.training.distillation_config import DistillationConfig
-from lab_llm.training.teacher import distilling_teacher
 from labrun import Plan, Setup, TrainResult
 
 from lab_epistemic.config import EpistemicConfig
@@ -46,17 +45,6 @@ def distillation_of(config: EpistemicConfig) -> DistillationConfig | None:
 def make_objective(config: EpistemicConfig) -> "Objective":
     """The distance to a teacher, or GRPO's surrogate."""
     from lab_llm.training.objective import Surrogate
-    from lab_llm.training.self_distillation import SelfDistillation
-    from lab_llm.training.teacher_weights import distilling_weights
+    from lab_llm.training.self_distillation import self_distillation
 
-    distillation = distillation_of(config)
-    if distillation is None:
-        return Surrogate(config)
-    teacher = distilling_teacher(config)
-    return SelfDistillation(
-        distillation,
-        teacher=teacher,
-        teacher_weights=distilling_weights(config),
-        temperature=config.temperature,
-        surrogate=Surrogate(config),
-    )
+    return Surrogate(config) if config.objective == "grpo" else self_distillation(config)

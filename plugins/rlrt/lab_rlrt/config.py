@@ -24,11 +24,11 @@ class RLRTConfig(TeacherSettings):
     """GRPO whose advantage is weighted, token by token, by what a teacher predicted."""
 
     credit: Method = "rlrt"
-    """The token weight: grpo, none; rlrt, eq. 3 on correct rollouts; rlrt_all, eq. 3 on all;
-    following, its inverse on correct rollouts; rlsd, its inverse on all (papers' names);
-    entropy_shaped, no weight but a bonus where the policy is uncertain; iw_opd, the teacher's
-    log-ratio in place of the advantage; dasd, the advantage and that ratio, its sign by the
-    policy's entropy; sdpo, the distance to the teacher (`distillation`)."""
+    """How the teacher enters the loss (papers' names). grpo: not at all; rlrt, the token weight of
+    eq. 3 on correct rollouts; rlrt_all, eq. 3 on all; following, its inverse on correct rollouts;
+    rlsd, its inverse on all; entropy_shaped, no teacher but a bonus where the policy is uncertain;
+    iw_opd, the teacher's log-ratio in place of the advantage; dasd, the advantage and that ratio,
+    its sign by the policy's entropy; sdpo, the distance to the teacher (`distillation`)."""
     lam: Annotated[float, Ge(0), Le(1)] = 0.5
     """lambda of eq. 4, share of the weighted advantage (arXiv 2605.10781: 0.5)."""
     lam_warmup: Annotated[int, Ge(0)] = 0

@@ -5,14 +5,14 @@ from functools import partial
 
 from lab_llm.training.objective import Objective, Surrogate
 from lab_llm.training.rollouts import Rollouts
-from lab_llm.training.self_distillation import SelfDistillation
+from lab_llm.training.self_distillation import self_distillation
 from lab_llm.training.step_metrics import Mean, mean_over
-from lab_llm.training.teacher_weights import distilling_weights, scoring_weights
+from lab_llm.training.teacher_weights import scoring_weights
 from torch import Tensor
 
 from lab_rlrt import objectives
 from lab_rlrt.config import Method, RLRTConfig
-from lab_rlrt.teachers import SCORED, teacher_of
+from lab_rlrt.teachers import teacher_of
 
 Weight = Callable[[Tensor, Tensor], Tensor]
 """(information asymmetry (B, T), A (B,)) -> weights (B, T)."""
@@ -28,41 +28,47 @@ def grpo(config: RLRTConfig) -> Objective:
     return Surrogate(config)
 
 
-def weighted(weight: Weight) -> Callable[[RLRTConfig], Objective]:
-    """A method that weighs tokens by what the teacher predicted."""
+def weighted(weight: Weight, *, gated: bool) -> Callable[[RLRTConfig], Objective]:
+    """A method that weighs tokens by what the teacher predicted; gated, of correct rollouts."""
 
     def make(config: RLRTConfig) -> Objective:
         return Surrogate(
             config,
             teacher=teacher_of(config),
             teacher_weights=scoring_weights(config),
-            token_advantages=partial(weighted_advantages, weight=weight, config=config),
-            measures=partial(weight_measures, weight=weight, config=config),
+            token_advantages=partial(
+                weighted_advantages, weight=weight, gated=gated, config=config
+            ),
+            measures=partial(weight_measures, weight=weight, gated=gated, config=config),
         )
 
     return make
 
 
-def weighted_advantages(rollouts: Rollouts, *, weight: Weight, config: RLRTConfig) -> Tensor:
-    """A_t of eq. 4: A times the clipped weight, on the rollouts that the method weighs."""
+def weighted_advantages(
+    rollouts: Rollouts, *, weight: Weight, gated: bool, config: RLRTConfig
+) -> Tensor:
+    """A_t of eq. 4, 0 outside the loss mask."""
     advantages = rollouts.rollout_advantages
-    weights = weight(asymmetry(rollouts), advantages)
-    token_advantages = objectives.interpolated_advantage(
-        advantages, weights, lam=lam_of(rollouts, config), eps_w=config.eps_w
+    token_advantages = objectives.weighted_advantage(
+        advantages,
+        weight(asymmetry(rollouts), advantages),
+        rollouts.rewards,
+        lam=lam_of(rollouts, config),
+        eps_w=config.eps_w,
+        gated=gated,
     )
-    if SCORED[config.credit] == "correct":
-        token_advantages = objectives.gate_correct(token_advantages, advantages, rollouts.rewards)
     return token_advantages * rollouts.loss_mask
 
 
 def weight_measures(
-    rollouts: Rollouts, *, weight: Weight, config: RLRTConfig
+    rollouts: Rollouts, *, weight: Weight, gated: bool, config: RLRTConfig
 ) -> dict[str, float | Mean]:
     """The mean asymmetry of correct rollouts and the share of clipped weights."""
     advantages, asymmetries = rollouts.rollout_advantages, asymmetry(rollouts)
     mixed = (advantages != 0).float()[:, None] * rollouts.loss_mask
     correct = mixed * (rollouts.rewards == 1.0).float()[:, None]
-    weighed = correct if SCORED[config.credit] == "correct" else mixed
+    weighed = correct if gated else mixed
     clipped = objectives.clip_fraction(weight(asymmetries, advantages), weighed, eps_w=config.eps_w)
     found: dict[str, float | Mean] = {
         "asymmetry_correct": mean_over(asymmetries, correct),
@@ -149,27 +155,14 @@ def mean_asymmetry(rollouts: Rollouts) -> dict[str, Mean]:
     return {"asymmetry": mean_over(asymmetry(rollouts), rollouts.loss_mask)}
 
 
-def sdpo(config: RLRTConfig) -> Objective:
-    """The distance to the teacher, in place of the surrogate or mixed with it."""
-    teacher = teacher_of(config)
-    assert teacher is not None
-    return SelfDistillation(
-        config.distillation,
-        teacher=teacher,
-        teacher_weights=distilling_weights(config),
-        temperature=config.temperature,
-        surrogate=Surrogate(config),
-    )
-
-
 METHODS: Mapping[Method, Callable[[RLRTConfig], Objective]] = {
     "grpo": grpo,
-    "rlsd": weighted(objectives.following_weight),
-    "following": weighted(objectives.following_weight),
-    "rlrt": weighted(objectives.reversed_weight),
-    "rlrt_all": weighted(objectives.reversed_weight),
+    "rlsd": weighted(objectives.following_weight, gated=False),
+    "following": weighted(objectives.following_weight, gated=True),
+    "rlrt": weighted(objectives.reversed_weight, gated=True),
+    "rlrt_all": weighted(objectives.reversed_weight, gated=False),
     "entropy_shaped": entropy_shaped,
     "iw_opd": iw_opd,
     "dasd": dasd,
-    "sdpo": sdpo,
+    "sdpo": self_distillation,
 }

@@ -40,21 +40,22 @@ def following_weight(
     return torch.exp(-torch.sign(advantages)[:, None] * asymmetry)
 
 
-def interpolated_advantage(
-    advantages: Float[Tensor, " B"], weight: Float[Tensor, "B T"], *, lam: float, eps_w: float
-) -> Float[Tensor, "B T"]:
-    """A_t = A [(1 - lam) + lam clip(w_t, 1 - eps_w, 1 + eps_w)], eq. 4 for a rollout of r = 1."""
-    clipped = weight.clamp(1 - eps_w, 1 + eps_w)
-    return advantages[:, None] * ((1 - lam) + lam * clipped)
-
-
-def gate_correct(
-    weighted: Float[Tensor, "B T"],
+def weighted_advantage(
     advantages: Float[Tensor, " B"],
+    weight: Float[Tensor, "B T"],
     rewards: Float[Tensor, " B"],
+    *,
+    lam: float,
+    eps_w: float,
+    gated: bool,
 ) -> Float[Tensor, "B T"]:
-    """A_t = weighted where r = 1, else A: the second case of eq. 4."""
-    return torch.where((rewards == 1.0)[:, None], weighted, advantages[:, None])
+    """A_t = A [(1 - lam) + lam clip(w_t, 1 - eps_w, 1 + eps_w)] where r = 1, else A: eq. 4.
+
+    Without the gate every rollout has the first case, whatever its reward.
+    """
+    uniform = advantages[:, None]
+    weighted = uniform * ((1 - lam) + lam * weight.clamp(1 - eps_w, 1 + eps_w))
+    return torch.where((rewards == 1.0)[:, None], weighted, uniform) if gated else weighted
 
 
 def scheduled_lam(lam: float, *, batch: int, warmup: int, decay: int) -> float:

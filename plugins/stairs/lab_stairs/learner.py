@@ -11,7 +11,7 @@ from lab_marl.cloning.objectives import cross_entropy_cloning
 from lab_marl.environments.interface import Policy
 from lab_marl.episodes.batches import Batch
 from lab_marl.episodes.layouts import Layout
-from lab_marl.networks.rows import Rows
+from lab_marl.networks.rows import Rows, step_mask, total_value
 from lab_marl.training.cuda_graphs import GraphedGradients
 from lab_marl.training.entity_features import EntityFeatures, entity_features, last_actions
 from lab_marl.training.targets import RoundClock, TargetClock
@@ -119,37 +119,37 @@ class StairsLearner:
         return passes(batch, self.config.bc_mask, self.choice.path)
 
     def draw_kept(self, batch: Batch) -> Tensor | None:
-        """Which tokens stay in this update, for each row of `Passes.trained`."""
+        """Which tokens stay in this update, for each row of `Passes.featured`."""
         if self.config.token_dropout == 0:
             return None
-        actions = self.passes(batch).trained.take(batch.actions)
+        actions = self.passes(batch).featured.take(batch.actions)
         return draw_kept_tokens(batch.layout, actions, probability=self.config.token_dropout)
 
     def losses(self, batch: Batch, keep: Tensor | None) -> Losses:
         """The losses of a batch under a given token dropout (None: none)."""
         layout, rows = batch.layout, self.passes(batch)
-        trained, used, valued = rows.trained, rows.used, rows.valued
+        featured, trained, valued = rows.featured, rows.trained, rows.valued
         features = entity_features(
             layout,
-            trained.take(batch.obs),
-            trained.take(last_actions(batch)),
+            featured.take(batch.obs),
+            featured.take(last_actions(batch)),
             id_bits=self.config.network.id_bits,
         )
         q = self._trained_values(
             layout,
-            _narrow(features, used, trained),
-            used.counts,
-            None if keep is None else used.narrow(keep, trained),
+            _narrow(features, trained, featured),
+            trained.counts,
+            None if keep is None else trained.narrow(keep, featured),
         )
         actions = valued.take(batch.actions)
-        taken = valued.narrow(q, used).gather(-1, actions[..., None]).squeeze(-1)
-        total = valued.grid(self.mixer(layout, taken, valued.take(batch.state)))
+        taken = valued.narrow(q, trained).gather(-1, actions[..., None]).squeeze(-1)
+        total = total_value(self.mixer, batch, valued, taken)
         following = self._next_values(
-            batch, _narrow(features, rows.bootstrap, trained), rows.bootstrap
+            batch, _narrow(features, rows.bootstrap, featured), rows.bootstrap
         )
         targets = td_targets(batch.reward, batch.terminated, following, gamma=self.config.gamma)
         td = td_loss(total, targets, batch.transitions)
-        cloning = self._cloning(batch, q, used)
+        cloning = self._cloning(batch, q, trained)
         weighted = self.config.td_weight * td + self.config.bc_weight * cloning
         begins = valued.take(batch.transitions)
         return Losses(
@@ -170,21 +170,22 @@ class StairsLearner:
         read = unroll(weights, network, layout, features, counts, keep)
         return q_values(weights, layout, read)[0]
 
-    def _cloning(self, batch: Batch, q: Tensor, used: Rows) -> Tensor:
+    def _cloning(self, batch: Batch, q: Tensor, trained: Rows) -> Tensor:
         if self.config.bc_mask == "published":
             reached = batch.filled.amax(1, keepdim=True)  # time steps that some episode has
-            weight, steps = reached.expand_as(batch.filled), batch.valid.sum()
+            weight = reached.expand_as(batch.filled)
         else:
-            weight, steps = batch.transitions, batch.transitions.sum()
+            weight = batch.transitions
+        steps = step_mask(batch, self.config.bc_mask).sum().clamp(min=1)
         form = CLONING[self.config.bc_form]
-        return form(q, used.take(batch.actions), used.take(weight), steps=steps.clamp(min=1))
+        return form(q, trained.take(batch.actions), trained.take(weight), steps=steps)
 
     @torch.no_grad()
     def _next_values(self, batch: Batch, features: EntityFeatures, rows: Rows) -> Tensor:
         """(T, B): Q'_tot of the action that the online network prefers, at `rows`; else 0."""
         online, target = self._both_values(batch.layout, features, rows.counts)
         values = double_q_values(online, target, rows.take(batch.avail_actions))
-        return rows.grid(self.target_mixer(batch.layout, values, rows.take(batch.state)))
+        return total_value(self.target_mixer, batch, rows, values)
 
     def _both_values(
         self, layout: Layout, features: EntityFeatures, counts: Sequence[int]

@@ -263,18 +263,14 @@ def q_values(weights: Weights, layout: Layout, read: Tensor) -> Tensor:
 
 
 def draw_kept_tokens(
-    layout: Layout,
-    actions: Int[Tensor, "rows n"],
-    *,
-    probability: float,
-    generator: torch.Generator | None = None,
+    layout: Layout, actions: Int[Tensor, "rows n"], *, probability: float
 ) -> Bool[Tensor, "rows n k"]:
     """Token dropout: False at tokens that are dropped, in the order own, enemies, allies.
 
     Own token and histories always stay, and so does the enemy that the dataset's action attacks.
     """
     tokens = 1 + layout.enemies.count + layout.allies.count
-    drawn = torch.rand(*actions.shape, tokens, generator=generator, device=actions.device)
+    drawn = torch.rand(*actions.shape, tokens, device=actions.device)
     keep = drawn >= probability
     keep[..., 0] = True
     if layout.attacks:

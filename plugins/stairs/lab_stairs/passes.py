@@ -13,14 +13,14 @@ from lab_stairs.kernel.choice import Path
 
 @dataclass(frozen=True)
 class Passes:
-    """Frames of a batch, time step by time step; each of these lies within `trained`."""
+    """Frames of a batch, time step by time step; each of these lies within `featured`."""
 
-    trained: Rows
+    featured: Rows
     """Those that have features and token dropout."""
-    used: Rows
-    """Those whose Q a loss reads: the pass that carries the gradient."""
+    trained: Rows
+    """Those of the pass that carries the gradient: whose Q a loss reads."""
     valued: Rows
-    """Those of `used` whose Q_tot is taken."""
+    """Those of `trained` whose Q_tot is taken."""
     bootstrap: Rows
     """Those of the two passes without a gradient."""
 
@@ -36,10 +36,10 @@ def passes(batch: Batch, bc_mask: Mask, path: Path) -> Passes:
     if path == "cuda_graph":
         return Passes(every, every, every, every)
     episodes = filled_rows(batch)
-    trained = every if bc_mask == "published" else episodes
-    used = begins(batch) if path == "cpp" and bc_mask == "filled" else trained
-    valued = episodes if bc_mask == "published" else used
-    return Passes(trained, used, valued, bootstrap(batch) if path == "cpp" else episodes)
+    featured = every if bc_mask == "published" else episodes
+    trained = begins(batch) if path == "cpp" and bc_mask == "filled" else featured
+    valued = episodes if bc_mask == "published" else trained
+    return Passes(featured, trained, valued, bootstrap(batch) if path == "cpp" else episodes)
 
 
 def begins(batch: Batch) -> Rows:

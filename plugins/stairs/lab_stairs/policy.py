@@ -11,7 +11,7 @@ from lab_marl.networks.greedy import UNAVAILABLE
 from lab_marl.training.entity_features import check_ids, entity_features
 from torch import Tensor
 
-from lab_stairs.attention import attention_record, draw_attention
+from lab_stairs.attention_figure import attention_record, draw_attention
 from lab_stairs.blocks import Weights, stacked
 from lab_stairs.config import NetworkConfig
 from lab_stairs.network import Memory, StairsNetwork, advance, embed, q_values, start

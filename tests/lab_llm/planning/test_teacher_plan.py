@@ -56,7 +56,7 @@ def test_a_teacher_of_its_own_is_in_the_estimate():
 @pytest.mark.parametrize("name", ["beta", "entropy_coef"])
 def test_terms_that_sdpos_loss_lacks_are_refused_by_key(name):
     dataset, settings = CountdownDataset(CountdownConfig()), GRPOSettings(**{name: 0.01})
-    message = rf"^trainer\.{name}=0\.01: method=sdpo has its own loss .*set trainer\.{name}=0"
+    message = rf"^trainer\.{name}=0\.01: the loss of self-distillation .*set trainer\.{name}=0"
     with pytest.raises(LabError, match=message):
         check(dataset, settings=settings)
     teacher_plan.plan(setup_of(dataset), settings, context="sibling")

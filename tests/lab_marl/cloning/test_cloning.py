@@ -55,7 +55,7 @@ def test_published_mask_sums_padding_but_divides_by_the_valid_steps():
     made = learner(GRID)
     logits = made.network(batch, cloned_rows(batch, "published"))
     # Two episodes of five frames are summed; 4 + 1 steps are valid.
-    total = action_cross_entropy(logits, batch.actions.flatten(0, 1)).sum()
+    total = action_cross_entropy(logits, batch.actions.flatten(0, 1)).mean(1).sum()
     torch.testing.assert_close(made.loss(batch), total / 5)
 
 

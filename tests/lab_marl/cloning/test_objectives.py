@@ -14,11 +14,11 @@ def test_return_to_go_is_the_sum_of_what_is_still_to_come():
     assert returns_to_go(reward).tolist() == [[7.0, 5.0], [6.0, 5.0], [4.0, 0.0]]
 
 
-def test_action_cross_entropy_is_the_mean_over_agents():
+def test_action_cross_entropy_is_each_agents():
     logits = tensor([[[0.0, 0.0], [math.log(3), 0.0]]])
     # Agent 0: log 2; agent 1, action 0 of probability 3/4: log(4/3).
-    expected = (math.log(2) + math.log(4 / 3)) / 2
-    assert action_cross_entropy(logits, tensor([[1, 0]])).tolist() == pytest.approx([expected])
+    (got,) = action_cross_entropy(logits, tensor([[1, 0]])).tolist()
+    assert got == pytest.approx([math.log(2), math.log(4 / 3)])
 
 
 def test_cross_entropy_cloning_sums_weighted_rows_over_agents_and_steps():

@@ -118,7 +118,7 @@ class HiSSDLearner:
             self.network.task_encoder.skills(features),
             rows.counts,
         )
-        loss = action_cross_entropy(logits, rows.take(batch.actions))
+        loss = action_cross_entropy(logits, rows.take(batch.actions)).mean(1)
         counted = step_mask(batch, self.config.bc_mask).sum(1)[: len(rows.counts)]
         return stepwise_mean(loss, rows.steps, counted), self._contrast(batch, rows, features)
 

@@ -104,7 +104,7 @@ class ODISLearner:
             batch.layout, self._features(batch, rows), log_skills.exp(), rows.counts
         )
         counted = step_mask(batch, self.config.bc_mask).sum(1)[: len(rows.counts)]
-        decoded = stepwise_mean(action_cross_entropy(logits, actions), rows.steps, counted)
+        decoded = stepwise_mean(action_cross_entropy(logits, actions).mean(1), rows.steps, counted)
         prior = skill_prior_loss(log_skills)
         total = decoded + self.config.prior_weight * prior
         return {"loss": total, "decoder_loss": decoded, "prior_loss": prior}

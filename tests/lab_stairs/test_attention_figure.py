@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from lab_stairs.attention import attention_record, draw_attention, token_names
+from lab_stairs.attention_figure import attention_record, draw_attention, token_names
 from stairs_cases import grid_layout, marine_layout
 
 
