@@ -140,7 +140,7 @@ class TeacherSettings(TeacherPrompt, GRPOSettings):
     one), the dataset's solution (its answer where it has none), or the answer."""
     teacher_copy_every: Annotated[int, Ge(0)] = 0
     """Batches of rollouts after which the policy is copied into the teacher, again and again, whose
-    weights stay in between (count; RLSD's official schedule: 20). 0: never; the teacher is the
+    weights stay in between (count; public RLSD settings: 20). 0: never; the teacher is the
     policy itself or, of sdpo, what `distillation.teacher` says."""
     teacher_offload: bool = False
     """Keep a teacher that has weights of its own in the machine's memory, and bring one layer at a
