@@ -177,9 +177,8 @@ class Surrogate(Objective):
         if batch.reference_logprobs is not None:
             # before the surrogate: gradients add up in TRL's order
             means["kl"] = surrogate.kl_to_reference(logprobs, batch.reference_logprobs, ratio)
-        losses = surrogate.clipped_surrogate(
-            ratio, advantages, **self._clip, delta=self.settings.dual_clip
-        )
+        delta = self.settings.dual_clip
+        losses = surrogate.clipped_surrogate(ratio, advantages, **self._clip, delta=delta)
         if batch.importance_weight is not None:
             losses = losses * batch.importance_weight
         if "kl" in means:

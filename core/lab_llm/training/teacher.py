@@ -76,13 +76,11 @@ class Group:
         *,
         allow_itself: bool = True,
     ) -> str | None:
-        """A correct rollout of the row's group: another one where there is one, else itself.
+        """A correct rollout of the row's group: another one where there is one, else itself; None
+        where there is none, or only itself and that is not allowed.
 
-        None where there is no such rollout, or only itself and that is not allowed.
-
-        One is drawn for the whole group, and a second one for the first itself, so that the
-        teacher reads two contexts a group and not one a rollout. `seed` gives a generator for a
-        group's number.
+        Two are drawn for a group, the second for the row of the first: the teacher reads two
+        contexts a group and not one a rollout. `seed`: group's number -> generator.
         """
         start = row - row % self.size
         correct = [i for i in range(start, start + self.size) if self.rewards[i] == 1.0]

@@ -144,9 +144,8 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         mine = slice(start, start + size)
         batch = from_trl(output, rewards=rewards[mine], advantages=advantages[mine])
         rollouts = self._without_truncated(batch)
-        # a function of the step alone: a resumed run has the same
-        number = self.state.global_step // self.steps_per_batch
-        rollouts = replace(rollouts, batches_before=number)
+        # of the step alone, so that a resumed run has the same
+        rollouts = replace(rollouts, batches_before=self.state.global_step // self.steps_per_batch)
         self.ctx.progress(stage="teacher" if self.objective.teacher else "update")
         problems = [self.rewards.sets.train[row["index"]] for row in inputs]
         with self.metrics.timed("teacher"):
@@ -223,8 +222,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         """A micro-batch of `Rollouts`, of like length: little is computed for padding.
 
         TRL shuffles; so do we where a batch of rollouts makes several optimizer steps. Within a
-        step the order is of no account: losses weigh each rollout or token alike in whichever
-        micro-batch it lies.
+        step the order is of no account.
         """
         num_parts = self._num_parts
         if self._step % num_parts == 0:

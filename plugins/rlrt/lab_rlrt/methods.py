@@ -32,14 +32,13 @@ def weighted(weight: Weight, *, gated: bool) -> Callable[[RLRTConfig], Objective
     """A method that weighs tokens by what the teacher predicted; gated, of correct rollouts."""
 
     def make(config: RLRTConfig) -> Objective:
+        method = {"weight": weight, "gated": gated, "config": config}
         return Surrogate(
             config,
             teacher=teacher_of(config),
             teacher_weights=scoring_weights(config),
-            token_advantages=partial(
-                weighted_advantages, weight=weight, gated=gated, config=config
-            ),
-            measures=partial(weight_measures, weight=weight, gated=gated, config=config),
+            token_advantages=partial(weighted_advantages, **method),
+            measures=partial(weight_measures, **method),
         )
 
     return make
