@@ -22,7 +22,7 @@ AdvantageFunction = Callable[[Rollouts], Tensor]
 Measures = Callable[[Rollouts], Mapping[str, float | Mean]]
 """Rollouts -> metrics of the method, each with a row in docs/metrics.md. What is not the same on
 every rank is a `Mean`."""
-Shape = Callable[[Rollouts, Tensor], Tensor]
+AdvantagesAtUpdate = Callable[[Rollouts, Tensor], Tensor]
 """(annotated rollouts, entropies of the policy (B, T), nats) -> advantages (B, T)."""
 
 
@@ -151,7 +151,7 @@ class Surrogate(Objective):
     teacher: Teacher | None = None  # pyrefly: ignore[bad-override]
     teacher_weights: TeacherWeights | None = None  # pyrefly: ignore[bad-override]
     measures: Measures = unmeasured
-    shape: Shape | None = None
+    advantages_at_update: AdvantagesAtUpdate | None = None
     """Makes new advantages of the annotated ones and the policy's entropy at the update."""
     learns_from_equal_rewards: bool = False  # pyrefly: ignore[bad-override]
 
@@ -169,8 +169,8 @@ class Surrogate(Objective):
         """The loss, of a pass over the micro-batch that has been made."""
         logprobs, entropies = tokens
         advantages = batch.advantages
-        if self.shape is not None:
-            advantages = self.shape(batch, entropies) * batch.loss_mask
+        if self.advantages_at_update is not None:
+            advantages = self.advantages_at_update(batch, entropies) * batch.loss_mask
         old = logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
         ratio = surrogate.importance_ratio(logprobs, old)
         means = {"entropy": entropies}

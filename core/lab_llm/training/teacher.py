@@ -62,12 +62,13 @@ def distilling_teacher(settings: TeacherSettings) -> Teacher:
 
 
 @dataclass(frozen=True)
-class Group:
+class GradedRollouts:
     """The rollouts of all ranks in their order: decoded texts and rewards, G to a prompt."""
 
     texts: Sequence[str]
     rewards: Sequence[float]
-    size: int
+    group_size: int
+    """G."""
 
     def correct_sibling(
         self,
@@ -82,11 +83,12 @@ class Group:
         Two are drawn for a group, the second for the row of the first: the teacher reads two
         contexts a group and not one a rollout. `seed`: group's number -> generator.
         """
-        start = row - row % self.size
-        correct = [i for i in range(start, start + self.size) if self.rewards[i] == 1.0]
+        group = row // self.group_size
+        rows = range(group * self.group_size, (group + 1) * self.group_size)
+        correct = [i for i in rows if self.rewards[i] == 1.0]
         if not correct or (correct == [row] and not allow_itself):
             return None
-        first, second = seed(start // self.size).permutation(correct)[[0, min(1, len(correct) - 1)]]
+        first, second = seed(group).permutation(correct)[[0, min(1, len(correct) - 1)]]
         return self.texts[int(second if row == first else first)]
 
 
@@ -98,7 +100,7 @@ class TeacherPrompts:
     tokenizer: "PreTrainedTokenizerBase"
     forms: Forms
     """What a solution's parts are."""
-    group: Group
+    graded: GradedRollouts
     seed: Callable[[int], np.random.Generator]
     """Group's number -> generator that draws the sibling."""
     count: Callable[[str], None]
@@ -127,7 +129,7 @@ class TeacherPrompts:
         """The solution and what it is: `reference_solution` falls back to the answer."""
         teacher = self.teacher
         if teacher.context == "sibling":
-            drawn = self.group.correct_sibling(row, self.seed, allow_itself=teacher.allow_itself)
+            drawn = self.graded.correct_sibling(row, self.seed, allow_itself=teacher.allow_itself)
             return drawn, "sibling"
         if teacher.context == "reference_solution" and problem.solution is not None:
             return problem.solution, "reference_solution"

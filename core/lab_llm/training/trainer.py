@@ -28,7 +28,7 @@ from lab_llm.training.rewards import Rewards
 from lab_llm.training.rollouts import Rollouts, from_trl, unended, without
 from lab_llm.training.run_trainer import RunTrainer
 from lab_llm.training.step_metrics import StepMetrics
-from lab_llm.training.teacher import Group, Teacher, TeacherPrompts
+from lab_llm.training.teacher import GradedRollouts, Teacher, TeacherPrompts
 from lab_llm.training.teacher_scoring import TeacherScoring
 from lab_llm.training.zero import zero_stage
 
@@ -63,7 +63,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         self.rewards = Rewards(policy, sets, words=words, metrics=self.metrics)
         self.engine = ENGINES[settings.sampler](self, settings)
         self.scoring = TeacherScoring(self, settings, self.engine)
-        self.group = Group((), (), settings.num_generations)
+        self.graded = GradedRollouts((), (), settings.num_generations)
         self._spread_models: list[Any] = []
         objective.begin(policy.model)
         super().__init__(
@@ -124,10 +124,10 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
     # Rollouts -----------------------------------------------------------------------------------
 
     def _calculate_rewards(self, *inputs: Any) -> Tensor:
-        """TRL calls this while it makes a batch; `rollouts` reads the group that is kept here."""
+        """TRL calls this while it makes a batch; `rollouts` reads what is kept here."""
         rewards = super()._calculate_rewards(*inputs)
         texts = [text for of_rank in ranks.gather_objects(self.rewards.texts) for text in of_rank]
-        self.group = replace(self.group, texts=texts, rewards=rewards[:, 0].tolist())
+        self.graded = replace(self.graded, texts=texts, rewards=rewards[:, 0].tolist())
         return rewards
 
     def rollouts(self, inputs: list[dict[str, Any]]) -> Rollouts:
@@ -136,8 +136,8 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
         output: Any = self._generate_and_score_completions(inputs)
         device, size = self.accelerator.device, len(inputs)
         start = self.accelerator.process_index * size
-        rewards = torch.tensor(self.group.rewards, device=device)
-        group_size, scale = self.group.size, self.settings.scale_rewards
+        rewards = torch.tensor(self.graded.rewards, device=device)
+        group_size, scale = self.graded.group_size, self.settings.scale_rewards
         uniform = in_uniform_group(rewards, group_size=group_size)
         self.metrics.add("uniform_group_fraction", uniform.float().mean().item())
         advantages = group_advantages(rewards, group_size=group_size, scale=scale)
@@ -211,7 +211,7 @@ class PolicyTrainer(RunTrainer, GRPOTrainer):
             teacher=teacher,
             tokenizer=self.policy.tokenizer,
             forms=self.rewards.sets.forms,
-            group=self.group,
+            graded=self.graded,
             seed=seed,
             count=self.metrics.count_context,
         )

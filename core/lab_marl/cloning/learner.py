@@ -18,7 +18,7 @@ from lab_marl.networks.checks import check_tasks
 from lab_marl.networks.greedy import GreedyPolicy
 from lab_marl.networks.rows import Rows, cloned_rows, step_mask
 from lab_marl.training.entity_features import EntityFeatures
-from lab_marl.training.optimization import Optimization
+from lab_marl.training.optimization import Optimization, numbers
 
 
 class BCLearner:
@@ -47,7 +47,7 @@ class BCLearner:
         self.optimization.gather(loss, task=task)
         norm = self.optimization.step(task=task)
         self.best_return = max(self.best_return, batch.reward.sum(0).max().item())
-        return {"loss": loss.item(), "bc_loss": loss.item(), "grad_norm": norm}
+        return numbers({"loss": loss, "bc_loss": loss}) | {"grad_norm": norm}
 
     def loss(self, batch: Batch) -> Tensor:
         rows = cloned_rows(batch, self.config.bc_mask)

@@ -1,11 +1,17 @@
 """Gradients of one or several losses, clipped and applied in one optimizer step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from labrun.errors import DivergedError
 from torch import Tensor, nn
+
+
+def numbers(values: Mapping[str, Tensor]) -> dict[str, float]:
+    """Scalars of one dtype as numbers; one copy brings them all from a GPU."""
+    stacked = torch.stack([value.detach() for value in values.values()])
+    return dict(zip(values, stacked.tolist(), strict=True))
 
 
 class Optimization:

@@ -99,7 +99,7 @@ def asymmetry(rollouts: Rollouts) -> Tensor:
 def entropy_shaped(config: RLRTConfig) -> Objective:
     """The surrogate with a bonus in the advantage where the policy is uncertain."""
 
-    def shape(rollouts: Rollouts, entropies: Tensor) -> Tensor:
+    def at_update(rollouts: Rollouts, entropies: Tensor) -> Tensor:
         return objectives.entropy_shaped_advantage(
             rollouts.advantages,
             entropies,
@@ -107,7 +107,7 @@ def entropy_shaped(config: RLRTConfig) -> Objective:
             kappa=config.entropy_kappa,
         )
 
-    return Surrogate(config, shape=shape)
+    return Surrogate(config, advantages_at_update=at_update)
 
 
 def iw_opd(config: RLRTConfig) -> Objective:
@@ -130,7 +130,7 @@ def iw_opd(config: RLRTConfig) -> Objective:
 def dasd(config: RLRTConfig) -> Objective:
     """The surrogate with a term toward the teacher where the policy is certain, away elsewhere."""
 
-    def shape(rollouts: Rollouts, entropies: Tensor) -> Tensor:
+    def at_update(rollouts: Rollouts, entropies: Tensor) -> Tensor:
         mask = rollouts.loss_mask
         return objectives.directed_advantage(
             rollouts.advantages,
@@ -143,7 +143,7 @@ def dasd(config: RLRTConfig) -> Objective:
         config,
         teacher=teacher_of(config),
         teacher_weights=scoring_weights(config),
-        shape=shape,
+        advantages_at_update=at_update,
         measures=mean_asymmetry,
         learns_from_equal_rewards=True,
     )

@@ -13,7 +13,7 @@ from lab_llm.text.prompts import encode, with_solution
 from lab_llm.training.advantages import rows_to_score
 from lab_llm.training.run import build_trainer, prompt_order, train, trl_config, whole_batches
 from lab_llm.training.step_metrics import LOGGED, TOKEN_MEANS
-from lab_llm.training.teacher import Group
+from lab_llm.training.teacher import GradedRollouts
 from lab_rlrt.config import RLRTConfig
 from lab_rlrt.methods import make_objective
 from labrun import DivergedError, LabError, PreemptedError
@@ -81,7 +81,7 @@ def test_the_teacher_scores_only_what_the_methods_weight_uses(ctx, sets, method)
 
     trainer.engine.score = counting
     first_batch(trainer)
-    rewards = torch.tensor(trainer.group.rewards).view(-1, 4)
+    rewards = torch.tensor(trainer.graded.rewards).view(-1, 4)
     mixed = (rewards.mean(1) > 0) & (rewards.mean(1) < 1)
     correct = int(rewards[mixed].sum())
     everything = int(mixed.sum()) * 4
@@ -94,13 +94,13 @@ def test_the_teacher_scores_only_what_the_methods_weight_uses(ctx, sets, method)
 def test_rlrts_advantages_are_the_equations_on_a_plain_forward_pass(ctx, sets):
     trainer = trainer_of(ctx, sets, credit="rlrt", lam=0.5, eps_w=1.0, temperature=0.7)
     inputs, rollouts = first_batch(trainer)
-    rewards = torch.tensor(trainer.group.rewards)
+    rewards = torch.tensor(trainer.graded.rewards)
     advantages = (rewards.view(-1, 4) - rewards.view(-1, 4).mean(1, keepdim=True)) / (
         rewards.view(-1, 4).std(1, keepdim=True) + 1e-4
     )
     advantages = advantages.flatten()
     chosen = rows_to_score(rewards, advantages, "correct").nonzero()[:, 0].tolist()
-    group = trainer.group
+    group = trainer.graded
     for row, completion in enumerate(completions(rollouts)):
         length = len(completion)
         got = rollouts.advantages[row]
@@ -209,7 +209,7 @@ def test_every_step_samples_the_same_prompts_anew(ctx, sets):
 def test_the_sibling_is_drawn_anew_for_every_step_and_group(ctx, sets):
     trainer = trainer_of(ctx, sets, credit="rlrt")
     # 12 groups of 4 correct rollouts: what the teacher reads beside the first of each
-    group = Group([str(i % 4) for i in range(48)], [1.0] * 48, 4)
+    group = GradedRollouts([str(i % 4) for i in range(48)], [1.0] * 48, 4)
 
     def siblings(step):
         trainer.state.global_step = step

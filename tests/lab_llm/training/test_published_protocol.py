@@ -176,9 +176,9 @@ def test_the_tokens_that_are_left_are_counted_over_all_processes():
     trainer = SimpleNamespace(
         settings=GRPOSettings(mask_truncated=True), eos_token_ids=[2], accelerator=five_elsewhere
     )
-    assert PolicyTrainer._learned(trainer, batch).num_tokens.item() == 2 + 5
+    assert PolicyTrainer._without_truncated(trainer, batch).num_tokens.item() == 2 + 5
     trainer.settings = GRPOSettings()
-    assert PolicyTrainer._learned(trainer, batch) is batch
+    assert PolicyTrainer._without_truncated(trainer, batch) is batch
 
 
 def test_a_mean_over_tokens_weighs_each_alike_and_is_0_over_none():

@@ -75,12 +75,12 @@ def flat_gradient(model):
 
 def plain_loss(trainer, student, teacher, inputs, *, allow_itself=False):
     """SDPO's loss rollout by rollout, whole distributions, no padding, no chunks."""
-    config, group = trainer.objective.config, trainer.group
+    config, group = trainer.objective.config, trainer.graded
     texts, seed = group.texts, prompts_of(trainer).seed
     total, count = torch.zeros(()), 0
     for row, text in enumerate(texts):
-        start = row - row % group.size
-        correct = [i for i in range(start, start + group.size) if group.rewards[i] == 1.0]
+        start = row - row % group.group_size
+        correct = [i for i in range(start, start + group.group_size) if group.rewards[i] == 1.0]
         others = [i for i in correct if i != row]
         if not (others or (allow_itself and correct)):
             continue

@@ -10,8 +10,8 @@ from lab_llm.training import teacher
 PROBLEM = Problem(id="p", prompt=({"role": "user", "content": "q"},), answer="6", solution="5+1=6")
 
 
-def group(*rewards: float) -> teacher.Group:
-    return teacher.Group([f"text {i}" for i in range(len(rewards))], rewards, size=4)
+def group(*rewards: float) -> teacher.GradedRollouts:
+    return teacher.GradedRollouts([f"text {i}" for i in range(len(rewards))], rewards, group_size=4)
 
 
 def rng(number: int) -> np.random.Generator:
@@ -54,7 +54,7 @@ def prompts_of(context: teacher.Context, *rewards: float) -> teacher.TeacherProm
         teacher=teacher.Teacher(context=context, template="{prompt}{solution}", scored="mixed"),
         tokenizer=load_tokenizer(PolicyConfig()),
         forms=MARKED,
-        group=group(*rewards),
+        graded=group(*rewards),
         seed=rng,
         count=COUNTED.append,
     )

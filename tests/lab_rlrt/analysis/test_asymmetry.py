@@ -13,7 +13,7 @@ from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import load_policy
 from lab_llm.problems import Problem, ProblemSets
 from lab_llm.text.prompts import COUNTDOWN_TEMPLATE, encode, with_solution
-from lab_llm.training.teacher import Group
+from lab_llm.training.teacher import GradedRollouts
 from lab_rlrt.analysis import rollouts
 from lab_rlrt.analysis.asymmetry import evaluator as asymmetry
 from lab_rlrt.analysis.asymmetry import figure as asymmetry_figure
@@ -73,7 +73,7 @@ def test_both_asymmetries_equal_those_of_plain_forward_passes(tmp_path, policy, 
     found = rollouts.sample_groups(ctx, policy, data, config)
     chosen = rollouts.mixed_groups(found)
     assert {r.correct for r in chosen} == {True, False}
-    group = Group([r.text for r in found], [r.reward for r in found], 4)
+    group = GradedRollouts([r.text for r in found], [r.reward for r in found], 4)
     for item in trace(ctx, policy, found, chosen, config):
         own = item.rollout
         sibling = group.correct_sibling(own.index, lambda n: ctx.rng("analysis", "teacher", n))

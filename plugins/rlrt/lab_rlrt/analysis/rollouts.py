@@ -19,7 +19,7 @@ from lab_llm.sampling.sampler import sample
 from lab_llm.text.completion_text import completion_text
 from lab_llm.text.prompts import encode, with_solution
 from lab_llm.training.sequences import padded
-from lab_llm.training.teacher import Group
+from lab_llm.training.teacher import GradedRollouts
 from labrun import LabError, Setup, unknown
 from torch import Tensor
 
@@ -194,14 +194,14 @@ def teacher_prompts(
 ) -> list[list[int]]:
     """What the teacher reads for each chosen rollout: its prompt with a correct sibling, as in
     training. `rollouts` are all of them, groups of `size`."""
-    group = Group([r.text for r in rollouts], [r.reward for r in rollouts], size)
+    graded = GradedRollouts([r.text for r in rollouts], [r.reward for r in rollouts], size)
 
     def rng(number: int) -> np.random.Generator:
         return ctx.rng("analysis", "teacher", number)
 
     prompts: list[list[int]] = []
     for rollout in chosen:
-        sibling = group.correct_sibling(rollout.index, rng)
+        sibling = graded.correct_sibling(rollout.index, rng)
         assert sibling is not None, "chosen rollouts are correct"
         messages = with_solution(rollout.problem.prompt, sibling, template)
         prompts.append(encode(policy.tokenizer, messages))

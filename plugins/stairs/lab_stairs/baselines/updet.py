@@ -14,7 +14,7 @@ from lab_marl.networks.action_network import ActionNetwork
 from lab_marl.networks.checks import check_tasks
 from lab_marl.networks.greedy import GreedyPolicy
 from lab_marl.networks.rows import filled_rows, total_value
-from lab_marl.training.optimization import Optimization
+from lab_marl.training.optimization import Optimization, numbers
 from lab_marl.training.targets import TargetClock
 from torch import Tensor, nn
 
@@ -77,12 +77,12 @@ class UPDeTLearner:
         norm = self.optimization.step(task=task)
         if self.clock.tick():
             self.target.load_state_dict(self.online.state_dict())
-        return {
-            "loss": losses.total.item(),
-            "td_loss": losses.td.item(),
-            "conservative_loss": losses.conservative.item(),
-            "grad_norm": norm,
+        terms = {
+            "loss": losses.total,
+            "td_loss": losses.td,
+            "conservative_loss": losses.conservative,
         }
+        return numbers(terms) | {"grad_norm": norm}
 
     def losses(self, batch: Batch) -> Losses:
         rows = filled_rows(batch)

@@ -22,6 +22,7 @@ import torch
 from lab_marl.episodes.batches import Batch
 from lab_marl.episodes.layouts import Layout
 from lab_marl.training.entity_features import EntityFeatures, entity_features
+from lab_marl.training.optimization import numbers
 from lab_marl.training.targets import TargetClock
 from labrun.errors import DivergedError
 from torch import Tensor
@@ -191,22 +192,22 @@ class TD3BCLearner:
 
     def _critic_gradient(self, rows: Rows, losses: CriticLosses) -> dict[str, float]:
         norm = _gradient(losses.total, self.critic_parameters, self.config, rows.layout.task)
-        return {
-            "loss": losses.total.item(),
-            "grad_norm": norm,
-            "q_total": losses.totals.mean().item(),
-            "target": losses.targets.mean().item(),
+        terms = {
+            "loss": losses.total,
+            "q_total": losses.totals.mean(),
+            "target": losses.targets.mean(),
         }
+        return numbers(terms) | {"grad_norm": norm}
 
     def _actor_gradient(self, rows: Rows, histories: Sequence[Memory]) -> dict[str, float]:
         losses = self.actor_losses(rows, histories, self.draw_kept(rows))
         norm = _gradient(losses.total, self.actor_parameters, self.config, rows.layout.task)
-        return {
-            "actor_loss": losses.total.item(),
-            "bc_loss": losses.cloning.item(),
-            "value_weight": losses.weight.item(),
-            "actor_grad_norm": norm,
+        terms = {
+            "actor_loss": losses.total,
+            "bc_loss": losses.cloning,
+            "value_weight": losses.weight,
         }
+        return numbers(terms) | {"actor_grad_norm": norm}
 
     def _features(self, layout: Layout, obs: Tensor, actions: Tensor) -> EntityFeatures:
         return entity_features(layout, obs, actions, id_bits=self.config.network.id_bits)

@@ -21,7 +21,7 @@ from lab_marl.networks.rows import (
     total_value,
 )
 from lab_marl.training.entity_features import EntityFeatures
-from lab_marl.training.optimization import Optimization
+from lab_marl.training.optimization import Optimization, numbers
 from lab_marl.training.targets import TargetClock
 from torch import Tensor, nn
 from torch.nn import functional
@@ -96,15 +96,15 @@ class HiSSDLearner:
         if self.clock.tick():
             self.target.load_state_dict(self.online.state_dict())
         total = cloning + self.config.contrast_weight * contrast + value + weight * prediction
-        return {
-            "loss": total.item(),
-            "bc_loss": cloning.item(),
-            "contrast_loss": contrast.item(),
-            "value_loss": value.item(),
-            "prediction_loss": prediction.item(),
-            "planner_weight": weight.item(),
-            "grad_norm": norm,
+        terms = {
+            "loss": total,
+            "bc_loss": cloning,
+            "contrast_loss": contrast,
+            "value_loss": value,
+            "prediction_loss": prediction,
+            "planner_weight": weight,
         }
+        return numbers(terms) | {"grad_norm": norm}
 
     def cloning_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy of the controller's actions, and the contrastive term."""

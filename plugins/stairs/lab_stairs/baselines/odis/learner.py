@@ -21,7 +21,7 @@ from lab_marl.networks.rows import (
     total_value,
 )
 from lab_marl.training.entity_features import EntityFeatures
-from lab_marl.training.optimization import Optimization
+from lab_marl.training.optimization import Optimization, numbers
 from lab_marl.training.targets import TargetClock
 from torch import Tensor, nn
 
@@ -86,7 +86,7 @@ class ODISLearner:
         terms = self.discovery_losses(batch) if discovering else self.policy_losses(batch)
         self.optimization.gather(terms["loss"], task=task)
         self.updates += 1
-        metrics = {name: value.item() for name, value in terms.items()}
+        metrics = numbers(terms)
         if self.updates % self.num_tasks == 0:
             metrics["grad_norm"] = self.optimization.step(task=task)
         if not discovering and self.clock.tick():
