@@ -196,11 +196,13 @@ def test_the_entropy_shape_is_told_its_settings():
     config = RLRTConfig(credit="entropy_shaped", entropy_alpha=1.0, entropy_kappa=4.0)
     objective = make_objective(config)
     assert isinstance(objective, Surrogate)
-    assert objective.shape is not None
+    assert objective.advantages_at_update is not None
     nothing = torch.zeros(1, 2, dtype=torch.float64)
     batch = scored(tensor([2.0]), nothing, nothing, tensor([1.0]), torch.ones_like(nothing))
     # 2 + min(1 * .3, 2 / 4) and 2 + min(1 * .9, 2 / 4)
-    torch.testing.assert_close(objective.shape(batch, tensor([[0.3, 0.9]])), tensor([[2.3, 2.5]]))
+    torch.testing.assert_close(
+        objective.advantages_at_update(batch, tensor([[0.3, 0.9]])), tensor([[2.3, 2.5]])
+    )
 
 
 def test_lam_rises_over_the_warm_up_and_falls_to_0_after_it():
@@ -308,13 +310,13 @@ def test_the_directed_advantage_trusts_strong_evidence_more():
 def test_dasd_takes_the_entropy_of_the_update_and_the_teachers_scores():
     objective = make_objective(RLRTConfig(credit="dasd", dasd_beta=0.2, dasd_rho=0.25))
     assert isinstance(objective, Surrogate)
-    assert objective.shape is not None
+    assert objective.advantages_at_update is not None
     assert objective.learns_from_equal_rewards
     student, teacher = torch.zeros(1, 5, dtype=torch.float64), tensor([[2.0, -2, 2, -2, 2]])
     mask = torch.ones_like(student)
     batch = objective.annotate(scored(tensor([0.5]), student, teacher, tensor([1.0]), mask))
     torch.testing.assert_close(batch.advantages, torch.full_like(student, 0.5))
-    got = objective.shape(batch, tensor([ENTROPIES[0][:5]]))
+    got = objective.advantages_at_update(batch, tensor([ENTROPIES[0][:5]]))
     # the mean of |D| is 2, so that dbar = 1, -1, 1, -1, 1 and its sigmoid is 1/2
     pulls = [math.tanh((3 - h) / 1.2) for h in range(5)]
     signs = (1, -1, 1, -1, 1)

@@ -77,8 +77,7 @@ class GradedRollouts:
         *,
         allow_itself: bool = True,
     ) -> str | None:
-        """A correct rollout of the row's group: another one where there is one, else itself; None
-        where there is none, or only itself and that is not allowed.
+        """A correct rollout of the row's group: another one, else itself if allowed, else None.
 
         Two are drawn for a group, the second for the row of the first: the teacher reads two
         contexts a group and not one a rollout. `seed`: group's number -> generator.
