@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import pickletools
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from lab_marl.datasets import converting
 from lab_marl.datasets.converting import convert
 from lab_marl.datasets.generated import Recipe, generate
 from lab_marl.datasets.showing import show
-from lab_marl.episodes import hdf5_reader, hdf5_writer
+from lab_marl.episodes import hdf5_reader, hdf5_writer, pickles
 from lab_marl.episodes.episodes import Episodes
 from labrun.errors import LabError
 from numpy._core.numeric import _frombuffer
@@ -269,11 +270,95 @@ class Claim:
 
 
 @pytest.mark.parametrize("size", [(5000,), (1 << 36,), (1 << 62,)])
+def test_a_pickle_that_makes_an_array_without_content_is_refused(size, tmp_path):
+    refused(tmp_path, pickle.dumps({"obs": Claim(*size)}), "it calls numpy.ndarray")
+
+
+@pytest.mark.parametrize("size", [(5,), (1 << 36,), (1 << 62, 4)])
 def test_a_pickle_that_claims_more_than_it_holds_is_refused(size, tmp_path):
+    refused(tmp_path, a_dict(array(size, dtype("f8"), b"8" * 32)), "obs has 32 bytes, its shape ")
+
+
+def refused(tmp_path, content: bytes, message: str) -> None:
     file = tmp_path / "part_0.pkl"
-    file.write_bytes(pickle.dumps({"obs": Claim(*size)}))
-    with pytest.raises(LabError, match=r"part_0.pkl: its arrays have|part_0.pkl is not read: "):
+    file.write_bytes(content)
+    with pytest.raises(LabError, match=message) as caught:
         convert(file, tmp_path / "out", task="cn-2", quality="good")
+    assert "\n" not in str(caught.value)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["part_0.pkl"]
+
+
+# Pickles by hand: what NumPy itself would not write.
+
+
+def plain(value: object) -> bytes:
+    """The operations that put a plain value on the stack."""
+    return pickletools.optimize(pickle.dumps(value, protocol=2))[2:-1]
+
+
+def called(module: str, name: str, *told: bytes) -> bytes:
+    function = b"c" + f"{module}\n{name}\n".encode()
+    return function + b"(" + b"".join(told) + b"tR"
+
+
+def dtype(code: str) -> bytes:
+    return called("numpy", "dtype", plain(code), plain(False), plain(True))
+
+
+def array(shape: object, kind: bytes, content: object) -> bytes:
+    made = called("numpy.core.multiarray", "_reconstruct", b"cnumpy\nndarray\n", plain((0,)))
+    return made + b"(" + plain(1) + plain(shape) + kind + plain(False) + plain(content) + b"tb"
+
+
+def a_dict(*values: bytes) -> bytes:
+    """A pickle of {"obs": the last value}; each before it was there under the same key."""
+    entries = b"".join(plain("obs") + value for value in values)
+    return b"\x80\x02}(" + entries + b"u."
+
+
+def test_a_pickle_by_hand_is_read(tmp_path):
+    file = tmp_path / "part_0.pkl"
+    state = b"(" + plain(3) + plain(">") + b"NNN" + plain(-1) + plain(-1) + plain(0) + b"tb"
+    file.write_bytes(a_dict(array((2,), dtype("i2") + state, b"\0\1\1\0".decode("latin-1"))))
+    with pytest.raises(LabError, match="obs holds an array without numbers"):
+        pickles.read(file)  # text in place of bytes
+    encoded = called("_codecs", "encode", plain("\0\1\1\0"), plain("latin1"))
+    content = array((2,), dtype("i2") + state, None)
+    file.write_bytes(a_dict(content.replace(plain(None) + b"tb", encoded + b"tb")))
+    assert pickles.read(file)["obs"].tolist() == [1, 256]
+
+
+@pytest.mark.parametrize("flags", [0, 63])
+@pytest.mark.parametrize("code", ["V8", "f8"])
+def test_a_dtype_cannot_become_one_of_objects_when_its_array_is_there(code, flags, tmp_path):
+    kind = dtype(code) + b"q\x00"
+    field = plain({"f": 0}).replace(plain(0), b"(" + dtype("O8") + plain(0) + b"t")
+    state = b"(" + plain(3) + plain("|") + b"N" + plain(("f",)) + field
+    state += plain(8) + plain(8) + plain(flags) + b"t"
+    made = array((4,), b"h\x00", b"A" * 32)
+    refused(tmp_path, a_dict(kind, made, b"h\x00" + state + b"b"), "a dtype has fields")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (dtype("f8"), "obs holds a dtype, expected a NumPy array"),
+        (array((2,), dtype("V8"), b"A" * 16), "obs holds V8, expected real numbers"),
+        (array((2,), dtype("O8"), [1, 2]), "obs holds Python objects, expected numbers"),
+        (array((-2,), dtype("u1"), b"AA"), "obs holds an array without numbers"),
+        (array((True,), dtype("u1"), b"A"), "obs holds an array without numbers"),
+        (array([2], dtype("u1"), b"AA"), "obs holds an array without numbers"),
+        (array((1,) * 9, dtype("u1"), b"A"), "obs holds an array without numbers"),
+        (array((2,), plain("u1"), b"AA"), "obs holds an array without numbers"),
+        (dtype("f8") + plain(1) + b"b", "a dtype has a state that NumPy does not write"),
+        (array((1,), dtype("u1"), b"A") + plain(1) + b"b", "an array has a state that NumPy"),
+        (called("_codecs", "encode", plain("a"), plain("rot13")), "it asks for _codecs.encode of"),
+        (b"Q", "is not read: "),
+        (plain(1) + b"r\xff\xff\xff\x7f", "its memo has gaps"),
+    ],
+)
+def test_what_numpy_does_not_write_is_refused(value, message, tmp_path):
+    refused(tmp_path, a_dict(value), message)
 
 
 def test_a_pickle_cannot_change_a_function_of_numpy(tmp_path):
@@ -281,7 +366,7 @@ def test_a_pickle_cannot_change_a_function_of_numpy(tmp_path):
     found = pickle.dumps(_frombuffer, protocol=2)[:-1]
     state = pickle.dumps((None, {"__defaults__": (1, 2, 3), "mark": 1}), protocol=2)[2:]
     (tmp_path / "part_0.pkl").write_bytes(found + state[:-1] + b"b.")
-    with pytest.raises(LabError, match="holds a function, expected a dict"):
+    with pytest.raises(LabError, match="it would change a function"):
         convert(tmp_path / "part_0.pkl", tmp_path / "out", task="cn-2", quality="good")
     assert (_frombuffer.__defaults__, vars(_frombuffer)) == before
 
