@@ -45,8 +45,8 @@ class Rollouts:
     """1 at tokens, 0 at padding."""
     loss_mask: Float[Tensor, "B T"]
     """1 at the policy's own tokens, 0 at padding and at what others wrote."""
-    rewards: Float[Tensor, " B"]
-    """r of each rollout."""
+    rewards: Float[Tensor, "B *turns"]
+    """Of the whole rollout (B,), or of each of its turns (B, turns)."""
     rollout_advantages: Float[Tensor, " B"]
     """A, relative to the rollout's group; exactly 0 where the group's rewards are equal."""
     advantages: Float[Tensor, "B T"]
@@ -91,17 +91,18 @@ class Rollouts:
         def part_of(values: Tensor) -> Tensor:
             return values[rows][:, :kept] if values.dim() == 2 else values[rows]
 
-        whole = ("ids", "attention_mask", "num_tokens")
+        others = ("ids", "attention_mask", "rewards", "num_tokens")
         parts = {
             name: part_of(values)
             for name, values in vars(self).items()
-            if name not in whole and isinstance(values, Tensor)
+            if name not in others and isinstance(values, Tensor)
         }
         teacher = self.teacher
         return replace(
             self,
             ids=sequences(self.ids),
             attention_mask=sequences(self.attention_mask),
+            rewards=self.rewards[rows],
             teacher=None if teacher is None else teacher.part(rows, width=width, kept=kept),
             **parts,
         )

@@ -47,6 +47,7 @@ class AsParallelEnv(ParallelEnv[str, Any, Any]):
         self.action_spaces = {agent: self._action_space() for agent in self.possible_agents}
         self.state_space = _unbounded(layout.state_size)
         self._seeds = np.random.default_rng()
+        self._frame: Frame | None = None
 
     def observation_space(self, agent: str) -> spaces.Space:
         return self.observation_spaces[agent]
@@ -81,10 +82,7 @@ class AsParallelEnv(ParallelEnv[str, Any, Any]):
             return {}, {}, {}, {}, {}
         self._check(actions)
         joint = np.array([actions[agent] for agent in self.agents])[None]
-        try:
-            frame, outcome = self.env.step(joint)
-        except AssertionError as error:
-            raise LabError(self._forbidden(actions)) from error
+        frame, outcome = self.env.step(joint)
         self._show(frame)
         agents = self.agents
         terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
@@ -99,12 +97,19 @@ class AsParallelEnv(ParallelEnv[str, Any, Any]):
         )
 
     def state(self) -> np.ndarray:
-        """[s] float32, for training only."""
-        return self._frame.state[0]
+        """[s] float32, for training only. Raises LabError before the first reset."""
+        return self._begun().state[0]
 
     def render(self) -> np.ndarray | None:
-        """The present state as RGB [height, width, 3] uint8, for grid and battle tasks."""
+        """The present state as RGB [height, width, 3] uint8, for grid and battle tasks. Raises
+        LabError before the first reset."""
+        self._begun()
         return render.frame(self.env) if self.render_mode else None
+
+    def _begun(self) -> Frame:
+        if self._frame is None:
+            raise LabError("no episode has begun; call reset() first")
+        return self._frame
 
     def _show(self, frame: Frame) -> None:
         self._frame = frame
@@ -116,22 +121,18 @@ class AsParallelEnv(ParallelEnv[str, Any, Any]):
         for agent in self.agents:
             if agent not in actions:
                 raise LabError(f"no action for {agent!r}; every agent in env.agents needs one")
-            if not self.action_spaces[agent].contains(actions[agent]):
-                space = self.action_spaces[agent]
+            space = self.action_spaces[agent]
+            if not space.contains(actions[agent]):
                 raise LabError(f"action {actions[agent]} of {agent!r} is not in its space {space}")
-
-    def _forbidden(self, actions: dict[str, Any]) -> str:
-        """Which of the actions the masks forbid, and what they allow."""
-        masks = dict(zip(self.possible_agents, self._frame.avail_actions[0], strict=True))
-        agent = next(name for name in self.agents if not masks[name][int(actions[name])])
-        allowed = np.flatnonzero(masks[agent]).tolist()
-        return (
-            f"action {actions[agent]} of {agent!r} is not allowed now; allowed: {allowed} "
-            "(its observation's action_mask)"
-        )
+            if isinstance(space, AllowedActions) and not space.allowed[int(actions[agent])]:
+                allowed = np.flatnonzero(space.allowed).tolist()
+                raise LabError(
+                    f"action {actions[agent]} of {agent!r} is not allowed now; allowed: {allowed} "
+                    "(its observation's action_mask)"
+                )
 
     def _views(self) -> dict[str, Any]:
-        frame: Frame = self._frame
+        frame = self._begun()
         if self.env.layout.continuous:
             return dict(zip(self.possible_agents, frame.obs[0], strict=True))
         masks = frame.avail_actions[0].astype(np.int8)

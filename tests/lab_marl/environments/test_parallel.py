@@ -80,7 +80,7 @@ def test_what_is_seen_is_what_the_vectorised_copy_shows_and_lies_in_the_spaces(t
 def test_agents_leave_together_when_the_episode_is_won():
     env = parallel_env("cn-2")
     env.reset(seed=0)
-    env.env.place(np.array([[[0, 0], [5, 5]]]), np.array([[[0, 3], [5, 4]]]))
+    env._show(env.env.place(np.array([[[0, 0], [5, 5]]]), np.array([[[0, 3], [5, 4]]])))
     _, rewards, terminated, truncated, infos = env.step({"agent_0": 4, "agent_1": 0})
     assert rewards == {"agent_0": 1.0, "agent_1": 1.0}
     assert terminated == {"agent_0": True, "agent_1": True}
@@ -93,7 +93,7 @@ def test_agents_leave_together_when_the_episode_is_won():
 def test_an_episode_that_is_cut_off_is_truncated_for_everybody():
     env = parallel_env("cn-2")
     env.reset(seed=0)
-    env.env.place(np.array([[[0, 0], [0, 1]]]), np.array([[[5, 5], [5, 0]]]))
+    env._show(env.env.place(np.array([[[0, 0], [0, 1]]]), np.array([[[5, 5], [5, 0]]])))
     for _ in range(49):
         env.step(dict.fromkeys(env.agents, 0))
     _, _, terminated, truncated, infos = env.step(dict.fromkeys(env.agents, 0))
@@ -164,6 +164,37 @@ def test_continuous_actions_have_a_box_and_their_observations_no_mask():
     views, *_ = env.step(joint)
     assert views == joint
     assert all(env.observation_space(agent).contains(view) for agent, view in views.items())
+
+
+def test_nothing_is_shown_before_the_first_reset():
+    env = parallel_env("cn-2", render_mode="rgb_array")
+    for ask in (env.state, env.render):
+        with pytest.raises(LabError, match=r"no episode has begun; call reset\(\) first"):
+            ask()
+
+
+@pytest.mark.parametrize("task", ["spread-3", "tag-3v1", "halfcheetah-2x3"])
+def test_a_simulators_task_keeps_its_seeds_and_has_no_render_mode(task):
+    env = parallel_env(task)
+    assert env.metadata["render_modes"] == []
+    assert first_steps(env, seed=3) == first_steps(env, seed=3) != first_steps(env, seed=4)
+    with pytest.raises(LabError, match=r"has no render mode 'rgb_array'; allowed: None"):
+        parallel_env(task, render_mode="rgb_array")
+
+
+def first_steps(env: AsParallelEnv, *, seed: int) -> list[list[float]]:
+    """What the agents see after each of three fixed actions."""
+    views, _ = env.reset(seed=seed)
+    seen = []
+    for _ in range(3):
+        action = np.zeros(env.env.layout.num_actions, np.float32)
+        views, *_ = env.step(dict.fromkeys(env.agents, action if env.env.layout.continuous else 0))
+        seen.append([float(x) for view in views.values() for x in vector(view)])
+    return seen
+
+
+def vector(view: object) -> np.ndarray:
+    return np.asarray(view["observation"] if isinstance(view, dict) else view)
 
 
 def test_render_draws_only_where_it_was_asked_to():

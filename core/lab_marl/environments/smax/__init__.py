@@ -30,7 +30,10 @@ def make(task: str, num_envs: int) -> SmaxEnv:
     """`num_envs` battles. Raises LabError where JaxMARL is missing, or another version."""
     scenario = parsed(task)
     if find_spec("jaxmarl") is None:
-        raise LabError(f"task {task!r} needs jaxmarl, which is not installed; {INSTALL}")
+        raise LabError(
+            f"task {task!r} needs jaxmarl, which is not installed; {INSTALL}; on data in files, "
+            "rollout.episodes=0 trains without it"
+        )
     installed = version("jaxmarl")
     if not installed.startswith(VERSION):
         raise LabError(f"task {task!r} needs jaxmarl {VERSION}x, got {installed}; {INSTALL}")
