@@ -14,6 +14,10 @@ from lab_marl.episodes.hdf5_files import Part, find_parts, probe
 from lab_marl.episodes.layouts import Layout
 
 
+MOST_NAMED = 4
+"""Runs that are named with how many episodes are theirs."""
+
+
 @dataclass(frozen=True)
 class Selection:
     """Episodes at `index`, ascending, counted through all parts."""
@@ -41,8 +45,21 @@ class Selection:
         if self.left_out:
             read = ", ".join(dict.fromkeys(part.file.parent.name for part in self.parts))
             return f", run {read} alone (dataset.runs=last)"
-        runs = {part.file.parent for part in self.parts}
-        return f", {len(runs)} runs" if len(runs) > len(self.folders) else ""
+        taken = self.taken()
+        if len(taken) <= len(self.folders):
+            return ""
+        named = [f"{run.name} ({count})" for run, count in taken.items()]
+        more = [f"{len(named) - MOST_NAMED} more"] * (len(named) > MOST_NAMED)
+        return f", {len(named)} runs: {', '.join(named[:MOST_NAMED] + more)}"
+
+    def taken(self) -> dict[Path, int]:
+        """Folder of a run -> how many of the episodes are its."""
+        ends = np.cumsum([part.num_episodes for part in self.parts])
+        counts = np.bincount(np.searchsorted(ends, self.index, "right"), minlength=len(ends))
+        runs: dict[Path, int] = {}
+        for part, count in zip(self.parts, counts.tolist(), strict=True):
+            runs[part.file.parent] = runs.get(part.file.parent, 0) + count
+        return runs
 
     def _lack(self) -> str:
         short = self.wanted - len(self.index)

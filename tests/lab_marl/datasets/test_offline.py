@@ -123,7 +123,20 @@ def test_medium_expert_of_its_own_is_read_as_it_is(grid_files, tmp_path):
 def test_a_selection_says_where_it_comes_from(grid_files):
     found = chosen(grid_files, quality="medium", num_episodes=4)
     folder = grid_files / "cn-2" / "medium"
-    assert found.describe() == f"4 of 7 episodes in 2 file(s): {folder}, 2 runs"
+    one, other = sorted(run.name for run in folder.iterdir())
+    told = f"4 of 7 episodes in 2 file(s): {folder}, 2 runs: "
+    assert found.describe() == f"{told}{one} (0), {other} (4)"
+    first = chosen(grid_files, quality="medium", num_episodes=4, choose="first")
+    assert first.describe() == f"{told}{one} (3), {other} (1)"
+
+
+def test_of_many_runs_the_first_are_named(grid_files, tmp_path):
+    run = next((grid_files / "cn-2" / "medium").iterdir())
+    for number in range(6):
+        shutil.copytree(run, tmp_path / "cn-2" / "medium" / f"r{number}")
+    told = chosen(tmp_path, quality="medium", num_episodes=0).describe()
+    num = chosen(tmp_path, quality="medium", num_episodes=0).total // 6
+    assert told.endswith(f", 6 runs: {', '.join(f'r{i} ({num})' for i in range(4))}, 2 more")
 
 
 def test_fewer_episodes_than_asked_are_taken_and_said(grid_files):
