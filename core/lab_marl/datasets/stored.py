@@ -13,7 +13,6 @@ from lab_marl.datasets.config import OfflineDataConfig
 from lab_marl.episodes.hdf5_files import Part, find_parts, probe
 from lab_marl.episodes.layouts import Layout
 
-
 MOST_NAMED = 4
 """Runs that are named with how many episodes are theirs."""
 

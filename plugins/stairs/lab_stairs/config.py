@@ -78,7 +78,7 @@ class StairsConfig(OfflineSettings):
     tasks and after the first step of the next one. With 80 and three tasks: after step 82, then
     every 81."""
     no_grad_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the two passes that carry no gradient; bfloat16 is faster and not exact."""
+    """Precision of the pass that carries no gradient; bfloat16 is faster and not exact."""
     kernel: Literal["auto", "torch", "cpp", "cuda_graph"] = "auto"
     """What computes an update: torch's operations one by one; a kernel in C++ that is compiled
     for this processor on first use (g++, x86-64 with AVX2, float32 on the CPU); or, on a GPU,

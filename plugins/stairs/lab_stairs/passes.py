@@ -22,7 +22,7 @@ class Passes:
     valued: Rows
     """Those of `trained` whose Q_tot is taken."""
     bootstrap: Rows
-    """Those of the two passes without a gradient."""
+    """Those of the pass without a gradient, by the online and the target network."""
 
 
 def passes(batch: Batch, bc_mask: Mask, path: Path) -> Passes:
@@ -49,8 +49,8 @@ def begins(batch: Batch) -> Rows:
 
 
 def bootstrap(batch: Batch) -> Rows:
-    """The frames that the two passes without a gradient compute: those whose Q' a TD target reads,
-    and those before them.
+    """The frames that the pass without a gradient computes: those whose Q' a TD target reads, and
+    those before them.
 
     Nothing reads the frame after a terminal transition. Rows stay sorted: an episode keeps as
     many frames as any after it.
