@@ -10,9 +10,9 @@ from lab_marl.datasets.config import OfflineDataConfig
 from lab_marl.datasets.offline import OfflineDataset
 from lab_marl.networks.embedding import batch_features
 from lab_marl.networks.rows import filled_rows
+from lab_stairs.baselines.acted_entities import acted_entities
 from lab_stairs.baselines.config import ODISConfig, discovery_updates
 from lab_stairs.baselines.odis.learner import ODISLearner
-from lab_stairs.baselines.odis.network import acted_entities
 from lab_stairs.baselines.odis.objectives import relaxed_log_sample, skill_labels, skill_prior_loss
 from lab_stairs.methods import odis
 from labrun import LabError, Setup

@@ -26,6 +26,7 @@ from lab_marl.training.targets import TargetClock
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lab_stairs.baselines.acted_entities import acted_entities
 from lab_stairs.baselines.checks import check_pairs
 from lab_stairs.baselines.config import HiSSDConfig
 from lab_stairs.baselines.hissd.network import HiSSDNetwork
@@ -36,7 +37,6 @@ from lab_stairs.baselines.hissd.objectives import (
     skill_contrast,
 )
 from lab_stairs.baselines.objectives import stepwise_mean
-from lab_stairs.baselines.odis.network import acted_entities
 from lab_stairs.mixer import AttentionMixer
 from lab_stairs.objectives import td_targets
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from lab_marl.episodes.layouts import Layout
-from lab_marl.training.entity_features import state_ally_width
 from torch import Tensor, nn
 
+from lab_stairs.baselines.acted_entities import acted_widths
 from lab_stairs.baselines.objectives import swapped_attention
 
 
@@ -28,9 +28,7 @@ class StatePredictor(nn.Module):
 
     def __init__(self, layout: Layout, width: int, *, attention_width: int, hidden: int) -> None:
         super().__init__()
-        action = layout.num_non_attack + int(layout.attacks)
-        ally_width = state_ally_width(layout) + action
-        enemy_width = layout.state_enemies.width + int(layout.attacks)
+        ally_width, enemy_width = acted_widths(layout)
         self.own = nn.Linear(width, 2 * attention_width)
         self.views = nn.Linear(width, 2 * attention_width)
         self.merged = nn.Linear(width, 2 * attention_width)

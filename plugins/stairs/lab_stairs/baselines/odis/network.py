@@ -6,15 +6,11 @@ from lab_marl.episodes.layouts import Layout
 from lab_marl.networks.config import TransformerConfig
 from lab_marl.networks.embedding import EntityEmbedding, action_scores, read_tokens
 from lab_marl.networks.transformer import HistoryTransformer
-from lab_marl.training.entity_features import (
-    EntityFeatures,
-    compact_actions,
-    state_ally_width,
-    state_entities,
-)
+from lab_marl.training.entity_features import EntityFeatures
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lab_stairs.baselines.acted_entities import acted_entities, acted_widths
 from lab_stairs.baselines.config import ODISConfig
 from lab_stairs.baselines.objectives import swapped_attention
 
@@ -27,9 +23,9 @@ class StateEncoder(nn.Module):
 
     def __init__(self, layout: Layout, width: int, *, attention_width: int) -> None:
         super().__init__()
-        action = layout.num_non_attack + int(layout.attacks)
-        self.allies = nn.Linear(state_ally_width(layout) + action, width)
-        self.enemies = nn.Linear(layout.state_enemies.width + int(layout.attacks), width)
+        ally_width, enemy_width = acted_widths(layout)
+        self.allies = nn.Linear(ally_width, width)
+        self.enemies = nn.Linear(enemy_width, width)
         self.query = nn.Linear(width, attention_width)
         self.key = nn.Linear(width, attention_width)
 
@@ -42,19 +38,6 @@ class StateEncoder(nn.Module):
         entities = torch.cat([self.allies(ally_state), self.enemies(enemy_state)], 1)
         keys = self.key(entities[:, : layout.num_agents])
         return swapped_attention(self.query(entities), keys, entities)
-
-
-def acted_entities(
-    layout: Layout, state: Float[Tensor, "rows s"], actions: Float[Tensor, "rows n a"]
-) -> tuple[Tensor, Tensor]:
-    """The state's allies with their present actions (one-hot, compact), and its enemies with one
-    bit, where the task has attacks, "an agent attacks it now"."""
-    allies, enemies = state_entities(layout, state)
-    allies = torch.cat([allies, compact_actions(layout, actions)], -1)
-    if layout.attacks:
-        attacked = actions[..., layout.num_non_attack :].amax(1)
-        enemies = torch.cat([enemies, attacked[..., None]], -1)
-    return allies, enemies
 
 
 class ObservationEncoder(nn.Module):
