@@ -223,6 +223,6 @@ def test_a_shape_makes_the_advantages_of_the_entropies_of_the_same_pass():
     def doubled(rollouts: Rollouts, entropies: torch.Tensor) -> torch.Tensor:
         return rollouts.advantages + entropies
 
-    loss = Surrogate(GRPOSettings(), shape=doubled).loss(forward(), batch())
+    loss = Surrogate(GRPOSettings(), advantages_at_update=doubled).loss(forward(), batch())
     # A_t = 1.1, 1.2, 1.3 | -.6 times 1, 1.1, 1.2 | .8; nothing outside the mask
     assert loss.item() == pytest.approx(-(1.1 + 1.32 + 1.56 - 0.48) / 8)
