@@ -16,14 +16,14 @@ from lab_llm.training.vllm_length import longest_sequence
 def facts(
     settings: GRPOSettings, setup: Setup, policy: KnownPolicy | None, sets: ProblemSets | None
 ) -> dict[str, object]:
-    """What vLLM takes in the training process; nothing where it is not there.
+    """What vLLM takes in the training process; nothing where it is not there, or nothing is trained.
 
     Raises LabError where `vllm_max_model_length` is too short for the run, its processes or the
     model's heads do not part by `vllm_tensor_parallel_size`, or the share of a GPU of this machine
     is too small for the model and one sequence.
     """
     share, shape = ENGINES[settings.sampler].gpu_share(settings), model_shape(settings)
-    if not share:
+    if not share or settings.max_steps == 0:
         return {}
     _check_parallel(settings, shape, num_processes=setup.num_processes)
     if shape is None:

@@ -94,6 +94,12 @@ def test_a_share_of_the_gpu_that_is_too_small_is_refused_in_one_line(monkeypatch
     assert "\n" not in str(caught.value)
 
 
+def test_a_run_that_only_evaluates_has_no_vllm_of_the_training(policy, sets):
+    setup = Setup(evaluators={"accuracy": AccuracyEvaluator(AccuracyConfig(max_new_tokens=500))})
+    asked = settings(max_steps=0, vllm_max_model_length=128, vllm_tensor_parallel_size=3)
+    assert vllm_plan.facts(asked, setup, policy, sets) == {}
+
+
 @pytest.mark.parametrize("elsewhere", [{"sampler": "cpu"}, {"vllm_mode": "server"}])
 def test_nothing_is_planned_where_no_vllm_is_in_the_process(elsewhere):
     asked = GRPOSettings(**{"sampler": "vllm", **elsewhere})
