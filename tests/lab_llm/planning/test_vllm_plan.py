@@ -39,6 +39,11 @@ def settings(**changed):
     return GRPOSettings(sampler="vllm", **changed)
 
 
+def facts(settings, setup, policy, sets):
+    needs = vllm_plan.needs(settings, setup, policy, sets)
+    return {} if needs is None else needs.facts()
+
+
 def longest_prompt(policy, problems):
     return max(len(encode(policy.tokenizer, problem.prompt)) for problem in problems)
 
@@ -66,17 +71,18 @@ def test_the_longest_sequence_is_that_of_a_rollout_or_of_an_evaluation(policy, s
 def test_a_length_below_what_the_run_samples_is_refused(policy, sets):
     setup = Setup(evaluators={"accuracy": AccuracyEvaluator(AccuracyConfig(max_new_tokens=500))})
     with pytest.raises(LabError, match=r"^trainer\.vllm_max_model_length=128: .* up to 5\d\d tok"):
-        vllm_plan.facts(settings(vllm_max_model_length=128), setup, policy, sets)
-    known = vllm_plan.facts(settings(vllm_max_model_length=800), setup, policy, sets)
+        facts(settings(vllm_max_model_length=128), setup, policy, sets)
+    known = facts(settings(vllm_max_model_length=800), setup, policy, sets)
     assert known["vllm_max_model_length"] == 800
 
 
 def test_a_model_that_is_not_here_is_planned_by_prompt_and_completion_not_its_whole_context():
     asked = settings(model=INSTRUCT, max_prompt_length=2048, max_completion_length=8192)
-    known = vllm_plan.facts(asked, Setup(), None, None)
+    known = facts(asked, Setup(), None, None)
     assert known["vllm_max_model_length"] == 10240  # its context has 262,144
-    assert known["vllm_needs_gib"] == "9.9 (weights 7.49, sequence 1.41, work 1)"
-    assert known["vllm_gpu_gib"] == "a share of 0.3 needs a GPU of 33"
+    assert known["vllm_needs_gib"] == (
+        "9.9 (weights 7.49, sequence 1.41, work 1), the least that a share of 0.3 must hold"
+    )
 
 
 @pytest.mark.parametrize(("gib", "refused"), [(80, False), (24, True), (8, True)])
@@ -86,24 +92,24 @@ def test_a_share_of_the_gpu_that_is_too_small_is_refused_in_one_line(monkeypatch
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: whole)
     asked = settings(model=INSTRUCT, max_prompt_length=2048, max_completion_length=8192)
     if not refused:
-        vllm_plan.facts(asked, Setup(), None, None)
+        facts(asked, Setup(), None, None)
         return
     advice = "set it to 0.42" if gib == 24 else "take a larger GPU"
     with pytest.raises(LabError, match=rf"vllm_gpu_memory_utilization=0\.3 .*{advice}") as caught:
-        vllm_plan.facts(asked, Setup(), None, None)
+        facts(asked, Setup(), None, None)
     assert "\n" not in str(caught.value)
 
 
 def test_a_run_that_only_evaluates_has_no_vllm_of_the_training(policy, sets):
     setup = Setup(evaluators={"accuracy": AccuracyEvaluator(AccuracyConfig(max_new_tokens=500))})
     asked = settings(max_steps=0, vllm_max_model_length=128, vllm_tensor_parallel_size=3)
-    assert vllm_plan.facts(asked, setup, policy, sets) == {}
+    assert facts(asked, setup, policy, sets) == {}
 
 
 @pytest.mark.parametrize("elsewhere", [{"sampler": "cpu"}, {"vllm_mode": "server"}])
 def test_nothing_is_planned_where_no_vllm_is_in_the_process(elsewhere):
     asked = GRPOSettings(**{"sampler": "vllm", **elsewhere})
-    assert vllm_plan.facts(asked, Setup(), None, None) == {}
+    assert facts(asked, Setup(), None, None) == {}
 
 
 def test_tensor_parallel_parts_weights_and_the_heads_of_keys_by_hand():
@@ -135,10 +141,10 @@ def test_a_size_that_does_not_divide_ranks_or_heads_is_refused(processes, size, 
     asked = settings(model=distilled, vllm_tensor_parallel_size=size)
     setup = Setup(num_processes=processes)
     if allowed is None:
-        assert vllm_plan.facts(asked, setup, None, None)
+        assert facts(asked, setup, None, None)
         return
     with pytest.raises(LabError, match=f"vllm_tensor_parallel_size={size} .*allowed: {allowed};"):
-        vllm_plan.facts(asked, setup, None, None)
+        facts(asked, setup, None, None)
 
 
 @pytest.mark.parametrize(
