@@ -46,18 +46,19 @@ def facts(
         n: process_parts(settings, shape, tokens=size * max_completion_length, num_processes=n)
         for n, size in micro_batch_sizes.items()
     }
-    ours, whole = parts[setup.num_processes], whole_weights(settings, shape)
+    trains, ours = max_steps > 0, parts[setup.num_processes]
+    dtype = loaded_dtype(settings, trains=trains)
+    whole = whole_weights(settings, shape, trains=trains)
     found: dict[str, object] = {"parameters": shape.num_parameters}
-    if max_steps:
+    if trains:
         check_memory(ours)
         found |= {memory_fact(n): shown(of) for n, of in parts.items()}
         found |= gathered_facts(settings, shape)
-    dtype = loaded_dtype(settings)
-    if samples_by is not None:
+    if trains and samples_by is not None:
         found |= evaluations.beside(
             "sampling", samples_by, shape, kept=whole, dtype=dtype, length=max_completion_length
         )
-    kept = kept_in_training(settings, shape, ours) if max_steps and evaluate_every else whole
+    kept = kept_in_training(settings, shape, ours) if trains and evaluate_every else whole
     return found | evaluations.facts(setup, shape, kept=kept, dtype=dtype, shares_vllm=False)
 
 

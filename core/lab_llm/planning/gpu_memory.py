@@ -30,6 +30,8 @@ def facts(
 ) -> dict[str, object]:
     """The least GPU (GiB) for each planned number of processes, and what vLLM and evaluations take.
 
+    Of a run that only evaluates the evaluations alone.
+
     Raises LabError where the GPU that is here holds less.
     """
     needs = vllm_plan.needs(settings, setup, policy, sets)
@@ -47,13 +49,13 @@ def facts(
         advice = f"take {_smaller(settings)}larger ones, or a smaller model"
         check_kept(parts(setup.num_processes), advice=advice)
         found |= gathered_facts(settings, shape)
-    found |= {memory_fact(n): shown(parts(n)) for n in PLANNED_PROCESSES}
+        found |= {memory_fact(n): shown(parts(n)) for n in PLANNED_PROCESSES}
     found |= {} if needs is None else needs.facts()
     return found | evaluations.facts(
         setup,
         shape,
         kept=kept_bytes(settings, shape, setup, teacher=teacher),
-        dtype=loaded_dtype(settings),
+        dtype=loaded_dtype(settings, trains=settings.max_steps > 0),
         shares_vllm=ENGINES[settings.sampler].gpu_share(settings) > 0,
     )
 

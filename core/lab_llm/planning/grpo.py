@@ -61,7 +61,7 @@ def plan(settings: GRPOSettings) -> Plan:
             f"prompt in the model's {limit} tokens"
         )
     facts |= {"context_length": limit} if limit else {}
-    facts = sizes(settings, shape) | facts | precision
+    facts = sizes(settings, shape) | facts | (precision if settings.max_steps else {})
     ends = ("lr_schedule",) if settings.lr_schedule in ("linear", "cosine") else ()
     return Plan(
         facts,

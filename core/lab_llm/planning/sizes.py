@@ -40,7 +40,13 @@ def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
 
 
 def sizes(settings: GRPOSettings, shape: estimates.ModelShape | None) -> dict[str, object]:
-    """Work of the run, and its disk in GiB (2**30 bytes), for the dry run."""
+    """Work of the run, and its disk in GiB (2**30 bytes), for the dry run.
+
+    Of a run that only evaluates nothing but the model's size.
+    """
+    known = {} if shape is None else {"parameters": shape.num_parameters}
+    if settings.max_steps == 0:
+        return {"optimizer_steps": 0, **known}
     todo = estimates.work(
         max_steps=settings.max_steps,
         num_minibatches=settings.num_minibatches,
@@ -58,9 +64,10 @@ def sizes(settings: GRPOSettings, shape: estimates.ModelShape | None) -> dict[st
     }
     if shape is None:
         return facts
-    parameters, dtype = shape.num_parameters, loaded_dtype(settings)
-    disk = estimates.checkpoint_bytes(parameters, dtype=dtype, deepspeed=bool(settings.deepspeed))
-    return facts | {"parameters": parameters, "checkpoint_gib": round(disk / estimates.GIB, 3)}
+    disk = estimates.checkpoint_bytes(
+        shape.num_parameters, dtype=loaded_dtype(settings), deepspeed=bool(settings.deepspeed)
+    )
+    return facts | known | {"checkpoint_gib": round(disk / estimates.GIB, 3)}
 
 
 def _micro_batches(settings: GRPOSettings) -> dict[str, object]:
@@ -89,7 +96,7 @@ def kept_bytes(
     too, and ZeRO-3 gathers the weights.
     """
     if settings.max_steps == 0 or settings.evaluate_every == 0:
-        return whole_weights(settings, shape)
+        return whole_weights(settings, shape, trains=settings.max_steps > 0)
     parts = memory(settings, shape, setup.num_processes, teacher)
     return kept_in_training(settings, shape, parts)
 

@@ -66,7 +66,8 @@ def plan(
     shape = model_shape(settings)
     teacher = Teacher(0.0 if shape is None else copies.on_gpu(shape), distillation)
     facts |= gpu_memory.facts(setup, settings, teacher, policy=plan.offers, sets=sets)
-    facts |= {} if shape is None else copies.facts(shape)
+    if shape is not None and settings.max_steps:
+        facts |= copies.facts(shape)
     return dataclasses.replace(plan, facts={**plan.facts, **facts})
 
 

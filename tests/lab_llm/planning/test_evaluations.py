@@ -1,5 +1,6 @@
 """What is planned of an evaluation that opens a vLLM beside the training."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -74,6 +75,12 @@ def test_the_training_keeps_weights_and_between_steps_its_optimizer(
     settings = GRPOSettings(model=MODEL, deepspeed=deepspeed, evaluate_every=every)
     kept = kept_bytes(settings, SHAPE, Setup(num_processes=8), teacher=NO_TEACHER)
     assert kept == pytest.approx(bytes_of_a_weight * PARAMETERS)
+
+
+def test_a_run_that_only_evaluates_keeps_the_weights_in_the_models_own_precision():
+    trained, scored = (GRPOSettings(model=MODEL, max_steps=steps) for steps in (2, 0))
+    kept = partial(kept_bytes, shape=SHAPE, setup=Setup(), teacher=NO_TEACHER)
+    assert (kept(trained), kept(scored)) == (4 * PARAMETERS, 2 * PARAMETERS)
 
 
 def test_a_vllm_of_each_process_that_spreads_itself_is_refused_before_the_run():
