@@ -7,6 +7,7 @@ from labrun.plan import Setup
 
 from lab_llm.planning import estimates
 from lab_llm.planning.estimates import GIB
+from lab_llm.planning.gpus import KnownGPU, known_gpu
 from lab_llm.sampling.config import SamplingConfig
 from lab_llm.sampling.engines import VLLM
 from lab_llm.sampling.opening import AUTO, OpensEngine, best_here
@@ -18,7 +19,7 @@ def facts(
     """The least GPU (GiB) for each evaluator whose vLLM is not the training's.
 
     `kept`: what the training keeps of a GPU meanwhile (bytes). `dtype`: of the weights that vLLM
-    loads. Raises LabError where a GPU is here and smaller.
+    loads. Raises LabError where the GPU that is here, or asked for, is smaller.
     """
     found: dict[str, object] = {}
     for name, one in () if shares_vllm else setup.evaluators.items():
@@ -27,6 +28,7 @@ def facts(
                 f"evaluation {name}",
                 one.engine_settings,
                 shape,
+                setup,
                 kept=kept,
                 dtype=dtype,
                 length=one.longest_planned,
@@ -39,6 +41,7 @@ def beside(
     work: str,
     sampling: SamplingConfig,
     shape: estimates.ModelShape,
+    setup: Setup,
     *,
     kept: float,
     dtype: str,
@@ -48,8 +51,8 @@ def beside(
     """The least GPU (GiB) for sampling with a vLLM of its own; nothing with another engine.
 
     `kept`: what else stays on the GPU (bytes); `length`: the longest sequence (tokens); `section`:
-    where the settings stand, empty where they cannot be set. Raises LabError where a GPU is here
-    and smaller.
+    where the settings stand, empty where they cannot be set. Raises LabError where the GPU that is
+    here, or asked for, is smaller.
     """
     engine = best_here() if sampling.engine == AUTO else sampling.engine
     if engine != VLLM.name:
@@ -63,7 +66,7 @@ def beside(
     )
     needs = sum(parts.values())
     around = kept / (1 - share) if share < 1 else float("inf")
-    _check(work, share, kept=kept, needs=needs, section=section)
+    _check(work, share, known_gpu(setup), kept=kept, needs=needs, section=section)
     return {
         f"gpu_memory_gib, {work}": (
             f"{max(around, needs / share) / GIB:.3g} (the training keeps {kept / GIB:.3g}; vLLM "
@@ -72,13 +75,13 @@ def beside(
     }
 
 
-def _check(work: str, share: float, *, kept: float, needs: float, section: str) -> None:
-    """LabError where a GPU is here that has no room for both."""
-    import torch
-
-    if not torch.cuda.is_available():
+def _check(
+    work: str, share: float, gpu: KnownGPU | None, *, kept: float, needs: float, section: str
+) -> None:
+    """LabError where the GPU has no room for both."""
+    if gpu is None:
         return
-    whole = torch.cuda.get_device_properties(0).total_memory
+    whole = gpu.memory
     if share * whole >= needs and kept + share * whole <= whole:
         return
     key = f"{section}.vllm_gpu_memory_utilization={share:g}: the vLLM of this evaluation"
@@ -88,6 +91,6 @@ def _check(work: str, share: float, *, kept: float, needs: float, section: str) 
     shared = ", or a vLLM in the training process, which evaluations share" if section else ""
     raise LabError(
         f"{key if section else f'trainer.sampler=vllm: the vLLM for {work}'} takes "
-        f"{share * whole / GIB:.3g} of this GPU's {whole / GIB:.3g} GiB and needs "
+        f"{share * whole / GIB:.3g} of {gpu.gib} and needs "
         f"{needs / GIB:.3g}, beside {kept / GIB:.3g} of the training; {advice}take {other}{shared}"
     )

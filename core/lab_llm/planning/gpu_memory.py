@@ -4,7 +4,7 @@ from labrun.plan import Setup
 
 from lab_llm.planning import evaluations
 from lab_llm.planning import vllm as vllm_plan
-from lab_llm.planning.gpus import check_kept
+from lab_llm.planning.gpus import check_kept, known_gpu
 from lab_llm.planning.process_memory import (
     PLANNED_PROCESSES,
     gathered_facts,
@@ -32,7 +32,7 @@ def facts(
 
     Of a run that only evaluates the evaluations alone.
 
-    Raises LabError where the GPU that is here holds less.
+    Raises LabError where the GPU that is here, or asked for, holds less.
     """
     needs = vllm_plan.needs(settings, setup, policy, sets)
     shape = model_shape(settings)
@@ -47,7 +47,7 @@ def facts(
     found: dict[str, object] = {}
     if settings.max_steps:
         advice = f"take {_smaller(settings)}larger ones, or a smaller model"
-        check_kept(parts(setup.num_processes), advice=advice)
+        check_kept(parts(setup.num_processes), known_gpu(setup), advice=advice)
         found |= gathered_facts(settings, shape)
         found |= {memory_fact(n): shown(parts(n)) for n in PLANNED_PROCESSES}
     found |= {} if needs is None else needs.facts()

@@ -9,6 +9,7 @@ from labrun.plan import Setup
 from lab_llm.evaluation.accuracy import AccuracyEvaluator
 from lab_llm.planning import estimates
 from lab_llm.planning.estimates import GIB
+from lab_llm.planning.gpus import KnownGPU, known_gpu
 from lab_llm.planning.sizes import model_shape
 from lab_llm.policy.policy import KnownPolicy
 from lab_llm.problems import ProblemSets
@@ -54,8 +55,8 @@ def needs(
     the model is not known.
 
     Raises LabError where `vllm_max_model_length` is too short for the run, its processes or the
-    model's heads do not part by `vllm_tensor_parallel_size`, or the share of a GPU of this machine
-    is too small for the model and one sequence.
+    model's heads do not part by `vllm_tensor_parallel_size`, or the share of the GPU that is here,
+    or asked for, is too small for the model and one sequence.
     """
     share, shape = ENGINES[settings.sampler].gpu_share(settings), model_shape(settings)
     if not share or settings.max_steps == 0:
@@ -71,7 +72,7 @@ def needs(
         tensor_parallel=settings.vllm_tensor_parallel_size,
     )
     found = Needs(share, length, parts)
-    _check_share(found)
+    _check_share(found, known_gpu(setup))
     return found
 
 
@@ -126,19 +127,15 @@ def _length(
     return asked or needed
 
 
-def _check_share(needs: Needs) -> None:
-    """LabError where a GPU is here, and its share holds less than the model and one sequence."""
-    import torch
-
-    if not torch.cuda.is_available():
+def _check_share(needs: Needs, gpu: KnownGPU | None) -> None:
+    """LabError where the share of the GPU holds less than the model and one sequence."""
+    if gpu is None or needs.share * gpu.memory >= needs.total:
         return
-    whole, share = torch.cuda.get_device_properties(0).total_memory, needs.share
-    if share * whole >= needs.total:
-        return
-    fits = needs.total < 0.95 * whole
-    advice = f"set it to {needs.total / whole + 0.005:.2f}" if fits else "take a larger GPU"
+    fits = needs.total < 0.95 * gpu.memory
+    advice = f"set it to {needs.total / gpu.memory + 0.005:.2f}" if fits else gpu.larger
     raise LabError(
-        f"trainer.vllm_gpu_memory_utilization={share:g} of this GPU's {whole / GIB:.3g} GiB is "
-        f"{share * whole / GIB:.3g}; vLLM needs {needs.total / GIB:.3g} ({needs.named}) for one "
-        f"sequence of {needs.length} tokens; {advice}, or lower trainer.max_completion_length"
+        f"trainer.vllm_gpu_memory_utilization={needs.share:g} of {gpu.gib} is "
+        f"{needs.share * gpu.memory / GIB:.3g}; vLLM needs {needs.total / GIB:.3g} ({needs.named}) "
+        f"for one sequence of {needs.length} tokens; {advice}, or lower "
+        "trainer.max_completion_length"
     )

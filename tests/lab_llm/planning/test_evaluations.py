@@ -1,7 +1,6 @@
 """What is planned of an evaluation that opens a vLLM beside the training."""
 
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 from lab_llm.evaluation.accuracy import AccuracyEvaluator
@@ -48,10 +47,8 @@ def test_an_evaluation_that_shares_the_trainings_vllm_or_opens_none_takes_nothin
     ("gib", "refused"),
     [(80, ""), (40, r"30 of the training; take evaluator"), (50, r"set it to 0\.40, take")],
 )
-def test_a_gpu_without_room_for_both_is_refused_in_one_line(monkeypatch, gib, refused):
-    whole = SimpleNamespace(total_memory=gib * GIB)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: whole)
+def test_a_gpu_without_room_for_both_is_refused_in_one_line(cards, gib, refused):
+    cards(gib)
     if not refused:
         planned(setup(), kept_gib=30)
         return

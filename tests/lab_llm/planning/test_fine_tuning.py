@@ -1,7 +1,5 @@
 """The memory of supervised fine-tuning against values worked out by hand."""
 
-from types import SimpleNamespace
-
 import pytest
 from lab_epistemic.richness.config import RichnessConfig
 from lab_epistemic.richness.evaluator import RichnessEvaluator
@@ -76,12 +74,8 @@ def test_an_evaluation_that_opens_a_vllm_is_planned_beside_the_weights():
 
 
 @pytest.mark.parametrize(("gib", "refused"), [(140, False), (80, True)])
-def test_a_gpu_that_cannot_hold_weights_and_optimizer_is_refused_with_numbers(
-    monkeypatch, gib, refused
-):
-    whole = SimpleNamespace(total_memory=gib * GIB)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: whole)
+def test_a_gpu_that_cannot_hold_weights_and_optimizer_is_refused_with_numbers(cards, gib, refused):
+    cards(gib)
     if not refused:
         planned()
         return
@@ -92,6 +86,20 @@ def test_a_gpu_that_cannot_hold_weights_and_optimizer_is_refused_with_numbers(
         "and this one has 80; with activations it needs 137: take one of 137 GiB or more, or a "
         "smaller model"
     )
+
+
+def test_a_gpu_that_is_asked_for_and_cannot_hold_the_training_is_refused():
+    settings = TrainedWeights(model=DISTILLED)
+    with pytest.raises(LabError, match=r", and resources\.min_gpu_memory_gib asks for 80; with"):
+        fine_tuning.facts(
+            settings,
+            Setup(num_gpus=1, min_gpu_memory_gib=80),
+            micro_batch_sizes={1: 1},
+            max_completion_length=64,
+            max_steps=1,
+            evaluate_every=0,
+            samples_by=None,
+        )
 
 
 def test_the_shipped_model_is_planned_from_its_files_and_an_unknown_one_not():

@@ -1,7 +1,6 @@
 """What is known of a colocated vLLM before a run: its longest sequence, and whether it has room."""
 
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 from lab_llm.datasets.countdown import CountdownDataset
@@ -86,10 +85,8 @@ def test_a_model_that_is_not_here_is_planned_by_prompt_and_completion_not_its_wh
 
 
 @pytest.mark.parametrize(("gib", "refused"), [(80, False), (24, True), (8, True)])
-def test_a_share_of_the_gpu_that_is_too_small_is_refused_in_one_line(monkeypatch, gib, refused):
-    whole = SimpleNamespace(total_memory=gib * GIB)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: whole)
+def test_a_share_of_the_gpu_that_is_too_small_is_refused_in_one_line(cards, gib, refused):
+    cards(gib)
     asked = settings(model=INSTRUCT, max_prompt_length=2048, max_completion_length=8192)
     if not refused:
         facts(asked, Setup(), None, None)
@@ -104,6 +101,33 @@ def test_a_run_that_only_evaluates_has_no_vllm_of_the_training(policy, sets):
     setup = Setup(evaluators={"accuracy": AccuracyEvaluator(AccuracyConfig(max_new_tokens=500))})
     asked = settings(max_steps=0, vllm_max_model_length=128, vllm_tensor_parallel_size=3)
     assert facts(asked, setup, policy, sets) == {}
+
+
+@pytest.mark.parametrize(
+    ("here", "asked_gib", "size"),
+    [
+        ((), 24, "resources.min_gpu_memory_gib's 24 GiB"),
+        ((80, 24), 0, "this GPU's 24 GiB"),  # it may get either
+        ((80, 24), 40, ""),
+        ((8,), 20, "resources.min_gpu_memory_gib's 20 GiB"),
+    ],
+)
+def test_the_share_is_of_the_smallest_gpu_that_the_run_may_get(cards, here, asked_gib, size):
+    if here:
+        cards(*here)
+    asked = settings(model=INSTRUCT, max_prompt_length=2048, max_completion_length=8192)
+    setup = Setup(num_gpus=1, min_gpu_memory_gib=asked_gib)
+    if not size:
+        assert facts(asked, setup, None, None)
+        return
+    with pytest.raises(LabError, match=rf"vllm_gpu_memory_utilization=0\.3 of {size} is \d"):
+        facts(asked, setup, None, None)
+
+
+def test_a_gpu_that_is_asked_for_and_too_small_is_to_be_raised():
+    asked = settings(model=INSTRUCT, max_prompt_length=2048, max_completion_length=8192)
+    with pytest.raises(LabError, match=r"; raise resources\.min_gpu_memory_gib, or lower"):
+        facts(asked, Setup(num_gpus=1, min_gpu_memory_gib=8), None, None)
 
 
 @pytest.mark.parametrize("elsewhere", [{"sampler": "cpu"}, {"vllm_mode": "server"}])
