@@ -1,4 +1,4 @@
-"""The GPU that a run gets, and whether it can do a training: precision, and what stays in memory."""
+"""The GPU that a run gets, and whether it can do a training: its precision and its memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -27,7 +27,9 @@ class Needs:
     length: int
     """Its longest sequence (tokens)."""
     parts: Mapping[str, float]
-    """What takes memory -> bytes of it."""
+    """What takes memory -> bytes of it: `weights`, `work` and one `sequence`."""
+    gpu: KnownGPU | None
+    """The GPU that the run gets, where that is known."""
 
     @property
     def total(self) -> float:
@@ -42,10 +44,19 @@ class Needs:
     def facts(self) -> dict[str, object]:
         """For the dry run."""
         least = f"{self.total / GIB:.3g} ({self.named})"
-        return {
+        found: dict[str, object] = {
             "vllm_max_model_length": self.length,
             "vllm_needs_gib": f"{least}, the least that a share of {self.share:g} must hold",
         }
+        if self.gpu is None:
+            return found
+        held = f"{self.num_sequences(self.gpu.memory)} of the longest at once"
+        return found | {"vllm_sequences": f"{held}, in a share of {self.share:g} of {self.gpu.gib}"}
+
+    def num_sequences(self, gpu_bytes: float) -> int:
+        """Longest sequences that the share of a GPU holds at once (count)."""
+        room = self.share * gpu_bytes - self.total + self.parts["sequence"]
+        return int(room // self.parts["sequence"])
 
 
 def needs(
@@ -71,8 +82,8 @@ def needs(
         dtype=settings.model.dtype,
         tensor_parallel=settings.vllm_tensor_parallel_size,
     )
-    found = Needs(share, length, parts)
-    _check_share(found, known_gpu(setup))
+    found = Needs(share, length, parts, known_gpu(setup))
+    _check_share(found)
     return found
 
 
@@ -127,8 +138,9 @@ def _length(
     return asked or needed
 
 
-def _check_share(needs: Needs, gpu: KnownGPU | None) -> None:
+def _check_share(needs: Needs) -> None:
     """LabError where the share of the GPU holds less than the model and one sequence."""
+    gpu = needs.gpu
     if gpu is None or needs.share * gpu.memory >= needs.total:
         return
     fits = needs.total < 0.95 * gpu.memory

@@ -6,7 +6,6 @@ from lab_epistemic.richness.evaluator import RichnessEvaluator
 from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.planning import fine_tuning
-from lab_llm.planning.estimates import GIB
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.sampling.config import SamplingConfig
 from lab_llm.training.config import TrainedWeights

@@ -124,6 +124,16 @@ def test_the_share_is_of_the_smallest_gpu_that_the_run_may_get(cards, here, aske
         facts(asked, setup, None, None)
 
 
+def test_the_plan_says_how_many_longest_sequences_the_share_holds():
+    asked = settings(model=INSTRUCT, max_prompt_length=2048, max_completion_length=8192)
+    known = facts(asked, Setup(num_gpus=1, min_gpu_memory_gib=80), None, None)
+    # 0.3 * 80 = 24 GiB less 8.49 of weights and work: 15.5, of 1.41 (10,240 of 147,456 bytes) each
+    assert known["vllm_sequences"] == (
+        "11 of the longest at once, in a share of 0.3 of resources.min_gpu_memory_gib's 80 GiB"
+    )
+    assert "vllm_sequences" not in facts(asked, Setup(num_gpus=1), None, None)
+
+
 def test_a_gpu_that_is_asked_for_and_too_small_is_to_be_raised():
     asked = settings(model=INSTRUCT, max_prompt_length=2048, max_completion_length=8192)
     with pytest.raises(LabError, match=r"; raise resources\.min_gpu_memory_gib, or lower"):
