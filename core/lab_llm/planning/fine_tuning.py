@@ -65,7 +65,7 @@ def facts(
             length=max_completion_length,
         )
     kept = kept_in_training(settings, shape, ours) if trains and evaluate_every else whole
-    return found | evaluations.facts(setup, shape, kept=kept, dtype=dtype, shares_vllm=False)
+    return found | evaluations.facts(setup, shape, kept=kept, dtype=dtype, when="alone")
 
 
 def check_memory(parts: Mapping[str, float], setup: Setup) -> None:

@@ -4,6 +4,7 @@ from labrun.plan import Setup
 
 from lab_llm.planning import evaluations
 from lab_llm.planning import vllm as vllm_plan
+from lab_llm.planning.estimates import ModelShape
 from lab_llm.planning.gpus import check_kept, known_gpu
 from lab_llm.planning.process_memory import (
     PLANNED_PROCESSES,
@@ -11,6 +12,7 @@ from lab_llm.planning.process_memory import (
     loaded_dtype,
     memory_fact,
     shown,
+    whole_weights,
 )
 from lab_llm.planning.sizes import Teacher, gpu_parts, kept_bytes, memory, model_shape
 from lab_llm.policy.policy import KnownPolicy
@@ -51,12 +53,25 @@ def facts(
         found |= gathered_facts(settings, shape)
         found |= {memory_fact(n): shown(parts(n)) for n in PLANNED_PROCESSES}
     found |= {} if needs is None else needs.facts()
-    return found | evaluations.facts(
+    return found | _evaluations(setup, settings, shape, teacher)
+
+
+def _evaluations(
+    setup: Setup, settings: GRPOSettings, shape: ModelShape, teacher: Teacher
+) -> dict[str, object]:
+    """What evaluations take. Those between and after the steps share a vLLM of the training; the
+    one at the start runs before there is one."""
+    trains = settings.max_steps > 0
+    shares = trains and ENGINES[settings.sampler].gpu_share(settings) > 0
+    if shares and not settings.evaluate_start:
+        return {}
+    kept = kept_bytes(settings, shape, setup, teacher=teacher)
+    return evaluations.facts(
         setup,
         shape,
-        kept=kept_bytes(settings, shape, setup, teacher=teacher),
-        dtype=loaded_dtype(settings, trains=settings.max_steps > 0),
-        shares_vllm=ENGINES[settings.sampler].gpu_share(settings) > 0,
+        kept=whole_weights(settings, shape) if shares else kept,
+        dtype=loaded_dtype(settings, trains=trains),
+        when="start" if shares else "training" if trains else "alone",
     )
 
 

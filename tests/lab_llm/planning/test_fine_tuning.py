@@ -42,7 +42,7 @@ def test_the_plan_of_float32_weights_of_7_billion_by_hand():
     )
     # vLLM: 28.4 of weights, 32,768 tokens of 2*28*4*128*4 bytes (3.5), work 1; 32.9 / 0.5
     assert known["gpu_memory_gib, sampling"] == (
-        "65.7 (the training keeps 28.4; vLLM takes a share of 0.5 and needs 32.9)"
+        "65.7 (the process keeps 28.4; vLLM takes a share of 0.5 and needs 32.9)"
     )
 
 
@@ -68,7 +68,7 @@ def test_an_evaluation_that_opens_a_vllm_is_planned_beside_the_weights():
     known = planned(evaluators={"richness": evaluator})
     # three responses and their prompt at most: 98,304 tokens of 2*28*4*128*4 bytes, 10.5 GiB
     assert known["gpu_memory_gib, evaluation richness"] == (
-        "79.7 (the training keeps 28.4; vLLM takes a share of 0.5 and needs 39.9)"
+        "79.7 (the process keeps 28.4; vLLM takes a share of 0.5 and needs 39.9)"
     )
 
 
