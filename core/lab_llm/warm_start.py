@@ -20,15 +20,15 @@ class WarmStart(WarmStartTrainer):
         """Sizes of its data and its model. Raises LabError with any data set but countdown, or
         where the GPU that is here is too small."""
         plan = super().plan(setup)
-        return replace(plan, facts={**plan.facts, **self._memory()})
+        return replace(plan, facts={**plan.facts, **self._memory(setup)})
 
-    def _memory(self) -> dict[str, object]:
+    def _memory(self, setup: Setup) -> dict[str, object]:
         """At most: no example is longer than the model's context."""
         shape = shape_of(config_fields(self.sizes))
         assert shape is not None
         tokens = self.config.batch_size * self.sizes.max_positions
         parts = process_parts(TrainedWeights(), shape, tokens=tokens, num_processes=1)
-        check_memory(parts)
+        check_memory(parts, setup)
         return {
             "parameters": f"at most {shape.num_parameters:,}",
             "gpu_memory_gib": shown(parts),

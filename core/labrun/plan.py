@@ -20,6 +20,8 @@ class Setup:
     """Processes that share the work."""
     num_gpus: int = 0
     """GPUs that the job holds on each of its machines; 0: none, CUDA shows it no device."""
+    min_gpu_memory_gib: float = 0.0
+    """Memory that each of these GPUs has at least (GiB); 0: nothing is asked."""
     data: Any = None
     """What the dataset's plan offers; None: the data are not known yet."""
     model: Any = None

@@ -206,7 +206,7 @@ def fit(
     experiment = run.experiment()
     parts = build(experiment)
     resources = experiment.run.resources
-    setup = parts.setup(place.world_size, resources.num_gpus)
+    setup = parts.setup(place.world_size, resources)
     if place.world_size != resources.processes:  # another launcher's number
         parts.plan_for(setup, key="WORLD_SIZE")
     resumed = resume_point.find(run, passed_over)

@@ -1,5 +1,6 @@
 """The published setting: planned for each model, and a step of it on a fixture that thinks."""
 
+import json
 import shutil
 
 import pyarrow as pa
@@ -57,6 +58,25 @@ def model(tmp_path):
     path = shutil.copytree(shipped_path(), tmp_path / "model")
     (path / "chat_template.jinja").write_text(TEMPLATE)
     return path
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """Three problems to train on and one to score, as words of a command."""
+    problems = [
+        {
+            "prompt": [{"content": f"{n}+1?", "role": "user"}],
+            "reward_model": {"ground_truth": str(n + 1)},
+        }
+        for n in (1, 2, 3)
+    ]
+    pq.write_table(pa.Table.from_pylist(problems), tmp_path / "rows.parquet")
+    (tmp_path / "test.jsonl").write_text(
+        '{"prompt": "5+1?", "reward_model": {"ground_truth": 6}}\n'
+    )
+    files = ("dataset=rows", f"dataset.path={tmp_path}/rows.parquet")
+    columns = ("dataset.answer_column=reward_model.ground_truth",)
+    return (*files, *columns, f"dataset.evaluation={{amc23: {tmp_path}/test.jsonl}}")
 
 
 def settings_of(*words):
@@ -123,6 +143,18 @@ def test_study_1_is_as_the_published_code_has_it():
     )
 
 
+@pytest.mark.parametrize("scale", ["paper", "paper_richness"])
+def test_study_1_is_planned_with_a_model_that_is_here(scale, model, rows):
+    config = model / "config.json"
+    fields = json.loads(config.read_text()) | {"max_position_embeddings": 131072}  # R1-Distill's
+    config.write_text(json.dumps(fields))
+    words = (f"scale={scale}", "study=richness", "seed=0", f"model.name={model}", *rows)
+    (one,) = studied(["plugin=epistemic", *words])
+    facts = build(one).plan(one.run.resources)["trainer"].facts
+    assert facts["context_length"] == 131072
+    assert "vllm_max_model_length" not in facts  # nothing is trained
+
+
 def test_coverage_on_the_published_sets_has_a_file_for_each_size():
     words = ["plugin=epistemic", "scale=paper", "study=coverage_published", "method=sdpo"]
     paths = [str(one.settings["dataset"]["path"]) for one in studied(words)]
@@ -151,24 +183,11 @@ def test_the_other_studies_compose_at_this_scale():
 
 
 def test_a_fixture_that_thinks_trains_one_step_and_is_saved_with_its_switch(
-    lab_here, fit_here, model, tmp_path
+    lab_here, fit_here, model, rows
 ):
-    rows = [
-        {
-            "prompt": [{"content": f"{n}+1?", "role": "user"}],
-            "reward_model": {"ground_truth": str(n + 1)},
-        }
-        for n in (1, 2, 3)
-    ]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
-    (tmp_path / "test.jsonl").write_text(
-        '{"prompt": "5+1?", "reward_model": {"ground_truth": 6}}\n'
-    )
-    data = ("dataset=rows", f"dataset.path={tmp_path}/rows.parquet", "dataset.score_seen=true")
-    columns = ("dataset.answer_column=reward_model.ground_truth",)
-    test = (f"dataset.evaluation={{amc23: {tmp_path}/test.jsonl}}",)
+    data = (*rows, "dataset.score_seen=true")
     chosen = ("method=sdpo", "model.thinking=false", f"model.name={model}")
-    words = ("plugin=epistemic", "scale=paper", *chosen, *data, *columns, *test, *SMALL)
+    words = ("plugin=epistemic", "scale=paper", *chosen, *data, *SMALL)
     planned = lab_here("run", *words, "--dry-run")
     assert planned.returncode == 0, planned.stderr
     code, run = fit_here(*words)

@@ -26,7 +26,7 @@ from lab_llm.policy.engine import Engine, Sampling, Share
 from lab_llm.policy.policy import KnownPolicy, Policy, known_policy
 from lab_llm.problems import Problem, ProblemSets, Verify, problem_sets
 from lab_llm.sampling.batch_engines import end_tokens
-from lab_llm.sampling.engines import check_engine, check_parallel
+from lab_llm.sampling.engines import check_parallel, missing_engine
 from lab_llm.sampling.opening import open_engine
 from lab_llm.text.completion_text import completion_text
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS, epistemic_count, epistemic_words
@@ -71,9 +71,14 @@ class AccuracyEvaluator:
         self.config = config
 
     @property
-    def engine_settings(self) -> AccuracyConfig:
+    def engine_settings(self) -> AccuracyConfig | None:
         """What opens its engine."""
         return self.config
+
+    @property
+    def opens_at_start(self) -> bool:
+        """Whether it samples before a training, too."""
+        return True
 
     @property
     def longest_planned(self) -> int:
@@ -88,7 +93,9 @@ class AccuracyEvaluator:
         sets, policy = problem_sets(setup, key=f"evaluator.{self.section}"), known_policy(setup)
         if sets is not None and policy is not None:
             self._check_policy(policy, sets)
-        return Plan(facts)
+        opened = self.engine_settings
+        missing = [] if opened is None else missing_engine(opened.engine, section=section)
+        return Plan(facts, missing)
 
     def _check_alone(self, setup: Setup) -> None:
         """LabError where an evaluator before it records scores under the same names."""
@@ -113,7 +120,6 @@ class AccuracyEvaluator:
                 f"evaluator.{self.section}.temperature=0 gives num_samples={config.num_samples} "
                 "equal completions; set num_samples=1 or a temperature above 0"
             )
-        check_engine(config.engine, section=f"evaluator.{self.section}")
         return {
             "metric": f"avg@{config.num_samples}",
             "pass_k": list(config.pass_k),

@@ -198,17 +198,23 @@ def vllm_bytes(
 
 
 def gpu_bytes(
-    process_bytes: float, *, vllm_share: float, sleeps_beside: float | None = None
+    process_bytes: float,
+    *,
+    vllm_share: float,
+    vllm_needs: float = 0.0,
+    sleeps_beside: float | None = None,
 ) -> float:
     """The least memory of a GPU that holds a training process beside vLLM's share of it.
 
-    vLLM takes the share (fraction) of the whole GPU: process / (1 - share). `sleeps_beside`: what
-    the process keeps (bytes) while vLLM samples, which leaves the GPU afterwards:
-    max(process + work, kept / (1 - share)).
+    vLLM takes the share (fraction) of the whole GPU and needs so many bytes of it:
+    max(process / (1 - share), needs / share). `sleeps_beside`: what the process keeps (bytes) while
+    vLLM samples, which leaves the GPU afterwards:
+    max(process + work, kept / (1 - share), needs / share).
     """
+    least = vllm_needs / vllm_share if vllm_share else 0.0
     if sleeps_beside is None:
-        return process_bytes / (1.0 - vllm_share)
-    return max(process_bytes + VLLM_WORK, sleeps_beside / (1.0 - vllm_share))
+        return max(process_bytes / (1.0 - vllm_share), least)
+    return max(process_bytes + VLLM_WORK, sleeps_beside / (1.0 - vllm_share), least)
 
 
 def checkpoint_bytes(parameters: int, *, dtype: str, deepspeed: bool) -> int:

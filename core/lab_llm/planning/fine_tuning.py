@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from labrun.plan import Setup
 
 from lab_llm.planning import estimates, evaluations
-from lab_llm.planning.gpus import check_kept
+from lab_llm.planning.gpus import check_kept, known_gpu
 from lab_llm.planning.process_memory import (
     gathered_facts,
     kept_in_training,
@@ -37,7 +37,7 @@ def facts(
     counted: they are short beside a response. Nothing is known of a model that is neither here nor
     a published one.
 
-    Raises LabError where the GPU that is here cannot hold what stays in it.
+    Raises LabError where the GPU that is here, or asked for, cannot hold what stays in it.
     """
     shape = shape_of_model(settings.model)
     if shape is None:
@@ -46,22 +46,30 @@ def facts(
         n: process_parts(settings, shape, tokens=size * max_completion_length, num_processes=n)
         for n, size in micro_batch_sizes.items()
     }
-    ours, whole = parts[setup.num_processes], whole_weights(settings, shape)
+    trains, ours = max_steps > 0, parts[setup.num_processes]
+    dtype = loaded_dtype(settings, trains=trains)
+    whole = whole_weights(settings, shape, trains=trains)
     found: dict[str, object] = {"parameters": shape.num_parameters}
-    if max_steps:
-        check_memory(ours)
+    if trains:
+        check_memory(ours, setup)
         found |= {memory_fact(n): shown(of) for n, of in parts.items()}
         found |= gathered_facts(settings, shape)
-    dtype = loaded_dtype(settings)
-    if samples_by is not None:
+    if trains and samples_by is not None:
         found |= evaluations.beside(
-            "sampling", samples_by, shape, kept=whole, dtype=dtype, length=max_completion_length
+            "sampling",
+            samples_by,
+            shape,
+            setup,
+            kept=whole,
+            dtype=dtype,
+            length=max_completion_length,
         )
-    kept = kept_in_training(settings, shape, ours) if max_steps and evaluate_every else whole
-    return found | evaluations.facts(setup, shape, kept=kept, dtype=dtype, shares_vllm=False)
+    kept = kept_in_training(settings, shape, ours) if trains and evaluate_every else whole
+    return found | evaluations.facts(setup, shape, kept=kept, dtype=dtype, when="alone")
 
 
-def check_memory(parts: Mapping[str, float]) -> None:
-    """LabError where the GPU that is here cannot hold weights, gradients and optimizer."""
+def check_memory(parts: Mapping[str, float], setup: Setup) -> None:
+    """LabError where the run's GPU cannot hold weights, gradients and optimizer."""
     least = sum(parts.values()) / estimates.GIB
-    check_kept(parts, advice=f"take one of {least:.3g} GiB or more, or a smaller model")
+    gpu = known_gpu(setup)
+    check_kept(parts, gpu, advice=f"take one of {least:.3g} GiB or more, or a smaller model")

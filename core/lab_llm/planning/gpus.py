@@ -1,28 +1,62 @@
-"""Whether the GPU that is here can do a training: its precision, and what stays in its memory."""
+"""The GPU that a run gets, and whether it can do a training: its precision and its memory."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from labrun.errors import LabError
+from labrun.plan import Setup
 
 from lab_llm.planning.estimates import GIB
 from lab_llm.planning.process_memory import KEPT
 from lab_llm.policy.config import PolicyConfig
 
 
-def check_kept(parts: Mapping[str, float], *, advice: str) -> None:
-    """LabError where a GPU is here, and smaller than the parts (bytes) that stay in it."""
+@dataclass(frozen=True)
+class KnownGPU:
+    """The smallest GPU that a run may get."""
+
+    memory: float
+    """Bytes."""
+    is_here: bool
+    """Whether it is this machine's; else the run asks for one of this size."""
+
+    @property
+    def gib(self) -> str:
+        """Its memory, as a GPU's."""
+        size = f"{self.memory / GIB:.3g}"
+        owner = "this GPU's" if self.is_here else "resources.min_gpu_memory_gib's"
+        return f"{owner} {size} GiB"
+
+    @property
+    def larger(self) -> str:
+        """How to get more."""
+        return "take a larger GPU" if self.is_here else "raise resources.min_gpu_memory_gib"
+
+
+def known_gpu(setup: Setup) -> KnownGPU | None:
+    """The smallest of this machine's that has `min_gpu_memory_gib`, or else one of this size; None
+    where neither is known."""
     import torch
 
-    if not torch.cuda.is_available():
-        return
-    whole = torch.cuda.get_device_properties(0).total_memory
+    least, cuda = setup.min_gpu_memory_gib * GIB, torch.cuda
+    here = range(cuda.device_count()) if cuda.is_available() else ()
+    sizes = [float(cuda.get_device_properties(device).total_memory) for device in here]
+    fitting = [size for size in sizes if size >= least]
+    if fitting:
+        return KnownGPU(min(fitting), is_here=True)
+    return KnownGPU(least, is_here=False) if least else None
+
+
+def check_kept(parts: Mapping[str, float], gpu: KnownGPU | None, *, advice: str) -> None:
+    """LabError where the GPU is smaller than the parts (bytes) that stay in it."""
     kept = {name: parts[name] for name in KEPT if parts.get(name)}
-    if sum(kept.values()) <= whole:
+    if gpu is None or sum(kept.values()) <= gpu.memory:
         return
+    has = "this one has" if gpu.is_here else "resources.min_gpu_memory_gib asks for"
     named = ", ".join(f"{name} {size / GIB:.3g}" for name, size in kept.items())
     raise LabError(
-        f"the training keeps {sum(kept.values()) / GIB:.3g} GiB on each GPU ({named}), and this "
-        f"one has {whole / GIB:.3g}; with activations it needs {sum(parts.values()) / GIB:.3g}: "
+        f"the training keeps {sum(kept.values()) / GIB:.3g} GiB on each GPU ({named}), and {has} "
+        f"{gpu.memory / GIB:.3g}; with activations it needs {sum(parts.values()) / GIB:.3g}: "
         f"{advice}"
     )
 

@@ -6,7 +6,7 @@ from labrun.errors import LabError
 from labrun.plan import Continues, Plan
 
 from lab_llm.planning.gpus import missing_precision
-from lab_llm.planning.sizes import NO_TEACHER, Teacher, model_shape, sizes
+from lab_llm.planning.sizes import model_shape, sizes
 from lab_llm.policy.config_files import read_config
 from lab_llm.policy.facts import policy_facts
 from lab_llm.policy.location import NotHereError, locate
@@ -21,10 +21,11 @@ from lab_llm.training.teacher import SHOW_LESS
 from lab_llm.training.zero import missing_deepspeed
 
 
-def plan(settings: GRPOSettings, *, teacher: Teacher = NO_TEACHER) -> Plan:
-    """What is known of the run; it offers the policy, where the files tell it at once.
+def plan(settings: GRPOSettings) -> Plan:
+    """What is known of the run, but for its GPUs' memory.
 
-    Raises LabError where its settings, model and machine cannot work together.
+    It offers the policy, where the files tell it at once. Raises LabError where its settings, model
+    and machine cannot work together.
     """
     rollouts = settings.prompts_per_step * settings.num_generations
     _check_batches(settings, rollouts)
@@ -60,7 +61,7 @@ def plan(settings: GRPOSettings, *, teacher: Teacher = NO_TEACHER) -> Plan:
             f"prompt in the model's {limit} tokens"
         )
     facts |= {"context_length": limit} if limit else {}
-    facts = sizes(settings, shape, teacher) | facts | precision
+    facts = sizes(settings, shape) | facts | (precision if settings.max_steps else {})
     ends = ("lr_schedule",) if settings.lr_schedule in ("linear", "cosine") else ()
     return Plan(
         facts,

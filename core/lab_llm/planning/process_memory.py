@@ -15,16 +15,20 @@ KEPT = ("weights", "gradients", "optimizer", "copies")
 """Parts that stay from step to step: these are counted, not estimated."""
 
 
-def loaded_dtype(settings: TrainedWeights) -> str:
-    """The precision in which a process holds the weights while it trains."""
+def loaded_dtype(settings: TrainedWeights, *, trains: bool = True) -> str:
+    """The precision in which a process holds the weights: while it trains, or only evaluates."""
+    if not trains:
+        return settings.model.dtype
     deepspeed = bool(settings.deepspeed)
     master = settings.master_weights
     return trained_model(settings.model, master_weights=master, deepspeed=deepspeed).dtype
 
 
-def whole_weights(settings: TrainedWeights, shape: estimates.ModelShape) -> float:
-    """The trained model's weights, undivided (bytes)."""
-    return float(estimates.BYTES[loaded_dtype(settings)] * shape.num_parameters)
+def whole_weights(
+    settings: TrainedWeights, shape: estimates.ModelShape, *, trains: bool = True
+) -> float:
+    """The model's weights as `loaded_dtype` says, undivided (bytes)."""
+    return float(estimates.BYTES[loaded_dtype(settings, trains=trains)] * shape.num_parameters)
 
 
 def process_parts(

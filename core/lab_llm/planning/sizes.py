@@ -1,5 +1,6 @@
 """Work, memory and disk of a GRPO run, from its settings and the model's sizes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from labrun.plan import Setup
@@ -8,12 +9,9 @@ from lab_llm.planning import estimates
 from lab_llm.planning.process_memory import (
     KEPT,
     PLANNED_PROCESSES,
-    gathered_facts,
     kept_in_training,
     loaded_dtype,
-    memory_fact,
     process_parts,
-    shown,
     whole_weights,
 )
 from lab_llm.planning.shapes import shape_of_model
@@ -41,10 +39,14 @@ def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
     return shape_of_model(settings.model)
 
 
-def sizes(
-    settings: GRPOSettings, shape: estimates.ModelShape | None, teacher: Teacher
-) -> dict[str, object]:
-    """Work, memory and disk of the run, in GiB (2**30 bytes), for the dry run."""
+def sizes(settings: GRPOSettings, shape: estimates.ModelShape | None) -> dict[str, object]:
+    """Work of the run, and its disk in GiB (2**30 bytes), for the dry run.
+
+    Of a run that only evaluates nothing but the model's size.
+    """
+    known = {} if shape is None else {"parameters": shape.num_parameters}
+    if settings.max_steps == 0:
+        return {"optimizer_steps": 0, **known}
     todo = estimates.work(
         max_steps=settings.max_steps,
         num_minibatches=settings.num_minibatches,
@@ -62,14 +64,10 @@ def sizes(
     }
     if shape is None:
         return facts
-    parameters, dtype = shape.num_parameters, loaded_dtype(settings)
-    disk = estimates.checkpoint_bytes(parameters, dtype=dtype, deepspeed=bool(settings.deepspeed))
-    facts |= {"parameters": parameters, "checkpoint_gib": round(disk / estimates.GIB, 3)}
-    if settings.max_steps:
-        facts |= gathered_facts(settings, shape)
-    return facts | {
-        memory_fact(n): shown(memory(settings, shape, n, teacher)) for n in PLANNED_PROCESSES
-    }
+    disk = estimates.checkpoint_bytes(
+        shape.num_parameters, dtype=loaded_dtype(settings), deepspeed=bool(settings.deepspeed)
+    )
+    return facts | known | {"checkpoint_gib": round(disk / estimates.GIB, 3)}
 
 
 def _micro_batches(settings: GRPOSettings) -> dict[str, object]:
@@ -98,7 +96,7 @@ def kept_bytes(
     too, and ZeRO-3 gathers the weights.
     """
     if settings.max_steps == 0 or settings.evaluate_every == 0:
-        return whole_weights(settings, shape)
+        return whole_weights(settings, shape, trains=settings.max_steps > 0)
     parts = memory(settings, shape, setup.num_processes, teacher)
     return kept_in_training(settings, shape, parts)
 
@@ -109,7 +107,7 @@ def memory(
     num_processes: int,
     teacher: Teacher = NO_TEACHER,
 ) -> dict[str, float]:
-    """What takes a GPU's memory -> bytes of it.
+    """What takes memory in a process that trains -> bytes of it, a vLLM there not included.
 
     `rollouts` is what sampling without a vLLM takes beyond the parts of the update, which are gone
     then.
@@ -138,9 +136,27 @@ def memory(
         if not settings.deepspeed:  # a step leaves no gradients behind
             kept -= parts["gradients"]
         parts["rollouts"] = max(0.0, kept + sampled - sum(parts.values()))
-    vllm_share = engine.gpu_share(settings)
-    process = sum(parts.values())
-    sleeps = vllm_share > 0 and settings.vllm_enable_sleep_mode
-    beside = sum(parts[name] for name in KEPT) if sleeps else None
-    total = estimates.gpu_bytes(process, vllm_share=vllm_share, sleeps_beside=beside)
-    return parts | {"vllm, asleep" if sleeps else "vllm": total - process}
+    return parts
+
+
+def gpu_parts(
+    settings: GRPOSettings, parts: Mapping[str, float], *, vllm_needs: float
+) -> dict[str, float]:
+    """What the memory of the least GPU goes to on which the process runs -> bytes of it.
+
+    `parts` are the process's own. `vllm` is its share of that GPU, which holds at least
+    `vllm_needs` (bytes). `free` is left over where that is what asks for so large a GPU.
+    """
+    share = ENGINES[settings.sampler].gpu_share(settings)
+    if not share:
+        return {**parts}
+    sleeps, process = settings.vllm_enable_sleep_mode, sum(parts.values())
+    whole = estimates.gpu_bytes(
+        process,
+        vllm_share=share,
+        vllm_needs=vllm_needs,
+        sleeps_beside=sum(parts[name] for name in KEPT) if sleeps else None,
+    )
+    held = {"vllm, asleep": estimates.VLLM_WORK} if sleeps else {"vllm": share * whole}
+    free = float(round(whole - process - sum(held.values())))
+    return {**parts, **held, "free": free}

@@ -7,13 +7,10 @@ from typing import Any
 from labrun.errors import LabError
 from labrun.plan import Plan, Setup
 
-from lab_llm.planning import evaluations
+from lab_llm.planning import gpu_memory
 from lab_llm.planning import grpo as grpo_plan
 from lab_llm.planning import prompts as prompts_plan
-from lab_llm.planning import vllm as vllm_plan
-from lab_llm.planning.gpus import check_kept
-from lab_llm.planning.process_memory import loaded_dtype
-from lab_llm.planning.sizes import Teacher, kept_bytes, memory, model_shape
+from lab_llm.planning.sizes import Teacher, model_shape
 from lab_llm.planning.teacher_weights import TeacherCopies
 from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import (
@@ -27,9 +24,8 @@ from lab_llm.problems import (
 from lab_llm.text.prompts import check_template, with_short_prompts
 from lab_llm.training.config import Context, GRPOSettings
 from lab_llm.training.distillation_config import DistillationConfig
-from lab_llm.training.engines import ENGINES
 from lab_llm.training.microbatches import check_rollouts, optimizer_step
-from lab_llm.training.zero import check_zero_file, zero_stage
+from lab_llm.training.zero import check_zero_file
 
 
 def plan(
@@ -56,56 +52,31 @@ def plan(
         grpo_plan.check_distillation(settings)
     copies = TeacherCopies(settings, context, distillation)
     copies.check()
+    plan = grpo_plan.plan(settings)
+    if distillation is not None and not plan.missing:
+        grpo_plan.check_head(settings)
+    facts: dict[str, object] = {}
+    if sets is not None:
+        kept = _short_sets(settings, sets, plan)
+        _check_data(settings, kept, plan, context, distillation)
+        if dropped := len(sets.train) - len(kept.train):
+            long = f"{dropped} with prompts over {settings.max_prompt_length} tokens"
+            facts["problems_left_out"] = long
+        sets = kept
     shape = model_shape(settings)
     teacher = Teacher(0.0 if shape is None else copies.on_gpu(shape), distillation)
-    plan = grpo_plan.plan(settings, teacher=teacher)
-    model_here = not plan.missing
-    if distillation is not None and model_here:
-        grpo_plan.check_head(settings)
-    beside = {} if shape is None else copies.facts(shape)
-    beside |= _gpu_facts(setup, settings, teacher)
-    plan = dataclasses.replace(plan, facts={**plan.facts, **beside})
-    if sets is None:
-        known = vllm_plan.facts(settings, setup, None, None)
-        return dataclasses.replace(plan, facts={**plan.facts, **known})
-    dropped = 0
-    if plan.offers is not None and settings.max_prompt_length is not None:
-        short = short_prompts(plan.offers.tokenizer, sets.train, settings)
-        dropped = len(sets.train) - len(short)
-        sets = dataclasses.replace(sets, train=short)
-    _check_data(settings, sets, plan, context, distillation)
-    known = vllm_plan.facts(settings, setup, plan.offers, sets)
-    plan = dataclasses.replace(plan, facts={**plan.facts, **known})
-    if dropped:
-        long = f"{dropped} with prompts over {settings.max_prompt_length} tokens"
-        return dataclasses.replace(plan, facts={**plan.facts, "problems_left_out": long})
-    return plan
+    facts |= gpu_memory.facts(setup, settings, teacher, policy=plan.offers, sets=sets)
+    if shape is not None and settings.max_steps:
+        facts |= copies.facts(shape)
+    return dataclasses.replace(plan, facts={**plan.facts, **facts})
 
 
-def _gpu_facts(setup: Setup, settings: GRPOSettings, teacher: Teacher) -> dict[str, object]:
-    """What evaluations take of a GPU beside the training.
-
-    Raises LabError where the GPU that is here holds neither that nor the training itself.
-    """
-    shape = model_shape(settings)
-    if shape is None:
-        return {}
-    if settings.max_steps:
-        parts = memory(settings, shape, setup.num_processes, teacher)
-        check_kept(parts, advice=f"take {_smaller(settings)}larger ones, or a smaller model")
-    return evaluations.facts(
-        setup,
-        shape,
-        kept=kept_bytes(settings, shape, setup, teacher=teacher),
-        dtype=loaded_dtype(settings),
-        shares_vllm=ENGINES[settings.sampler].gpu_share(settings) > 0,
-    )
-
-
-def _smaller(settings: GRPOSettings) -> str:
-    """What else would make each GPU's part smaller."""
-    zero3 = zero_stage(settings) == 3
-    return "more GPUs, " if zero3 else "trainer.deepspeed=zero3 with several GPUs, "
+def _short_sets(settings: GRPOSettings, sets: ProblemSets, plan: Plan) -> ProblemSets:
+    """The sets without training problems whose prompts are too long, where that can be told."""
+    if plan.offers is None or settings.max_prompt_length is None:
+        return sets
+    short = short_prompts(plan.offers.tokenizer, sets.train, settings)
+    return dataclasses.replace(sets, train=short)
 
 
 def short_prompts(

@@ -1,10 +1,15 @@
 """What a colocated vLLM needs of a GPU, and whether its share is enough."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from labrun.errors import LabError
 from labrun.plan import Setup
 
 from lab_llm.evaluation.accuracy import AccuracyEvaluator
 from lab_llm.planning import estimates
+from lab_llm.planning.estimates import GIB
+from lab_llm.planning.gpus import KnownGPU, known_gpu
 from lab_llm.planning.sizes import model_shape
 from lab_llm.policy.policy import KnownPolicy
 from lab_llm.problems import ProblemSets
@@ -13,21 +18,63 @@ from lab_llm.training.engines import ENGINES
 from lab_llm.training.vllm_length import longest_sequence
 
 
-def facts(
+@dataclass(frozen=True)
+class Needs:
+    """The least that a colocated vLLM needs of each GPU."""
+
+    share: float
+    """Of the GPU's memory that it takes (fraction)."""
+    length: int
+    """Its longest sequence (tokens)."""
+    parts: Mapping[str, float]
+    """What takes memory -> bytes of it: `weights`, `work` and one `sequence`."""
+    gpu: KnownGPU | None
+    """The GPU that the run gets, where that is known."""
+
+    @property
+    def total(self) -> float:
+        """All of that (bytes)."""
+        return sum(self.parts.values())
+
+    @property
+    def named(self) -> str:
+        """The parts (GiB), one after another."""
+        return ", ".join(f"{name} {size / GIB:.3g}" for name, size in self.parts.items())
+
+    def facts(self) -> dict[str, object]:
+        """For the dry run."""
+        least = f"{self.total / GIB:.3g} ({self.named})"
+        found: dict[str, object] = {
+            "vllm_max_model_length": self.length,
+            "vllm_needs_gib": f"{least}, the least that a share of {self.share:g} must hold",
+        }
+        if self.gpu is None:
+            return found
+        held = f"{self.num_sequences(self.gpu.memory)} of the longest at once"
+        return found | {"vllm_sequences": f"{held}, in a share of {self.share:g} of {self.gpu.gib}"}
+
+    def num_sequences(self, gpu_bytes: float) -> int:
+        """Longest sequences that the share of a GPU holds at once (count)."""
+        room = self.share * gpu_bytes - self.total + self.parts["sequence"]
+        return int(room // self.parts["sequence"])
+
+
+def needs(
     settings: GRPOSettings, setup: Setup, policy: KnownPolicy | None, sets: ProblemSets | None
-) -> dict[str, object]:
-    """What vLLM takes in the training process; nothing where it is not there.
+) -> Needs | None:
+    """What vLLM needs in the training process; None where it is not there, nothing is trained, or
+    the model is not known.
 
     Raises LabError where `vllm_max_model_length` is too short for the run, its processes or the
-    model's heads do not part by `vllm_tensor_parallel_size`, or the share of a GPU of this machine
-    is too small for the model and one sequence.
+    model's heads do not part by `vllm_tensor_parallel_size`, or the share of the GPU that is here,
+    or asked for, is too small for the model and one sequence.
     """
     share, shape = ENGINES[settings.sampler].gpu_share(settings), model_shape(settings)
-    if not share:
-        return {}
+    if not share or settings.max_steps == 0:
+        return None
     _check_parallel(settings, shape, num_processes=setup.num_processes)
     if shape is None:
-        return {}
+        return None
     length = _length(settings, setup, policy, sets, limit=shape.context_length)
     parts = estimates.vllm_bytes(
         shape,
@@ -35,14 +82,9 @@ def facts(
         dtype=settings.model.dtype,
         tensor_parallel=settings.vllm_tensor_parallel_size,
     )
-    _check_share(settings, parts, length=length, share=share)
-    needed = sum(parts.values())
-    named = ", ".join(f"{name} {size / estimates.GIB:.3g}" for name, size in parts.items())
-    return {
-        "vllm_max_model_length": length,
-        "vllm_needs_gib": f"{needed / estimates.GIB:.3g} ({named})",
-        "vllm_gpu_gib": f"a share of {share:g} needs a GPU of {needed / share / estimates.GIB:.3g}",
-    }
+    found = Needs(share, length, parts, known_gpu(setup))
+    _check_share(found)
+    return found
 
 
 def _check_parallel(
@@ -96,25 +138,16 @@ def _length(
     return asked or needed
 
 
-def _check_share(
-    settings: GRPOSettings, parts: dict[str, float], *, length: int, share: float
-) -> None:
-    """LabError where a GPU is here, and its share holds less than the model and one sequence."""
-    import torch
-
-    if not torch.cuda.is_available():
+def _check_share(needs: Needs) -> None:
+    """LabError where the share of the GPU holds less than the model and one sequence."""
+    gpu = needs.gpu
+    if gpu is None or needs.share * gpu.memory >= needs.total:
         return
-    whole = torch.cuda.get_device_properties(0).total_memory
-    needed, gib = sum(parts.values()), estimates.GIB
-    if share * whole >= needed:
-        return
-    named = ", ".join(f"{name} {size / gib:.3g}" for name, size in parts.items())
-    advice = (
-        f"set it to {needed / whole + 0.005:.2f}" if needed < 0.95 * whole else "take a larger GPU"
-    )
+    fits = needs.total < 0.95 * gpu.memory
+    advice = f"set it to {needs.total / gpu.memory + 0.005:.2f}" if fits else gpu.larger
     raise LabError(
-        f"trainer.vllm_gpu_memory_utilization={settings.vllm_gpu_memory_utilization:g} of this "
-        f"GPU's {whole / gib:.3g} GiB is {share * whole / gib:.3g}; vLLM needs {needed / gib:.3g} "
-        f"({named}) for one sequence of {length} tokens; {advice}, or lower "
+        f"trainer.vllm_gpu_memory_utilization={needs.share:g} of {gpu.gib} is "
+        f"{needs.share * gpu.memory / GIB:.3g}; vLLM needs {needs.total / GIB:.3g} ({needs.named}) "
+        f"for one sequence of {needs.length} tokens; {advice}, or lower "
         "trainer.max_completion_length"
     )

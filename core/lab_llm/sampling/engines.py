@@ -66,10 +66,14 @@ def check_parallel(tensor_parallel: int, *, section: str, num_processes: int) ->
         )
 
 
-def check_engine(name: str, *, section: str) -> None:
-    """Raises LabError, with the keys of `section`, where this engine is not installed; `auto`
-    always is."""
+def missing_engine(name: str, *, section: str) -> list[str]:
+    """What this machine lacks for the engine, with the keys of `section`; `auto` lacks nothing."""
     key = f"{section}.engine"
-    missing = KINDS[name].missing(key=key, instead=f"{key}=auto") if name in KINDS else []
+    return KINDS[name].missing(key=key, instead=f"{key}=auto") if name in KINDS else []
+
+
+def check_engine(name: str, *, section: str) -> None:
+    """Raises LabError, with the keys of `section`, where this engine is not installed."""
+    missing = missing_engine(name, section=section)
     if missing:
         raise LabError("; ".join(missing))

@@ -28,13 +28,18 @@ class OpensEngine(Protocol):
     """Its keys' section below `evaluator`."""
 
     @property
-    def engine_settings(self) -> SamplingConfig:
-        """What opens the engine."""
+    def engine_settings(self) -> SamplingConfig | None:
+        """What opens the engine; None: it samples nothing."""
         ...
 
     @property
     def longest_planned(self) -> int:
         """Longest sequence as far as the settings alone tell (tokens)."""
+        ...
+
+    @property
+    def opens_at_start(self) -> bool:
+        """Whether it samples before a training, too."""
         ...
 
 
@@ -66,6 +71,13 @@ def best_here() -> str:
     """The name of the fastest engine on this machine."""
     fast = torch.cuda.is_available() and importlib.util.find_spec(VLLM.package)
     return VLLM.name if fast else DECODER.name
+
+
+def best_for(num_gpus: int) -> str:
+    """The name of the fastest engine where a job with so many GPUs runs: here, or, where it has
+    some and none is here, on a machine with vLLM."""
+    elsewhere = num_gpus > 0 and not torch.cuda.is_available()
+    return VLLM.name if elsewhere else best_here()
 
 
 @contextmanager

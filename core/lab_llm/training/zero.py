@@ -14,11 +14,17 @@ from lab_llm.training.config import TrainedWeights
 
 SHIPPED_DEEPSPEED = ("zero2", "zero3")
 STAGES = (0, 1, 2, 3)
-SECTIONS = ("bf16", "fp16", "optimizer", "optimizer.params")
+SECTIONS = ("bf16", "fp16", "data_types", "optimizer", "optimizer.params")
 SECTIONS += ("zero_optimization.offload_optimizer", "zero_optimization.offload_param")
 """Entries that are objects wherever they stand."""
 OPTIMIZERS = ("AdamW", "Adam")
 """What DeepSpeed calls AdamW, which a run has."""
+ABSENT = {"bf16.enabled": False, "gradient_accumulation_steps": 1, "gradient_clipping": 1.0}
+"""What accelerate or DeepSpeed takes where the file has no such entry."""
+BATCH = ("train_batch_size", "train_micro_batch_size_per_gpu")
+"""Entries of which DeepSpeed needs one; nothing fills them in where both are absent."""
+FLOAT32 = ("fp32", "float32", "torch.float32", "float")
+"""DeepSpeed's names of it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ def offloaded(settings: TrainedWeights) -> frozenset[str]:
 def check_zero_file(settings: TrainedWeights, step: OptimizerStep, *, num_processes: int) -> None:
     """LabError where the DeepSpeed configuration says otherwise than the trainer's keys.
 
-    `auto` takes the key's value. Without `bf16` in it, bfloat16 weights would have no masters.
+    `auto` takes the key's value, and an entry that is absent DeepSpeed's own (`ABSENT`).
     """
     if not settings.deepspeed:
         return
@@ -69,14 +75,16 @@ def check_zero_file(settings: TrainedWeights, step: OptimizerStep, *, num_proces
     found = _read(path)
     _check_entries(found, path)
     for entry, key, expected in _of_keys(settings, step, num_processes):
-        value = _at(found, entry)
-        if value is None and entry == "bf16.enabled":
-            value = False
+        value, absent = _at(found, entry), ""
+        if value is None and entry in ABSENT:
+            value, absent = ABSENT[entry], " (absent)"
         if value not in (None, "auto", expected):
             raise LabError(
-                f"trainer.deepspeed={path}: {entry}={json.dumps(value)} contradicts {key}, which "
-                f'makes it {json.dumps(expected)}; set it to "auto", or change the key'
+                f"trainer.deepspeed={path}: {entry}={json.dumps(value)}{absent} contradicts {key}, "
+                f'which makes it {json.dumps(expected)}; set it to "auto", or change the key'
             )
+    if settings.model.dtype == "bfloat16" and zero_stage(settings):
+        _check_accumulation(found, path)
 
 
 def _check_entries(found: Mapping[str, Any], path: str) -> None:
@@ -92,6 +100,24 @@ def _check_entries(found: Mapping[str, Any], path: str) -> None:
             f"trainer.deepspeed={path}: optimizer.type={json.dumps(kind)}; allowed: "
             f"{', '.join(OPTIMIZERS)}; take the optimizer out, and the run has its own AdamW"
         )
+    if not any(entry in found for entry in BATCH):
+        raise LabError(
+            f"trainer.deepspeed={path}: neither {' nor '.join(BATCH)} in it, and DeepSpeed needs "
+            f'one of them; add "{BATCH[1]}": "auto"'
+        )
+
+
+def _check_accumulation(found: Mapping[str, Any], path: str) -> None:
+    """LabError where gradients of bfloat16 weights would be added up in less than float32."""
+    entry = "data_types.grad_accum_dtype"
+    value = _at(found, entry)
+    if value in FLOAT32:
+        return
+    got = "is absent" if value is None else f"is {json.dumps(value)}"
+    raise LabError(
+        f"trainer.deepspeed={path}: {entry} {got}: gradients would not be added up in float32, "
+        'which the plan counts; set "data_types": {"grad_accum_dtype": "fp32"}'
+    )
 
 
 def _of_keys(

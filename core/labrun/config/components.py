@@ -27,13 +27,14 @@ class Parts:
     dataset: Dataset
     evaluators: Mapping[str, Evaluator]
 
-    def setup(self, num_processes: int, num_gpus: int) -> Setup:
+    def setup(self, num_processes: int, resources: ResourcesConfig) -> Setup:
         """What is known of the run before any component is planned."""
         return Setup(
             dataset=self.dataset,
             evaluators=self.evaluators,
             num_processes=num_processes,
-            num_gpus=num_gpus,
+            num_gpus=resources.num_gpus,
+            min_gpu_memory_gib=resources.min_gpu_memory_gib,
         )
 
     def plan(self, resources: ResourcesConfig) -> dict[str, Plan]:
@@ -41,7 +42,7 @@ class Parts:
         _check_resources(resources)
         key = "num_processes" if resources.num_processes else "num_gpus"
         key = "num_nodes" if resources.num_nodes > 1 else key
-        setup = self.setup(resources.processes, resources.num_gpus)
+        setup = self.setup(resources.processes, resources)
         return self.plan_for(setup, key=f"resources.{key}")
 
     def plan_for(self, setup: Setup, *, key: str) -> dict[str, Plan]:

@@ -1,6 +1,7 @@
 """Estimates against values worked out by hand, and against a model that is there."""
 
 import dataclasses
+from functools import partial
 from importlib.resources import files
 from itertools import accumulate
 
@@ -10,7 +11,7 @@ from lab_llm.planning import estimates
 from lab_llm.planning.estimates import GIB, ModelShape
 from lab_llm.planning.process_memory import shown
 from lab_llm.planning.shapes import shape_of
-from lab_llm.planning.sizes import NO_TEACHER, Teacher, memory
+from lab_llm.planning.sizes import NO_TEACHER, Teacher, gpu_parts, memory
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.sampling.sampler import sample
 from lab_llm.training.config import GRPOSettings
@@ -327,6 +328,32 @@ def test_the_head_is_computed_in_trls_tiles():
 def test_vllm_takes_its_share_of_the_whole_gpu():
     assert estimates.gpu_bytes(7 * GIB, vllm_share=0.3) == pytest.approx(10 * GIB)
     assert estimates.gpu_bytes(7 * GIB, vllm_share=0.0) == 7 * GIB
+    needy = partial(estimates.gpu_bytes, 7 * GIB, vllm_share=0.25, vllm_needs=4 * GIB)
+    assert needy() == 16 * GIB  # the share must hold what vLLM needs
+    assert needy(sleeps_beside=GIB) == 16 * GIB
+
+
+@pytest.mark.parametrize(
+    ("needs_gib", "gpu_gib", "vllm_gib", "free_gib"), [(0.5, 20, 5, 0), (8, 32, 8, 9)]
+)
+def test_the_parts_of_the_gpu_add_up_to_the_least_that_holds_the_process_and_vllm(
+    needs_gib, gpu_gib, vllm_gib, free_gib
+):
+    # a process of 15 GiB beside a share of 0.25: 20; 8 GiB of it: 32, of which 24 are the process's
+    settings = GRPOSettings(sampler="vllm", vllm_gpu_memory_utilization=0.25)
+    ours = {"weights": 10.0 * GIB, "activations": 5.0 * GIB}
+    parts = gpu_parts(settings, ours, vllm_needs=needs_gib * GIB)
+    assert parts == ours | {"vllm": vllm_gib * GIB, "free": free_gib * GIB}
+    assert sum(parts.values()) == gpu_gib * GIB
+
+
+def test_of_a_vllm_that_sleeps_its_graphs_stay_on_the_gpu():
+    settings = GRPOSettings(
+        sampler="vllm", vllm_gpu_memory_utilization=0.5, vllm_enable_sleep_mode=True
+    )
+    ours = dict.fromkeys(("weights", "gradients", "optimizer", "copies"), 5.0 * GIB)
+    parts = gpu_parts(settings, ours, vllm_needs=4 * GIB)
+    assert parts == ours | {"vllm, asleep": GIB, "free": 19 * GIB}  # 20 beside a half: 40
 
 
 def test_a_checkpoint_holds_weights_and_optimizer():

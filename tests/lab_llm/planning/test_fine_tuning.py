@@ -1,14 +1,11 @@
 """The memory of supervised fine-tuning against values worked out by hand."""
 
-from types import SimpleNamespace
-
 import pytest
 from lab_epistemic.richness.config import RichnessConfig
 from lab_epistemic.richness.evaluator import RichnessEvaluator
 from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.planning import fine_tuning
-from lab_llm.planning.estimates import GIB
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.sampling.config import SamplingConfig
 from lab_llm.training.config import TrainedWeights
@@ -45,7 +42,7 @@ def test_the_plan_of_float32_weights_of_7_billion_by_hand():
     )
     # vLLM: 28.4 of weights, 32,768 tokens of 2*28*4*128*4 bytes (3.5), work 1; 32.9 / 0.5
     assert known["gpu_memory_gib, sampling"] == (
-        "65.7 (the training keeps 28.4; vLLM takes a share of 0.5 and needs 32.9)"
+        "65.7 (the process keeps 28.4; vLLM takes a share of 0.5 and needs 32.9)"
     )
 
 
@@ -71,17 +68,13 @@ def test_an_evaluation_that_opens_a_vllm_is_planned_beside_the_weights():
     known = planned(evaluators={"richness": evaluator})
     # three responses and their prompt at most: 98,304 tokens of 2*28*4*128*4 bytes, 10.5 GiB
     assert known["gpu_memory_gib, evaluation richness"] == (
-        "79.7 (the training keeps 28.4; vLLM takes a share of 0.5 and needs 39.9)"
+        "79.7 (the process keeps 28.4; vLLM takes a share of 0.5 and needs 39.9)"
     )
 
 
 @pytest.mark.parametrize(("gib", "refused"), [(140, False), (80, True)])
-def test_a_gpu_that_cannot_hold_weights_and_optimizer_is_refused_with_numbers(
-    monkeypatch, gib, refused
-):
-    whole = SimpleNamespace(total_memory=gib * GIB)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: whole)
+def test_a_gpu_that_cannot_hold_weights_and_optimizer_is_refused_with_numbers(cards, gib, refused):
+    cards(gib)
     if not refused:
         planned()
         return
@@ -92,6 +85,20 @@ def test_a_gpu_that_cannot_hold_weights_and_optimizer_is_refused_with_numbers(
         "and this one has 80; with activations it needs 137: take one of 137 GiB or more, or a "
         "smaller model"
     )
+
+
+def test_a_gpu_that_is_asked_for_and_cannot_hold_the_training_is_refused():
+    settings = TrainedWeights(model=DISTILLED)
+    with pytest.raises(LabError, match=r", and resources\.min_gpu_memory_gib asks for 80; with"):
+        fine_tuning.facts(
+            settings,
+            Setup(num_gpus=1, min_gpu_memory_gib=80),
+            micro_batch_sizes={1: 1},
+            max_completion_length=64,
+            max_steps=1,
+            evaluate_every=0,
+            samples_by=None,
+        )
 
 
 def test_the_shipped_model_is_planned_from_its_files_and_an_unknown_one_not():

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
 from lab_llm.policy.tiny_model import shipped_path
+from labrun.config.components import build
 from labrun.config.experiments import compose
 
 PREFIX = (
@@ -100,6 +101,24 @@ def test_without_weights_and_data_the_plan_is_printed_and_a_run_is_refused(lab_h
     assert "hf download Qwen/Qwen3-8B" in refused.stderr
     assert "hf download --repo-type dataset BytedTsinghua-SIA/DAPO-Math-17k" in refused.stderr
     assert not home.exists()
+
+
+@pytest.mark.usefixtures("cache")
+def test_each_headline_is_the_gpu_on_which_process_and_vllm_both_have_room():
+    experiment = compose(["plugin=rlrt", "scale=paper", "trainer.deepspeed=zero3"])
+    facts = build(experiment).plan(experiment.run.resources)["trainer"].facts
+    # 15.9 GiB of the process beside a share of 0.3: 22.7; but vLLM's 11 need a GPU of 11 / 0.3
+    assert facts["gpu_memory_gib, 8 processes"] == (
+        "36.7 (weights 0.937, gradients 1.87, optimizer 5.62, activations 3.5, head 1.95, "
+        "gathered 2.05, vllm 11, free 9.8)"
+    )
+    assert facts["vllm_needs_gib"] == (
+        "11 (weights 7.49, sequence 2.53, work 1), the least that a share of 0.3 must hold"
+    )
+    # one process has 75 GiB: vLLM gets more than it needs
+    alone = str(facts["gpu_memory_gib, 1 process"])
+    assert alone.startswith("107 (")
+    assert alone.endswith("vllm 32.1)")
 
 
 def test_a_fixture_in_the_papers_formats_is_planned_and_trains_one_step(

@@ -53,6 +53,15 @@ def test_a_teacher_of_its_own_is_in_the_estimate():
     assert "copies" not in str(without[name])
 
 
+def test_a_run_that_only_evaluates_plans_no_training():
+    settings = TeacherSettings(max_steps=0, teacher_offload=True)
+    known = check(CountdownDataset(CountdownConfig()), settings=settings, teacher="frozen")
+    trained = {"optimizer_steps": 0, "parameters": 265_536, "dtype": "float32"}
+    assert known.items() >= trained.items()
+    of_training = ("gib", "rollouts", "tokens_", "micro_batch", "master", "memory")
+    assert [name for name in known if any(word in name for word in of_training)] == []
+
+
 @pytest.mark.parametrize("name", ["beta", "entropy_coef"])
 def test_terms_that_sdpos_loss_lacks_are_refused_by_key(name):
     dataset, settings = CountdownDataset(CountdownConfig()), GRPOSettings(**{name: 0.01})

@@ -1,7 +1,6 @@
 """What is known of a colocated vLLM before a run: its longest sequence, and whether it has room."""
 
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 from lab_llm.datasets.countdown import CountdownDataset
@@ -39,6 +38,11 @@ def settings(**changed):
     return GRPOSettings(sampler="vllm", **changed)
 
 
+def facts(settings, setup, policy, sets):
+    needs = vllm_plan.needs(settings, setup, policy, sets)
+    return {} if needs is None else needs.facts()
+
+
 def longest_prompt(policy, problems):
     return max(len(encode(policy.tokenizer, problem.prompt)) for problem in problems)
 
@@ -66,38 +70,80 @@ def test_the_longest_sequence_is_that_of_a_rollout_or_of_an_evaluation(policy, s
 def test_a_length_below_what_the_run_samples_is_refused(policy, sets):
     setup = Setup(evaluators={"accuracy": AccuracyEvaluator(AccuracyConfig(max_new_tokens=500))})
     with pytest.raises(LabError, match=r"^trainer\.vllm_max_model_length=128: .* up to 5\d\d tok"):
-        vllm_plan.facts(settings(vllm_max_model_length=128), setup, policy, sets)
-    known = vllm_plan.facts(settings(vllm_max_model_length=800), setup, policy, sets)
+        facts(settings(vllm_max_model_length=128), setup, policy, sets)
+    known = facts(settings(vllm_max_model_length=800), setup, policy, sets)
     assert known["vllm_max_model_length"] == 800
 
 
 def test_a_model_that_is_not_here_is_planned_by_prompt_and_completion_not_its_whole_context():
     asked = settings(model=INSTRUCT, max_prompt_length=2048, max_completion_length=8192)
-    known = vllm_plan.facts(asked, Setup(), None, None)
+    known = facts(asked, Setup(), None, None)
     assert known["vllm_max_model_length"] == 10240  # its context has 262,144
-    assert known["vllm_needs_gib"] == "9.9 (weights 7.49, sequence 1.41, work 1)"
-    assert known["vllm_gpu_gib"] == "a share of 0.3 needs a GPU of 33"
+    assert known["vllm_needs_gib"] == (
+        "9.9 (weights 7.49, sequence 1.41, work 1), the least that a share of 0.3 must hold"
+    )
 
 
 @pytest.mark.parametrize(("gib", "refused"), [(80, False), (24, True), (8, True)])
-def test_a_share_of_the_gpu_that_is_too_small_is_refused_in_one_line(monkeypatch, gib, refused):
-    whole = SimpleNamespace(total_memory=gib * GIB)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: whole)
+def test_a_share_of_the_gpu_that_is_too_small_is_refused_in_one_line(cards, gib, refused):
+    cards(gib)
     asked = settings(model=INSTRUCT, max_prompt_length=2048, max_completion_length=8192)
     if not refused:
-        vllm_plan.facts(asked, Setup(), None, None)
+        facts(asked, Setup(), None, None)
         return
     advice = "set it to 0.42" if gib == 24 else "take a larger GPU"
     with pytest.raises(LabError, match=rf"vllm_gpu_memory_utilization=0\.3 .*{advice}") as caught:
-        vllm_plan.facts(asked, Setup(), None, None)
+        facts(asked, Setup(), None, None)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_only_evaluates_has_no_vllm_of_the_training(policy, sets):
+    setup = Setup(evaluators={"accuracy": AccuracyEvaluator(AccuracyConfig(max_new_tokens=500))})
+    asked = settings(max_steps=0, vllm_max_model_length=128, vllm_tensor_parallel_size=3)
+    assert facts(asked, setup, policy, sets) == {}
+
+
+@pytest.mark.parametrize(
+    ("here", "asked_gib", "size"),
+    [
+        ((), 24, "resources.min_gpu_memory_gib's 24 GiB"),
+        ((80, 24), 0, "this GPU's 24 GiB"),  # it may get either
+        ((80, 24), 40, ""),
+        ((8,), 20, "resources.min_gpu_memory_gib's 20 GiB"),
+    ],
+)
+def test_the_share_is_of_the_smallest_gpu_that_the_run_may_get(cards, here, asked_gib, size):
+    if here:
+        cards(*here)
+    asked = settings(model=INSTRUCT, max_prompt_length=2048, max_completion_length=8192)
+    setup = Setup(num_gpus=1, min_gpu_memory_gib=asked_gib)
+    if not size:
+        assert facts(asked, setup, None, None)
+        return
+    with pytest.raises(LabError, match=rf"vllm_gpu_memory_utilization=0\.3 of {size} is \d"):
+        facts(asked, setup, None, None)
+
+
+def test_the_plan_says_how_many_longest_sequences_the_share_holds():
+    asked = settings(model=INSTRUCT, max_prompt_length=2048, max_completion_length=8192)
+    known = facts(asked, Setup(num_gpus=1, min_gpu_memory_gib=80), None, None)
+    # 0.3 * 80 = 24 GiB less 8.49 of weights and work: 15.5, of 1.41 (10,240 of 147,456 bytes) each
+    assert known["vllm_sequences"] == (
+        "11 of the longest at once, in a share of 0.3 of resources.min_gpu_memory_gib's 80 GiB"
+    )
+    assert "vllm_sequences" not in facts(asked, Setup(num_gpus=1), None, None)
+
+
+def test_a_gpu_that_is_asked_for_and_too_small_is_to_be_raised():
+    asked = settings(model=INSTRUCT, max_prompt_length=2048, max_completion_length=8192)
+    with pytest.raises(LabError, match=r"; raise resources\.min_gpu_memory_gib, or lower"):
+        facts(asked, Setup(num_gpus=1, min_gpu_memory_gib=8), None, None)
 
 
 @pytest.mark.parametrize("elsewhere", [{"sampler": "cpu"}, {"vllm_mode": "server"}])
 def test_nothing_is_planned_where_no_vllm_is_in_the_process(elsewhere):
     asked = GRPOSettings(**{"sampler": "vllm", **elsewhere})
-    assert vllm_plan.facts(asked, Setup(), None, None) == {}
+    assert facts(asked, Setup(), None, None) == {}
 
 
 def test_tensor_parallel_parts_weights_and_the_heads_of_keys_by_hand():
@@ -129,10 +175,10 @@ def test_a_size_that_does_not_divide_ranks_or_heads_is_refused(processes, size, 
     asked = settings(model=distilled, vllm_tensor_parallel_size=size)
     setup = Setup(num_processes=processes)
     if allowed is None:
-        assert vllm_plan.facts(asked, setup, None, None)
+        assert facts(asked, setup, None, None)
         return
     with pytest.raises(LabError, match=f"vllm_tensor_parallel_size={size} .*allowed: {allowed};"):
-        vllm_plan.facts(asked, setup, None, None)
+        facts(asked, setup, None, None)
 
 
 @pytest.mark.parametrize(

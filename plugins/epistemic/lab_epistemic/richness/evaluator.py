@@ -10,7 +10,7 @@ from lab_llm.evaluation.accuracy import check_prompts_fit
 from lab_llm.policy.policy import KnownPolicy, Policy, known_policy
 from lab_llm.problems import Problem, ProblemSets, problem_sets
 from lab_llm.sampling.config import SamplingConfig
-from lab_llm.sampling.engines import check_engine, check_parallel
+from lab_llm.sampling.engines import check_parallel, missing_engine
 from lab_llm.sampling.opening import open_engine
 from lab_llm.text.prompts import encode, with_solution
 from labrun import LabError, Plan, Score, Setup
@@ -63,6 +63,11 @@ class RichnessEvaluator:
         """Longest sequence as far as the settings alone tell (tokens), as `longest_needed`."""
         return 3 * self.config.max_new_tokens
 
+    @property
+    def opens_at_start(self) -> bool:
+        """Whether it samples before a training, too."""
+        return not self.config.only_last
+
     def plan(self, setup: Setup) -> Plan:
         split, section = self.config.vllm_tensor_parallel, "evaluator.richness"
         check_parallel(split, section=section, num_processes=setup.num_processes)
@@ -70,7 +75,7 @@ class RichnessEvaluator:
         sets = problem_sets(setup, key="evaluator.richness")
         if sets is not None:
             self._check_pool(sets, known_policy(setup))
-        return Plan(facts)
+        return Plan(facts, missing_engine(self.config.engine, section=section))
 
     def _facts(self) -> dict[str, object]:
         """Facts of the settings. Raises LabError where they contradict each other."""
@@ -79,7 +84,6 @@ class RichnessEvaluator:
         if len(set(config.levels)) < len(config.levels):
             raise LabError(f"evaluator.richness.levels={list(config.levels)}: name each once")
         config.prompt.check_template(key="evaluator.richness.template")
-        check_engine(config.engine, section="evaluator.richness")
         rounds = config.rounds if "guided" in config.levels else 0
         at_most = config.num_problems * config.num_samples * (len(config.levels) + rounds)
         return {"probes": config.pool_size * config.num_probes, "responses_at_most": at_most}

@@ -37,6 +37,11 @@ class VerbalizationEvaluator(AccuracyEvaluator):
         self.config: VerbalizationConfig = config  # pyrefly: ignore[bad-override-mutable-attribute]
         self.words = config.words
 
+    @property
+    def engine_settings(self) -> VerbalizationConfig | None:
+        """What opens its engine; None: stored completions need none."""
+        return None if self.config.completions else self.config
+
     def _facts(self) -> dict[str, object]:
         if not self.config.completions:
             return super()._facts()
