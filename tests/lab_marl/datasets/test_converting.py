@@ -16,7 +16,6 @@ from lab_marl.datasets.showing import show
 from lab_marl.episodes import hdf5_reader, hdf5_writer
 from lab_marl.episodes.episodes import Episodes
 from labrun.errors import LabError
-from numpy._core.numeric import _frombuffer
 
 LAYOUT = environments.layout_of("cn-2")
 
@@ -239,8 +238,8 @@ class Command:
         ({"obs": Command()}, "part_0.pkl is not read: it asks for posix.system; only a dict of "),
         ([1, 2], "part_0.pkl holds a list, expected a dict of arrays by key"),
         ({"obs": [1]}, "part_0.pkl: obs holds a list, expected a NumPy array"),
-        ({"obs": np.array([{}])}, "part_0.pkl: obs holds Python objects, expected numbers"),
-        ({"obs": np.array(["a"])}, "part_0.pkl: obs holds <U1, expected real numbers"),
+        ({"obs": np.array([{}])}, "part_0.pkl: obs holds Python objects, expected numbers; where"),
+        ({"obs": np.array(["a"])}, "part_0.pkl: obs holds the type U1, expected real numbers"),
         ({"a\nb": 1}, "part_0.pkl: a\\nb holds a int, expected a NumPy array"),
         ({"obs": np.zeros(2)}, "part_0.pkl: obs has 1 axes (2,), expected 4"),
     ],
@@ -256,59 +255,6 @@ def test_pickles_of_anything_else_are_refused_and_run_nothing(
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["part_0.pkl"]
-
-
-class Claim:
-    """A pickle that would make an array of whatever lies in the memory."""
-
-    def __init__(self, *size: int) -> None:
-        self.size = size
-
-    def __reduce__(self):
-        return np.ndarray, (self.size, "u1")
-
-
-@pytest.mark.parametrize("size", [(5000,), (1 << 36,), (1 << 62,)])
-def test_a_pickle_that_claims_more_than_it_holds_is_refused(size, tmp_path):
-    file = tmp_path / "part_0.pkl"
-    file.write_bytes(pickle.dumps({"obs": Claim(*size)}))
-    with pytest.raises(LabError, match=r"part_0.pkl: its arrays have|part_0.pkl is not read: "):
-        convert(file, tmp_path / "out", task="cn-2", quality="good")
-
-
-def test_a_pickle_cannot_change_a_function_of_numpy(tmp_path):
-    before = _frombuffer.__defaults__, dict(vars(_frombuffer))
-    found = pickle.dumps(_frombuffer, protocol=2)[:-1]
-    state = pickle.dumps((None, {"__defaults__": (1, 2, 3), "mark": 1}), protocol=2)[2:]
-    (tmp_path / "part_0.pkl").write_bytes(found + state[:-1] + b"b.")
-    with pytest.raises(LabError, match="holds a function, expected a dict"):
-        convert(tmp_path / "part_0.pkl", tmp_path / "out", task="cn-2", quality="good")
-    assert (_frombuffer.__defaults__, vars(_frombuffer)) == before
-
-
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [
-        ("numpy", "ndarray.tofile"),
-        ("numpy.core.multiarray", "fromfile"),
-        ("numpy._core.multiarray", "_reconstruct.__globals__"),
-        ("builtins", "getattr"),
-        ("_codecs", "encode.__self__"),
-    ],
-)
-def test_a_name_beside_those_of_arrays_is_refused(module, name, tmp_path):
-    body = pickle.SHORT_BINUNICODE + bytes([len(module)]) + module.encode()
-    body += pickle.SHORT_BINUNICODE + bytes([len(name)]) + name.encode() + pickle.STACK_GLOBAL
-    (tmp_path / "part_0.pkl").write_bytes(b"\x80\x04" + body + b".")
-    with pytest.raises(LabError, match=f"it asks for {module}.{name}"):
-        convert(tmp_path / "part_0.pkl", tmp_path / "out", task="cn-2", quality="good")
-
-
-def test_a_damaged_pickle_is_named(tmp_path):
-    file = tmp_path / "part_0.pkl"
-    file.write_bytes(pickle.dumps({"obs": np.zeros(100)})[:50])
-    with pytest.raises(LabError, match=r"part_0.pkl is not read: "):
-        convert(file, tmp_path / "out", task="cn-2", quality="good")
 
 
 def test_content_that_cannot_be_is_refused_by_the_sources_name(tmp_path, played):
