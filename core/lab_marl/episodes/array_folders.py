@@ -1,6 +1,6 @@
 """Reader of folders of arrays as OMAR keeps them: `obs_i.npy`, `acs_i.npy`, ... for agent i."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +17,16 @@ def read(folder: Path, layout: Layout, *, episodes: int) -> Iterator[dict[str, n
     """The published keys [E, T, ...], at most so many episodes at a time.
 
     `dones_i` ends an episode: at the limit it was cut off. Raises LabError for a file that is
-    missing, no array of numbers, or of another length.
+    missing, no array of numbers, of another length or of an agent that the task does not have, and
+    for actions and ends that are no such thing.
     """
+    _check_agents(folder, layout)
     agents = range(layout.num_agents)
     obs = [_array(folder, "obs_0", None)]
     num = len(obs[0])
     obs += [_array(folder, f"obs_{i}", num) for i in agents[1:]]
     actions = [_array(folder, f"acs_{i}", num) for i in agents]
-    done = _array(folder, "dones_0", num).reshape(num).astype(bool)
+    done = _done(folder, layout, num)
     rewards = [_array(folder, f"rews_{i}", num).reshape(num) for i in agents]
     state = _array(folder, "states_0", num)
     late = _at_limit(done, layout.episode_limit)
@@ -33,7 +35,7 @@ def read(folder: Path, layout: Layout, *, episodes: int) -> Iterator[dict[str, n
         steps = flat.Steps(
             obs=np.stack([one[span] for one in obs], 1),
             state=np.asarray(state[span]),
-            actions=_actions(np.stack([one[span] for one in actions], 1), layout),
+            actions=_joint(folder, actions, span, layout),
             avail_actions=np.ones((high - low, layout.num_agents, layout.num_actions), np.uint8),
             reward=flat.team_reward(np.stack([one[span] for one in rewards], 1)),
             terminated=(done & ~late)[span],
@@ -42,13 +44,52 @@ def read(folder: Path, layout: Layout, *, episodes: int) -> Iterator[dict[str, n
         yield flat.padded(steps, layout)
 
 
-def _actions(actions: np.ndarray, layout: Layout) -> np.ndarray:
-    """Numbers of a continuous task as they are; one-hot rows as the numbers of the actions."""
+def _check_agents(folder: Path, layout: Layout) -> None:
+    extra = folder / f"obs_{layout.num_agents}.npy"
+    if extra.exists():
+        raise LabError(
+            f"{extra}: task {layout.task} has {layout.num_agents} agents, 0 to "
+            f"{layout.num_agents - 1}; name the task that the folder is of"
+        )
+
+
+def _done(folder: Path, layout: Layout, num: int) -> np.ndarray:
+    """[N] bool: the last steps of episodes, on which all agents agree."""
+    values = [_array(folder, f"dones_{i}", num).reshape(num) for i in range(layout.num_agents)]
+    for i, one in enumerate(values):
+        flat.check_flags(one, where=folder / f"dones_{i}.npy")
+        differ = one != values[0]
+        if differ.any():
+            step = int(differ.argmax())
+            raise LabError(
+                f"{folder}/dones_{i}.npy holds {one[step]} at step {step}, dones_0.npy holds "
+                f"{values[0][step]}; an episode ends for all agents at once; {flat.MEND}"
+            )
+    return values[0].astype(bool)
+
+
+def _joint(folder: Path, actions: Sequence[np.ndarray], span: slice, layout: Layout) -> np.ndarray:
+    """[N, n], or [N, n, a] in a continuous task: what all agents did."""
+    chosen = [
+        _chosen(one[span], layout, folder / f"acs_{i}.npy", span.start)
+        for i, one in enumerate(actions)
+    ]
+    return np.stack(chosen, 1)
+
+
+def _chosen(actions: np.ndarray, layout: Layout, file: Path, first: int) -> np.ndarray:
+    """One agent's actions [N], or [N, a] in a continuous task; one-hot rows as their numbers."""
     if layout.continuous:
         return actions
-    if actions.ndim == 3 and actions.shape[-1] == layout.num_actions:
-        return actions.argmax(-1)
-    return actions.reshape(len(actions), -1)
+    if actions.ndim == 1 or actions.shape[1:] == (1,):
+        return actions.reshape(len(actions))
+    if actions.shape[1:] != (layout.num_actions,):
+        raise LabError(
+            f"{file} has {actions.shape[1:]} numbers a step, task {layout.task} has 1 number or a "
+            f"one-hot row of {layout.num_actions}; name the task that the folder is of"
+        )
+    flat.check_onehot(actions, where=file, first=first)
+    return actions.argmax(1)
 
 
 def _at_limit(done: np.ndarray, limit: int) -> np.ndarray:

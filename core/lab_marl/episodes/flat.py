@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from labrun.errors import LabError
 
 from lab_marl.episodes.layouts import Layout
+
+MEND = "mend it where the data were made"
 
 
 @dataclass(frozen=True)
@@ -81,3 +84,22 @@ def padded(steps: Steps, layout: Layout) -> dict[str, np.ndarray]:
 def team_reward(rewards: np.ndarray) -> np.ndarray:
     """[N] mean over the agents of rewards [N, n]; a team's reward is the same for each."""
     return rewards.reshape(len(rewards), -1).mean(1)
+
+
+def check_flags(values: np.ndarray, *, where: object, first: int = 0) -> None:
+    """Raises LabError where values [N, ...] are neither 0 nor 1; `where` is their file and key, and
+    `first` the number of the first step."""
+    bad = (values != 0) & (values != 1)
+    if bad.any():
+        step, *rest = (int(i) for i in np.argwhere(bad)[0])
+        found = values[(step, *rest)]
+        raise LabError(f"{where} holds {found} at step {first + step}, expected 0 or 1; {MEND}")
+
+
+def check_onehot(values: np.ndarray, *, where: object, first: int = 0) -> None:
+    """Raises LabError where a row of values [N, a] is not one 1 and zeros."""
+    check_flags(values, where=where, first=first)
+    bad = values.sum(1) != 1
+    if bad.any():
+        step = first + int(bad.argmax())
+        raise LabError(f"{where} has not exactly one 1 at step {step}; {MEND}")

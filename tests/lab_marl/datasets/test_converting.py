@@ -208,6 +208,79 @@ def test_arrays_of_a_wrong_form_are_refused_in_one_line(name, content, said, tmp
     assert "\n" not in str(caught.value)
 
 
+def nan(values: np.ndarray) -> None:
+    values[3] = np.nan
+
+
+def none_chosen(values: np.ndarray) -> None:
+    values[3] = 0
+
+
+def soft(values: np.ndarray) -> None:
+    values *= 0.6
+
+
+def other_end(values: np.ndarray) -> None:
+    values[:] = 0
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("acs_0", nan, "acs_0.npy holds nan at step 3, expected 0 or 1; mend it where the data"),
+        ("acs_1", none_chosen, "acs_1.npy has not exactly one 1 at step 3; mend it where the data"),
+        ("acs_0", soft, "acs_0.npy holds 0.6000000238418579 at step 0, expected 0 or 1"),
+        ("dones_0", nan, "dones_0.npy holds nan at step 3, expected 0 or 1"),
+        ("dones_1", soft, "dones_1.npy holds 0.6000000238418579 at step "),
+        ("dones_1", other_end, "dones_0.npy holds 1.0; an episode ends for all agents at once"),
+    ],
+)
+def test_array_values_that_cannot_be_are_refused_by_file_and_step(
+    name, change, said, tmp_path, played
+):
+    folder = as_arrays(tmp_path / "data", played)
+    values = np.load(folder / f"{name}.npy")
+    change(values)
+    np.save(folder / f"{name}.npy", values)
+    with pytest.raises(LabError) as caught:
+        convert(folder, tmp_path / "out", task="cn-2", quality="good")
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(f"{folder}/{name}.npy")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_fault_of_an_array_is_named_by_its_step_in_the_whole_file(tmp_path, played, monkeypatch):
+    folder = as_arrays(tmp_path / "data", played)
+    values = np.load(folder / "acs_0.npy")
+    values[-1] = 0
+    np.save(folder / "acs_0.npy", values)
+    one = hdf5_reader.empty(LAYOUT, 1, LAYOUT.episode_limit + 1).nbytes
+    monkeypatch.setattr(converting, "PART_BYTES", 2 * one)
+    with pytest.raises(LabError, match=f"exactly one 1 at step {len(values) - 1}; mend"):
+        convert(folder, tmp_path / "out", task="cn-2", quality="good")
+
+
+def test_arrays_of_another_number_of_agents_or_actions_are_refused(tmp_path, played):
+    folder = as_arrays(tmp_path / "data", played)
+    (folder / "obs_2.npy").write_bytes((folder / "obs_0.npy").read_bytes())
+    with pytest.raises(LabError, match=r"obs_2.npy: task cn-2 has 2 agents, 0 to 1; name the tas"):
+        convert(folder, tmp_path / "out", task="cn-2", quality="good")
+    (folder / "obs_2.npy").unlink()
+    np.save(folder / "acs_0.npy", np.load(folder / "acs_0.npy")[:, :4])
+    with pytest.raises(LabError, match=r"acs_0.npy has \(4,\) numbers a step, task cn-2 has 1 "):
+        convert(folder, tmp_path / "out", task="cn-2", quality="good")
+
+
+def test_array_actions_may_be_the_numbers_of_the_actions(tmp_path, played):
+    folder = as_arrays(tmp_path / "data", played)
+    expected = converted(tmp_path, folder).actions
+    for i in range(2):
+        np.save(folder / f"acs_{i}.npy", np.load(folder / f"acs_{i}.npy").argmax(1)[:, None])
+    (line,) = convert(folder, tmp_path / "numbers", task="cn-2", quality="good")
+    found = hdf5_reader.read([Path(line.rpartition(": ")[2])], LAYOUT)
+    assert (found.actions == expected).all()
+
+
 def published(episodes: Episodes) -> dict[str, np.ndarray]:
     arrays = {k: v[..., None] if v.ndim == 2 else v for k, v in episodes.arrays()}
     return arrays | {"actions": episodes.actions[..., None]}
