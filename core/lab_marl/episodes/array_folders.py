@@ -13,8 +13,8 @@ MARK = "obs_0.npy"
 """The file of such a folder by which it is known."""
 
 
-def read(folder: Path, layout: Layout, *, episodes: int) -> Iterator[dict[str, np.ndarray]]:
-    """The published keys [E, T, ...], at most so many episodes at a time.
+def read(folder: Path, layout: Layout, *, episodes: int) -> Iterator[flat.Padded]:
+    """At most so many episodes at a time.
 
     `dones_i` ends an episode: at the limit it was cut off. Raises LabError for a file that is
     missing, no array of numbers, of another length or of an agent that the task does not have, and
@@ -32,14 +32,16 @@ def read(folder: Path, layout: Layout, *, episodes: int) -> Iterator[dict[str, n
     late = _at_limit(done, layout.episode_limit)
     for low, high in flat.groups(done, episodes=episodes):
         span = slice(low, high)
+        reward, notes = flat.team_reward(np.stack([one[span] for one in rewards], 1))
         steps = flat.Steps(
             obs=np.stack([one[span] for one in obs], 1),
             state=np.asarray(state[span]),
             actions=_joint(folder, actions, span, layout),
             avail_actions=np.ones((high - low, layout.num_agents, layout.num_actions), np.uint8),
-            reward=flat.team_reward(np.stack([one[span] for one in rewards], 1)),
+            reward=reward,
             terminated=(done & ~late)[span],
             truncated=late[span],
+            notes=notes,
         )
         yield flat.padded(steps, layout)
 

@@ -29,6 +29,16 @@ class Steps:
     """[N] bool: nothing comes after this transition."""
     truncated: np.ndarray
     """[N] bool: cut off after this transition."""
+    notes: tuple[str, ...] = ()
+    """What was made of them that a user should know."""
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Episodes by the published keys [E, T, ...]."""
+
+    keys: dict[str, np.ndarray]
+    notes: tuple[str, ...]
 
 
 def groups(ends: np.ndarray, *, episodes: int) -> list[tuple[int, int]]:
@@ -38,8 +48,8 @@ def groups(ends: np.ndarray, *, episodes: int) -> list[tuple[int, int]]:
     return list(pairwise(chosen))
 
 
-def padded(steps: Steps, layout: Layout) -> dict[str, np.ndarray]:
-    """The published keys [E, T, ...], T = episode limit + 1.
+def padded(steps: Steps, layout: Layout) -> Padded:
+    """The episodes, T = episode limit + 1.
 
     What was seen after the last transition is not kept in such data. Where the task was over, that
     frame is never valued, and repeats the one before. Where an episode was cut off, its last
@@ -78,12 +88,18 @@ def padded(steps: Steps, layout: Layout) -> dict[str, np.ndarray]:
         made["reward"][row, :moves, 0] = steps.reward[low : low + moves]
         made["terminated" if over else "truncated"][row, moves - 1] = 1
         made["filled"][row, : len(seen)] = 1
-    return made
+    return Padded(made, steps.notes)
 
 
-def team_reward(rewards: np.ndarray) -> np.ndarray:
-    """[N] mean over the agents of rewards [N, n]; a team's reward is the same for each."""
-    return rewards.reshape(len(rewards), -1).mean(1)
+def team_reward(rewards: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """[N] mean over the agents of rewards [N, n], and a note where they differ: a team's reward is
+    the same for each."""
+    by_agent = rewards.reshape(len(rewards), -1)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is no number is refused later
+        mean = by_agent.mean(1)
+    differ = int((by_agent != by_agent[:, :1]).any(1).sum())
+    note = f"rewards of the agents differ at {differ} of {len(mean)} steps: their mean is taken"
+    return mean, (note,) if differ else ()
 
 
 def check_flags(values: np.ndarray, *, where: object, first: int = 0) -> None:

@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,11 @@ def flat(episodes: Episodes) -> dict[str, np.ndarray]:
     return {name: values[moves] for name, values in episodes.arrays()}
 
 
-def as_vault(folder: Path, episodes: Episodes) -> Path:
-    """What a vault's writer leaves: keys [1, T, ...], longer than what was written."""
+def as_vault(
+    folder: Path, episodes: Episodes, changed: Mapping[str, np.ndarray | None] | None = None
+) -> Path:
+    """What a vault's writer leaves: keys [1, T, ...], longer than what was written; some of them
+    otherwise, or left out."""
     ts = pytest.importorskip("tensorstore")
     steps = flat(episodes)
     num = len(steps["reward"])
@@ -53,6 +57,9 @@ def as_vault(folder: Path, episodes: Episodes) -> Path:
         "infos.state.": steps["state"],
         "infos.legals.": steps["avail_actions"].astype(np.float32),
     }
+    for name, values in (changed or {}).items():
+        keys.pop(name)
+        keys |= {} if values is None else {name: values}
     arrays = {name: np.concatenate([v, v[:3]])[None] for name, v in keys.items()}
     arrays["vault_index"] = np.array([num], np.int32)
     folder.mkdir(parents=True)
@@ -97,6 +104,58 @@ def test_a_vault_without_a_key_is_refused(tmp_path, played):
     with pytest.raises(LabError, match="Good: key 'vault_index' cannot be read: "):
         convert(vault, tmp_path / "out", task="cn-2", quality="good")
     assert not (tmp_path / "out").exists()
+
+
+def marked(shape: tuple[int, ...], value: float) -> np.ndarray:
+    """Ones of float32 with one other value, at step 2."""
+    values = np.ones(shape, np.float32)
+    values[(2, *[0] * (len(shape) - 1))] = value
+    return values
+
+
+@pytest.mark.parametrize("value", [np.nan, 1.5, 256, -1])
+@pytest.mark.parametrize(
+    ("name", "width"), [("infos.legals.", 5), ("terminals.", 0), ("truncations.", 0)]
+)
+@pytest.mark.filterwarnings("error")
+def test_a_vaults_flags_and_masks_are_0_or_1(name, width, value, tmp_path, played):
+    num = len(flat(played)["reward"])
+    shape = (num, 2, width) if width else (num, 2)
+    vault = as_vault(tmp_path / "Good", played, {name: marked(shape, value)})
+    with pytest.raises(LabError) as caught:
+        convert(vault, tmp_path / "out", task="cn-2", quality="good")
+    assert str(caught.value) == (
+        f"{vault}: key {name[:-1]!r} holds {np.float32(value)} at step 2, expected 0 or 1; "
+        "mend it where the data were made"
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_rewards_that_differ_between_agents_are_averaged_and_it_is_said(tmp_path, played):
+    steps = flat(played)
+    rewards = steps["reward"][:, None] * np.array([1, 3], np.float32)
+    won, num = int(steps["reward"].sum()), len(rewards)
+    vault = as_vault(tmp_path / "Good", played, {"rewards.": rewards})
+    arrays = as_arrays(tmp_path / "data", played)
+    np.save(arrays / "rews_1.npy", 3 * np.load(arrays / "rews_1.npy"))
+    for source in (vault, arrays):
+        (line,) = convert(source, tmp_path / "out", task="cn-2", quality="good")
+        note = f"; rewards of the agents differ at {won} of {num} steps: their mean is taken: "
+        assert note in line
+        found = hdf5_reader.read([Path(line.rpartition(": ")[2])], LAYOUT)
+        assert found.reward.max() == 2
+    same = as_arrays(tmp_path / "same", played)
+    assert "rewards of" not in convert(same, tmp_path / "out", task="cn-2", quality="same")[0]
+
+
+def test_a_missing_key_of_a_vault_is_named_with_those_that_are_there(tmp_path, played):
+    vault = as_vault(tmp_path / "Good", played, {"infos.legals.": None})
+    with pytest.raises(LabError) as caught:
+        convert(vault, tmp_path / "out", task="cn-2", quality="good")
+    assert str(caught.value) == (
+        f"{vault} has no key 'infos.legals', which a conversion needs; it has: actions, "
+        "infos.state, observations, rewards, terminals, truncations, vault_index"
+    )
 
 
 def as_arrays(folder: Path, episodes: Episodes) -> Path:
