@@ -1,5 +1,6 @@
 """From data in the form of another project to files in the published layout."""
 
+import functools
 import os
 import shutil
 import tempfile
@@ -35,8 +36,12 @@ NUMBERS = "biuf"
 """Kinds of a NumPy type that holds real numbers."""
 
 
-def convert(source: Path, target: Path, *, task: str, quality: str) -> list[str]:
+def convert(
+    source: Path, target: Path, *, task: str, quality: str, episode_length: int = 0
+) -> list[str]:
     """One line for each file written: `target/<task>/<quality>/<source's name>/part_i.h5`.
+
+    `episode_length`: steps of every episode of a folder of arrays that does not say where they end.
 
     Every episode is checked first, and the folder appears complete. Raises LabError for an unknown
     task, a source of no known form, content that does not fit the task, and files that are there.
@@ -48,10 +53,17 @@ def convert(source: Path, target: Path, *, task: str, quality: str) -> list[str]
             f"{source} holds no OG-MARL vault ({vaults.MARK}), no arrays ({array_folders.MARK}) "
             "and no part_*.pkl; nothing to convert"
         )
+    if episode_length and kind != "arrays":
+        raise LabError(
+            f"{source} is a {foreign.NAMES[kind]}, which says where its episodes end; leave out "
+            "--episode-length"
+        )
     name = os.path.basename(os.path.abspath(source)).removesuffix(".pkl")
     folder = hdf5_files.new_folder(target, task, quality, name)
     try:
-        said = _write_all(folder, _parts(source, kind, layout), layout, aside=target)
+        said = _write_all(
+            folder, _parts(source, kind, layout, episode_length), layout, aside=target
+        )
     except OSError as error:
         raise LabError(
             f"cannot write {folder}: {shown(str(error))}; make room, or name another target"
@@ -97,13 +109,17 @@ def _write_parts(draft: Path, parts: Iterable[Part], layout: Layout) -> list[str
     return said
 
 
-def _parts(source: Path, kind: str, layout: Layout) -> Iterator[Part]:
+def _parts(source: Path, kind: str, layout: Layout, episode_length: int) -> Iterator[Part]:
     """Each part. Its source says where its episodes begin, where it is not the first."""
     if kind == "pickle":
         for file in foreign.pickles_in(source):
             yield str(file), flat.Padded(pickles.read(file), ())
     else:
-        read = vaults.read if kind == "vault" else array_folders.read
+        read = (
+            vaults.read
+            if kind == "vault"
+            else functools.partial(array_folders.read, episode_length=episode_length)
+        )
         one = hdf5_reader.empty(layout, 1, layout.episode_limit + 1).nbytes
         try:
             done = 0

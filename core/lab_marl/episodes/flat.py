@@ -29,6 +29,8 @@ class Steps:
     """[N] bool: nothing comes after this transition."""
     truncated: np.ndarray
     """[N] bool: cut off after this transition."""
+    following: tuple[np.ndarray, np.ndarray] | None = None
+    """[N, n, o] and [N, s]: observations and state after each transition; None: not kept."""
     notes: tuple[str, ...] = ()
     """What was made of them that a user should know."""
 
@@ -49,46 +51,82 @@ def groups(ends: np.ndarray, *, episodes: int) -> list[tuple[int, int]]:
 
 
 def padded(steps: Steps, layout: Layout) -> Padded:
-    """The episodes, T = episode limit + 1.
+    """The episodes, T = episode limit + 1. Steps after the last end count as cut off.
 
-    What was seen after the last transition is not kept in such data. Where the task was over, that
-    frame is never valued, and repeats the one before. Where an episode was cut off, its last
-    transition is left out, so that its last frame is one that was seen. Steps after the last end
-    count as cut off.
+    The last frame holds what followed, where that is kept. Else, where the task was over, the frame
+    is never valued, and repeats the one before. Where an episode was cut off, its last transition
+    is left out, so that its last frame is one that was seen.
     """
     ends = np.flatnonzero(steps.terminated | steps.truncated) + 1
     bounds = np.unique([0, *ends.tolist(), len(steps.reward)])
-    spans = [
-        (int(low), int(high), bool(steps.terminated[high - 1]))
-        for low, high in pairwise(bounds)
-        if high - low > 1 or steps.terminated[high - 1]
-    ]
-    # The longest, in frames: k steps give k + 1 if the task was over, else k.
-    longest = max((high - low + over for low, high, over in spans), default=0)
-    frames = max(longest, layout.episode_limit + 1)
-    keys = {
+    spans = [_Span.of(steps, int(low), int(high)) for low, high in pairwise(bounds)]
+    shortened = sum(not span.whole for span in spans)
+    spans = [span for span in spans if span.moves]
+    longest = max((span.moves for span in spans), default=0)
+    made = _zeros(steps, len(spans), max(longest, layout.episode_limit) + 1)
+    for row, span in enumerate(spans):
+        _fill({key: values[row] for key, values in made.items()}, steps, span)
+    note = (
+        f"the last transition of {shortened} episodes that were cut off is left out: what followed "
+        "it is not kept"
+    )
+    return Padded(made, (*steps.notes, note) if shortened else steps.notes)
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The steps of one episode."""
+
+    low: int
+    moves: int
+    """Transitions that are kept."""
+    over: bool
+    """Whether the task was over; else it was cut off."""
+    whole: bool
+    """Whether the last transition is kept."""
+
+    @classmethod
+    def of(cls, steps: Steps, low: int, high: int) -> "_Span":
+        over = bool(steps.terminated[high - 1])
+        whole = over or steps.following is not None
+        return cls(low, high - low - (not whole), over, whole)
+
+
+def _shown(steps: Steps) -> dict[str, np.ndarray]:
+    """What has a value at every frame, by its published key."""
+    return {
         "obs": steps.obs,
         "state": steps.state,
         "actions": steps.actions,
         "avail_actions": steps.avail_actions,
     }
+
+
+def _zeros(steps: Steps, num: int, frames: int) -> dict[str, np.ndarray]:
+    """`num` episodes of all published keys."""
     made: dict[str, np.ndarray] = {
-        key: np.zeros((len(spans), frames, *values.shape[1:]), values.dtype)
-        for key, values in keys.items()
+        key: np.zeros((num, frames, *values.shape[1:]), values.dtype)
+        for key, values in _shown(steps).items()
     }
-    for key, dtype in (("reward", np.float32), ("terminated", np.uint8), ("truncated", np.uint8)):
-        made[key] = np.zeros((len(spans), frames, 1), dtype)
-    made["filled"] = np.zeros((len(spans), frames, 1), np.uint8)
-    for row, (low, high, over) in enumerate(spans):
-        index = np.arange(low, high)
-        seen = np.append(index, high - 1) if over else index
-        for key, values in keys.items():
-            made[key][row, : len(seen)] = values[seen]
-        moves = len(seen) - 1
-        made["reward"][row, :moves, 0] = steps.reward[low : low + moves]
-        made["terminated" if over else "truncated"][row, moves - 1] = 1
-        made["filled"][row, : len(seen)] = 1
-    return Padded(made, steps.notes)
+    for key in ("terminated", "truncated", "filled"):
+        made[key] = np.zeros((num, frames, 1), np.uint8)
+    return made | {"reward": np.zeros((num, frames, 1), np.float32)}
+
+
+def _fill(episode: dict[str, np.ndarray], steps: Steps, span: _Span) -> None:
+    """Write one episode into its arrays [T, ...]."""
+    low, moves = span.low, span.moves
+    last = low + moves - span.whole  # the step that is seen, or repeated, at the last frame
+    for key, values in _shown(steps).items():
+        episode[key][:moves] = values[low : low + moves]
+        episode[key][moves] = values[last]
+    if steps.following:
+        episode["obs"][moves], episode["state"][moves] = (
+            values[last] for values in steps.following
+        )
+    episode["reward"][:moves, 0] = steps.reward[low : low + moves]
+    episode["terminated" if span.over else "truncated"][moves - 1] = 1
+    episode["filled"][: moves + 1] = 1
 
 
 def team_reward(rewards: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:

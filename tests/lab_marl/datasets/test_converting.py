@@ -181,6 +181,81 @@ def test_a_folder_of_arrays_is_read(tmp_path, played):
         assert same.all()
 
 
+def add_following(folder: Path, episodes: Episodes) -> None:
+    """What was seen after each step."""
+    moves = episodes.filled[:, 1:]
+    np.save(folder / "next_states_0.npy", episodes.state[:, 1:][moves])
+    for i in range(2):
+        np.save(folder / f"next_obs_{i}.npy", episodes.obs[:, 1:, i][moves])
+
+
+def cut_everywhere(num: int, length: int) -> Episodes:
+    """Episodes of so many steps in which nothing happens; their observations count the frames."""
+    episodes = hdf5_reader.empty(LAYOUT, num, length + 1)
+    episodes.filled[:] = episodes.avail_actions[:] = True
+    episodes.truncated[:, length - 1] = True
+    episodes.obs[:] = np.arange(length + 1)[None, :, None, None]
+    return episodes
+
+
+def test_next_observations_keep_the_last_transition(tmp_path, played):
+    long = cut_everywhere(2, LAYOUT.episode_limit)
+    source = as_arrays(tmp_path / "data", long)
+    (line,) = convert(source, tmp_path / "out", task="cn-2", quality="short")
+    note = "; the last transition of 2 episodes that were cut off is left out: what followed it is "
+    assert note in line
+    add_following(source, long)
+    found = converted(tmp_path, source)
+    assert found.lengths.tolist() == [LAYOUT.episode_limit + 1] * 2
+    assert found.obs[1, :, 0, 0].tolist() == list(range(LAYOUT.episode_limit + 1))
+    assert np.flatnonzero(found.truncated[0]).tolist() == [LAYOUT.episode_limit - 1]
+    ended = as_arrays(tmp_path / "ended", played)
+    add_following(ended, played)
+    found = converted(tmp_path, ended)
+    for name in ("obs", "state"):
+        assert (getattr(found, name) == getattr(played, name)[:, : found.obs.shape[1]]).all(), name
+
+
+def test_ends_that_no_file_marks_are_told_by_a_length(tmp_path):
+    source = as_arrays(tmp_path / "data", cut_everywhere(10, 6))
+
+    def refusal(length: int) -> str:
+        with pytest.raises(LabError) as caught:
+            convert(source, tmp_path / "a", task="cn-2", quality="a", episode_length=length)
+        return str(caught.value)
+
+    assert refusal(5).startswith(f"{source}/dones_0.npy ends an episode at step 5, --episode-leng")
+    for i in range(2):
+        np.save(source / f"dones_{i}.npy", np.zeros(60))
+    assert refusal(0) == (
+        f"{source}/dones_0.npy is 0 at each of 60 steps; say how many steps every episode has: "
+        "--episode-length N (task cn-2: at most 50)"
+    )
+    assert refusal(7).startswith(f"{source}/obs_0.npy has 60 steps, which is no multiple of --epi")
+    (line,) = convert(source, tmp_path / "out", task="cn-2", quality="good", episode_length=6)
+    found = hdf5_reader.read([Path(line.rpartition(": ")[2])], LAYOUT)
+    assert found.lengths.tolist() == [6] * 10
+    assert found.truncated[:, 4].all()
+
+
+def test_a_length_of_episodes_is_for_arrays_alone(tmp_path, played):
+    file = tmp_path / "part_0.pkl"
+    file.write_bytes(pickle.dumps(published(played)))
+    with pytest.raises(LabError, match="says where its episodes end; leave out --episode-length"):
+        convert(file, tmp_path / "out", task="cn-2", quality="good", episode_length=5)
+
+
+def test_a_missing_state_says_what_to_save(tmp_path, played):
+    source = as_arrays(tmp_path / "data", played)
+    (source / "states_0.npy").unlink()
+    with pytest.raises(LabError) as caught:
+        convert(source, tmp_path / "out", task="cn-2", quality="good")
+    assert str(caught.value) == (
+        f"{source} has no states_0.npy; save the task's state of each step there, 8 numbers as "
+        "lab_marl.environments.make('cn-2', 1) shows them"
+    )
+
+
 @pytest.mark.parametrize("form", [as_vault, as_arrays])
 def test_a_source_larger_than_a_part_becomes_several_parts_of_the_same_episodes(
     form, tmp_path, played, monkeypatch
