@@ -37,7 +37,8 @@ class Component:
     evaluator's section (`evaluator.accuracy`) that returns them as `labrun.sample.Samples`;
     `lab report` shows them side by side. `shows` and `converts` of a dataset that reads files name
     the functions behind `lab data show` and `lab data convert`: `show(path) -> DataReport`, and
-    `convert(source, target, *, task, quality)`, which returns one line for each file written.
+    `convert(source, target, *, task, quality)`, which returns one line for each file written, and
+    may take `episode_length`, the steps of every episode.
     `records` of a dataset whose episodes a trained model can play names the function behind
     `lab data record`: `record(run, trainer, dataset, target, *, tasks, quality, num_episodes,
     noise, seed, progress)`, with a run's directory and its components, also a line for each file.

@@ -1,5 +1,6 @@
 """From data in the form of another project to files in the published layout."""
 
+import functools
 import os
 import shutil
 import tempfile
@@ -13,7 +14,15 @@ from labrun.errors import LabError, shown
 
 from lab_marl import environments
 from lab_marl.datasets import foreign
-from lab_marl.episodes import array_folders, hdf5_files, hdf5_reader, hdf5_writer, pickles, vaults
+from lab_marl.episodes import (
+    array_folders,
+    flat,
+    hdf5_files,
+    hdf5_reader,
+    hdf5_writer,
+    pickles,
+    vaults,
+)
 from lab_marl.episodes.episodes import Episodes
 from lab_marl.episodes.layouts import Layout
 
@@ -21,14 +30,18 @@ KEYS = {*(field.name for field in fields(Episodes)), hdf5_files.ONEHOT}
 """What is read; other keys are passed over."""
 PART_BYTES = 2**27
 """Of one part's episodes in memory, at most: a source may be larger than memory."""
-Part = tuple[str, dict[str, np.ndarray]]
-"""The name of a source for refusals, and its arrays by the published keys."""
+Part = tuple[str, flat.Padded]
+"""The name of a source for refusals, and its episodes."""
 NUMBERS = "biuf"
 """Kinds of a NumPy type that holds real numbers."""
 
 
-def convert(source: Path, target: Path, *, task: str, quality: str) -> list[str]:
+def convert(
+    source: Path, target: Path, *, task: str, quality: str, episode_length: int = 0
+) -> list[str]:
     """One line for each file written: `target/<task>/<quality>/<source's name>/part_i.h5`.
+
+    `episode_length`: steps of every episode of a folder of arrays that does not say where they end.
 
     Every episode is checked first, and the folder appears complete. Raises LabError for an unknown
     task, a source of no known form, content that does not fit the task, and files that are there.
@@ -40,10 +53,17 @@ def convert(source: Path, target: Path, *, task: str, quality: str) -> list[str]
             f"{source} holds no OG-MARL vault ({vaults.MARK}), no arrays ({array_folders.MARK}) "
             "and no part_*.pkl; nothing to convert"
         )
+    if episode_length and kind != "arrays":
+        raise LabError(
+            f"{source} is a {foreign.NAMES[kind]}, which says where its episodes end; leave out "
+            "--episode-length"
+        )
     name = os.path.basename(os.path.abspath(source)).removesuffix(".pkl")
     folder = hdf5_files.new_folder(target, task, quality, name)
     try:
-        said = _write_all(folder, _parts(source, kind, layout), layout, aside=target)
+        said = _write_all(
+            folder, _parts(source, kind, layout, episode_length), layout, aside=target
+        )
     except OSError as error:
         raise LabError(
             f"cannot write {folder}: {shown(str(error))}; make room, or name another target"
@@ -79,28 +99,33 @@ def _write_all(
 def _write_parts(draft: Path, parts: Iterable[Part], layout: Layout) -> list[str]:
     """What each file holds. Raises LabError where an episode holds what cannot be."""
     said: list[str] = []
-    for source, arrays in parts:
-        episodes = _checked(source, arrays, layout)
+    for source, padded in parts:
+        episodes = _checked(source, padded.keys, layout)
         if len(episodes):
-            said.append(_write(draft / f"part_{len(said)}.h5", episodes, layout))
+            line = _write(draft / f"part_{len(said)}.h5", episodes, layout)
+            said.append("; ".join((line, *padded.notes)))
     if not said:
         raise LabError("the source holds no episode of a whole transition; nothing to convert")
     return said
 
 
-def _parts(source: Path, kind: str, layout: Layout) -> Iterator[Part]:
+def _parts(source: Path, kind: str, layout: Layout, episode_length: int) -> Iterator[Part]:
     """Each part. Its source says where its episodes begin, where it is not the first."""
     if kind == "pickle":
         for file in foreign.pickles_in(source):
-            yield str(file), pickles.read(file)
+            yield str(file), flat.Padded(pickles.read(file), ())
     else:
-        read = vaults.read if kind == "vault" else array_folders.read
+        read = (
+            vaults.read
+            if kind == "vault"
+            else functools.partial(array_folders.read, episode_length=episode_length)
+        )
         one = hdf5_reader.empty(layout, 1, layout.episode_limit + 1).nbytes
         try:
             done = 0
-            for arrays in read(source, layout, episodes=max(1, PART_BYTES // one)):
-                yield f"{source} from episode {done} on" if done else str(source), arrays
-                done += len(arrays["filled"])
+            for padded in read(source, layout, episodes=max(1, PART_BYTES // one)):
+                yield f"{source} from episode {done} on" if done else str(source), padded
+                done += len(padded.keys["filled"])
         except (ValueError, IndexError, TypeError, MemoryError) as error:
             raise LabError(
                 f"the arrays of {source} do not fit each other or task {layout.task}: "

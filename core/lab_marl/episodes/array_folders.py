@@ -1,6 +1,7 @@
 """Reader of folders of arrays as OMAR keeps them: `obs_i.npy`, `acs_i.npy`, ... for agent i."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,44 +12,142 @@ from lab_marl.episodes.layouts import Layout
 
 MARK = "obs_0.npy"
 """The file of such a folder by which it is known."""
+STATES = "states_0.npy"
 
 
-def read(folder: Path, layout: Layout, *, episodes: int) -> Iterator[dict[str, np.ndarray]]:
-    """The published keys [E, T, ...], at most so many episodes at a time.
+def read(
+    folder: Path, layout: Layout, *, episodes: int, episode_length: int = 0
+) -> Iterator[flat.Padded]:
+    """At most so many episodes at a time.
 
-    `dones_i` ends an episode: at the limit it was cut off. Raises LabError for a file that is
-    missing, no array of numbers, or of another length.
+    `dones_i` ends an episode: at the limit it was cut off. So does every `episode_length`-th step,
+    for data whose `dones_i` are 0. Raises LabError for a file that is missing, no array of numbers,
+    of another length or of an agent that the task does not have, and for actions and ends that are
+    no such thing.
     """
-    agents = range(layout.num_agents)
-    obs = [_array(folder, "obs_0", None)]
-    num = len(obs[0])
-    obs += [_array(folder, f"obs_{i}", num) for i in agents[1:]]
-    actions = [_array(folder, f"acs_{i}", num) for i in agents]
-    done = _array(folder, "dones_0", num).reshape(num).astype(bool)
-    rewards = [_array(folder, f"rews_{i}", num).reshape(num) for i in agents]
-    state = _array(folder, "states_0", num)
-    late = _at_limit(done, layout.episode_limit)
-    for low, high in flat.groups(done, episodes=episodes):
+    _check_agents(folder, layout)
+    num = len(_array(folder, "obs_0", None))
+    obs, actions, rewards = (_every(folder, key, layout, num) for key in ("obs", "acs", "rews"))
+    state = _states(folder, layout, num)
+    following = _following(folder, layout, num)
+    ends = _ends(folder, layout, num, episode_length)
+    for low, high in flat.groups(ends.any, episodes=episodes):
         span = slice(low, high)
+        reward, notes = flat.team_reward(np.stack([one[span] for one in rewards], 1))
         steps = flat.Steps(
             obs=np.stack([one[span] for one in obs], 1),
             state=np.asarray(state[span]),
-            actions=_actions(np.stack([one[span] for one in actions], 1), layout),
+            actions=_joint(folder, actions, span, layout),
             avail_actions=np.ones((high - low, layout.num_agents, layout.num_actions), np.uint8),
-            reward=flat.team_reward(np.stack([one[span] for one in rewards], 1)),
-            terminated=(done & ~late)[span],
-            truncated=late[span],
+            reward=reward,
+            terminated=ends.terminated[span],
+            truncated=ends.truncated[span],
+            following=following.of(span) if following else None,
+            notes=notes,
         )
         yield flat.padded(steps, layout)
 
 
-def _actions(actions: np.ndarray, layout: Layout) -> np.ndarray:
-    """Numbers of a continuous task as they are; one-hot rows as the numbers of the actions."""
-    if layout.continuous:
-        return actions
-    if actions.ndim == 3 and actions.shape[-1] == layout.num_actions:
-        return actions.argmax(-1)
-    return actions.reshape(len(actions), -1)
+def _every(folder: Path, key: str, layout: Layout, num: int) -> list[np.ndarray]:
+    """The file of each agent."""
+    return [_array(folder, f"{key}_{i}", num) for i in range(layout.num_agents)]
+
+
+def _states(folder: Path, layout: Layout, num: int) -> np.ndarray:
+    if not (folder / STATES).is_file():
+        raise LabError(
+            f"{folder} has no {STATES}; save the task's state of each step there, "
+            f"{layout.state_size} numbers as lab_marl.environments.make({layout.task!r}, 1) shows "
+            "them"
+        )
+    return _array(folder, "states_0", num)
+
+
+@dataclass(frozen=True)
+class _Following:
+    """What was seen after each step."""
+
+    obs: list[np.ndarray]
+    state: np.ndarray
+
+    def of(self, span: slice) -> tuple[np.ndarray, np.ndarray]:
+        return np.stack([one[span] for one in self.obs], 1), np.asarray(self.state[span])
+
+
+def _following(folder: Path, layout: Layout, num: int) -> _Following | None:
+    """None unless observations and states are there."""
+    if not all((folder / f"next_{name}_0.npy").is_file() for name in ("obs", "states")):
+        return None
+    return _Following(_every(folder, "next_obs", layout, num), _array(folder, "next_states_0", num))
+
+
+def _check_agents(folder: Path, layout: Layout) -> None:
+    extra = folder / f"obs_{layout.num_agents}.npy"
+    if extra.exists():
+        raise LabError(
+            f"{extra}: task {layout.task} has {layout.num_agents} agents, 0 to "
+            f"{layout.num_agents - 1}; name the task that the folder is of"
+        )
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """[N] bool each: steps after which an episode was over, or cut off."""
+
+    terminated: np.ndarray
+    truncated: np.ndarray
+
+    @property
+    def any(self) -> np.ndarray:
+        return self.terminated | self.truncated
+
+
+def _ends(folder: Path, layout: Layout, num: int, episode_length: int) -> _Ends:
+    done, limit = _done(folder, layout, num), layout.episode_limit
+    if not episode_length:
+        if num > limit and not done.any():
+            raise LabError(
+                f"{folder}/dones_0.npy is 0 at each of {num} steps; say how many steps every "
+                f"episode has: --episode-length N (task {layout.task}: at most {limit})"
+            )
+        late = _at_limit(done, limit)
+        return _Ends(done & ~late, late)
+    regular = _regular(folder, done, episode_length)
+    late = _at_limit(regular, limit)
+    return _Ends(done & ~late, regular & (late | ~done))
+
+
+def _regular(folder: Path, done: np.ndarray, episode_length: int) -> np.ndarray:
+    """[N] bool: every `episode_length`-th step."""
+    wanted = f"--episode-length {episode_length}"
+    if len(done) % episode_length:
+        raise LabError(
+            f"{folder / MARK} has {len(done)} steps, which is no multiple of {wanted}; "
+            "name the length that every episode has"
+        )
+    regular = np.arange(1, len(done) + 1) % episode_length == 0
+    between = done & ~regular
+    if between.any():
+        raise LabError(
+            f"{folder}/dones_0.npy ends an episode at step {int(between.argmax())}, {wanted} does "
+            "not; leave the option out, or name another length"
+        )
+    return regular
+
+
+def _done(folder: Path, layout: Layout, num: int) -> np.ndarray:
+    """[N] bool: the last steps of episodes, on which all agents agree."""
+    values = [_array(folder, f"dones_{i}", num).reshape(num) for i in range(layout.num_agents)]
+    for i, one in enumerate(values):
+        flat.check_flags(one, where=folder / f"dones_{i}.npy")
+        differ = one != values[0]
+        if differ.any():
+            step = int(differ.argmax())
+            raise LabError(
+                f"{folder}/dones_{i}.npy holds {one[step]} at step {step}, dones_0.npy holds "
+                f"{values[0][step]}; an episode ends for all agents at once; {flat.MEND}"
+            )
+    return values[0].astype(bool)
 
 
 def _at_limit(done: np.ndarray, limit: int) -> np.ndarray:
@@ -58,6 +157,30 @@ def _at_limit(done: np.ndarray, limit: int) -> np.ndarray:
     late = np.zeros_like(done)
     late[ends[lengths >= limit]] = True
     return late
+
+
+def _joint(folder: Path, actions: Sequence[np.ndarray], span: slice, layout: Layout) -> np.ndarray:
+    """[N, n], or [N, n, a] in a continuous task: what all agents did."""
+    chosen = [
+        _chosen(one[span], layout, folder / f"acs_{i}.npy", span.start)
+        for i, one in enumerate(actions)
+    ]
+    return np.stack(chosen, 1)
+
+
+def _chosen(actions: np.ndarray, layout: Layout, file: Path, first: int) -> np.ndarray:
+    """One agent's actions [N], or [N, a] in a continuous task; one-hot rows as their numbers."""
+    if layout.continuous:
+        return actions
+    if actions.ndim == 1 or actions.shape[1:] == (1,):
+        return actions.reshape(len(actions))
+    if actions.shape[1:] != (layout.num_actions,):
+        raise LabError(
+            f"{file} has {actions.shape[1:]} numbers a step, task {layout.task} has 1 number or a "
+            f"one-hot row of {layout.num_actions}; name the task that the folder is of"
+        )
+    flat.check_onehot(actions, where=file, first=first)
+    return actions.argmax(1)
 
 
 def _array(folder: Path, name: str, num: int | None) -> np.ndarray:

@@ -128,6 +128,8 @@ def _probe(file: Path, layout: Layout) -> Part:
             _check_shape(file, key, shapes[key], (num, frames, *width), layout)
             _check_type(file, key, _values(stored, key, file).dtype, layout)
         chunks = _values(stored, "obs", file).chunks
+    if num == 0:
+        raise LabError(f"{file}: obs has 0 episodes; delete the file, or make the data again")
     if frames > layout.episode_limit + 1:
         raise LabError(
             f"{file}: obs has {frames} frames, task {layout.task} has at most "

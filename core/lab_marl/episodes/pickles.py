@@ -1,174 +1,105 @@
-"""Reader of `part_*.pkl`: a dict of NumPy arrays in the published layout. No code in it is run.
-
-A pickle is a program, and what it builds it may change later: an array's dtype, for one. So
-NumPy's names are answered by stand-ins, which keep what they are told. The arrays are made here.
-"""
+"""Reader of `part_*.pkl`: a dict of NumPy arrays in the published layout. No code in it is run."""
 
 import math
-import pickle
-import pickletools
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from labrun.errors import LabError, shown
 
-NUMBERS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
-"""The codes of the dtypes that are read."""
-MOST_AXES = 8
+from lab_marl.episodes import opcodes
+from lab_marl.episodes.opcodes import Encoded, RefusedError, Scalar, StoredArray
 
-
-class RefusedError(Exception):
-    """What a pickle of arrays does not hold."""
-
-
-class Kind:
-    """`numpy.dtype(code)`, with the byte order that the pickle sets afterwards."""
-
-    def __init__(self, code: object, *_: object) -> None:
-        self.code, self.order = str(code), ""
-
-    def __setstate__(self, state: object) -> None:
-        if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", ">", "|", "="):
-            raise RefusedError("a dtype has a state that NumPy does not write")
-        if any(part is not None for part in state[2:5]):
-            raise RefusedError("a dtype has fields")
-        self.order = state[1]
-
-    def __str__(self) -> str:
-        return self.order.strip("|=") + self.code
-
-
-class Array:
-    """An array as the pickle tells it: bytes, dtype, shape, order of the axes."""
-
-    def __init__(
-        self, content: object = None, kind: object = None, shape: object = None, order: object = "C"
-    ) -> None:
-        self.content, self.kind, self.shape, self.order = content, kind, shape, order
-
-    def __setstate__(self, state: object) -> None:
-        if not isinstance(state, tuple) or len(state) != 5:
-            raise RefusedError("an array has a state that NumPy does not write")
-        _, self.shape, self.kind, is_fortran, self.content = state
-        self.order = "F" if is_fortran else "C"
-
-    def numbers(self) -> np.ndarray:
-        """Raises RefusedError for what is no array of numbers, or not wholly there."""
-        kind, content, shape = self.kind, self.content, _sizes(self.shape)
-        if not isinstance(kind, Kind):
-            raise RefusedError("holds an array without numbers")
-        if kind.code.startswith("O"):
-            raise RefusedError("holds Python objects, expected numbers")
-        if kind.code not in NUMBERS:
-            raise RefusedError(f"holds {shown(str(kind))}, expected real numbers")
-        if shape is None or not isinstance(content, bytes | bytearray):
-            raise RefusedError("holds an array without numbers")
-        dtype = np.dtype(kind.order + kind.code)
-        wanted = math.prod(shape) * dtype.itemsize
-        if len(content) != wanted:
-            raise RefusedError(f"has {len(content)} bytes, its shape {shape} needs {wanted}")
-        return np.frombuffer(content, dtype).reshape(shape, order="F" if self.order == "F" else "C")
-
-
-def _sizes(shape: object) -> tuple[int, ...] | None:
-    """The shape, where it is one."""
-    if not isinstance(shape, tuple) or len(shape) > MOST_AXES:
-        return None
-    return shape if all(type(size) is int and size >= 0 for size in shape) else None
-
-
-def _latin1(text: object, encoding: object) -> bytes:
-    """`_codecs.encode`, by which old protocols write bytes."""
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise RefusedError("it asks for _codecs.encode of something else than bytes")
-    return text.encode("latin-1")
-
-
-class Name:
-    """What the pickle calls by a name of NumPy's; it cannot be changed."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Callable[..., object]) -> None:
-        self._call = call
-
-    def __call__(self, *told: object) -> object:
-        return self._call(*told)
-
-    def __setstate__(self, state: object) -> None:
-        raise RefusedError("it would change a function")
-
-
-def _no_call(*_: object) -> object:
-    raise RefusedError("it calls numpy.ndarray")
-
-
-def _empty(*_: object) -> Array:
-    """`_reconstruct`, whose array gets its content later."""
-    return Array()
-
-
-STAND_INS: dict[tuple[str, str], Callable[..., object]] = {
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _empty for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): Array for core in ("core", "_core")},
-    ("numpy", "dtype"): Kind,
-    ("numpy", "ndarray"): _no_call,
-    ("_codecs", "encode"): _latin1,
-}
-"""(module, name) of what a pickle of NumPy arrays refers to -> what answers."""
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Makes stand-ins and plain Python values, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in STAND_INS:
-            raise RefusedError(f"it asks for {module}.{name}")
-        return Name(STAND_INS[module, name])
+NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
+"""Codes of the NumPy types that are read."""
+NEXT = "where it was made, save its arrays with h5py as part_0.h5"
+NAMES = {Scalar: "single number", StoredArray: "NumPy array without content"}
+KEY = 60
+"""Characters of a key that a refusal shows."""
 
 
 def read(file: Path) -> dict[str, np.ndarray]:
     """The arrays of one file by key. Raises LabError for a file that holds anything else."""
+    content = _content(file)
+    if not isinstance(content, dict):
+        raise LabError(f"{file} holds a {_kind(content)}, expected a dict of arrays by key; {NEXT}")
+    stored = {shown(key, limit=KEY): values for key, values in content.items()}
+    sizes: dict[int, int] = {}
+    for key, values in stored.items():
+        try:
+            sizes[id(values)] = _num_bytes(values)
+        except RefusedError as error:
+            raise LabError(f"{file}: {key} {error}; {NEXT}") from error
+    # Arrays may share their content: a small file must not become a large folder.
+    claimed, held = sum(sizes.values()), file.stat().st_size
+    if claimed > held:
+        raise LabError(
+            f"{file}: its arrays have {claimed} bytes, the file has {held}; it is damaged or made "
+            f"to mislead; {NEXT}"
+        )
+    return {key: _array(file, key, values) for key, values in stored.items()}
+
+
+def _content(file: Path) -> Any:
     try:
         with file.open("rb") as stored:
-            _check_memo(stored)
-            content = ArrayUnpickler(stored).load()
+            return opcodes.run(stored, file.stat().st_size)
     except OSError as error:
         raise LabError(f"{file} cannot be read: {error.strerror}") from error
-    except Exception as error:  # a damaged pickle raises whatever its bytes happen to ask for
+    except RefusedError as error:
+        reason = shown(str(error))
+        raise LabError(
+            f"{file} is not read: {reason}; only a dict of NumPy arrays is safe to read; {NEXT}"
+        ) from error
+    except (ValueError, LookupError, MemoryError) as error:
         reason = shown(str(error)) or type(error).__name__
         raise LabError(
-            f"{file} is not read: {reason}; only a dict of NumPy arrays is safe to read; where it "
-            "was made, save its arrays with h5py as part_0.h5"
+            f"{file} is not read: it is damaged or no pickle ({reason}); get it again, or {NEXT}"
         ) from error
-    if not isinstance(content, dict):
-        raise LabError(f"{file} holds a {type(content).__name__}, expected a dict of arrays by key")
-    return {shown(str(key)): _array(file, shown(str(key)), told) for key, told in content.items()}
 
 
-def _check_memo(stored: BinaryIO) -> None:
-    """Refuse a memo with gaps: the reader would take memory for all that lies before a number."""
-    most = 0
-    for opcode, number, _ in pickletools.genops(stored):
-        if "PUT" in opcode.name and isinstance(number, int):
-            if number > most:
-                raise RefusedError("its memo has gaps")
-            most = max(most, number + 1)
-        most += opcode.name == "MEMOIZE"
-    stored.seek(0)
+def _kind(value: Any) -> str:
+    return NAMES.get(type(value), type(value).__name__)
 
 
-def _array(file: Path, key: str, told: object) -> np.ndarray:
-    if not isinstance(told, Array):
-        raise LabError(f"{file}: {key} holds a {_kind(told)}, expected a NumPy array")
+def _num_bytes(stored: Any) -> int:
+    """Bytes of an array's numbers. Raises RefusedError where its content is another."""
+    if not isinstance(stored, StoredArray) or stored.type is None:
+        raise RefusedError(f"holds a {_kind(stored)}, expected a NumPy array")
+    if stored.content is None:
+        raise RefusedError("holds Python objects, expected numbers")
+    if stored.type.code not in NUMBERS:
+        raise RefusedError(f"holds the type {shown(stored.type.code)}, expected real numbers")
+    content = stored.content.text if isinstance(stored.content, Encoded) else stored.content
+    expected = math.prod(stored.shape) * int(stored.type.code[1:])
+    if len(content) != expected:
+        found = f"{len(content)} bytes, its shape {shown(str(stored.shape), limit=KEY)} {expected}"
+        raise RefusedError(f"has {found}")
+    return expected
+
+
+def _array(file: Path, key: str, stored: StoredArray) -> np.ndarray:
+    """The numbers of an array that `_num_bytes` has checked."""
     try:
-        return told.numbers()
-    except RefusedError as error:
-        raise LabError(f"{file}: {key} {error}") from error
+        values = _numbers(stored)
+    except ValueError as error:  # a text beyond Latin-1, or more axes than NumPy has
+        reason = shown(str(error), limit=160)
+        raise LabError(f"{file}: {key} is damaged: {reason}; {NEXT}") from error
+    assert stored.type is not None
+    if stored.type.code != "b1":
+        return values
+    if (values > 1).any():
+        raise LabError(
+            f"{file}: {key} holds a truth value of {values.max()}, expected 0 or 1; {NEXT}"
+        )
+    return values.view(bool)
 
 
-def _kind(told: object) -> str:
-    names: Sequence[tuple[type, str]] = ((Kind, "dtype"), (Name, "function"))
-    return next((name for kind, name in names if isinstance(told, kind)), type(told).__name__)
+def _numbers(stored: StoredArray) -> np.ndarray:
+    """As they lie in the file, not copied; truth values as the bytes that stand for them."""
+    content, kind = stored.content, stored.type
+    assert content is not None
+    assert kind is not None
+    raw = content.text.encode("latin1") if isinstance(content, Encoded) else content
+    dtype = np.dtype("u1" if kind.code == "b1" else kind.order + kind.code)
+    return np.frombuffer(raw, dtype).reshape(stored.shape, order="F" if stored.fortran else "C")

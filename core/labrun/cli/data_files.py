@@ -33,12 +33,22 @@ def show(path: Path, dataset: str, console: Console) -> None:
 
 
 def convert(
-    source: Path, target: Path, *, task: str, quality: str, dataset: str, console: Console
+    source: Path,
+    target: Path,
+    *,
+    task: str,
+    quality: str,
+    episode_length: int,
+    dataset: str,
+    console: Console,
 ) -> None:
-    """Write the data of `source` anew below `target`, and print one line for each file."""
+    """Write the data of `source` anew below `target`, and print one line for each file. An
+    `episode_length` of 0 is not passed on."""
     if not source.exists():
         raise LabError(f"no file or folder {source}")
-    named = {"task": task, "quality": quality}
+    named: dict[str, Any] = {"task": task, "quality": quality}
+    if episode_length:
+        named["episode_length"] = episode_length
     function = _function("converts", dataset, "source", "target", **named)
     _print_written(function(source, target, **named), target, quality, console)
 

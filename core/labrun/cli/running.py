@@ -174,13 +174,23 @@ def data_convert(
     quality: Annotated[
         str, typer.Option(help="The name of the folder of its quality.")
     ] = "converted",
+    episode_length: Annotated[
+        int,
+        typer.Option(help="Steps of every episode, where dones are all 0.", min=0),
+    ] = 0,
     dataset: Dataset = "",
 ) -> None:
     """Write data of another project as files that a dataset reads; every episode is checked."""
     from labrun.cli import data_files
 
     data_files.convert(
-        source, target, task=task, quality=quality, dataset=dataset, console=console()
+        source,
+        target,
+        task=task,
+        quality=quality,
+        episode_length=episode_length,
+        dataset=dataset,
+        console=console(),
     )
 
 

@@ -19,6 +19,10 @@ def test_data_are_converted_then_shown_and_faults_end_in_2(lab_here, tmp_path):
     assert made.returncode == 0, made.stderr
     assert made.stdout.startswith("3 episodes, return 1.00, length ")
     assert made.stdout.endswith(f"read it with dataset.path={target} quality=converted\n")
+    words = ("data", "convert", str(source), str(tmp_path / "o"), "--task", "cn-2")
+    refused = lab_here(*words, "--episode-length", "5")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.endswith("says where its episodes end; leave out --episode-length\n")
     shown = lab_here("data", "show", str(target))
     assert shown.returncode == 0
     assert shown.stdout.split("\n")[1].split()[:5] == [

@@ -2,9 +2,9 @@
 
 import os
 import pickle
-import pickletools
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,9 @@ from lab_marl.datasets import converting
 from lab_marl.datasets.converting import convert
 from lab_marl.datasets.generated import Recipe, generate
 from lab_marl.datasets.showing import show
-from lab_marl.episodes import hdf5_reader, hdf5_writer, pickles
+from lab_marl.episodes import hdf5_reader, hdf5_writer
 from lab_marl.episodes.episodes import Episodes
 from labrun.errors import LabError
-from numpy._core.numeric import _frombuffer
 
 LAYOUT = environments.layout_of("cn-2")
 
@@ -40,8 +39,11 @@ def flat(episodes: Episodes) -> dict[str, np.ndarray]:
     return {name: values[moves] for name, values in episodes.arrays()}
 
 
-def as_vault(folder: Path, episodes: Episodes) -> Path:
-    """What a vault's writer leaves: keys [1, T, ...], longer than what was written."""
+def as_vault(
+    folder: Path, episodes: Episodes, changed: Mapping[str, np.ndarray | None] | None = None
+) -> Path:
+    """What a vault's writer leaves: keys [1, T, ...], longer than what was written; some of them
+    otherwise, or left out."""
     ts = pytest.importorskip("tensorstore")
     steps = flat(episodes)
     num = len(steps["reward"])
@@ -55,6 +57,9 @@ def as_vault(folder: Path, episodes: Episodes) -> Path:
         "infos.state.": steps["state"],
         "infos.legals.": steps["avail_actions"].astype(np.float32),
     }
+    for name, values in (changed or {}).items():
+        keys.pop(name)
+        keys |= {} if values is None else {name: values}
     arrays = {name: np.concatenate([v, v[:3]])[None] for name, v in keys.items()}
     arrays["vault_index"] = np.array([num], np.int32)
     folder.mkdir(parents=True)
@@ -101,6 +106,58 @@ def test_a_vault_without_a_key_is_refused(tmp_path, played):
     assert not (tmp_path / "out").exists()
 
 
+def marked(shape: tuple[int, ...], value: float) -> np.ndarray:
+    """Ones of float32 with one other value, at step 2."""
+    values = np.ones(shape, np.float32)
+    values[(2, *[0] * (len(shape) - 1))] = value
+    return values
+
+
+@pytest.mark.parametrize("value", [np.nan, 1.5, 256, -1])
+@pytest.mark.parametrize(
+    ("name", "width"), [("infos.legals.", 5), ("terminals.", 0), ("truncations.", 0)]
+)
+@pytest.mark.filterwarnings("error")
+def test_a_vaults_flags_and_masks_are_0_or_1(name, width, value, tmp_path, played):
+    num = len(flat(played)["reward"])
+    shape = (num, 2, width) if width else (num, 2)
+    vault = as_vault(tmp_path / "Good", played, {name: marked(shape, value)})
+    with pytest.raises(LabError) as caught:
+        convert(vault, tmp_path / "out", task="cn-2", quality="good")
+    assert str(caught.value) == (
+        f"{vault}: key {name[:-1]!r} holds {np.float32(value)} at step 2, expected 0 or 1; "
+        "mend it where the data were made"
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_rewards_that_differ_between_agents_are_averaged_and_it_is_said(tmp_path, played):
+    steps = flat(played)
+    rewards = steps["reward"][:, None] * np.array([1, 3], np.float32)
+    won, num = int(steps["reward"].sum()), len(rewards)
+    vault = as_vault(tmp_path / "Good", played, {"rewards.": rewards})
+    arrays = as_arrays(tmp_path / "data", played)
+    np.save(arrays / "rews_1.npy", 3 * np.load(arrays / "rews_1.npy"))
+    for source in (vault, arrays):
+        (line,) = convert(source, tmp_path / "out", task="cn-2", quality="good")
+        note = f"; rewards of the agents differ at {won} of {num} steps: their mean is taken: "
+        assert note in line
+        found = hdf5_reader.read([Path(line.rpartition(": ")[2])], LAYOUT)
+        assert found.reward.max() == 2
+    same = as_arrays(tmp_path / "same", played)
+    assert "rewards of" not in convert(same, tmp_path / "out", task="cn-2", quality="same")[0]
+
+
+def test_a_missing_key_of_a_vault_is_named_with_those_that_are_there(tmp_path, played):
+    vault = as_vault(tmp_path / "Good", played, {"infos.legals.": None})
+    with pytest.raises(LabError) as caught:
+        convert(vault, tmp_path / "out", task="cn-2", quality="good")
+    assert str(caught.value) == (
+        f"{vault} has no key 'infos.legals', which a conversion needs; it has: actions, "
+        "infos.state, observations, rewards, terminals, truncations, vault_index"
+    )
+
+
 def as_arrays(folder: Path, episodes: Episodes) -> Path:
     steps = flat(episodes)
     folder.mkdir()
@@ -122,6 +179,81 @@ def test_a_folder_of_arrays_is_read(tmp_path, played):
     for row, length in enumerate(found.lengths):
         same = found.actions[row, : length - 1] == played.actions[row, : length - 1]
         assert same.all()
+
+
+def add_following(folder: Path, episodes: Episodes) -> None:
+    """What was seen after each step."""
+    moves = episodes.filled[:, 1:]
+    np.save(folder / "next_states_0.npy", episodes.state[:, 1:][moves])
+    for i in range(2):
+        np.save(folder / f"next_obs_{i}.npy", episodes.obs[:, 1:, i][moves])
+
+
+def cut_everywhere(num: int, length: int) -> Episodes:
+    """Episodes of so many steps in which nothing happens; their observations count the frames."""
+    episodes = hdf5_reader.empty(LAYOUT, num, length + 1)
+    episodes.filled[:] = episodes.avail_actions[:] = True
+    episodes.truncated[:, length - 1] = True
+    episodes.obs[:] = np.arange(length + 1)[None, :, None, None]
+    return episodes
+
+
+def test_next_observations_keep_the_last_transition(tmp_path, played):
+    long = cut_everywhere(2, LAYOUT.episode_limit)
+    source = as_arrays(tmp_path / "data", long)
+    (line,) = convert(source, tmp_path / "out", task="cn-2", quality="short")
+    note = "; the last transition of 2 episodes that were cut off is left out: what followed it is "
+    assert note in line
+    add_following(source, long)
+    found = converted(tmp_path, source)
+    assert found.lengths.tolist() == [LAYOUT.episode_limit + 1] * 2
+    assert found.obs[1, :, 0, 0].tolist() == list(range(LAYOUT.episode_limit + 1))
+    assert np.flatnonzero(found.truncated[0]).tolist() == [LAYOUT.episode_limit - 1]
+    ended = as_arrays(tmp_path / "ended", played)
+    add_following(ended, played)
+    found = converted(tmp_path, ended)
+    for name in ("obs", "state"):
+        assert (getattr(found, name) == getattr(played, name)[:, : found.obs.shape[1]]).all(), name
+
+
+def test_ends_that_no_file_marks_are_told_by_a_length(tmp_path):
+    source = as_arrays(tmp_path / "data", cut_everywhere(10, 6))
+
+    def refusal(length: int) -> str:
+        with pytest.raises(LabError) as caught:
+            convert(source, tmp_path / "a", task="cn-2", quality="a", episode_length=length)
+        return str(caught.value)
+
+    assert refusal(5).startswith(f"{source}/dones_0.npy ends an episode at step 5, --episode-leng")
+    for i in range(2):
+        np.save(source / f"dones_{i}.npy", np.zeros(60))
+    assert refusal(0) == (
+        f"{source}/dones_0.npy is 0 at each of 60 steps; say how many steps every episode has: "
+        "--episode-length N (task cn-2: at most 50)"
+    )
+    assert refusal(7).startswith(f"{source}/obs_0.npy has 60 steps, which is no multiple of --epi")
+    (line,) = convert(source, tmp_path / "out", task="cn-2", quality="good", episode_length=6)
+    found = hdf5_reader.read([Path(line.rpartition(": ")[2])], LAYOUT)
+    assert found.lengths.tolist() == [6] * 10
+    assert found.truncated[:, 4].all()
+
+
+def test_a_length_of_episodes_is_for_arrays_alone(tmp_path, played):
+    file = tmp_path / "part_0.pkl"
+    file.write_bytes(pickle.dumps(published(played)))
+    with pytest.raises(LabError, match="says where its episodes end; leave out --episode-length"):
+        convert(file, tmp_path / "out", task="cn-2", quality="good", episode_length=5)
+
+
+def test_a_missing_state_says_what_to_save(tmp_path, played):
+    source = as_arrays(tmp_path / "data", played)
+    (source / "states_0.npy").unlink()
+    with pytest.raises(LabError) as caught:
+        convert(source, tmp_path / "out", task="cn-2", quality="good")
+    assert str(caught.value) == (
+        f"{source} has no states_0.npy; save the task's state of each step there, 8 numbers as "
+        "lab_marl.environments.make('cn-2', 1) shows them"
+    )
 
 
 @pytest.mark.parametrize("form", [as_vault, as_arrays])
@@ -210,6 +342,79 @@ def test_arrays_of_a_wrong_form_are_refused_in_one_line(name, content, said, tmp
     assert "\n" not in str(caught.value)
 
 
+def nan(values: np.ndarray) -> None:
+    values[3] = np.nan
+
+
+def none_chosen(values: np.ndarray) -> None:
+    values[3] = 0
+
+
+def soft(values: np.ndarray) -> None:
+    values *= 0.6
+
+
+def other_end(values: np.ndarray) -> None:
+    values[:] = 0
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("acs_0", nan, "acs_0.npy holds nan at step 3, expected 0 or 1; mend it where the data"),
+        ("acs_1", none_chosen, "acs_1.npy has not exactly one 1 at step 3; mend it where the data"),
+        ("acs_0", soft, "acs_0.npy holds 0.6000000238418579 at step 0, expected 0 or 1"),
+        ("dones_0", nan, "dones_0.npy holds nan at step 3, expected 0 or 1"),
+        ("dones_1", soft, "dones_1.npy holds 0.6000000238418579 at step "),
+        ("dones_1", other_end, "dones_0.npy holds 1.0; an episode ends for all agents at once"),
+    ],
+)
+def test_array_values_that_cannot_be_are_refused_by_file_and_step(
+    name, change, said, tmp_path, played
+):
+    folder = as_arrays(tmp_path / "data", played)
+    values = np.load(folder / f"{name}.npy")
+    change(values)
+    np.save(folder / f"{name}.npy", values)
+    with pytest.raises(LabError) as caught:
+        convert(folder, tmp_path / "out", task="cn-2", quality="good")
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(f"{folder}/{name}.npy")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_fault_of_an_array_is_named_by_its_step_in_the_whole_file(tmp_path, played, monkeypatch):
+    folder = as_arrays(tmp_path / "data", played)
+    values = np.load(folder / "acs_0.npy")
+    values[-1] = 0
+    np.save(folder / "acs_0.npy", values)
+    one = hdf5_reader.empty(LAYOUT, 1, LAYOUT.episode_limit + 1).nbytes
+    monkeypatch.setattr(converting, "PART_BYTES", 2 * one)
+    with pytest.raises(LabError, match=f"exactly one 1 at step {len(values) - 1}; mend"):
+        convert(folder, tmp_path / "out", task="cn-2", quality="good")
+
+
+def test_arrays_of_another_number_of_agents_or_actions_are_refused(tmp_path, played):
+    folder = as_arrays(tmp_path / "data", played)
+    (folder / "obs_2.npy").write_bytes((folder / "obs_0.npy").read_bytes())
+    with pytest.raises(LabError, match=r"obs_2.npy: task cn-2 has 2 agents, 0 to 1; name the tas"):
+        convert(folder, tmp_path / "out", task="cn-2", quality="good")
+    (folder / "obs_2.npy").unlink()
+    np.save(folder / "acs_0.npy", np.load(folder / "acs_0.npy")[:, :4])
+    with pytest.raises(LabError, match=r"acs_0.npy has \(4,\) numbers a step, task cn-2 has 1 "):
+        convert(folder, tmp_path / "out", task="cn-2", quality="good")
+
+
+def test_array_actions_may_be_the_numbers_of_the_actions(tmp_path, played):
+    folder = as_arrays(tmp_path / "data", played)
+    expected = converted(tmp_path, folder).actions
+    for i in range(2):
+        np.save(folder / f"acs_{i}.npy", np.load(folder / f"acs_{i}.npy").argmax(1)[:, None])
+    (line,) = convert(folder, tmp_path / "numbers", task="cn-2", quality="good")
+    found = hdf5_reader.read([Path(line.rpartition(": ")[2])], LAYOUT)
+    assert (found.actions == expected).all()
+
+
 def published(episodes: Episodes) -> dict[str, np.ndarray]:
     arrays = {k: v[..., None] if v.ndim == 2 else v for k, v in episodes.arrays()}
     return arrays | {"actions": episodes.actions[..., None]}
@@ -240,8 +445,8 @@ class Command:
         ({"obs": Command()}, "part_0.pkl is not read: it asks for posix.system; only a dict of "),
         ([1, 2], "part_0.pkl holds a list, expected a dict of arrays by key"),
         ({"obs": [1]}, "part_0.pkl: obs holds a list, expected a NumPy array"),
-        ({"obs": np.array([{}])}, "part_0.pkl: obs holds Python objects, expected numbers"),
-        ({"obs": np.array(["a"])}, "part_0.pkl: obs holds <U1, expected real numbers"),
+        ({"obs": np.array([{}])}, "part_0.pkl: obs holds Python objects, expected numbers; where"),
+        ({"obs": np.array(["a"])}, "part_0.pkl: obs holds the type U1, expected real numbers"),
         ({"a\nb": 1}, "part_0.pkl: a\\nb holds a int, expected a NumPy array"),
         ({"obs": np.zeros(2)}, "part_0.pkl: obs has 1 axes (2,), expected 4"),
     ],
@@ -257,143 +462,6 @@ def test_pickles_of_anything_else_are_refused_and_run_nothing(
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["part_0.pkl"]
-
-
-class Claim:
-    """A pickle that would make an array of whatever lies in the memory."""
-
-    def __init__(self, *size: int) -> None:
-        self.size = size
-
-    def __reduce__(self):
-        return np.ndarray, (self.size, "u1")
-
-
-@pytest.mark.parametrize("size", [(5000,), (1 << 36,), (1 << 62,)])
-def test_a_pickle_that_makes_an_array_without_content_is_refused(size, tmp_path):
-    refused(tmp_path, pickle.dumps({"obs": Claim(*size)}), "it calls numpy.ndarray")
-
-
-@pytest.mark.parametrize("size", [(5,), (1 << 36,), (1 << 62, 4)])
-def test_a_pickle_that_claims_more_than_it_holds_is_refused(size, tmp_path):
-    refused(tmp_path, a_dict(array(size, dtype("f8"), b"8" * 32)), "obs has 32 bytes, its shape ")
-
-
-def refused(tmp_path, content: bytes, message: str) -> None:
-    file = tmp_path / "part_0.pkl"
-    file.write_bytes(content)
-    with pytest.raises(LabError, match=message) as caught:
-        convert(file, tmp_path / "out", task="cn-2", quality="good")
-    assert "\n" not in str(caught.value)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["part_0.pkl"]
-
-
-# Pickles by hand: what NumPy itself would not write.
-
-
-def plain(value: object) -> bytes:
-    """The operations that put a plain value on the stack."""
-    return pickletools.optimize(pickle.dumps(value, protocol=2))[2:-1]
-
-
-def called(module: str, name: str, *told: bytes) -> bytes:
-    function = b"c" + f"{module}\n{name}\n".encode()
-    return function + b"(" + b"".join(told) + b"tR"
-
-
-def dtype(code: str) -> bytes:
-    return called("numpy", "dtype", plain(code), plain(False), plain(True))
-
-
-def array(shape: object, kind: bytes, content: object) -> bytes:
-    made = called("numpy.core.multiarray", "_reconstruct", b"cnumpy\nndarray\n", plain((0,)))
-    return made + b"(" + plain(1) + plain(shape) + kind + plain(False) + plain(content) + b"tb"
-
-
-def a_dict(*values: bytes) -> bytes:
-    """A pickle of {"obs": the last value}; each before it was there under the same key."""
-    entries = b"".join(plain("obs") + value for value in values)
-    return b"\x80\x02}(" + entries + b"u."
-
-
-def test_a_pickle_by_hand_is_read(tmp_path):
-    file = tmp_path / "part_0.pkl"
-    state = b"(" + plain(3) + plain(">") + b"NNN" + plain(-1) + plain(-1) + plain(0) + b"tb"
-    file.write_bytes(a_dict(array((2,), dtype("i2") + state, b"\0\1\1\0".decode("latin-1"))))
-    with pytest.raises(LabError, match="obs holds an array without numbers"):
-        pickles.read(file)  # text in place of bytes
-    encoded = called("_codecs", "encode", plain("\0\1\1\0"), plain("latin1"))
-    content = array((2,), dtype("i2") + state, None)
-    file.write_bytes(a_dict(content.replace(plain(None) + b"tb", encoded + b"tb")))
-    assert pickles.read(file)["obs"].tolist() == [1, 256]
-
-
-@pytest.mark.parametrize("flags", [0, 63])
-@pytest.mark.parametrize("code", ["V8", "f8"])
-def test_a_dtype_cannot_become_one_of_objects_when_its_array_is_there(code, flags, tmp_path):
-    kind = dtype(code) + b"q\x00"
-    field = plain({"f": 0}).replace(plain(0), b"(" + dtype("O8") + plain(0) + b"t")
-    state = b"(" + plain(3) + plain("|") + b"N" + plain(("f",)) + field
-    state += plain(8) + plain(8) + plain(flags) + b"t"
-    made = array((4,), b"h\x00", b"A" * 32)
-    refused(tmp_path, a_dict(kind, made, b"h\x00" + state + b"b"), "a dtype has fields")
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        (dtype("f8"), "obs holds a dtype, expected a NumPy array"),
-        (array((2,), dtype("V8"), b"A" * 16), "obs holds V8, expected real numbers"),
-        (array((2,), dtype("O8"), [1, 2]), "obs holds Python objects, expected numbers"),
-        (array((-2,), dtype("u1"), b"AA"), "obs holds an array without numbers"),
-        (array((True,), dtype("u1"), b"A"), "obs holds an array without numbers"),
-        (array([2], dtype("u1"), b"AA"), "obs holds an array without numbers"),
-        (array((1,) * 9, dtype("u1"), b"A"), "obs holds an array without numbers"),
-        (array((2,), plain("u1"), b"AA"), "obs holds an array without numbers"),
-        (dtype("f8") + plain(1) + b"b", "a dtype has a state that NumPy does not write"),
-        (array((1,), dtype("u1"), b"A") + plain(1) + b"b", "an array has a state that NumPy"),
-        (called("_codecs", "encode", plain("a"), plain("rot13")), "it asks for _codecs.encode of"),
-        (b"Q", "is not read: "),
-        (plain(1) + b"r\xff\xff\xff\x7f", "its memo has gaps"),
-    ],
-)
-def test_what_numpy_does_not_write_is_refused(value, message, tmp_path):
-    refused(tmp_path, a_dict(value), message)
-
-
-def test_a_pickle_cannot_change_a_function_of_numpy(tmp_path):
-    before = _frombuffer.__defaults__, dict(vars(_frombuffer))
-    found = pickle.dumps(_frombuffer, protocol=2)[:-1]
-    state = pickle.dumps((None, {"__defaults__": (1, 2, 3), "mark": 1}), protocol=2)[2:]
-    (tmp_path / "part_0.pkl").write_bytes(found + state[:-1] + b"b.")
-    with pytest.raises(LabError, match="it would change a function"):
-        convert(tmp_path / "part_0.pkl", tmp_path / "out", task="cn-2", quality="good")
-    assert (_frombuffer.__defaults__, vars(_frombuffer)) == before
-
-
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [
-        ("numpy", "ndarray.tofile"),
-        ("numpy.core.multiarray", "fromfile"),
-        ("numpy._core.multiarray", "_reconstruct.__globals__"),
-        ("builtins", "getattr"),
-        ("_codecs", "encode.__self__"),
-    ],
-)
-def test_a_name_beside_those_of_arrays_is_refused(module, name, tmp_path):
-    body = pickle.SHORT_BINUNICODE + bytes([len(module)]) + module.encode()
-    body += pickle.SHORT_BINUNICODE + bytes([len(name)]) + name.encode() + pickle.STACK_GLOBAL
-    (tmp_path / "part_0.pkl").write_bytes(b"\x80\x04" + body + b".")
-    with pytest.raises(LabError, match=f"it asks for {module}.{name}"):
-        convert(tmp_path / "part_0.pkl", tmp_path / "out", task="cn-2", quality="good")
-
-
-def test_a_damaged_pickle_is_named(tmp_path):
-    file = tmp_path / "part_0.pkl"
-    file.write_bytes(pickle.dumps({"obs": np.zeros(100)})[:50])
-    with pytest.raises(LabError, match=r"part_0.pkl is not read: "):
-        convert(file, tmp_path / "out", task="cn-2", quality="good")
 
 
 def test_content_that_cannot_be_is_refused_by_the_sources_name(tmp_path, played):

@@ -193,6 +193,20 @@ def test_a_limit_below_one_chunk_is_refused_in_the_plan(files):
     assert f"is less than one chunk of {file} (4 episodes); set at least 0." in str(caught.value)
 
 
+@pytest.mark.parametrize("limit", [0, 1e-4])
+def test_a_file_without_episodes_is_refused_in_the_plan(files, tmp_path, limit):
+    folder = tmp_path / "cn-3" / "medium" / "a"
+    folder.mkdir(parents=True)
+    with h5py.File(files / "cn-3" / "medium" / "a" / "part_0.h5") as stored:
+        arrays = {key: np.asarray(stored[key])[:0] for key in stored}
+    with h5py.File(folder / "part_0.h5", "w") as stored:
+        for key, values in arrays.items():
+            stored.create_dataset(key, data=values)
+    with pytest.raises(LabError) as caught:
+        dataset(tmp_path, limit, num_episodes=0).plan(Setup())
+    assert str(caught.value).startswith(f"{folder}/part_0.h5: obs has 0 episodes; delete the file")
+
+
 def test_the_plan_says_what_stays_in_the_files(files):
     facts = dataset(files, 8 * episode_bytes(files) / reading.GIB).plan(Setup()).facts
     text = str(facts["memory"])

@@ -344,6 +344,10 @@ def without(key: str) -> dict[str, np.ndarray]:
         (toy() | {"obs": np.zeros((3, 5, 3, 3))}, ": obs has 3 agents, task toy has 2"),
         (toy() | {"avail_actions": np.zeros((3, 5, 2, 9))}, ": avail_actions has 9 numbers, "),
         (toy() | {"truncated": np.zeros(3)}, ": truncated has 1 axes (3,), expected 3"),
+        (
+            {name: values[:0] for name, values in toy().items()},
+            ": obs has 0 episodes; delete the file, or make the data again",
+        ),
         (retyped("actions", bool), ": actions holds bool, expected whole numbers"),
         (
             without("actions") | {"actions_onehot": np.zeros((3, 5, 2, 4))},
