@@ -100,6 +100,8 @@ def _write_parts(draft: Path, parts: Iterable[Part], layout: Layout) -> list[str
     """What each file holds. Raises LabError where an episode holds what cannot be."""
     said: list[str] = []
     for source, padded in parts:
+        if len(padded.keys.get("filled", (0,))) == 0:  # no episode of it has a whole transition
+            continue
         episodes = _checked(source, padded.keys, layout)
         if len(episodes):
             line = _write(draft / f"part_{len(said)}.h5", episodes, layout)

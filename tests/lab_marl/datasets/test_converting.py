@@ -140,7 +140,7 @@ def test_rewards_that_differ_between_agents_are_averaged_and_it_is_said(tmp_path
     np.save(arrays / "rews_1.npy", 3 * np.load(arrays / "rews_1.npy"))
     for source in (vault, arrays):
         (line,) = convert(source, tmp_path / "out", task="cn-2", quality="good")
-        note = f"; rewards of the agents differ at {won} of {num} steps: their mean is taken: "
+        note = f"; rewards of the agents differ at {won} of {num} steps: their mean is taken"
         assert note in line
         found = hdf5_reader.read([Path(line.rpartition(": ")[2])], LAYOUT)
         assert found.reward.max() == 2
