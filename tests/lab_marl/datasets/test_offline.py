@@ -122,7 +122,7 @@ def test_medium_expert_of_its_own_is_read_as_it_is(grid_files, tmp_path):
 
 def test_a_selection_says_where_it_comes_from(grid_files):
     found = chosen(grid_files, quality="medium", num_episodes=4)
-    folder = grid_files / "cn-2" / "medium"
+    place = f"{grid_files}/cn-2/medium, of runs: a 0 of 3, b 4 of 4"
     assert found.describe() == f"4 of 7 episodes in 2 file(s): {place}"
 
 
