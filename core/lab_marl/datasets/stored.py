@@ -6,15 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from labrun.errors import LabError
+from labrun.errors import LabError, listed
 
 from lab_marl.datasets import foreign
 from lab_marl.datasets.config import OfflineDataConfig
 from lab_marl.episodes.hdf5_files import Part, find_parts, probe
 from lab_marl.episodes.layouts import Layout
-
-MOST_NAMED = 4
-"""Runs that are named with how many episodes are theirs."""
 
 
 @dataclass(frozen=True)
@@ -44,21 +41,23 @@ class Selection:
         if self.left_out:
             read = ", ".join(dict.fromkeys(part.file.parent.name for part in self.parts))
             return f", run {read} alone (dataset.runs=last)"
-        taken = self.taken()
-        if len(taken) <= len(self.folders):
+        taken = self._taken()
+        if len(taken) == len(self.folders):
             return ""
-        named = [f"{run.name} ({count})" for run, count in taken.items()]
-        more = [f"{len(named) - MOST_NAMED} more"] * (len(named) > MOST_NAMED)
-        return f", {len(named)} runs: {', '.join(named[:MOST_NAMED] + more)}"
+        names = [run.name if len(self.folders) == 1 else "/".join(run.parts[-2:]) for run in taken]
+        counts = [f"{got} of {held}" for got, held in taken.values()]
+        each = [f"{name} {count}" for name, count in zip(names, counts, strict=True)]
+        return f", of runs: {listed(each)}"
 
-    def taken(self) -> dict[Path, int]:
-        """Folder of a run -> how many of the episodes are its."""
-        ends = np.cumsum([part.num_episodes for part in self.parts])
-        counts = np.bincount(np.searchsorted(ends, self.index, "right"), minlength=len(ends))
-        runs: dict[Path, int] = {}
-        for part, count in zip(self.parts, counts.tolist(), strict=True):
-            runs[part.file.parent] = runs.get(part.file.parent, 0) + count
-        return runs
+    def _taken(self) -> dict[Path, tuple[int, int]]:
+        """Episodes that are taken of each run, and those that it holds."""
+        bounds = np.cumsum([0, *(part.num_episodes for part in self.parts)])
+        each = np.diff(np.searchsorted(self.index, bounds)).tolist()
+        counts: dict[Path, tuple[int, int]] = {}
+        for part, got in zip(self.parts, each, strict=True):
+            taken, held = counts.get(part.file.parent, (0, 0))
+            counts[part.file.parent] = (taken + got, held + part.num_episodes)
+        return counts
 
     def _lack(self) -> str:
         short = self.wanted - len(self.index)
@@ -86,15 +85,15 @@ def select(config: OfflineDataConfig, task: str, layout: Layout) -> Selection:
     mixed = config.quality == "medium-expert" and not own.is_dir()
     folders = (root / "medium", root / "expert") if mixed else (own,)
     there = [_found(folder, (Path(config.path).expanduser(), root)) for folder in folders]
-    files = [_last_run(listed) if config.runs == "last" else listed for listed in there]
-    parts = probe([file for listed in files for file in listed], layout)
+    files = [_last_run(found) if config.runs == "last" else found for found in there]
+    parts = probe([file for of_folder in files for file in of_folder], layout)
     held = _held(files, parts)
     index = [
         _choose(config, num, _share(config.num_episodes, held, position), position)
         + sum(held[:position])
         for position, num in enumerate(held)
     ]
-    left_out = {file.parent for listed in there for file in listed}
+    left_out = {file.parent for found in there for file in found}
     left_out -= {part.file.parent for part in parts}
     return Selection(
         layout,
@@ -126,7 +125,7 @@ def _last_run(files: Sequence[Path]) -> list[Path]:
 def _held(files: Sequence[Sequence[Path]], parts: Sequence[Part]) -> list[int]:
     """Episodes of each folder."""
     by_file = {part.file: part.num_episodes for part in parts}
-    return [sum(by_file[file] for file in listed) for listed in files]
+    return [sum(by_file[file] for file in of_folder) for of_folder in files]
 
 
 def _share(num_episodes: int, held: Sequence[int], position: int) -> int:

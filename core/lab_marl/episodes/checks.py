@@ -8,6 +8,7 @@ from lab_marl.episodes.layouts import Layout
 
 BLOCK = 256
 """Episodes that are checked at once, so that the masks stay small."""
+MEND = "mend the episode where the data were made, or leave it out"
 ACTION_TOLERANCE = 1e-5
 """How far rounding may carry a continuous action out of [-1, 1]."""
 
@@ -35,6 +36,20 @@ def check_whole(
     if bad.any():
         found = values[np.unravel_index(bad.argmax(), bad.shape)]
         _refuse(bad, f"{key} holds {found}, expected whole numbers", file=file, episodes=episodes)
+
+
+def check_fits(
+    values: np.ndarray, key: str, valid: np.ndarray, *, file: object, episodes: np.ndarray
+) -> None:
+    """Raises LabError where stored values [E, T, ...] are numbers that float32 cannot hold."""
+    if values.dtype.kind != "f" or values.dtype.itemsize <= 4:
+        return
+    most = float(np.finfo(np.float32).max)
+    bad = np.isfinite(values) & (np.abs(values) > most) & _over(valid, values)
+    if bad.any():
+        found = values[np.unravel_index(bad.argmax(), bad.shape)]
+        text = f"{key} holds {found}, float32 holds at most {most:.3g}"
+        _refuse(bad, text, file=file, episodes=episodes)
 
 
 def check_onehot(
@@ -114,7 +129,7 @@ def _refuse(
     place = f"episode {int(episodes[episode])}, frame {frame}"
     if rest:
         place += f", {axis} {', '.join(map(str, rest))}"
-    raise LabError(f"{file}: {text}: {place}")
+    raise LabError(f"{file}: {text}: {place}; {MEND}")
 
 
 def _check_block(block: Episodes, layout: Layout, refuse: _Refusal) -> None:

@@ -28,6 +28,8 @@ SCHEMA_VERSION = 1
 """Of the root attributes that our own files carry."""
 ONEHOT = "actions_onehot"
 """The key that may stand in place of `actions`."""
+AGAIN = "copy the file again, or make the data again"
+"""What to do about a file that is damaged."""
 SHOWN = 60
 """Characters of a damaged attribute that a refusal shows."""
 
@@ -95,7 +97,10 @@ def probe(files: Sequence[Path], layout: Layout) -> list[Part]:
     for part in parts[1:]:
         if part.has_truncated != parts[0].has_truncated:
             with_it, without = (part, parts[0]) if part.has_truncated else (parts[0], part)
-            raise LabError(f"{without.file}: no key 'truncated', which {with_it.file} has")
+            raise LabError(
+                f"{without.file}: no key 'truncated', which {with_it.file} has; write it in "
+                "both, or put the files into folders of two qualities"
+            )
     return parts
 
 
@@ -118,9 +123,9 @@ def _probe(file: Path, layout: Layout) -> Part:
     with opened(file) as stored:
         attributes = {name: _attribute(stored, name, file) for name in stored.attrs}
         _check_attributes(file, attributes, layout)
-        onehot = not layout.continuous and "actions" not in stored and ONEHOT in stored
+        onehot = not (layout.continuous or _has(stored, "actions")) and _has(stored, ONEHOT)
         widths = _widths(layout, onehot=onehot)
-        if "truncated" in stored:
+        if _has(stored, "truncated"):
             widths["truncated"] = (1,)
         shapes = {key: _shape(stored, key, width, file) for key, width in widths.items()}
         num, frames = shapes["obs"][:2]
@@ -133,7 +138,7 @@ def _probe(file: Path, layout: Layout) -> Part:
     if frames > layout.episode_limit + 1:
         raise LabError(
             f"{file}: obs has {frames} frames, task {layout.task} has at most "
-            f"{layout.episode_limit + 1} (episode limit + 1)"
+            f"{layout.episode_limit + 1} (episode limit + 1); cut its episodes at the limit"
         )
     chunk = chunks[0] if chunks else 1
     return Part(file, num, frames, "truncated" in widths, onehot, chunk, attributes)
@@ -145,22 +150,39 @@ def opened(file: Path) -> Iterator[h5py.File]:
     try:
         stored = h5py.File(file, "r")
     except FileNotFoundError:
-        raise LabError(f"no file {file}") from None
+        raise LabError(f"no file {file}; name one that is there") from None
     except OSError as error:
         reason = str(error).split("(", 1)[-1].rstrip(")")
-        raise LabError(f"{file} cannot be read as HDF5 ({reason})") from error
+        raise LabError(f"{file} cannot be read as HDF5 ({reason}); {AGAIN}") from error
     try:
         with stored:
             yield stored
     except (RuntimeError, OSError) as error:
-        raise LabError(f"{file} is damaged: {shown(str(error))}") from error
+        raise LabError(f"{file} is damaged: {shown(str(error))}; {AGAIN}") from error
+
+
+def _has(stored: h5py.File, key: str) -> bool:
+    """Whether the key is there, perhaps as a link to nothing."""
+    return stored.get(key, getlink=True) is not None
 
 
 def _values(stored: h5py.File, key: str, file: Path) -> h5py.Dataset:
     found = stored.get(key)
-    if not isinstance(found, h5py.Dataset):
-        raise LabError(f"{file} has no key {key!r}; it has: {listed(map(str, stored), near=key)}")
-    return found
+    if isinstance(found, h5py.Dataset):
+        return found
+    if found is not None:
+        raise LabError(f"{file}: {key} is a group; write the numbers themselves under this key")
+    link = stored.get(key, getlink=True)
+    if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
+        place = f"{link.filename}, " if isinstance(link, h5py.ExternalLink) else ""
+        raise LabError(
+            f"{file}: {key} is a link to {place}{link.path}, which is not there; put it there, or "
+            "write the numbers themselves under this key"
+        )
+    raise LabError(
+        f"{file} has no key {key!r}; it has: {listed(map(str, stored), near=key)}; add the key, or "
+        "make the data again"
+    )
 
 
 def _shape(stored: h5py.File, key: str, width: tuple[int, ...], file: Path) -> tuple[int, ...]:
@@ -170,7 +192,14 @@ def _shape(stored: h5py.File, key: str, width: tuple[int, ...], file: Path) -> t
     if len(shape) == rank - 1 and width[-1] == 1:
         return (*shape, 1)
     if len(shape) != rank:
-        raise LabError(f"{file}: {key} has {len(shape)} axes {shape}, expected {rank}")
+        axes = (
+            ("episodes", "frames", "agents", "numbers")
+            if rank == 4
+            else ("episodes", "frames", "numbers")
+        )
+        raise LabError(
+            f"{file}: {key} has {len(shape)} axes {shape}, expected {rank}: {', '.join(axes)}"
+        )
     return shape
 
 
@@ -179,11 +208,17 @@ def _check_shape(
 ) -> None:
     for axis, name in ((0, "episodes"), (1, "frames")):
         if shape[axis] != expected[axis]:
-            raise LabError(f"{file}: {key} has {shape[axis]} {name}, obs has {expected[axis]}")
+            raise LabError(
+                f"{file}: {key} has {shape[axis]} {name}, obs has {expected[axis]}; write all keys "
+                "of the same episodes"
+            )
     names = ("agents", "numbers") if len(shape) == 4 else ("numbers",)
     for got, wanted, name in zip(shape[2:], expected[2:], names, strict=True):
         if got != wanted:
-            raise LabError(f"{file}: {key} has {got} {name}, task {layout.task} has {wanted}")
+            raise LabError(
+                f"{file}: {key} has {got} {name}, task {layout.task} has {wanted}; put the file "
+                "into the folder of its task"
+            )
 
 
 def _check_type(file: Path, key: str, dtype: np.dtype, layout: Layout) -> None:
@@ -193,19 +228,20 @@ def _check_type(file: Path, key: str, dtype: np.dtype, layout: Layout) -> None:
     elif key == "actions":
         kinds, wanted = "iuf", "whole numbers"
     if dtype.kind not in kinds:
-        raise LabError(f"{file}: {key} holds {dtype}, expected {wanted}")
+        raise LabError(f"{file}: {key} holds {dtype}, expected {wanted}; write it as such")
 
 
 def _attribute(stored: h5py.File, name: str, file: Path) -> Any:
     try:
         return stored.attrs[name]
     except (OSError, TypeError) as error:
-        raise LabError(f"{file} is damaged: attribute {name!r} cannot be read") from error
+        text = f"{file} is damaged: attribute {name!r} cannot be read; {AGAIN}"
+        raise LabError(text) from error
 
 
 def _misread(file: Path, name: str, value: object, wanted: str) -> LabError:
     found = " ".join(repr(value).split())[:SHOWN]
-    return LabError(f"{file}: attribute {name!r} holds {found}, expected {wanted}")
+    return LabError(f"{file}: attribute {name!r} holds {found}, expected {wanted}; {AGAIN}")
 
 
 def _check_attributes(file: Path, attributes: Mapping[str, Any], layout: Layout) -> None:
@@ -214,7 +250,10 @@ def _check_attributes(file: Path, attributes: Mapping[str, Any], layout: Layout)
     if not isinstance(version, int | np.integer):
         raise _misread(file, "schema_version", version, f"the integer {SCHEMA_VERSION}")
     if version != SCHEMA_VERSION:
-        raise LabError(f"{file} has schema_version {version}; this version reads {SCHEMA_VERSION}")
+        raise LabError(
+            f"{file} has schema_version {version}; this version reads {SCHEMA_VERSION}; make the "
+            "data again"
+        )
     if "layout" in attributes:
         _check_layout(file, attributes["layout"], layout)
 

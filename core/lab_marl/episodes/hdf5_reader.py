@@ -10,7 +10,7 @@ from labrun.errors import LabError
 
 from lab_marl.episodes import checks
 from lab_marl.episodes.episodes import Episodes
-from lab_marl.episodes.hdf5_files import ONEHOT, Part, opened, probe
+from lab_marl.episodes.hdf5_files import AGAIN, ONEHOT, Part, opened, probe
 from lab_marl.episodes.layouts import Layout
 
 BLOCK = 250
@@ -116,7 +116,7 @@ def _read_rows(
     """Copy episodes `rows` into `into`, chunk by chunk, so that each is unpacked once.
 
     Raises LabError where a frame of `valid` [E, T] holds what the type of `into` cannot: neither 0
-    nor 1, or no whole number.
+    nor 1, no whole number, or one that is too large.
     """
     step = stored.chunks[0] if stored.chunks else BLOCK
     frames = into.shape[1]
@@ -129,16 +129,16 @@ def _read_rows(
         try:
             block = stored[begin:end, :frames]
         except OSError as error:
-            raise LabError(f"{file} is damaged: {stored.name[1:]} cannot be unpacked") from error
+            text = f"{file} is damaged: {stored.name[1:]} cannot be unpacked; {AGAIN}"
+            raise LabError(text) from error
         values = block[inside - begin].reshape(into[first:last].shape)
         check = _CHECKS.get(into.dtype.kind)
         if check:
             check(values, stored.name[1:], valid[first:last], file=file, episodes=inside)
-        with np.errstate(
-            invalid="ignore"
-        ):  # what is no number stands behind an end, and is cleared
+        # What is no number, or none of this type, stands behind an end, and is cleared.
+        with np.errstate(invalid="ignore", over="ignore"):
             into[first:last] = values
 
 
-_CHECKS = {"b": checks.check_mask, "i": checks.check_whole}
+_CHECKS = {"b": checks.check_mask, "i": checks.check_whole, "f": checks.check_fits}
 """What stored values must be, by the kind of type that they are read into."""

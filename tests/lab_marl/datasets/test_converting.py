@@ -560,7 +560,8 @@ def test_what_a_folder_holds_is_shown_with_its_faults(tmp_path, played):
     }
     assert list(bad) == ["task", "quality", "run", "file"]
     assert show(tmp_path).faults == [
-        f"{broken}/part_0.h5 cannot be read as HDF5 (file signature not found)",
+        f"{broken}/part_0.h5 cannot be read as HDF5 (file signature not found); copy the file "
+        "again, or make the data again",
         f"{tmp_path} is a folder of pickles (ODIS): lab data convert {tmp_path} TARGET --task NAME",
     ]
 

@@ -122,21 +122,19 @@ def test_medium_expert_of_its_own_is_read_as_it_is(grid_files, tmp_path):
 
 def test_a_selection_says_where_it_comes_from(grid_files):
     found = chosen(grid_files, quality="medium", num_episodes=4)
-    folder = grid_files / "cn-2" / "medium"
-    one, other = sorted(run.name for run in folder.iterdir())
-    told = f"4 of 7 episodes in 2 file(s): {folder}, 2 runs: "
-    assert found.describe() == f"{told}{one} (0), {other} (4)"
+    place = f"{grid_files}/cn-2/medium, of runs: a 0 of 3, b 4 of 4"
+    assert found.describe() == f"4 of 7 episodes in 2 file(s): {place}"
+
+
+def test_how_many_episodes_each_run_gives_is_said(grid_files):
     first = chosen(grid_files, quality="medium", num_episodes=4, choose="first")
-    assert first.describe() == f"{told}{one} (3), {other} (1)"
-
-
-def test_of_many_runs_the_first_are_named(grid_files, tmp_path):
-    run = next((grid_files / "cn-2" / "medium").iterdir())
-    for number in range(6):
-        shutil.copytree(run, tmp_path / "cn-2" / "medium" / f"r{number}")
-    told = chosen(tmp_path, quality="medium", num_episodes=0).describe()
-    num = chosen(tmp_path, quality="medium", num_episodes=0).total // 6
-    assert told.endswith(f", 6 runs: {', '.join(f'r{i} ({num})' for i in range(4))}, 2 more")
+    assert first.describe().endswith("/medium, of runs: a 3 of 3, b 1 of 4")
+    drawn = chosen(grid_files, quality="medium", num_episodes=4, choose="random")
+    of_a = int((drawn.index < 3).sum())
+    assert drawn.describe().endswith(f"/medium, of runs: a {of_a} of 3, b {4 - of_a} of 4")
+    mixed = chosen(grid_files, quality="medium-expert", num_episodes=6)
+    counts = "medium/a 0 of 3, medium/b 3 of 4, expert/a 3 of 5"
+    assert mixed.describe().endswith(f"/expert, of runs: {counts}")
 
 
 def test_fewer_episodes_than_asked_are_taken_and_said(grid_files):
@@ -353,7 +351,7 @@ def test_masks_that_allow_nothing_are_refused_where_timeouts_make_their_frame_co
         small(path=path, num_episodes=3, timeouts="bootstrap").load()
     assert str(caught.value) == (
         "data of cn-2 with dataset.timeouts=bootstrap: avail_actions allows an agent no action: "
-        "episode 1, frame 50, agent 0"
+        "episode 1, frame 50, agent 0; mend the episode where the data were made, or leave it out"
     )
 
 

@@ -144,12 +144,15 @@ def test_the_last_frame_may_hold_any_action(tmp_path):
 
 
 def refusal(path: Path, layout: Layout = TOY) -> str:
+    """What is wrong. The next step, which each refusal names at its end, is left out."""
     with pytest.raises(LabError) as caught:
         hdf5_reader.read([path], layout)
     text = str(caught.value)
     assert text.startswith(str(path))
     assert "\n" not in text
-    return text.removeprefix(str(path))
+    fault, _, step = text.removeprefix(str(path)).rpartition("; ")
+    assert step.split()[0] in {"mend", "copy", "make", "write", "put", "add", "cut"}
+    return fault
 
 
 def changed(key: str, place: tuple, value: float) -> dict[str, np.ndarray]:
@@ -474,6 +477,43 @@ def test_a_chunk_that_cannot_be_unpacked_is_named(tmp_path):
     assert refusal(path) == " is damaged: obs cannot be unpacked"
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("key", ["obs", "reward"])
+def test_numbers_beyond_float32_are_named_and_those_behind_an_end_are_not_read(key, tmp_path):
+    arrays = toy()
+    arrays[key] = arrays[key].astype(np.float64)
+    arrays[key][0, 4] = 1e300  # behind the end
+    same(
+        hdf5_reader.read([store(tmp_path / "part_0.h5", arrays)], TOY),
+        hdf5_reader.read([store(tmp_path / "part_1.h5", toy())], TOY),
+    )
+    arrays[key][2, 1] = -1e39
+    said = refusal(store(tmp_path / "part_2.h5", arrays))
+    assert said.startswith(
+        f": {key} holds -1e+39, float32 holds at most 3.4e+38: episode 2, frame 1"
+    )
+
+
+@pytest.mark.parametrize("key", ["obs", "truncated", "actions"])
+@pytest.mark.parametrize("where", ["soft", "external"])
+def test_a_link_to_nothing_is_named_as_such(key, where, tmp_path):
+    path = store(tmp_path / "part_0.h5", toy())
+    away = tmp_path / "away.h5"
+    link = h5py.SoftLink("/there") if where == "soft" else h5py.ExternalLink(away, "/there")
+    with h5py.File(path, "r+") as stored:
+        stored.pop(key, None)
+        stored[key] = link
+    place = "/there" if where == "soft" else f"{away}, /there"
+    assert refusal(path) == f": {key} is a link to {place}, which is not there"
+
+
+def test_a_group_in_place_of_numbers_is_named(tmp_path):
+    path = store(tmp_path / "part_0.h5", without("state"))
+    with h5py.File(path, "r+") as stored:
+        stored.create_group("state")
+    assert refusal(path) == ": state is a group"
+
+
 def test_a_missing_folder_says_what_is_there(tmp_path):
     (tmp_path / "medium").mkdir()
     with pytest.raises(LabError) as caught:
@@ -540,7 +580,7 @@ def test_a_file_of_another_layout_or_schema_is_refused(tmp_path):
     episodes = hdf5_reader.read([store(tmp_path / "source.h5", toy())], TOY)
     path = tmp_path / "part_0.h5"
     write(path, episodes, dataclasses.replace(TOY, num_enemies=2), attributes={})
-    expected = " was written for num_enemies 2, task toy has 1; make the data again"
+    expected = " was written for num_enemies 2, task toy has 1"
     assert refusal(path) == expected
     with h5py.File(path, "r+") as stored:
         stored.attrs["schema_version"] = 2
