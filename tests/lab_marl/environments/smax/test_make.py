@@ -10,7 +10,8 @@ def test_without_the_extra_a_task_is_refused_in_one_line(monkeypatch):
     with pytest.raises(LabError) as caught:
         make("smax-3m", 1)
     assert str(caught.value) == (
-        "task 'smax-3m' needs jaxmarl, which is not installed; run: pip install 'labrun[smax]'"
+        "task 'smax-3m' needs jaxmarl, which is not installed; run: pip install 'labrun[smax]'; "
+        "rollout.episodes=0 trains on the files of dataset.path without it"
     )
 
 
