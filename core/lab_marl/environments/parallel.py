@@ -47,6 +47,7 @@ class AsParallelEnv(ParallelEnv[str, Any, Any]):
         self.action_spaces = {agent: self._action_space() for agent in self.possible_agents}
         self.state_space = _unbounded(layout.state_size)
         self._seeds = np.random.default_rng()
+        self._last: Frame | None = None
 
     def observation_space(self, agent: str) -> spaces.Space:
         return self.observation_spaces[agent]
@@ -76,15 +77,14 @@ class AsParallelEnv(ParallelEnv[str, Any, Any]):
         dict[str, bool],
         dict[str, dict[str, Any]],
     ]:
-        """Raises LabError for a missing action, or one that its agent may not do now."""
+        """Raises LabError for a missing action, one that its agent may not do now, and before a
+        reset."""
+        self._frame("step")
         if not self.agents:
             return {}, {}, {}, {}, {}
         self._check(actions)
         joint = np.array([actions[agent] for agent in self.agents])[None]
-        try:
-            frame, outcome = self.env.step(joint)
-        except AssertionError as error:
-            raise LabError(self._forbidden(actions)) from error
+        frame, outcome = self.env.step(joint)
         self._show(frame)
         agents = self.agents
         terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
@@ -99,15 +99,23 @@ class AsParallelEnv(ParallelEnv[str, Any, Any]):
         )
 
     def state(self) -> np.ndarray:
-        """[s] float32, for training only."""
-        return self._frame.state[0]
+        """[s] float32, for training only. Raises LabError before a reset."""
+        return self._frame("state").state[0]
 
     def render(self) -> np.ndarray | None:
-        """The present state as RGB [height, width, 3] uint8, for grid and battle tasks."""
+        """The present state as RGB [height, width, 3] uint8, for grid and battle tasks.
+        Raises LabError before a reset."""
+        self._frame("render")
         return render.frame(self.env) if self.render_mode else None
 
+    def _frame(self, before: str) -> Frame:
+        """What is shown now. Raises LabError where nothing is, naming what was called before it."""
+        if self._last is None:
+            raise LabError(f"reset() needs to be called before {before}()")
+        return self._last
+
     def _show(self, frame: Frame) -> None:
-        self._frame = frame
+        self._last = frame
         for space, mask in zip(self.action_spaces.values(), frame.avail_actions[0], strict=True):
             if isinstance(space, AllowedActions):
                 space.allowed = mask.astype(np.int8)
@@ -119,19 +127,20 @@ class AsParallelEnv(ParallelEnv[str, Any, Any]):
             if not self.action_spaces[agent].contains(actions[agent]):
                 space = self.action_spaces[agent]
                 raise LabError(f"action {actions[agent]} of {agent!r} is not in its space {space}")
+        if not self.env.layout.continuous:
+            self._check_masks(actions)
 
-    def _forbidden(self, actions: dict[str, Any]) -> str:
-        """Which of the actions the masks forbid, and what they allow."""
-        masks = dict(zip(self.possible_agents, self._frame.avail_actions[0], strict=True))
-        agent = next(name for name in self.agents if not masks[name][int(actions[name])])
-        allowed = np.flatnonzero(masks[agent]).tolist()
-        return (
-            f"action {actions[agent]} of {agent!r} is not allowed now; allowed: {allowed} "
-            "(its observation's action_mask)"
-        )
+    def _check_masks(self, actions: dict[str, Any]) -> None:
+        masks = self._frame("step").avail_actions[0]
+        for agent, mask in zip(self.possible_agents, masks, strict=True):
+            if not mask[int(actions[agent])]:
+                raise LabError(
+                    f"action {actions[agent]} of {agent!r} is not allowed now; allowed: "
+                    f"{np.flatnonzero(mask).tolist()} (its observation's action_mask)"
+                )
 
     def _views(self) -> dict[str, Any]:
-        frame: Frame = self._frame
+        frame = self._frame("step")
         if self.env.layout.continuous:
             return dict(zip(self.possible_agents, frame.obs[0], strict=True))
         masks = frame.avail_actions[0].astype(np.int8)

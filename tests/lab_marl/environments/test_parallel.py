@@ -1,5 +1,7 @@
 """PettingZoo's interface to one copy."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -23,10 +25,15 @@ def test_pettingzoos_own_test_passes(task):
     parallel_api_test(parallel_env(task), num_cycles=200)
 
 
-@pytest.mark.parametrize("task", TASKS)
+SIMULATED = {"spread-2": "mpe2", "tag-2v1": "mpe2", "halfcheetah-2x3": "gymnasium_robotics"}
+"""Tasks of other packages, by the package."""
+
+
+@pytest.mark.parametrize("task", [*TASKS, *SIMULATED])
 def test_pettingzoos_own_test_of_seeds_passes(task):
     """It draws from the action spaces without a mask."""
     pytest.importorskip("pygame", reason="pettingzoo.test imports pygame")
+    pytest.importorskip(SIMULATED.get(task, "pettingzoo"), reason="the extra marl is missing")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         from pettingzoo.test.seed_test import parallel_seed_test
@@ -46,6 +53,43 @@ def test_an_action_that_is_forbidden_or_missing_is_refused():
         env.step({"agent_0": 1, "agent_1": 1, "agent_2": 9})
     with pytest.raises(LabError, match=r"no action for 'agent_1'; every agent in env.agents"):
         env.step({"agent_0": 1, "agent_2": 1})
+
+
+@pytest.mark.parametrize("task", SIMULATED)
+def test_simulated_tasks_have_no_picture(task):
+    pytest.importorskip(SIMULATED[task], reason="the extra marl is missing")
+    assert parallel_env(task).metadata["render_modes"] == []
+    with pytest.raises(LabError) as caught:
+        parallel_env(task, render_mode="rgb_array")
+    assert str(caught.value) == f"task {task!r} has no render mode 'rgb_array'; allowed: None"
+
+
+@pytest.mark.parametrize("name", ["render", "state", "step"])
+def test_nothing_is_shown_before_a_reset(name):
+    env = parallel_env("cn-2", render_mode="rgb_array")
+    call = {"render": env.render, "state": env.state, "step": lambda: env.step({"agent_0": 0})}
+    with pytest.raises(LabError) as caught:
+        call[name]()
+    assert str(caught.value) == f"reset() needs to be called before {name}()"
+
+
+WITHOUT_ASSERTIONS = """
+from lab_marl.environments.parallel import parallel_env
+from labrun.errors import LabError
+
+env = parallel_env("battle-3m")
+env.reset(seed=0)
+try:
+    env.step(dict.fromkeys(env.agents, 0))
+except LabError as error:
+    print(error)
+"""
+
+
+def test_a_forbidden_action_is_refused_without_pythons_assertions_too():
+    words = [sys.executable, "-O", "-c", WITHOUT_ASSERTIONS]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.stdout.startswith("action 0 of 'agent_0' is not allowed now; allowed: [1, 2, ")
 
 
 def test_a_task_without_a_picture_offers_no_render_mode():
@@ -77,10 +121,11 @@ def test_what_is_seen_is_what_the_vectorised_copy_shows_and_lies_in_the_spaces(t
         assert set(rewards.values()) == {float(outcome.reward[0])}
 
 
-def test_agents_leave_together_when_the_episode_is_won():
+def test_agents_leave_together_when_the_episode_is_won(monkeypatch):
     env = parallel_env("cn-2")
+    places = np.array([[[0, 0], [5, 5]]]), np.array([[[0, 3], [5, 4]]])
+    monkeypatch.setattr(env.env, "reset", lambda seed: env.env.place(*places))
     env.reset(seed=0)
-    env.env.place(np.array([[[0, 0], [5, 5]]]), np.array([[[0, 3], [5, 4]]]))
     _, rewards, terminated, truncated, infos = env.step({"agent_0": 4, "agent_1": 0})
     assert rewards == {"agent_0": 1.0, "agent_1": 1.0}
     assert terminated == {"agent_0": True, "agent_1": True}
