@@ -14,6 +14,9 @@ from labrun.errors import LabError
 from lab_marl.environments.interface import Frame, Outcome
 from lab_marl.episodes.layouts import Layout
 
+WITHOUT = "rollout.episodes=0 trains on the files of dataset.path without it"
+"""What works where a simulator is missing."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -99,6 +102,6 @@ def simulator(module: str) -> Any:
     """A module of an optional package of the extra `marl`, imported when it is first needed."""
     package = module.partition(".")[0]
     if find_spec(package) is None:
-        raise LabError(f"{package} is not installed; run: pip install 'labrun[marl]'")
+        raise LabError(f"{package} is not installed; run: pip install 'labrun[marl]'; {WITHOUT}")
     with redirect_stderr(StringIO()):  # notices about environments that are not used here
         return import_module(module)

@@ -131,5 +131,5 @@ def test_continuous_actions_keep_to_their_range_and_shape():
 
 
 def test_a_missing_simulator_says_how_to_install_it():
-    with pytest.raises(LabError, match=r"no_such_game is not installed.*labrun\[marl\]"):
+    with pytest.raises(LabError, match=r"no_such_game is not installed.*labrun\[marl\]'; rollout"):
         simulator("no_such_game.maps")

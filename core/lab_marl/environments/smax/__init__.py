@@ -16,6 +16,7 @@ from importlib.util import find_spec
 
 from labrun.errors import LabError
 
+from lab_marl.environments.serial import WITHOUT
 from lab_marl.environments.smax.battles import SmaxEnv
 from lab_marl.environments.smax.scenarios import examples, layout, owns, parsed
 
@@ -30,10 +31,7 @@ def make(task: str, num_envs: int) -> SmaxEnv:
     """`num_envs` battles. Raises LabError where JaxMARL is missing, or another version."""
     scenario = parsed(task)
     if find_spec("jaxmarl") is None:
-        raise LabError(
-            f"task {task!r} needs jaxmarl, which is not installed; {INSTALL}; on data in files, "
-            "rollout.episodes=0 trains without it"
-        )
+        raise LabError(f"task {task!r} needs jaxmarl, which is not installed; {INSTALL}; {WITHOUT}")
     installed = version("jaxmarl")
     if not installed.startswith(VERSION):
         raise LabError(f"task {task!r} needs jaxmarl {VERSION}x, got {installed}; {INSTALL}")

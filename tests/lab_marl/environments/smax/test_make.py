@@ -11,7 +11,7 @@ def test_without_the_extra_a_task_is_refused_in_one_line(monkeypatch):
         make("smax-3m", 1)
     assert str(caught.value) == (
         "task 'smax-3m' needs jaxmarl, which is not installed; run: pip install 'labrun[smax]'; "
-        "on data in files, rollout.episodes=0 trains without it"
+        "rollout.episodes=0 trains on the files of dataset.path without it"
     )
 
 
