@@ -60,6 +60,22 @@ def beat_at_steps(llm: Any, beat: Beat) -> None:
     engine.step = beating
 
 
+def beat_at_weights(generation: Any, beat: Beat) -> None:
+    """Call `beat` before each weight that TRL's `generation` sends to vLLM, on every rank.
+
+    Sending all may take long: of shared weights each is gathered first, and a server gets them over
+    the network.
+    """
+    walk = generation._iter_named_params
+
+    def beating() -> Iterator[Any]:
+        for named in walk():
+            beat()
+            yield named
+
+    generation._iter_named_params = beating
+
+
 LOOK_S = 10.0
 """Time between two looks at a server."""
 ANSWER_S = 30.0

@@ -10,7 +10,7 @@ from labrun.errors import LabError
 from torch import Tensor
 
 from lab_llm.distributed import ranks
-from lab_llm.policy.beats import beat_at_server_tokens, beat_at_steps
+from lab_llm.policy.beats import beat_at_server_tokens, beat_at_steps, beat_at_weights
 from lab_llm.policy.location import locate
 from lab_llm.policy.policy import Policy
 from lab_llm.sampling.engines import DECODER, TRANSFORMERS, VLLM, EngineKind
@@ -215,6 +215,7 @@ class VLLMRollouts(RolloutEngine):
             beat_at_steps(trainer.vllm_generation.llm, trainer.ctx.heartbeat)
         elif trainer.accelerator.is_main_process:  # which alone asks the server
             beat_at_server_tokens(trainer.vllm_generation.vllm_client, trainer.ctx.heartbeat)
+        beat_at_weights(trainer.vllm_generation, trainer.ctx.heartbeat)
         sync = trainer.vllm_generation.sync_weights
 
         def staged_sync() -> None:

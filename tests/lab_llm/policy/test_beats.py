@@ -2,14 +2,18 @@
 
 import threading
 import time
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from lab_llm.policy.beats import (
     beat_at_passes,
     beat_at_server_tokens,
     beat_at_steps,
+    beat_at_weights,
     num_server_tokens,
 )
 from lab_llm.policy.config import PolicyConfig
@@ -23,6 +27,7 @@ from labrun.config.experiments import compose
 from labrun.launch.jobs import Silence
 from labrun.runs import run_dir
 from labrun.runs.context import RunContext
+from trl.generation.vllm_generation import VLLMGeneration
 
 TOKEN_S, NUM_TOKENS = 0.25, 24
 SAMPLING = Sampling(
@@ -206,3 +211,29 @@ def test_a_vllm_that_steps_on_without_finishing_a_request_falls_silent(monkeypat
         llm.llm_engine.step()
         heard.append(len(beats))
     assert heard == [1, 2, 3, 4, 5, 6, 6, 6, 6, 7]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_every_weight_that_trl_sends_to_a_server_is_a_sign_of_life(is_first):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
+    sent: list[str] = []
+    beats: list[int] = []
+
+    def update(metadata, weights):
+        assert [name for name, *_ in metadata] == ["0.weight", "0.bias", "1.weight", "1.bias"]
+        for name, _ in weights:
+            sent.append(name)
+            assert len(beats) == 4 + len(sent)  # the weights are walked once before for their sizes
+
+    generation: Any = object.__new__(VLLMGeneration)
+    generation.mode, generation.enable_sleep_mode = "server", False
+    generation.model, generation._weight_metadata = model, None
+    generation.accelerator = SimpleNamespace(is_main_process=is_first)
+    generation._dist = SimpleNamespace(is_fsdp=False, gather_params=lambda _: nullcontext())
+    generation.vllm_client = SimpleNamespace(
+        update_named_params=update, reset_prefix_cache=lambda: None
+    )
+    beat_at_weights(generation, lambda: beats.append(1))
+    generation.sync_weights()
+    assert len(beats) == 8
+    assert len(sent) == (4 if is_first else 0)

@@ -49,14 +49,17 @@ def share_moved(policy):
     return torch.cat(moved).float().mean().item()
 
 
-def test_the_default_recipe_moves_most_weights_and_plain_bfloat16_few(tmp_path):
+def test_the_default_recipe_moves_as_many_weights_as_float32_and_plain_bfloat16_few(tmp_path):
     policy, _ = trained(tmp_path / "masters")
     assert policy.model.dtype == torch.float32
     masters = share_moved(policy)
+    policy, _ = trained(tmp_path / "float32", model=PolicyConfig())
+    whole = share_moved(policy)
     policy, _ = trained(tmp_path / "plain", master_weights="none")
     assert policy.model.dtype == torch.bfloat16
     plain = share_moved(policy)
     assert masters > 0.9
+    assert masters == pytest.approx(whole, abs=0.02)
     assert plain < 0.3
 
 

@@ -21,7 +21,11 @@ class Generation:
         )
         self._llm_weights_sleeping = True
 
+    def _iter_named_params(self):
+        yield "weight", 1.0
+
     def sync_weights(self):
+        assert list(self._iter_named_params()) == [("weight", 1.0)]
         self.done.append("sync")
         self._llm_weights_sleeping = False
 
@@ -35,7 +39,9 @@ def test_an_evaluation_wakes_vllm_with_the_present_weights_and_lets_it_sleep(sle
     trainer = SimpleNamespace(
         vllm_generation=generation,
         state=SimpleNamespace(global_step=7),
-        ctx=SimpleNamespace(heartbeat=lambda: None, progress=lambda stage: stages.append(stage)),
+        ctx=SimpleNamespace(
+            heartbeat=lambda: stages.append("beat"), progress=lambda stage: stages.append(stage)
+        ),
     )
     settings = GRPOSettings(
         sampler="vllm", vllm_enable_sleep_mode=sleeps, vllm_tensor_parallel_size=2
@@ -46,7 +52,7 @@ def test_an_evaluation_wakes_vllm_with_the_present_weights_and_lets_it_sleep(sle
     assert policy.engine.llm is generation.llm
     assert policy.engine.tensor_parallel == 2
     assert (generation.done, trainer._last_loaded_step) == (held, 7)
-    assert stages == ["sync", "sample"]
+    assert stages == ["sync", "beat", "sample"]
     engine.rest()
     assert generation.done[len(held) :] == rested
     assert generation._llm_weights_sleeping == sleeps  # TRL then sends them before it samples
