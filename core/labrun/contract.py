@@ -136,6 +136,8 @@ class DataReport:
     """One for each file; the columns are the keys, in their order."""
     faults: Sequence[str]
     """One line each: file, key, what is wrong."""
+    notes: Sequence[str] = ()
+    """One line each, about what is no fault."""
 
 
 @runtime_checkable

@@ -94,6 +94,12 @@ def probe(files: Sequence[Path], layout: Layout) -> list[Part]:
     width or type that does not fit, and parts that do not fit each other.
     """
     parts = [_probe(file, layout) for file in files]
+    check_alike(parts)
+    return parts
+
+
+def check_alike(parts: Sequence[Part]) -> None:
+    """Raises LabError for two parts that one run cannot read together."""
     for part in parts[1:]:
         if part.has_truncated != parts[0].has_truncated:
             with_it, without = (part, parts[0]) if part.has_truncated else (parts[0], part)
@@ -101,7 +107,6 @@ def probe(files: Sequence[Path], layout: Layout) -> list[Part]:
                 f"{without.file}: no key 'truncated', which {with_it.file} has; write it in "
                 "both, or put the files into folders of two qualities"
             )
-    return parts
 
 
 def _widths(layout: Layout, *, onehot: bool) -> dict[str, tuple[int, ...]]:

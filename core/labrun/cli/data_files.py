@@ -26,6 +26,8 @@ def show(path: Path, dataset: str, console: Console) -> None:
     report: DataReport = _function("shows", dataset, "path")(path)
     if report.rows:
         console.print(_table(report))
+    for note in report.notes:
+        console.print(note, soft_wrap=True, markup=False, highlight=False)
     for fault in report.faults:
         console.print(f"fault  {fault}", soft_wrap=True, markup=False, highlight=False)
     if report.faults:

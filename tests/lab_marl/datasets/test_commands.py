@@ -32,6 +32,9 @@ def test_data_are_converted_then_shown_and_faults_end_in_2(lab_here, tmp_path):
         "part_0.h5",
         "3",
     ]
+    unconverted = lab_here("data", "show", str(source))
+    assert (unconverted.returncode, unconverted.stderr) == (0, "")
+    assert unconverted.stdout.endswith(f"lab data convert {source} TARGET --task NAME\n")
     (target / "cn-2" / "converted" / "part_0" / "part_1.h5").write_text("no data")
     faulty = lab_here("data", "show", str(target))
     assert faulty.returncode == 2

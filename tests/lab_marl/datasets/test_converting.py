@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from lab_marl import environments
@@ -561,9 +562,35 @@ def test_what_a_folder_holds_is_shown_with_its_faults(tmp_path, played):
     assert list(bad) == ["task", "quality", "run", "file"]
     assert show(tmp_path).faults == [
         f"{broken}/part_0.h5 cannot be read as HDF5 (file signature not found); copy the file "
-        "again, or make the data again",
+        "again, or make the data again"
+    ]
+    assert show(tmp_path).notes == [
         f"{tmp_path} is a folder of pickles (ODIS): lab data convert {tmp_path} TARGET --task NAME",
     ]
+
+
+def test_files_that_a_run_does_not_read_together_are_a_fault(tmp_path, played):
+    folder = tmp_path / "cn-2" / "good" / "run"
+    folder.mkdir(parents=True)
+    ended = played.take(np.flatnonzero(~played.truncated.any(1)))
+    for number in range(2):
+        hdf5_writer.write(folder / f"part_{number}.h5", ended, LAYOUT, attributes={})
+    assert show(tmp_path).faults == []
+    with h5py.File(folder / "part_1.h5", "r+") as stored:
+        del stored["truncated"]
+    report = show(tmp_path)
+    assert [row["episodes"] for row in report.rows] == ["5", "5"]
+    (fault,) = report.faults
+    assert fault.startswith(f"{folder}/part_1.h5: no key 'truncated', which {folder}/part_0.h5 has")
+
+
+def test_equal_names_in_several_folders_are_told_apart(tmp_path, played):
+    for name in ("mine", "yours"):
+        folder = tmp_path / name / "cn-2" / "good" / "run"
+        folder.mkdir(parents=True)
+        hdf5_writer.write(folder / "part_0.h5", played, LAYOUT, attributes={})
+    assert [row["folder"] for row in show(tmp_path).rows] == ["mine", "yours"]
+    assert "folder" not in show(tmp_path / "mine").rows[0]
 
 
 def test_battles_are_won_by_their_last_reward():
