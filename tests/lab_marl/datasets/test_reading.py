@@ -137,8 +137,8 @@ def test_a_limit_that_holds_all_episodes_leaves_them_in_memory(files):
 
 
 def test_reading_and_drawing_take_the_limit_and_what_unpacking_needs(files, monkeypatch):
-    """Python's and NumPy's allocations: 18 episodes of 50. The buffer holds 8 and a batch 2; the rest
-    is a block of 4 that is unpacked and checked."""
+    """Python's and NumPy's allocations: 18 episodes of 50. The buffer holds 8 and a batch 2. The
+    rest is a block of 4 that is unpacked and checked."""
     one = episode_bytes(files)
     monkeypatch.setattr(reading, "GROUP", CHUNK * one)
     sources = dataset(files, 8 * one / reading.GIB, num_episodes=0)
