@@ -7,7 +7,7 @@ from typing import Any
 from labrun.errors import LabError
 from labrun.plan import Plan, Setup
 
-from lab_llm.planning import gpu_memory
+from lab_llm.planning import gpu_memory, least_time
 from lab_llm.planning import grpo as grpo_plan
 from lab_llm.planning import prompts as prompts_plan
 from lab_llm.planning.sizes import Teacher, model_shape
@@ -66,6 +66,7 @@ def plan(
     shape = model_shape(settings)
     teacher = Teacher(0.0 if shape is None else copies.on_gpu(shape), distillation)
     facts |= gpu_memory.facts(setup, settings, teacher, policy=plan.offers, sets=sets)
+    facts |= least_time.facts(setup, settings, shape)
     if shape is not None and settings.max_steps:
         facts |= copies.facts(shape)
     return dataclasses.replace(plan, facts={**plan.facts, **facts})

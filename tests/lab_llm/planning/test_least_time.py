@@ -1,0 +1,98 @@
+"""The least time of a training: its operations as torch counts them, its traffic by hand."""
+
+import json
+from dataclasses import replace
+from importlib.resources import files
+
+import pytest
+import torch
+from lab_llm.planning import least_time
+from lab_llm.planning.estimates import ModelShape
+from lab_llm.planning.least_time import GPU, H100, least_seconds
+from lab_llm.planning.shapes import shape_of
+from lab_llm.training.config import GRPOSettings
+from labrun.plan import Setup
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoModelForCausalLM
+
+SMALL = ModelShape(
+    num_layers=2,
+    hidden_size=8,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=4,
+    intermediate_size=10,
+    vocab_size=100,
+    num_parameters=2904,
+    context_length=64,
+)
+SLOW = GPU("slow", {"float32": 1000.0}, 100.0)
+"""A thousand operations and a hundred bytes a second."""
+SETTINGS = GRPOSettings(
+    max_steps=6, num_minibatches=2, prompts_per_step=4, num_generations=2, max_completion_length=5
+)
+
+
+def test_operations_of_a_pass_are_those_that_torch_counts():
+    fields = json.loads((files("lab_llm") / "data/tiny/config.json").read_text())
+    config = AutoConfig.for_model(fields.pop("model_type"), **fields)
+    shape = shape_of(config.to_dict())
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    length = 12
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, length, dtype=torch.long), use_cache=False)
+    whole = 4 * shape.num_layers * shape.num_heads * shape.head_dim * length**2
+    rotary = counter.get_total_flops() - (least_time.forward_flops(shape, length) + whole / 2)
+    assert 0 <= rotary <= 2 * shape.head_dim * length  # of the angles, once for all layers
+
+
+def test_a_pass_by_hand():
+    # layers 2 * 8 * (16 + 16 + 8 + 8 + 30), head 8 * 100; attention 2 * 2 * 16 * 25
+    assert least_time.forward_flops(SMALL, 5) == 2 * (1248 + 800) * 5 + 1600
+    assert least_time.weight_bytes_read(SMALL, dtype="bfloat16") == 2 * 2048
+    # keys and values of a token 2 * 2 * 8 * 2 bytes
+    assert least_time.cached_bytes_read(SMALL, 5, dtype="bfloat16") == 64 * 12.5
+
+
+def test_three_batches_of_eight_rollouts_by_hand():
+    parts = least_seconds(SETTINGS, SMALL, SLOW, num_processes=2)
+    assert parts["training"] == pytest.approx(3 * (12 * 22080) / 1000)
+    cached, weights = 12 * 128 * 12.5, 3 * 5 * 4 * 2048
+    assert parts["sampling"] == pytest.approx((cached + weights) / 100)
+
+
+def test_arithmetic_binds_where_memory_is_fast():
+    fast = GPU("fast", SLOW.flops, 1e12)
+    parts = least_seconds(SETTINGS, SMALL, fast, num_processes=2)
+    assert parts["sampling"] == pytest.approx(parts["training"] / 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "training", "has_sampling"),
+    [
+        ({"gradient_checkpointing": True}, 4 / 3, True),
+        ({"sampler": "vllm"}, 1, True),
+        ({"sampler": "vllm", "vllm_mode": "server"}, 1, False),  # which has GPUs of its own
+    ],
+)
+def test_what_changes_the_parts(change, training, has_sampling):
+    before = least_seconds(SETTINGS, SMALL, SLOW, num_processes=1)
+    changed = replace(SETTINGS, **change)
+    after = least_seconds(changed, SMALL, SLOW, num_processes=1)
+    assert after["training"] == pytest.approx(training * before["training"])
+    assert ("sampling" in after) is has_sampling
+
+
+def test_a_short_run_and_one_without_gpus_have_no_line(monkeypatch):
+    long = replace(SETTINGS, max_steps=2 * 10**9)
+    assert least_time.facts(Setup(num_gpus=1), SETTINGS, SMALL) == {}
+    assert least_time.facts(Setup(), long, SMALL) == {}
+    assert least_time.facts(Setup(num_gpus=1), long, None) == {}
+    monkeypatch.setattr(least_time, "gpu_of_run", lambda _: SLOW)
+    (line,) = least_time.facts(Setup(num_processes=2), long, SMALL).values()
+    assert "on 2 slow (sampling" in line
+
+
+def test_an_h100_stands_for_the_gpu_that_is_not_here():
+    if not torch.cuda.is_available():
+        assert least_time.gpu_of_run(Setup(num_gpus=8)) is H100
