@@ -33,6 +33,34 @@ def test_a_run_under_zero_ends_with_its_model_and_checkpoints(lab, home, stage, 
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["00000001", "00000002"]
 
 
+def share_of_masters_moved(run):
+    """Share of DeepSpeed's float32 masters of the matrices that steps 2 and 3 change."""
+
+    def masters(step):
+        states = run / "checkpoints" / f"{step:08}" / f"checkpoint-{step}" / f"global_step{step}"
+        (file,) = states.glob("*zero_pp_rank_0_*_optim_states.pt")
+        optimizer = torch.load(file, weights_only=False)["optimizer_state_dict"]
+        return optimizer["single_partition_of_fp32_groups"][0]  # the group with weight decay
+
+    before, after = masters(1), masters(3)
+    assert before.dtype == torch.float32
+    return (before != after).float().mean().item()
+
+
+def test_masters_of_bfloat16_weights_move_as_float32_weights_do(lab, home):
+    words = [*SMALL[:1], "max_steps=3", *SMALL[2:]]
+    words += ["keep_checkpoints=3", "learning_rate=1e-5", "deepspeed=zero2"]
+    moved = []
+    for group in ("bfloat16", "float32"):
+        done = lab("run", *words, f"model.dtype={group}", f"group={group}", "max_retries=0")
+        assert done.returncode == 0, done.stdout + done.stderr
+        (run,) = set(home.glob("rlrt-*")) - {run for run, _ in moved}
+        moved.append((run, share_of_masters_moved(run)))
+    (_, masters), (_, whole) = moved
+    assert masters > 0.9
+    assert masters == pytest.approx(whole, abs=0.02)
+
+
 @pytest.mark.parametrize("stage", ["zero2", "zero3"])
 def test_two_ranks_under_zero_train_as_two_ranks_without_it(start, two_ranks, tmp_path, stage):
     run = create(tmp_path, f"deepspeed={stage}")
