@@ -105,6 +105,16 @@ def set_at(info: PluginInfo, choices: Mapping[str, str], key: str) -> str:
     return places[-1] if places else ""
 
 
+def preset_with(info: PluginInfo, choices: Mapping[str, str], key: str) -> str:
+    """`GROUP=NAME` of the chosen preset that sets the key last; empty where none does."""
+    names = [
+        f"{preset.group}={preset.name}"
+        for preset in _chosen(info, choices)
+        if any(line.key == key or line.key.startswith(f"{key}.") for line in preset.lines())
+    ]
+    return names[-1] if names else ""
+
+
 def _chosen(info: PluginInfo, choices: Mapping[str, str]) -> list[Preset]:
     known = presets(info)
     picked = {**dict.fromkeys(KINDS, ""), **info.groups, **choices}

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from labrun.config import user_defaults
-from labrun.config.authorship import blamed, set_at
+from labrun.config.authorship import blamed, preset_with, set_at
 from labrun.config.composition import Composition, composed, sections_of
 from labrun.config.keys import refuse_twice
 from labrun.config.presets import preset_groups
@@ -62,7 +62,13 @@ def studied(overrides: Sequence[str]) -> list[Experiment]:
     axes = [axis for axis in experiment.run.sweep if not _is_named(axis, named)]
     if not axes:
         return [_tracked(experiment, named)]
-    return [_tracked(compose([*overrides, *point]), named) for point in expand(axes)]
+    try:
+        return [_tracked(compose([*overrides, *point]), named) for point in expand(axes)]
+    except LabError as error:  # the words before the sweep's were taken above
+        preset = preset_with(plugins.load(experiment.plugin), experiment.choices, "sweep")
+        if not preset or "sweep" in named:
+            raise
+        raise LabError(f"the sweep of {preset}: {error}") from error
 
 
 def _tracked(experiment: Experiment, named: Iterable[str]) -> Experiment:

@@ -368,6 +368,12 @@ def test_a_wrong_word_of_a_sweep_is_refused_by_name():
         config.studied(["plugin=example", "sweep=['sed=0,1']"])
 
 
+def test_a_sweep_that_another_preset_leaves_without_its_key_is_refused_with_its_name():
+    text = r"^the sweep of study=coverage: no key 'dataset.train_size'; dataset=llm.countdown has"
+    with pytest.raises(LabError, match=text):
+        config.studied(["plugin=epistemic", "study=coverage", "scale=paper"])
+
+
 def test_a_preset_may_choose_a_value_by_another_key():
     table = "'${by:${trainer.decay},{none: 0.5, linear: 0.25}}'"
     for decay, rate in (("none", 0.5), ("linear", 0.25)):
