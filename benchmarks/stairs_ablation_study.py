@@ -5,8 +5,9 @@
 Medium-expert data, batches of 16 episodes, published settings. The score of a run is its mean win
 rate over the five tasks, 100 greedy episodes each. There are three looks: after 400, 1,600 and
 8,000 updates. An ablation is decided once the 95% t-interval of STAIRS less it, paired over five
-seeds, excludes 0. The others go on to the next look, with fresh runs of the same seeds. With three
-looks an ablation without any effect is decided by chance in up to 14 of 100 studies, not in 5.
+seeds, excludes 0. The others go on to the next look: the same runs with more steps, from where they
+ended on this machine or else anew. With three looks an ablation without any effect is decided by
+chance in up to 14 of 100 studies, not in 5.
 
 What has finished stays finished, as in `stairs_long_study.py`; the scores are kept in
 benchmarks/results/stairs_ablation_study.csv. `--report` prints what is there. What is expected
@@ -61,7 +62,10 @@ def main() -> int:
         if len(keys) == len(SEEDS):
             print("all are decided")
             return 0
-        RECORD.finish(group_of(look), keys, [*WORDS, f"max_steps={look}"], dry=chosen.dry_run)
+        before = LOOKS[: LOOKS.index(look)]
+        shorter = group_of(before[-1]) if before else ""
+        words = [*WORDS, f"max_steps={look}"]
+        RECORD.finish(group_of(look), keys, words, dry=chosen.dry_run, shorter=shorter)
         if chosen.dry_run:
             return 0
     return 0

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,20 +48,37 @@ class Record:
         return [key for key in keys if key not in ended and key not in begun], stopped
 
     def finish(
-        self, group: str, keys: Sequence[tuple[str, str]], words: Sequence[str], *, dry: bool
+        self,
+        group: str,
+        keys: Sequence[tuple[str, str]],
+        words: Sequence[str],
+        *,
+        dry: bool,
+        shorter: str = "",
     ) -> None:
         """Run what is left of a group of (method, seed), seed by seed; exits where a run does not
-        end. `dry`: only say what is left."""
+        end. `dry`: only say what is left.
+
+        `shorter`: a group of the same runs with fewer steps. Those of them that ended on this
+        machine are gone on from, which gives the same run; `words` hold `max_steps`.
+        """
         left, stopped = self.remaining(group, keys)
         print(f"{group}: {len(keys)} runs, {len(left) + len(stopped)} left", flush=True)
         if dry or not (left or stopped):
             return
         if stopped:
             lab("resume", *stopped)
+        begun = {self.key(run): run.id for run in runs_of(shorter) if run.status().state == "done"}
         for seed in dict.fromkeys(seed for _, seed in left):
-            methods = [method for method, of in left if of == seed]
-            arms = (f"method={','.join(methods)}", f"seed={seed}", f"group={group}")
-            lab("run", "-m", *arms, *words)
+            methods = [method for method, of in left if of == seed and (method, of) not in begun]
+            if methods:
+                arms = (f"method={','.join(methods)}", f"seed={seed}", f"group={group}")
+                lab("run", "-m", *arms, *words)
+            more = [f"group={group}", *(word for word in words if word.startswith("max_steps="))]
+            parents = [begun[key] for key in left if key[1] == seed and key in begun]
+            with ThreadPoolExecutor(os.cpu_count()) as threads:
+                for parent in parents:
+                    threads.submit(lab, "run", "--from", parent, *more)
             self.keep([group])
         left, stopped = self.remaining(group, keys)
         if left or stopped:

@@ -7,6 +7,7 @@ import pytest
 import stairs_ablation_study as study
 import study_record
 from labrun.config.experiments import compose, expand
+from labrun.runs import run_dir
 
 HEADER = "group,method,seed,state,commit,task,metric,value"
 RATES = {
@@ -62,6 +63,28 @@ def test_a_look_is_finished_before_the_next_one_begins(monkeypatch):
         ("method=no_dropout", "seed=4", "group=ablations-400")
     ]
     assert commands[0][-1] == "max_steps=400"
+
+
+def test_a_longer_run_goes_on_from_the_shorter_one_of_its_seed(tmp_path, monkeypatch, home):
+    commands = []
+    monkeypatch.setattr(study_record, "lab", lambda *words: commands.append(words))
+    record = replace(study.RECORD, path=tmp_path / "record.csv")
+    ids = {}
+    for seed, state in (("0", "done"), ("1", "diverged")):
+        words = [*study.WORDS, f"seed={seed}", "max_steps=400", "group=ablations-400"]
+        run = run_dir.create(compose(words), root=home)
+        run.write_status(state=state, host="here")
+        (run.path / "provenance.json").write_text('{"git_commit": "c0"}')
+        ids[seed] = run.id
+    keys = [("stairs", "0"), ("no_spatial", "0"), ("stairs", "1")]
+    words = ["plugin=stairs", "max_steps=1600"]
+    with pytest.raises(SystemExit, match="longer: 3 runs did not end"):
+        record.finish("longer", keys, words, dry=False, shorter="ablations-400")
+    assert commands == [
+        ("run", "-m", "method=no_spatial", "seed=0", "group=longer", *words),
+        ("run", "--from", ids["0"], "group=longer", "max_steps=1600"),
+        ("run", "-m", "method=stairs", "seed=1", "group=longer", *words),
+    ]
 
 
 def test_every_arm_composes():
