@@ -13,8 +13,8 @@ class OfflineDataConfig:
     suite: str = "grid"
     """Named set of training and test tasks: grid, battle-small, battle-marine-hard,
     battle-marine-easy, battle-stalker-zealot, smax-marine, smax-v2, spread, tag, mamujoco,
-    smac-marine-hard, smac-marine-easy, smac-stalker-zealot, smacv2-terran, smacv2-protoss,
-    smacv2-zerg."""
+    mamujoco-full, smac-marine-hard, smac-marine-easy, smac-stalker-zealot, smacv2-terran,
+    smacv2-protoss, smacv2-zerg."""
     train_tasks: tuple[str, ...] = ()
     """Tasks that are trained on, by name (cn-2, smax-3m, 3m, ...). Empty: the suite's."""
     test_tasks: tuple[str, ...] = ()
@@ -37,9 +37,10 @@ class OfflineDataConfig:
     timeouts: Literal["suite", "terminal", "bootstrap"] = "suite"
     """What an episode's end at its limit counts as: terminal, the end of the task, as in the
     published grid data; bootstrap, a cut after which the last state is still worth something;
-    suite, bootstrap in spread, tag and mamujoco, whose episodes all end so, else terminal. An
-    episode at its limit with neither `terminated` nor `truncated` was cut off. Data without a key
-    `truncated` say it by their length; there an end whose reward is positive counts as success."""
+    suite, bootstrap in spread, tag, mamujoco and mamujoco-full, whose episodes all end so, else
+    terminal. An episode at its limit with neither `terminated` nor `truncated` was cut off. Data
+    without a key `truncated` say it by their length; there an end whose reward is positive counts
+    as success."""
     memory_limit_gib: Annotated[float, Ge(0)] = 0.0
     """Memory for the episodes of all training tasks, in GiB. Where they take more, they stay in
     their files: all are checked once, then batches are read as they are drawn, and the episodes

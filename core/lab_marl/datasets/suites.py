@@ -42,6 +42,7 @@ STALKER_ZEALOT = (
 # Which SMACv2 and MaMuJoCo tasks the paper took is not public; these, spread and tag are our own,
 # and so are those of SMAX, which the paper does not have.
 SMACV2 = ("5_vs_5 10_vs_10", "5_vs_5 7_vs_7 10_vs_10 10_vs_11")
+CHEETAHS = ("2x3 6x1", "2x3 3x2 6x1 2x3-off3 6x1-off3")
 
 SUITES = {
     "grid": _suite("2 4", "2 3 4 5", prefix="cn-"),
@@ -53,9 +54,8 @@ SUITES = {
     "smax-v2": _suite("5 10", "5 7 10 12", prefix="smax-smacv2_", suffix="_units"),
     "spread": _suite("2 4", "2 3 4 5", prefix="spread-", timeouts="bootstrap"),
     "tag": _suite("2v1 4v2", "2v1 3v1 4v2 5v2", prefix="tag-", timeouts="bootstrap"),
-    "mamujoco": _suite(
-        "2x3 6x1", "2x3 3x2 6x1 2x3-off3 6x1-off3", prefix="halfcheetah-", timeouts="bootstrap"
-    ),
+    "mamujoco": _suite(*CHEETAHS, prefix="halfcheetah-", timeouts="bootstrap"),
+    "mamujoco-full": _suite(*CHEETAHS, prefix="halfcheetah-", suffix="-full", timeouts="bootstrap"),
     "smac-marine-hard": _suite(*MARINE_HARD),
     "smac-marine-easy": _suite(*MARINE_EASY),
     "smac-stalker-zealot": _suite(*STALKER_ZEALOT),

@@ -1,12 +1,13 @@
 """Multi-agent MuJoCo: one robot whose joints are shared out among agents.
 
-`halfcheetah-2x3` is a half-cheetah moved by 2 agents with 3 joints each; `-off3` at the end takes
-all torque from joint 3. Through gymnasium_robotics.mamujoco_v1; the dynamics, the reward and the
-ends of episodes are those of its HalfCheetah and Ant. What differs from it:
+`halfcheetah-2x3` is a half-cheetah moved by 2 agents with 3 joints each; `-off3` behind it takes
+all torque from joint 3, and `-full` at the end makes episodes as long as the package's. Through
+gymnasium_robotics.mamujoco_v1; the dynamics, the reward and the ends of episodes are those of its
+HalfCheetah and Ant. What differs from it:
 
 1. Every agent sees the robot's trunk and all its joints, each joint as one token, so that one
    network serves all partitions. The package shows an agent its own joints and their neighbours.
-2. Episodes are cut off after 200 steps; the package's have 1,000.
+2. Episodes are cut off after 200 steps; the package's have 1,000, as those of `-full`.
 3. `halfcheetah-3x2` is our own partition: neighbours in pairs, from the hind thigh on.
 
 The joints that an agent moves are its "enemies", so that an action is one number for each enemy
@@ -26,9 +27,9 @@ from labrun.errors import LabError
 from lab_marl.environments.serial import Result, SerialEnv, View, simulator
 from lab_marl.episodes.layouts import Block, Layout
 
-EPISODE_LIMIT = 200
+EPISODE_LIMIT, FULL_LIMIT = 200, 1000
 
-examples = ("halfcheetah-2x3", "halfcheetah-6x1", "halfcheetah-6x1-off3", "ant-4x2")
+examples = ("halfcheetah-2x3", "halfcheetah-6x1", "halfcheetah-6x1-off3-full", "ant-4x2")
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,12 @@ of leg 4, then of legs 1, 2, 3."""
 
 @dataclass(frozen=True)
 class Task:
-    """A robot, how its joints are shared out, and the joint without torque."""
+    """A robot, how its joints are shared out, the joint without torque, and the longest episode."""
 
     robot: Robot
     partition: str
     disabled: int | None
+    episode_limit: int
 
     @property
     def shares(self) -> tuple[int, int]:
@@ -82,14 +84,14 @@ class Task:
 
 def parsed(task: str) -> Task | None:
     """What a name means; None where it is not a task of this family."""
-    found = re.fullmatch(r"([a-z]+)-(\d+x\d+d?)(?:-off(\d+))?", task)
+    found = re.fullmatch(r"([a-z]+)-(\d+x\d+d?)(?:-off(\d+))?(-full)?", task)
     robot = ROBOTS.get(found[1]) if found else None
     if not found or robot is None or found[2] not in robot.named + robot.paired:
         return None
     disabled = None if found[3] is None else int(found[3])
     if disabled is not None and disabled >= robot.num_joints:
         return None
-    return Task(robot, found[2], disabled)
+    return Task(robot, found[2], disabled, FULL_LIMIT if found[4] else EPISODE_LIMIT)
 
 
 def owns(task: str) -> bool:
@@ -119,7 +121,7 @@ def layout(task: str) -> Layout:
         enemies=own_joints,
         state_allies=agents,
         state_enemies=joints,
-        episode_limit=EPISODE_LIMIT,
+        episode_limit=meaning.episode_limit,
         continuous=True,
     )
 

@@ -1,5 +1,7 @@
 """Robots with shared joints, and the search for linear policies."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from lab_marl.behaviours import mamujoco as behaviour
@@ -128,13 +130,22 @@ def test_an_ant_that_leaves_its_healthy_height_ends_its_episode():
     assert not outcome.won.any()
 
 
-def test_a_cheetah_is_cut_off_at_the_limit():
-    env = mamujoco.make("halfcheetah-2x3", 1)
-    assert env.layout.episode_limit == 200
+@pytest.mark.parametrize(
+    ("task", "limit"), [("halfcheetah-2x3", 200), ("halfcheetah-2x3-full", 1000)]
+)
+def test_a_cheetah_is_cut_off_at_the_limit(task, limit):
+    env = mamujoco.make(task, 1)
+    assert env.layout.episode_limit == limit
     env.reset(0)
-    actions = random_actions(0, 200, env)
-    cut = [env.step(actions[i])[1].truncated[0] for i in range(200)]
-    assert cut == [False] * 199 + [True]
+    actions = random_actions(0, limit, env)
+    cut = [env.step(actions[i])[1].truncated[0] for i in range(limit)]
+    assert cut == [False] * (limit - 1) + [True]
+
+
+def test_a_full_task_is_the_short_one_but_for_its_length():
+    short, full = (mamujoco.layout(f"halfcheetah-6x1-off3{end}") for end in ("", "-full"))
+    assert full == replace(short, task=full.task, episode_limit=1000)
+    assert not mamujoco.owns("halfcheetah-6x1-full-off3")
 
 
 def test_loading_a_robot_leaves_no_log_behind(working_directory):
