@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,17 +69,18 @@ class Record:
         if stopped:
             lab("resume", *stopped)
         begun = {self.key(run): run.id for run in runs_of(shorter) if run.status().state == "done"}
+        more = [f"group={group}", *(word for word in words if word.startswith("max_steps="))]
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            parents = [begun[key] for key in left if key in begun]
+            jobs = [threads.submit(lab, "run", "--from", parent, *more) for parent in parents]
+            for _ in as_completed(jobs):
+                self.keep([group])
         for seed in dict.fromkeys(seed for _, seed in left):
             methods = [method for method, of in left if of == seed and (method, of) not in begun]
             if methods:
                 arms = (f"method={','.join(methods)}", f"seed={seed}", f"group={group}")
                 lab("run", "-m", *arms, *words)
-            more = [f"group={group}", *(word for word in words if word.startswith("max_steps="))]
-            parents = [begun[key] for key in left if key[1] == seed and key in begun]
-            with ThreadPoolExecutor(os.cpu_count()) as threads:
-                for parent in parents:
-                    threads.submit(lab, "run", "--from", parent, *more)
-            self.keep([group])
+                self.keep([group])
         left, stopped = self.remaining(group, keys)
         if left or stopped:
             sys.exit(f"{group}: {len(left) + len(stopped)} runs did not end; start it again")

@@ -81,8 +81,8 @@ def test_a_longer_run_goes_on_from_the_shorter_one_of_its_seed(tmp_path, monkeyp
     with pytest.raises(SystemExit, match="longer: 3 runs did not end"):
         record.finish("longer", keys, words, dry=False, shorter="ablations-400")
     assert commands == [
-        ("run", "-m", "method=no_spatial", "seed=0", "group=longer", *words),
         ("run", "--from", ids["0"], "group=longer", "max_steps=1600"),
+        ("run", "-m", "method=no_spatial", "seed=0", "group=longer", *words),
         ("run", "-m", "method=stairs", "seed=1", "group=longer", *words),
     ]
 
