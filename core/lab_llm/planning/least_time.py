@@ -5,12 +5,14 @@ over the memory's (roofline: Williams, Waterman, Patterson, CACM 52(4), 2009). T
 the first, sampling a token at a time by the second.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from labrun.plan import Setup
 
 from lab_llm.planning.estimates import BYTES, ModelShape, cached_token_bytes
-from lab_llm.training.config import GRPOSettings
+from lab_llm.planning.shapes import shape_of_model
+from lab_llm.training.config import GRPOSettings, TrainedWeights
 from lab_llm.training.engines import ENGINES
 
 HOUR = 3600.0
@@ -39,19 +41,45 @@ GPUS = (
 
 
 def facts(setup: Setup, settings: GRPOSettings, shape: ModelShape | None) -> dict[str, object]:
-    """The least hours of a GRPO run, for the dry run; nothing of a short one, or of a GPU that is
-    not known."""
+    """The least hours of a GRPO run, for the dry run; nothing of a short one, or of a GPU or model
+    that is not known."""
     gpu = gpu_of_run(setup)
     if shape is None or gpu is None:
         return {}
-    parts = least_seconds(settings, shape, gpu, num_processes=setup.num_processes)
-    hours = sum(parts.values()) / HOUR
+    seconds = least_seconds(settings, shape, gpu, num_processes=setup.num_processes)
+    return shown(seconds, gpu, num_processes=setup.num_processes)
+
+
+def fine_tuning_facts(
+    setup: Setup,
+    settings: TrainedWeights,
+    *,
+    num_sampled: int,
+    num_trained: int,
+    max_completion_length: int,
+) -> dict[str, object]:
+    """The same of supervised fine-tuning: `num_sampled` responses, `num_trained` of them in all
+    steps together."""
+    gpu, shape = gpu_of_run(setup), shape_of_model(settings.model)
+    if shape is None or gpu is None:
+        return {}
+    n, length = setup.num_processes, max_completion_length
+    sampled = sampling_seconds(
+        shape, gpu, rollouts=num_sampled / n, batches=1, length=length, dtype=settings.model.dtype
+    )
+    trained = training_seconds(settings, shape, gpu, rollouts=num_trained / n, length=length)
+    seconds = {"sampling": sampled} if num_sampled else {}
+    return shown(seconds | {"training": trained}, gpu, num_processes=n)
+
+
+def shown(seconds: Mapping[str, float], gpu: GPU, *, num_processes: int) -> dict[str, object]:
+    """The fact that says so many seconds of each stage."""
+    hours = sum(seconds.values()) / HOUR
     if hours < SHORTEST:
         return {}
-    named = ", ".join(f"{name} {seconds / HOUR:.3g}" for name, seconds in parts.items())
-    where = f"{setup.num_processes} {gpu.name}"
-    limit = "every completion at its limit"
-    return {"hours_at_least": f"{hours:.3g} on {where} ({named}), {limit}; other work adds to it"}
+    named = ", ".join(f"{stage} {of / HOUR:.3g}" for stage, of in seconds.items())
+    limit = "every completion at its limit; other work adds to it"
+    return {"hours_at_least": f"{hours:.3g} on {num_processes} {gpu.name} ({named}), {limit}"}
 
 
 def gpu_of_run(setup: Setup) -> GPU | None:
@@ -69,25 +97,58 @@ def gpu_of_run(setup: Setup) -> GPU | None:
 def least_seconds(
     settings: GRPOSettings, shape: ModelShape, gpu: GPU, *, num_processes: int
 ) -> dict[str, float]:
-    """Stage -> least seconds of the whole run, every completion of `max_completion_length` tokens.
+    """Stage -> least seconds of a whole GRPO run, every completion of `max_completion_length`
+    tokens.
 
-    `sampling` (not where a server samples, on GPUs of its own) and `training`: forward pass and
-    twice that backward, once more with checkpointing. Not counted, so that it is the least:
-    prompts, passes that score, evaluations, the optimizer, and what GPUs send to each other.
+    Not counted, so that it is the least: prompts, passes that score, evaluations, the optimizer,
+    and what GPUs send to each other; nor the sampling of a server, which has GPUs of its own.
     """
     batches = settings.max_steps // settings.num_minibatches
     rollouts = batches * settings.prompts_per_step * settings.num_generations / num_processes
-    length, dtype = settings.max_completion_length, settings.model.dtype
-    forward = rollouts * forward_flops(shape, length) / gpu.flops[dtype]
-    passes = 4 if settings.gradient_checkpointing else 3
-    parts = {"training": passes * forward}
+    length = settings.max_completion_length
+    parts = {"training": training_seconds(settings, shape, gpu, rollouts=rollouts, length=length)}
     engine = ENGINES[settings.sampler]
     if engine.uses_vllm() and not engine.gpu_share(settings):
         return parts
+    sampled = sampling_seconds(
+        shape,
+        gpu,
+        rollouts=rollouts,
+        batches=batches,
+        length=length,
+        dtype=settings.model.dtype,
+        tensor_parallel=settings.vllm_tensor_parallel_size,
+    )
+    return {"sampling": sampled, **parts}
+
+
+def training_seconds(
+    settings: TrainedWeights, shape: ModelShape, gpu: GPU, *, rollouts: float, length: int
+) -> float:
+    """A forward pass and a backward pass of twice its operations; with checkpointing one more
+    forward pass. `rollouts` is one GPU's share."""
+    passes = 4 if settings.gradient_checkpointing else 3
+    return passes * rollouts * forward_flops(shape, length) / gpu.flops[settings.model.dtype]
+
+
+def sampling_seconds(
+    shape: ModelShape,
+    gpu: GPU,
+    *,
+    rollouts: float,
+    batches: int,
+    length: int,
+    dtype: str,
+    tensor_parallel: int = 1,
+) -> float:
+    """The longer of a forward pass's operations and of what is read, all rows of a batch at once.
+
+    `rollouts` is one GPU's share of them, in all batches.
+    """
     cached = rollouts * cached_bytes_read(shape, length, dtype=dtype)
-    weights = batches * length * weight_bytes_read(shape, dtype=dtype)
-    weights /= settings.vllm_tensor_parallel_size
-    return {"sampling": max(forward, (cached + weights) / gpu.bandwidth), **parts}
+    weights = batches * length * weight_bytes_read(shape, dtype=dtype) / tensor_parallel
+    flops = rollouts * forward_flops(shape, length)
+    return max(flops / gpu.flops[dtype], (cached + weights) / gpu.bandwidth)
 
 
 def forward_flops(shape: ModelShape, length: int) -> float:

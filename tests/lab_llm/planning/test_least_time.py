@@ -10,7 +10,7 @@ from lab_llm.planning import least_time
 from lab_llm.planning.estimates import ModelShape
 from lab_llm.planning.least_time import GPU, H100, least_seconds
 from lab_llm.planning.shapes import shape_of
-from lab_llm.training.config import GRPOSettings
+from lab_llm.training.config import GRPOSettings, TrainedWeights
 from labrun.plan import Setup
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -96,3 +96,20 @@ def test_a_short_run_and_one_without_gpus_have_no_line(monkeypatch):
 def test_an_h100_stands_for_the_gpu_that_is_not_here():
     if not torch.cuda.is_available():
         assert least_time.gpu_of_run(Setup(num_gpus=8)) is H100
+
+
+def test_fine_tuning_by_hand(monkeypatch):
+    monkeypatch.setattr(least_time, "gpu_of_run", lambda _: SLOW)
+    monkeypatch.setattr(least_time, "shape_of_model", lambda _: SMALL)
+    setup, settings = Setup(num_processes=2, num_gpus=2), TrainedWeights()
+
+    def hours(num_sampled):
+        (line,) = least_time.fine_tuning_facts(
+            setup, settings, num_sampled=num_sampled, num_trained=600, max_completion_length=5
+        ).values()
+        return str(line)
+
+    # 300 rollouts of 3 passes of 22,080 operations: 19,872 s; read of 2,000: 128 * 12.5 bytes
+    # each and 5 times 4 * 2,048 of the weights: 32,409.6 s; their operations: 44,160 s
+    assert hours(4000).startswith("17.8 on 2 slow (sampling 12.3, training 5.52), every")
+    assert hours(0).startswith("5.52 on 2 slow (training 5.52), every")

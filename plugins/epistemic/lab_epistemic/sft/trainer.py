@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab_llm.planning import fine_tuning
+from lab_llm.planning import fine_tuning, least_time
 from lab_llm.planning import prompts as prompts_plan
 from lab_llm.planning import teacher as teacher_plan
 from lab_llm.planning.gpus import missing_precision
@@ -64,6 +64,14 @@ class SelfSFTTrainer:
             policy = known_by_files(config.model)
         if sets is not None:
             facts |= self._check_data(sets, policy, facts.get("context_length"), model_here=here)
+        samples = sets is not None and not config.pairs and config.max_steps > 0
+        facts |= least_time.fine_tuning_facts(
+            setup,
+            config,
+            num_sampled=config.num_probes * len(sets.train) if sets and samples else 0,
+            num_trained=config.max_steps * config.batch_size,
+            max_completion_length=config.max_completion_length,
+        )
         return Plan(facts, missing, max_processes=None, offers=policy)
 
     def _machine_facts(self, setup: Setup) -> dict[str, object]:
