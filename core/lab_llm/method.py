@@ -79,9 +79,9 @@ class GRPOTrainer:
         self.config = config
 
     def plan(self, setup: Setup) -> Plan:
-        from lab_llm.planning import teacher
+        from lab_llm.planning import grpo
 
-        return teacher.plan(setup, self.config)
+        return grpo.plan(setup, self.config)
 
     def fit(self, ctx: "RunContext", data: ProblemSets) -> TrainResult:
         from lab_llm.training import run

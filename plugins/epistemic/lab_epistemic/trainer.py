@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from lab_llm.planning import teacher as teacher_plan
+from lab_llm.planning import grpo as grpo_plan
 from lab_llm.problems import ProblemSets, problem_sets
 from lab_llm.training import run as grpo_run
 from lab_llm.training.distillation_config import DistillationConfig
@@ -25,11 +25,11 @@ class EpistemicTrainer:
         config = self.config
         distillation = distillation_of(config)
         context = None if distillation is None else config.teacher_context
-        plan = teacher_plan.plan(setup, config, context=context, distillation=distillation)
+        plan = grpo_plan.plan(setup, config, context=context, distillation=distillation)
         sets = problem_sets(setup, key="trainer")
         if context == "reference_solution" and sets is not None:
             key = "trainer.teacher_context=reference_solution"
-            teacher_plan.check_solutions(sets.train, key=key)
+            grpo_plan.check_solutions(sets.train, key=key)
         return plan
 
     def fit(self, ctx: "RunContext", data: ProblemSets) -> TrainResult:

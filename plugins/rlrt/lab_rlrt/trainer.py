@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from lab_llm.planning import teacher as teacher_plan
+from lab_llm.planning import grpo as grpo_plan
 from lab_llm.problems import ProblemSets
 from lab_llm.training import run as grpo_run
 from labrun import Plan, Setup, TrainResult
@@ -22,7 +22,7 @@ class RLRTTrainer:
 
     def plan(self, setup: Setup) -> Plan:
         config, teacher = self.config, teacher_of(self.config)
-        return teacher_plan.plan(
+        return grpo_plan.plan(
             setup,
             config,
             context=None if teacher is None else teacher.context,

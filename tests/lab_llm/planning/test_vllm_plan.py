@@ -7,8 +7,7 @@ from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.evaluation.accuracy import AccuracyEvaluator
 from lab_llm.evaluation.config import AccuracyConfig
-from lab_llm.planning import estimates
-from lab_llm.planning import grpo as grpo_plan
+from lab_llm.planning import estimates, grpo_settings
 from lab_llm.planning import vllm as vllm_plan
 from lab_llm.planning.estimates import GIB
 from lab_llm.planning.shapes import shape_of_model
@@ -195,4 +194,4 @@ def test_what_only_a_vllm_in_the_process_can_do_is_refused_of_a_server(key):
 def test_what_is_asked_of_a_vllm_that_is_not_used_is_refused(sampler):
     for key, value in (("vllm_enable_sleep_mode", True), ("vllm_tensor_parallel_size", 2)):
         with pytest.raises(LabError, match=rf"{key}=.* is for a vLLM, and .*={sampler} has none"):
-            grpo_plan.plan(GRPOSettings(sampler=sampler, **{key: value}))
+            grpo_settings.plan(GRPOSettings(sampler=sampler, **{key: value}))

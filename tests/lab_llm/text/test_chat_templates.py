@@ -5,7 +5,7 @@ import shutil
 import time
 
 import pytest
-from lab_llm.planning import teacher as teacher_plan
+from lab_llm.planning import grpo as grpo_plan
 from lab_llm.planning.prompts import check_prompts
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.facts import policy_facts
@@ -192,7 +192,7 @@ def test_a_run_with_such_prompts_is_refused_by_its_plan(model):
     setup = Setup(data=sets((SYSTEM, USER), (SYSTEM, TWO)))
     settings = GRPOSettings(model=PolicyConfig(name=str(model(NO_SYSTEM))))
     with pytest.raises(LabError, match=r"set dataset\.system_prompt=null"):
-        teacher_plan.plan(setup, settings)
+        grpo_plan.plan(setup, settings)
 
 
 # Where a template stands

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lab_llm.planning import grpo as grpo_plan
-from lab_llm.planning import teacher as teacher_plan
+from lab_llm.planning import grpo_settings
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import Problem
@@ -152,8 +152,8 @@ def test_the_dual_clip_bounds_the_loss_of_a_bad_token_at_c():
 
 def test_a_dual_clip_within_the_clip_is_refused():
     with pytest.raises(LabError, match=r"dual_clip=1.25 is not above the upper clip .* 1.28"):
-        grpo_plan.plan(GRPOSettings(dual_clip=1.25, epsilon_high=0.28))
-    grpo_plan.plan(GRPOSettings(dual_clip=3.0))
+        grpo_settings.plan(GRPOSettings(dual_clip=1.25, epsilon_high=0.28))
+    grpo_settings.plan(GRPOSettings(dual_clip=3.0))
 
 
 def test_a_rollout_without_an_end_token_leaves_the_loss_and_keeps_its_tokens():
@@ -203,4 +203,4 @@ def test_problems_with_long_prompts_are_left_out():
     assert [problem.id for problem in kept] == ["0", "2"]
     assert with_short_prompts(tokenizer, problems, longest=None) == problems
     with pytest.raises(LabError, match=r"max_prompt_length=1 leaves none of 3 training problems"):
-        teacher_plan.short_prompts(tokenizer, problems, GRPOSettings(max_prompt_length=1))
+        grpo_plan.short_prompts(tokenizer, problems, GRPOSettings(max_prompt_length=1))

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab_llm.planning import fine_tuning, least_time
+from lab_llm.planning import grpo as grpo_plan
 from lab_llm.planning import prompts as prompts_plan
-from lab_llm.planning import teacher as teacher_plan
 from lab_llm.planning.gpus import missing_precision
 from lab_llm.planning.process_memory import PLANNED_PROCESSES
 from lab_llm.policy.facts import policy_facts
@@ -115,7 +115,7 @@ class SelfSFTTrainer:
             return {"pairs": str(path), "responses": len(responses) // 2}
         if config.solution_source == "dataset":
             key = "trainer.solution_source=dataset"
-            teacher_plan.check_solutions(sets.train, key=key)
+            grpo_plan.check_solutions(sets.train, key=key)
         if tokenizer is not None and limit:
             self._check_lengths(sets, tokenizer, limit)
         return {"responses_sampled": f"at most {2 * config.num_probes * len(sets.train):,}"}
