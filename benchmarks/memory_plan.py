@@ -22,9 +22,9 @@ from gpu.place import Place
 
 LENGTH = 128
 CASES = (
-    Case("30M", "float32", LENGTH, checkpointing=False),
-    Case("30M", "float32", LENGTH, checkpointing=True),
-    Case("30M", "float32", LENGTH, checkpointing=True, has_teacher=True),
+    Case("30M", "float32", LENGTH, checkpointing=False, num_prompts=2),
+    Case("30M", "float32", LENGTH, checkpointing=True, num_prompts=2),
+    Case("30M", "float32", LENGTH, checkpointing=True, has_teacher=True, num_prompts=2),
 )
 GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "131072"}
 """With it glibc gives blocks of 128 KiB and more back as soon as they are freed."""

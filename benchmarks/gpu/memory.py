@@ -69,9 +69,13 @@ class Case:
     checkpointing: bool
     has_teacher: bool = False
     """A frozen copy of the model, as SDPO has it."""
+    num_prompts: int = 4
+    num_generations: int = 8
+    micro_batch_size: int = 16
+    """Of these rollouts (count)."""
 
 
-SMALL = (Case("30M", "float32", 16, False),)
+SMALL = (Case("30M", "float32", 16, False, num_prompts=1, num_generations=4, micro_batch_size=4),)
 CASES = (
     Case("30M", "float32", 64, False),
     *(Case("0.6B", "float32", 256, checkpointing) for checkpointing in (False, True)),
@@ -100,9 +104,9 @@ def row_of(case: Case, place: Place) -> Row:
         model=PolicyConfig(dtype=case.dtype),
         credit="sdpo" if case.has_teacher else "grpo",
         max_steps=2,
-        prompts_per_step=1 if place.is_small else 4,
-        num_generations=4 if place.is_small else 8,
-        micro_batch_size=4 if place.is_small else 16,
+        prompts_per_step=case.num_prompts,
+        num_generations=case.num_generations,
+        micro_batch_size=case.micro_batch_size,
         max_prompt_length=PROMPT,
         max_completion_length=case.length,
         gradient_checkpointing=case.checkpointing,
