@@ -17,20 +17,9 @@ from lab_llm.sampling.sampler import sample
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.distillation import compare_hidden
 from lab_llm.training.distillation_config import DistillationConfig
+from model_shapes import SMALL
 from torch.profiler import ProfilerActivity
 from transformers import AutoConfig, AutoModelForCausalLM
-
-SMALL = ModelShape(
-    num_layers=2,
-    hidden_size=8,
-    num_heads=4,
-    num_kv_heads=2,
-    head_dim=4,
-    intermediate_size=10,
-    vocab_size=100,
-    num_parameters=2904,
-    context_length=64,
-)
 
 
 def test_plain_adamw_keeps_two_moments_in_the_weights_precision():

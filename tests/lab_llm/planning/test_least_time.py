@@ -7,25 +7,14 @@ from importlib.resources import files
 import pytest
 import torch
 from lab_llm.planning import least_time
-from lab_llm.planning.estimates import ModelShape
 from lab_llm.planning.least_time import GPU, H100, least_seconds
 from lab_llm.planning.shapes import shape_of
 from lab_llm.training.config import GRPOSettings, TrainedWeights
 from labrun.plan import Setup
+from model_shapes import SMALL
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
-SMALL = ModelShape(
-    num_layers=2,
-    hidden_size=8,
-    num_heads=4,
-    num_kv_heads=2,
-    head_dim=4,
-    intermediate_size=10,
-    vocab_size=100,
-    num_parameters=2904,
-    context_length=64,
-)
 SLOW = GPU("slow", {"float32": 1000.0}, 100.0)
 """A thousand operations and a hundred bytes a second."""
 SETTINGS = GRPOSettings(
