@@ -88,7 +88,7 @@ class AccuracyEvaluator:
     def plan(self, setup: Setup) -> Plan:
         self._check_alone(setup)
         split, section = self.config.vllm_tensor_parallel, f"evaluator.{self.section}"
-        check_parallel(split, section=section, num_processes=setup.num_processes)
+        check_parallel(split, section=section)
         facts = self._facts()
         sets, policy = problem_sets(setup, key=f"evaluator.{self.section}"), known_policy(setup)
         if sets is not None and policy is not None:

@@ -11,7 +11,7 @@ from lab_llm.planning import estimates
 from lab_llm.planning.estimates import GIB
 from lab_llm.planning.gpus import KnownGPU, known_gpu
 from lab_llm.sampling.config import SamplingConfig
-from lab_llm.sampling.engines import VLLM
+from lab_llm.sampling.engines import VLLM, check_temperature
 from lab_llm.sampling.opening import AUTO, OpensEngine, best_for
 
 When = Literal["training", "start", "alone"]
@@ -29,8 +29,8 @@ def facts(
 ) -> dict[str, object]:
     """The least GPU (GiB) for each evaluator that opens a vLLM of its own then.
 
-    `kept`: what the process keeps of a GPU meanwhile (bytes). `dtype`: of the weights that vLLM
-    loads. Raises LabError where the GPU that is here, or asked for, is smaller.
+    `kept`: what the process keeps of a GPU meanwhile (bytes). `dtype`: what vLLM computes in.
+    Raises LabError where the GPU that is here, or asked for, is smaller.
     """
     found: dict[str, object] = {}
     for name, one in setup.evaluators.items():
@@ -73,12 +73,12 @@ def beside(
     engine = best_for(setup.num_gpus) if sampling.engine == AUTO else sampling.engine
     if engine != VLLM.name:
         return {}
+    check_temperature(sampling.temperature, key=f"{section or 'trainer'}.temperature")
     share = sampling.vllm_gpu_memory_utilization
     parts = estimates.vllm_bytes(
         shape,
         length=min(length, shape.context_length or length),
         dtype=dtype,
-        tensor_parallel=sampling.vllm_tensor_parallel,
     )
     needs = sum(parts.values())
     around = kept / (1 - share) if share < 1 else float("inf")

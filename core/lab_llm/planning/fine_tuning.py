@@ -9,7 +9,6 @@ from lab_llm.planning.gpus import check_kept, known_gpu
 from lab_llm.planning.process_memory import (
     gathered_facts,
     kept_in_training,
-    loaded_dtype,
     memory_fact,
     process_parts,
     shown,
@@ -47,7 +46,7 @@ def facts(
         for n, size in micro_batch_sizes.items()
     }
     trains, ours = max_steps > 0, parts[setup.num_processes]
-    dtype = loaded_dtype(settings, trains=trains)
+    dtype = settings.model.dtype
     whole = whole_weights(settings, shape, trains=trains)
     found: dict[str, object] = {"parameters": shape.num_parameters}
     if trains:

@@ -9,7 +9,6 @@ from lab_llm.planning.gpus import check_kept, known_gpu
 from lab_llm.planning.process_memory import (
     PLANNED_PROCESSES,
     gathered_facts,
-    loaded_dtype,
     memory_fact,
     shown,
     whole_weights,
@@ -70,7 +69,7 @@ def _evaluations(
         setup,
         shape,
         kept=whole_weights(settings, shape) if shares else kept,
-        dtype=loaded_dtype(settings, trains=trains),
+        dtype=settings.model.dtype,
         when="start" if shares else "training" if trains else "alone",
     )
 

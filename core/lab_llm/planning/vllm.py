@@ -17,6 +17,9 @@ from lab_llm.training.config import GRPOSettings
 from lab_llm.training.engines import ENGINES
 from lab_llm.training.vllm_length import longest_sequence
 
+MOST_ROLLOUTS = 4096
+"""TRL gives its engine so many tokens a pass, and vLLM wants one at least for each sequence."""
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -75,6 +78,7 @@ def needs(
     _check_parallel(settings, shape, num_processes=setup.num_processes)
     if shape is None:
         return None
+    _check_sequences(settings, num_processes=setup.num_processes)
     length = _length(settings, setup, policy, sets, limit=shape.context_length)
     parts = estimates.vllm_bytes(
         shape,
@@ -102,6 +106,17 @@ def _check_parallel(
         f"{num_processes},{heads}; allowed: {', '.join(map(str, allowed))}; change it, or "
         "resources.num_gpus"
     )
+
+
+def _check_sequences(settings: GRPOSettings, *, num_processes: int) -> None:
+    """LabError where a vLLM would have more rollouts at once than TRL lets it compute tokens."""
+    rollouts = settings.prompts_per_step * settings.num_generations
+    of_engine = rollouts // num_processes * settings.vllm_tensor_parallel_size
+    if of_engine > MOST_ROLLOUTS:
+        raise LabError(
+            f"trainer.sampler=vllm: {of_engine} rollouts a batch in each vLLM, and TRL's engine "
+            f"takes at most {MOST_ROLLOUTS}; lower trainer.prompts_per_step, or take more GPUs"
+        )
 
 
 def _parts(shape: estimates.ModelShape, size: int) -> bool:

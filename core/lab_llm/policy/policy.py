@@ -31,6 +31,11 @@ class Policy:
     tokenizer: "PreTrainedTokenizerBase"
     engine: "Engine | None" = None
     """What samples from it fastest, where something already holds these weights."""
+    products: str | None = None
+    """Precision of its products, where that is another than its weights'. An engine computes in
+    it."""
+    trusts_code: bool = False
+    """Whether Python code that came with the model may run, in an engine too."""
 
     @property
     def config(self) -> "PreTrainedConfig":
@@ -114,7 +119,7 @@ def _load_dir(path: Path, config: PolicyConfig) -> Policy:
     # transformers would go on with random numbers in their place.
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"its weights lack {len(missing)} tensors, such as {missing[0]}")
-    return Policy(model=model, tokenizer=tokenizer)
+    return Policy(model=model, tokenizer=tokenizer, trusts_code=config.trust_remote_code)
 
 
 def _load_gguf(path: Path, config: PolicyConfig) -> Policy:

@@ -113,6 +113,7 @@ class TransformersEngine(_BatchEngine):
                 ids.to(model.device),
                 attention_mask=real.to(model.device),
                 generation_config=_generation_config(sampling, pad=pad),
+                synced_gpus=False,  # the weights are whole, and ranks have other numbers of batches
             )
         return [_until_end(row, sampling.end_token_ids) for row in rows[:, longest:].tolist()]
 

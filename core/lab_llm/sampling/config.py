@@ -29,7 +29,7 @@ class SamplingConfig:
     vllm_gpu_memory_utilization: Annotated[float, Gt(0), Le(1)] = 0.5
     """Share of the GPU's memory that vLLM takes, all of which must be free (fraction)."""
     vllm_tensor_parallel: Annotated[int, Ge(1)] = 1
-    """GPUs over which vLLM spreads the model (count); 1 where the run has several processes."""
+    """GPUs over which vLLM spreads the model (count): 1, since each process has one GPU."""
     vllm_max_model_len: Annotated[int, Ge(1)] | None = None
     """Longest prompt with its completion in vLLM (tokens); None: as long as this evaluation can
     need."""

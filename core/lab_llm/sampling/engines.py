@@ -56,13 +56,23 @@ VLLM = EngineKind("vllm", package="vllm")
 KINDS: Mapping[str, EngineKind] = {kind.name: kind for kind in (DECODER, TRANSFORMERS, VLLM)}
 
 
-def check_parallel(tensor_parallel: int, *, section: str, num_processes: int) -> None:
-    """LabError, with the keys of `section`, where each of several processes would spread a vLLM of
-    its own."""
-    if num_processes > 1 and tensor_parallel > 1:
+HOTTEST = 2.0
+"""The largest temperature that vLLM takes."""
+
+
+def check_temperature(temperature: float, *, key: str) -> None:
+    """LabError, naming `key`, where vLLM would refuse to sample so."""
+    if temperature > HOTTEST:
+        raise LabError(f"{key}={temperature:g}: vLLM takes at most {HOTTEST:g}; lower it")
+
+
+def check_parallel(tensor_parallel: int, *, section: str) -> None:
+    """LabError, with the keys of `section`, where a vLLM of its own would be spread over GPUs: a
+    process has one."""
+    if tensor_parallel > 1:
         raise LabError(
-            f"{section}.vllm_tensor_parallel={tensor_parallel} in a run of "
-            f"{num_processes} processes, each of which has a vLLM of its own; use 1"
+            f"{section}.vllm_tensor_parallel={tensor_parallel}: each process of a run has one GPU "
+            "and a vLLM of its own there; use 1"
         )
 
 

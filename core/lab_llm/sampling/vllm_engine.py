@@ -1,6 +1,8 @@
 """vLLM as the evaluation's engine: one of its own for an evaluation, or a trainer's."""
 
 import gc
+import os
+import random
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,10 +17,14 @@ from lab_llm.policy.beats import beat_at_steps
 from lab_llm.policy.engine import Beat, Completions, Sampling, Share
 from lab_llm.policy.policy import Policy
 from lab_llm.sampling.config import SamplingConfig
-from lab_llm.sampling.engines import check_parallel
+from lab_llm.sampling.engines import check_parallel, check_temperature
 
 if TYPE_CHECKING:
     from labrun.runs.context import RunContext
+
+
+MOST_SEQUENCES = 1024
+"""Most completions that an engine works on at once (count): vLLM's own number for large GPUs."""
 
 
 class VLLMEngine:
@@ -98,20 +104,21 @@ def open_vllm(
     longest sequence is longer than the model or `vllm_max_model_len` takes.
     """
     length = _model_length(policy, config, num_tokens, section=section)
-    split = config.vllm_tensor_parallel
-    check_parallel(split, section=section, num_processes=ctx.world_size)
-    stood = torch.distributed.is_initialized()
+    check_parallel(config.vllm_tensor_parallel, section=section)
+    check_temperature(config.temperature, key=f"{section}.temperature")
+    keeps_group = torch.distributed.is_initialized()
     _collect()  # its share of the GPU must be free
-    with _weights(ctx, policy) as folder:
-        llm = _load(folder, policy, config, length=length, together=ctx.world_size > 1)
-        barrier()
-    beat_at_steps(llm, ctx.heartbeat)
-    try:
-        yield VLLMEngine(llm)
-    finally:
-        llm.llm_engine.engine_core.shutdown()
-        del llm
-        _free(keep_group=stood)
+    with _random_states_kept():
+        with _weights(ctx, policy) as folder:
+            llm = _load(folder, policy, config, length=length, together=ctx.world_size > 1)
+            barrier()
+        beat_at_steps(llm, ctx.heartbeat)
+        try:
+            yield VLLMEngine(llm)
+        finally:
+            _shut_down(llm, keeps_group=keeps_group)
+            del llm
+            _collect()
 
 
 def _model_length(policy: Policy, config: SamplingConfig, num_tokens: int, *, section: str) -> int:
@@ -150,16 +157,20 @@ def _weights(ctx: "RunContext", policy: Policy) -> Iterator[str]:
 def _load(
     folder: str, policy: Policy, config: SamplingConfig, *, length: int, together: bool
 ) -> Any:
+    # FlashInfer's sampler is compiled at first use, which takes an nvcc. Prompts with seeds of
+    # their own, as all here, do not use it; vLLM's warm-up would.
+    os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     from vllm import LLM
 
     cuda = torch.cuda.is_available()
-
     return LLM(
         model=folder,
-        dtype=str(policy.model.dtype).removeprefix("torch."),
+        dtype=policy.products or str(policy.model.dtype).removeprefix("torch."),
+        trust_remote_code=policy.trusts_code,
         max_model_len=length,
+        # What is asked for at once. With more, vLLM's trial run at the start takes more memory.
+        max_num_seqs=min(config.batch_size, MOST_SEQUENCES),
         gpu_memory_utilization=config.vllm_gpu_memory_utilization,
-        tensor_parallel_size=config.vllm_tensor_parallel,
         distributed_executor_backend="external_launcher" if together else None,
         # Without a GPU there is nothing to capture, and compiling costs more than it saves.
         enforce_eager=not cuda,
@@ -171,14 +182,35 @@ def _load(
     )
 
 
-def _free(*, keep_group: bool) -> None:
-    """Free vLLM's memory, and its process group where it made one in this process."""
+def _shut_down(llm: Any, *, keeps_group: bool) -> None:
+    """End the engine. In this process it would end torch's process groups too, all of them: with
+    `keeps_group` those stay, since the run had some before."""
     from vllm.distributed import parallel_state
 
+    destroy = parallel_state.destroy_distributed_environment
+    if keeps_group:
+        parallel_state.destroy_distributed_environment = lambda: None
+    try:
+        llm.llm_engine.engine_core.shutdown()
+    finally:
+        parallel_state.destroy_distributed_environment = destroy
     parallel_state.destroy_model_parallel()
-    if not keep_group:
-        parallel_state.destroy_distributed_environment()
-    _collect()
+    if not keeps_group:
+        destroy()
+
+
+@contextmanager
+def _random_states_kept() -> Iterator[None]:
+    """What draws from the global generators goes on afterwards as if nothing had been: vLLM seeds
+    all of them in the process in which it runs."""
+    cuda = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    own, numpys = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=cuda):
+            yield
+    finally:
+        random.setstate(own)
+        np.random.set_state(numpys)
 
 
 def _collect() -> None:

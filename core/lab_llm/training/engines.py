@@ -1,9 +1,12 @@
 """What makes the rollouts of training and scores them for a teacher, by `trainer.sampler`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from labrun.errors import LabError
@@ -13,7 +16,13 @@ from lab_llm.distributed import ranks
 from lab_llm.policy.beats import beat_at_server_tokens, beat_at_steps, beat_at_weights
 from lab_llm.policy.location import locate
 from lab_llm.policy.policy import Policy
-from lab_llm.sampling.engines import DECODER, TRANSFORMERS, VLLM, EngineKind
+from lab_llm.sampling.engines import (
+    DECODER,
+    TRANSFORMERS,
+    VLLM,
+    EngineKind,
+    check_temperature,
+)
 from lab_llm.sampling.scorer import completion_logprobs
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.decoding import decoded_rollouts
@@ -62,6 +71,13 @@ class RolloutEngine:
     def uses_vllm(cls) -> bool:
         """Whether TRL is told to sample with vLLM."""
         return cls.kind is VLLM
+
+    @classmethod
+    @contextmanager
+    def opening(cls, settings: GRPOSettings) -> Iterator[None]:
+        """Within it TRL's trainer is made, which opens what it samples with."""
+        del settings
+        yield
 
     def __init__(self, trainer: "GRPOTrainer", settings: GRPOSettings) -> None:
         self._trainer, self._settings = trainer, settings
@@ -183,6 +199,7 @@ class VLLMRollouts(RolloutEngine):
     def check_settings(cls, settings: GRPOSettings) -> None:
         """Raises LabError where vLLM would have no room for a prompt before a whole completion, or
         is another process, which these settings cannot reach."""
+        check_temperature(settings.temperature, key="trainer.temperature")
         if not _is_here(settings):
             _check_server(settings)
         limit = settings.vllm_max_model_length
@@ -208,11 +225,32 @@ class VLLMRollouts(RolloutEngine):
     def gpu_share(cls, settings: GRPOSettings) -> float:
         return settings.vllm_gpu_memory_utilization if _is_here(settings) else 0.0
 
+    @classmethod
+    @contextmanager
+    def opening(cls, settings: GRPOSettings) -> Iterator[None]:
+        """TRL names no precision to vLLM, which would take bfloat16 for float32."""
+        if not _is_here(settings):
+            yield
+            return
+        from trl.generation import vllm_generation
+
+        plain = vllm_generation.LLM
+        vllm_generation.LLM = partial(plain, dtype=settings.model.dtype)  # pyrefly: ignore
+        try:
+            yield
+        finally:
+            vllm_generation.LLM = plain
+
     def begin(self) -> None:
-        """Let vLLM give signs of life, and the run say when weights go to it."""
+        """Let vLLM give signs of life, and the run say when weights go to it. It has seeded this
+        process's generators by the rank, and draws from them: seed them by the run."""
         trainer: Any = self._trainer
         if _is_here(self._settings):
             beat_at_steps(trainer.vllm_generation.llm, trainer.ctx.heartbeat)
+            group = trainer.accelerator.process_index // self._settings.vllm_tensor_parallel_size
+            seed = trainer.ctx.derive_seed("rollout", group)
+            np.random.seed(seed % 2**32)
+            torch.manual_seed(seed)
         elif trainer.accelerator.is_main_process:  # which alone asks the server
             beat_at_server_tokens(trainer.vllm_generation.vllm_client, trainer.ctx.heartbeat)
         beat_at_weights(trainer.vllm_generation, trainer.ctx.heartbeat)

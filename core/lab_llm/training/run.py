@@ -10,7 +10,7 @@ import numpy as np
 from labrun.contract import TrainResult
 from labrun.errors import LabError, PreemptedError
 
-from lab_llm.policy.policy import Policy, load_policy
+from lab_llm.policy.policy import Policy
 from lab_llm.problems import ProblemSets
 from lab_llm.text.epistemic_words import EPISTEMIC_WORDS
 from lab_llm.text.prompts import with_short_prompts
@@ -19,7 +19,7 @@ from lab_llm.training.dead_runs import warn_of_dead_run
 from lab_llm.training.engines import ENGINES
 from lab_llm.training.microbatches import micro_batch_size
 from lab_llm.training.objective import Objective
-from lab_llm.training.trained_policy import keep, loaded, meet, on_gpu
+from lab_llm.training.trained_policy import keep, load_trained, meet, on_gpu
 from lab_llm.training.vllm_length import longest_sequence
 from lab_llm.training.zero import deepspeed_path
 
@@ -53,7 +53,7 @@ def train(
 
     torch.manual_seed(ctx.derive_seed("torch"))
     meet(ctx, settings)
-    policy = load_policy(loaded(settings, max_steps=settings.max_steps))
+    policy = load_trained(settings, max_steps=settings.max_steps)
     check_evaluators(ctx, policy, sets)
     short = with_short_prompts(policy.tokenizer, sets.train, longest=settings.max_prompt_length)
     sets = dataclasses.replace(sets, train=short)
@@ -91,7 +91,7 @@ def build_trainer(
 
     order = list(prompt_order(ctx, len(sets.train), settings))
     prompts = [[dict(message) for message in sets.train[i].prompt] for i in order]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), ENGINES[settings.sampler].opening(settings):
         warnings.simplefilter("ignore")  # notices of transformers and TRL about their own defaults
         trainer = PolicyTrainer(
             ctx=ctx,
@@ -171,6 +171,7 @@ def trl_config(ctx: "RunContext", settings: GRPOSettings) -> Any:
         top_p=settings.top_p,
         top_k=settings.top_k,
         beta=settings.beta,  # above 0 TRL scores the reference model
+        trust_remote_code=settings.model.trust_remote_code,
         use_vllm=ENGINES[settings.sampler].uses_vllm(),
         vllm_mode=settings.vllm_mode,
         vllm_server_base_url=settings.vllm_server or None,

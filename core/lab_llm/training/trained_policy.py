@@ -39,6 +39,12 @@ def loaded(settings: TrainedWeights, *, max_steps: int) -> PolicyConfig:
     )
 
 
+def load_trained(settings: TrainedWeights, *, max_steps: int) -> Policy:
+    """The policy as the run loads it. What samples from it computes in `model.dtype`."""
+    policy = load_policy(loaded(settings, max_steps=max_steps))
+    return dataclasses.replace(policy, products=settings.model.dtype)
+
+
 def on_gpu(policy: Policy) -> Policy:
     """The policy, its weights on this process's GPU where there is one."""
     import torch
@@ -55,9 +61,8 @@ def keep(
 
     `model` is the policy at the start, `template` how a solution enters its prompt.
     """
-    trained = trainer.with_engine(
-        Policy(trainer.accelerator.unwrap_model(trainer.model), policy.tokenizer)
-    )
+    model_now = trainer.accelerator.unwrap_model(trainer.model)
+    trained = trainer.with_engine(dataclasses.replace(policy, model=model_now, engine=None))
     with ranks.whole_weights(trained.model, trainer.optimizer):
         if ranks.is_first():
             save_policy(trained, target, template=template)

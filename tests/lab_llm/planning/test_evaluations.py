@@ -148,5 +148,12 @@ def test_a_run_that_only_evaluates_keeps_the_weights_in_the_models_own_precision
 
 def test_a_vllm_of_each_process_that_spreads_itself_is_refused_before_the_run():
     asked = setup("auto", vllm_tensor_parallel=2)
-    with pytest.raises(LabError, match=r"^evaluator\.accuracy\.vllm_tensor_parallel=2 .*8 proc"):
+    with pytest.raises(LabError, match=r"^evaluator\.accuracy\.vllm_tensor_parallel=2: .* use 1$"):
         asked.evaluators["accuracy"].plan(asked)
+
+
+def test_a_temperature_that_vllm_does_not_take_is_refused_before_the_run():
+    shown = partial(evaluations.facts, shape=SHAPE, kept=0.0, dtype="bfloat16", when="alone")
+    with pytest.raises(LabError, match=r"^evaluator\.accuracy\.temperature=2\.5: vLLM takes"):
+        shown(setup("vllm", temperature=2.5))
+    assert shown(setup("cpu", temperature=2.5)) == {}

@@ -40,9 +40,10 @@ def test_the_plan_of_float32_weights_of_7_billion_by_hand():
     assert known["gpu_memory_gib, 1 process"] == (
         "137 (weights 28.4, gradients 28.4, optimizer 56.7, activations 20.6, head 2.53)"
     )
-    # vLLM: 28.4 of weights, 32,768 tokens of 2*28*4*128*4 bytes (3.5), work 1; 32.9 / 0.5
+    # vLLM, in bfloat16: 14.2 of weights, 32,768 tokens of 2*28*4*128*2 bytes (1.75), work 1.
+    # The process keeps its float32 weights, in the other half: 28.4 / 0.5
     assert known["gpu_memory_gib, sampling"] == (
-        "65.7 (the process keeps 28.4; vLLM takes a share of 0.5 and needs 32.9)"
+        "56.7 (the process keeps 28.4; vLLM takes a share of 0.5 and needs 16.9)"
     )
 
 
@@ -66,9 +67,9 @@ def test_zero_divides_the_plan_and_says_what_is_gathered():
 def test_an_evaluation_that_opens_a_vllm_is_planned_beside_the_weights():
     evaluator = RichnessEvaluator(RichnessConfig(engine="vllm", max_new_tokens=32768))
     known = planned(evaluators={"richness": evaluator})
-    # three responses and their prompt at most: 98,304 tokens of 2*28*4*128*4 bytes, 10.5 GiB
+    # three responses and their prompt at most: 98,304 tokens of 2*28*4*128*2 bytes, 5.25 GiB
     assert known["gpu_memory_gib, evaluation richness"] == (
-        "79.7 (the process keeps 28.4; vLLM takes a share of 0.5 and needs 39.9)"
+        "56.7 (the process keeps 28.4; vLLM takes a share of 0.5 and needs 20.4)"
     )
 
 

@@ -3,6 +3,7 @@
 from functools import partial
 
 import pytest
+import torch
 from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.evaluation.accuracy import AccuracyEvaluator
@@ -12,12 +13,17 @@ from lab_llm.planning import vllm as vllm_plan
 from lab_llm.planning.estimates import GIB
 from lab_llm.planning.shapes import shape_of_model
 from lab_llm.policy.config import PolicyConfig
-from lab_llm.policy.policy import known_by_files
+from lab_llm.policy.policy import known_by_files, load_policy
 from lab_llm.text.prompts import encode
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.engines import ENGINES
+from lab_llm.training.run import trl_config
+from lab_llm.training.trained_policy import load_trained
 from lab_llm.training.vllm_length import longest_sequence
 from labrun import LabError, Setup
+from labrun.config.experiments import compose
+from labrun.runs import run_dir
+from labrun.runs.context import RunContext
 
 QWEN = PolicyConfig(name="Qwen/Qwen3-8B")
 INSTRUCT = PolicyConfig(name="Qwen/Qwen3-4B-Instruct-2507", dtype="bfloat16")
@@ -195,3 +201,42 @@ def test_what_is_asked_of_a_vllm_that_is_not_used_is_refused(sampler):
     for key, value in (("vllm_enable_sleep_mode", True), ("vllm_tensor_parallel_size", 2)):
         with pytest.raises(LabError, match=rf"{key}=.* is for a vLLM, and .*={sampler} has none"):
             grpo_settings.plan(GRPOSettings(sampler=sampler, **{key: value}))
+
+
+def test_more_rollouts_than_trls_engine_takes_are_refused_before_the_run(policy, sets):
+    many = settings(prompts_per_step=1024, num_generations=8)
+    with pytest.raises(LabError, match=r"8192 rollouts a batch in each vLLM, .* at most 4096"):
+        facts(many, Setup(), policy, sets)
+    facts(many, Setup(num_processes=2), policy, sets)
+
+
+def test_a_temperature_that_vllm_does_not_take_is_refused():
+    with pytest.raises(LabError, match=r"^trainer\.temperature=2\.5: vLLM takes at most 2"):
+        ENGINES["vllm"].check_settings(settings(temperature=2.5))
+    ENGINES["cpu"].check_settings(GRPOSettings(temperature=2.5))
+
+
+def test_trls_engine_is_told_its_precision(monkeypatch):
+    from trl.generation import vllm_generation
+
+    opened = []
+    monkeypatch.setattr(vllm_generation, "LLM", lambda **words: opened.append(words), raising=False)
+    with ENGINES["vllm"].opening(settings()):
+        vllm_generation.LLM(model="m")
+    vllm_generation.LLM(model="m")
+    assert opened == [{"model": "m", "dtype": "float32"}, {"model": "m"}]
+
+
+def test_a_policy_with_masters_samples_in_the_precision_of_its_products():
+    asked = GRPOSettings(model=PolicyConfig(dtype="bfloat16"))
+    policy = load_trained(asked, max_steps=1)
+    assert (policy.model.dtype, policy.products) == (torch.float32, "bfloat16")
+
+
+@pytest.mark.parametrize("trusts", [True, False])
+def test_both_vllms_trust_a_models_code_as_the_settings_do(tmp_path, trusts):
+    model = PolicyConfig(trust_remote_code=trusts)
+    run = run_dir.create(compose(["plugin=rlrt"]), root=tmp_path)
+    ctx = RunContext(run=run, seed=0, attempt=0, devices=(), resume_from=None, keep_checkpoints=1)
+    assert trl_config(ctx, GRPOSettings(model=model)).trust_remote_code is trusts
+    assert load_policy(model).trusts_code is trusts

@@ -1,17 +1,21 @@
 """Engines: which is taken, and that the ranks' shares are the whole."""
 
 import dataclasses
+import random
+import sys
 from itertools import pairwise
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from lab_llm.evaluation.accuracy import AccuracyEvaluator
 from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.engine import Sampling, Share
 from lab_llm.policy.policy import load_policy
-from lab_llm.sampling import batch_engines
+from lab_llm.sampling import batch_engines, vllm_engine
 from lab_llm.sampling.batch_engines import DecoderEngine, TransformersEngine
 from lab_llm.sampling.opening import open_engine
 from lab_llm.sampling.vllm_engine import VLLMEngine, _model_length, prompt_seed
@@ -169,3 +173,50 @@ def test_neighbouring_prompts_have_seeds_far_apart():
     assert seeds[0] >= 0
     assert seeds[-1] < 2**62
     assert prompt_seed(7, 0) != prompt_seed(8, 0)
+
+
+def test_generate_waits_for_no_other_rank(policy, sampling, monkeypatch):
+    generate, told = policy.model.generate, []
+
+    def recording(*args, synced_gpus=None, **words):
+        told.append(synced_gpus)
+        return generate(*args, synced_gpus=synced_gpus, **words)
+
+    monkeypatch.setattr(policy.model, "generate", recording)
+    sampled(TransformersEngine(policy), sampling)
+    assert told == [False] * 3
+
+
+def test_what_seeds_the_global_generators_leaves_them_as_they_were():
+    drawn = []
+    for seeds in (False, True):
+        random.seed(1)
+        np.random.seed(1)
+        torch.manual_seed(1)
+        with vllm_engine._random_states_kept():
+            if seeds:
+                random.seed(0)
+                np.random.seed(0)
+                torch.manual_seed(0)
+        drawn.append((random.random(), np.random.random(), torch.rand(()).item()))
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("keeps_group", [True, False])
+def test_an_engine_that_ends_leaves_the_runs_process_groups(monkeypatch, keeps_group):
+    ended = []
+    state = ModuleType("parallel_state")
+    state.destroy_distributed_environment = lambda: ended.append("groups")
+    state.destroy_model_parallel = lambda: None
+    package = ModuleType("vllm")
+    package.distributed = ModuleType("vllm.distributed")
+    package.distributed.parallel_state = state
+    monkeypatch.setitem(sys.modules, "vllm", package)
+    monkeypatch.setitem(sys.modules, "vllm.distributed", package.distributed)
+    # an engine in this process looks the function up when it ends
+    core = SimpleNamespace(shutdown=lambda: state.destroy_distributed_environment())
+    llm = SimpleNamespace(llm_engine=SimpleNamespace(engine_core=core))
+    vllm_engine._shut_down(llm, keeps_group=keeps_group)
+    assert bool(ended) is not keeps_group
+    state.destroy_distributed_environment()
+    assert ended  # the function is there again

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.evaluation.accuracy import AccuracyEvaluator
@@ -79,6 +80,22 @@ def test_samples_have_the_decoders_accuracy_and_repeat_with_the_seed(tmp_path, p
     texts = [line["completion"] for line in first]
     assert len(set(texts[:8])) > 1
     assert len({tuple(texts[i : i + 8]) for i in range(0, len(texts), 8)}) == NUM_PROBLEMS
+
+
+def test_an_engine_of_an_evaluation_leaves_the_runs_process_group(tmp_path, policy):
+    where = f"file://{tmp_path}/meet"
+    torch.distributed.init_process_group("gloo", init_method=where, rank=0, world_size=1)
+    try:
+        torch.manual_seed(5)
+        expected = torch.rand(())
+        torch.manual_seed(5)
+        evaluate(tmp_path / "vllm", policy, "vllm", num_samples=1)
+        assert torch.rand(()) == expected
+        assert torch.distributed.is_initialized()
+        torch.distributed.all_reduce(torch.ones(1))
+        evaluate(tmp_path / "again", policy, "vllm", num_samples=1)
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_rlrt_trains_with_trls_colocated_engine(tmp_path):

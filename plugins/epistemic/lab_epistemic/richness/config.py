@@ -68,7 +68,7 @@ class RichnessConfig:
     vllm_gpu_memory_utilization: Annotated[float, Gt(0), Le(1)] = 0.5
     """Share of the GPU's memory that vLLM takes, all of which must be free (fraction)."""
     vllm_tensor_parallel: Annotated[int, Ge(1)] = 1
-    """GPUs over which vLLM spreads the model (count); 1 where the run has several processes."""
+    """GPUs over which vLLM spreads the model (count): 1, since each process has one GPU."""
     only_last: bool = True
     """Work only at the run's last evaluation; else at each, where later files replace earlier."""
 

@@ -70,7 +70,7 @@ class RichnessEvaluator:
 
     def plan(self, setup: Setup) -> Plan:
         split, section = self.config.vllm_tensor_parallel, "evaluator.richness"
-        check_parallel(split, section=section, num_processes=setup.num_processes)
+        check_parallel(split, section=section)
         facts = self._facts()
         sets = problem_sets(setup, key="evaluator.richness")
         if sets is not None:

@@ -10,14 +10,14 @@ from lab_llm.planning.gpus import missing_precision
 from lab_llm.planning.process_memory import PLANNED_PROCESSES
 from lab_llm.policy.facts import policy_facts
 from lab_llm.policy.location import NotHereError
-from lab_llm.policy.policy import Policy, PolicyFiles, known_by_files, load_policy
+from lab_llm.policy.policy import Policy, PolicyFiles, known_by_files
 from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import ProblemSets, problem_sets
 from lab_llm.sampling.engines import KINDS
 from lab_llm.text.prompts import encode, most_tokens, with_solution
 from lab_llm.training import run as grpo_run
 from lab_llm.training.precision import check_precision
-from lab_llm.training.trained_policy import keep, loaded, meet, on_gpu
+from lab_llm.training.trained_policy import keep, load_trained, meet, on_gpu
 from lab_llm.training.zero import check_zero_file, missing_deepspeed
 from labrun import LabError, Plan, PreemptedError, Setup, TrainResult
 
@@ -142,7 +142,7 @@ class SelfSFTTrainer:
         config = self.config
         torch.manual_seed(ctx.derive_seed("torch"))
         meet(ctx, config)
-        policy = load_policy(loaded(config, max_steps=config.max_steps))
+        policy = load_trained(config, max_steps=config.max_steps)
         grpo_run.check_evaluators(ctx, policy, data)
         if config.max_steps == 0:
             return TrainResult(on_gpu(policy), 0)
