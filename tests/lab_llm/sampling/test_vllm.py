@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import math
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +98,29 @@ def test_an_engine_of_an_evaluation_leaves_the_runs_process_group(tmp_path, poli
         evaluate(tmp_path / "again", policy, "vllm", num_samples=1)
     finally:
         torch.distributed.destroy_process_group()
+
+
+def test_two_ranks_evaluate_twice_each_with_a_vllm_of_its_own(tmp_path):
+    script = Path(__file__).parents[2] / "support" / "two_vllm_ranks.py"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(tmp_path)],
+            env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    printed = [process.communicate(timeout=600)[0].splitlines() for process in started]
+    found = [[line for line in lines if line.startswith("evaluated")] for lines in printed]
+    assert len(found[0]) == 2
+    assert found[0] == found[1]
+    assert found[0][0] == found[0][1]  # equal seeds, equal weights
+    assert found[0][0].startswith("evaluated [0, 1] [")
 
 
 def test_rlrt_trains_with_trls_colocated_engine(tmp_path):
