@@ -37,10 +37,11 @@ def test_a_typed_word_wins_over_the_file(file, example):
 
 
 def test_a_preset_wins_over_the_file(file):
-    file.write_text("resources: {num_gpus: 3, num_cpus: 2}\n")
+    file.write_text("resources: {num_gpus: 3, min_gpu_memory_gib: 70}\n")
     experiment = compose(["plugin=epistemic", "scale=paper"])
-    assert (experiment.run.resources.num_gpus, experiment.run.resources.num_cpus) == (8, 2)
-    assert experiment.defaults == (f"resources.num_cpus=2 ({file}, line 1)",)
+    resources = experiment.run.resources
+    assert (resources.num_gpus, resources.min_gpu_memory_gib) == (8, 70)
+    assert experiment.defaults == (f"resources.min_gpu_memory_gib=70 ({file}, line 1)",)
 
 
 def test_a_changed_file_counts_at_once_and_an_empty_variable_means_none(file, example, monkeypatch):
