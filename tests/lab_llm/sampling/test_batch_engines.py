@@ -1,6 +1,7 @@
 """Engines: which is taken, and that the ranks' shares are the whole."""
 
 import dataclasses
+import os
 import random
 import sys
 from itertools import pairwise
@@ -220,3 +221,23 @@ def test_an_engine_that_ends_leaves_the_runs_process_groups(monkeypatch, keeps_g
     assert bool(ended) is not keeps_group
     state.destroy_distributed_environment()
     assert ended  # the function is there again
+
+
+def test_what_an_evaluations_vllm_is_told(policy, monkeypatch):
+    told = []
+    package = ModuleType("vllm")
+    package.LLM = lambda **words: told.append(words)
+    monkeypatch.setitem(sys.modules, "vllm", package)
+    monkeypatch.delenv("VLLM_USE_FLASHINFER_SAMPLER", raising=False)
+    for batch_size in (64, 4096):
+        config = AccuracyConfig(engine="vllm", batch_size=batch_size)
+        products = dataclasses.replace(policy, products="bfloat16")
+        vllm_engine._load("folder", products, config, length=80, together=True)
+    assert os.environ.pop("VLLM_USE_FLASHINFER_SAMPLER") == "0"
+    assert [words["max_num_seqs"] for words in told] == [64, 1024]
+    assert told[0]["dtype"] == "bfloat16"
+    assert told[0]["trust_remote_code"] is False
+    assert told[0]["distributed_executor_backend"] == "external_launcher"
+    vllm_engine._load("folder", policy, AccuracyConfig(), length=80, together=False)
+    assert told[2]["dtype"] == "float32"
+    os.environ.pop("VLLM_USE_FLASHINFER_SAMPLER")
