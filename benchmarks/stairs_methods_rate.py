@@ -2,8 +2,8 @@
 
 All methods take whole updates on the same batches of random episodes with the published lengths, in
 turn. ODIS is timed in both of its stages. The block is timed with its backward pass, on the rows
-and tokens of a step of cn-4, as torch runs it and as inductor's C++ compiles it; their outputs and
-gradients are first checked to be equal. Milliseconds are of this thread's CPU.
+and tokens of a step of cn-4, as torch runs it and as inductor's C++ compiles it; their gradients
+are first checked to be equal. Milliseconds are of this thread's CPU.
 """
 
 import argparse

@@ -52,6 +52,14 @@ def facts(
     return found
 
 
+def check_shared(setup: Setup) -> None:
+    """LabError for an evaluator whose settings a training's vLLM, which it shares, would refuse."""
+    for one in setup.evaluators.values():
+        opened = one.engine_settings if isinstance(one, OpensEngine) else None
+        if opened is not None and opened.engine in (AUTO, VLLM.name):
+            check_temperature(opened.temperature, key=f"evaluator.{one.section}.temperature")
+
+
 def beside(
     work: str,
     sampling: SamplingConfig,

@@ -62,6 +62,8 @@ def _evaluations(
     one at the start runs before there is one."""
     trains = settings.max_steps > 0
     shares = trains and ENGINES[settings.sampler].gpu_share(settings) > 0
+    if shares:
+        evaluations.check_shared(setup)
     if shares and not settings.evaluate_start:
         return {}
     kept = kept_bytes(settings, shape, setup, teacher=teacher)

@@ -96,23 +96,23 @@ def blamed(info: PluginInfo, choices: Mapping[str, str], error: LabError) -> Lab
 
 def set_at(info: PluginInfo, choices: Mapping[str, str], key: str) -> str:
     """`FILE, line N` of the chosen preset that sets the key last; empty where none does."""
-    places = [
-        line.place
-        for preset in _chosen(info, choices)
-        for line in preset.lines()
-        if line.key == key or key.startswith(f"{line.key}.")
-    ]
-    return places[-1] if places else ""
+    return next((place for _, place in _setters(info, choices, key)), "")
 
 
 def preset_with(info: PluginInfo, choices: Mapping[str, str], key: str) -> str:
     """`GROUP=NAME` of the chosen preset that sets the key last; empty where none does."""
-    names = [
-        f"{preset.group}={preset.name}"
-        for preset in _chosen(info, choices)
-        if any(line.key == key or line.key.startswith(f"{key}.") for line in preset.lines())
-    ]
-    return names[-1] if names else ""
+    setters = _setters(info, choices, key)
+    return next((f"{preset.group}={preset.name}" for preset, _ in setters), "")
+
+
+def _setters(
+    info: PluginInfo, choices: Mapping[str, str], key: str
+) -> Iterator[tuple[Preset, str]]:
+    """The chosen presets that set the key, and where; the one that wins comes first."""
+    for preset in reversed(_chosen(info, choices)):
+        for line in reversed([*preset.lines()]):
+            if line.key == key or key.startswith(f"{line.key}."):
+                yield preset, line.place
 
 
 def _chosen(info: PluginInfo, choices: Mapping[str, str]) -> list[Preset]:

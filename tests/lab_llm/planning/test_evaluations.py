@@ -157,3 +157,16 @@ def test_a_temperature_that_vllm_does_not_take_is_refused_before_the_run():
     with pytest.raises(LabError, match=r"^evaluator\.accuracy\.temperature=2\.5: vLLM takes"):
         shown(setup("vllm", temperature=2.5))
     assert shown(setup("cpu", temperature=2.5)) == {}
+
+
+def test_a_temperature_that_the_trainings_vllm_does_not_take_is_refused_where_it_is_shared():
+    settings = GRPOSettings(model=MODEL, sampler="vllm", evaluate_start=False)
+
+    def planned(engine):
+        asked = setup(engine, temperature=2.5)
+        gpu_memory.facts(asked, settings, NO_TEACHER, policy=None, sets=None)
+
+    for engine in ("auto", "vllm"):
+        with pytest.raises(LabError, match=r"^evaluator\.accuracy\.temperature=2\.5: vLLM takes"):
+            planned(engine)
+    planned("cpu")

@@ -7,7 +7,7 @@ from importlib.resources import files
 import pytest
 import torch
 from lab_llm.planning import least_time
-from lab_llm.planning.least_time import GPU, H100, least_seconds
+from lab_llm.planning.least_time import GPU, least_seconds
 from lab_llm.planning.shapes import shape_of
 from lab_llm.training.config import GRPOSettings, TrainedWeights
 from labrun.plan import Setup
@@ -82,9 +82,23 @@ def test_a_short_run_and_one_without_gpus_have_no_line(monkeypatch):
     assert "on 2 slow (sampling" in line
 
 
-def test_an_h100_stands_for_the_gpu_that_is_not_here():
-    if not torch.cuda.is_available():
-        assert least_time.gpu_of_run(Setup(num_gpus=8)) is H100
+@pytest.mark.parametrize(
+    ("here", "found"),
+    [("", "H100"), ("NVIDIA H200", "H200"), ("NVIDIA A100-SXM4-80GB", "A100"), ("Tesla T4", None)],
+)
+def test_the_gpu_that_is_here_counts_and_an_h100_where_none_is(monkeypatch, here, found):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(here))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: here)
+    known = least_time.gpu_of_run(Setup(num_gpus=8))
+    assert (known and known.name) == found
+
+
+def test_gpus_that_share_a_model_divide_its_weights():
+    tiny = {"batches": 1, "length": 5, "dtype": "float32", "rollouts": 0.0}
+    alone, shared = (
+        least_time.sampling_seconds(SMALL, SLOW, tensor_parallel=size, **tiny) for size in (1, 2)
+    )
+    assert (alone, shared) == (5 * 4 * 2048 / 100, 5 * 4 * 2048 / 200)
 
 
 def test_fine_tuning_by_hand(monkeypatch):
