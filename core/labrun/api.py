@@ -254,6 +254,7 @@ def run(
             found = run_index.find(parent, home()) if isinstance(parent, str) else parent
             planned, plans = session.plan_from(found, words, sweep=sweep)
         session.refuse_missing(plans)
+        session.say_unused(planned, plans)
     made = session.launch(planned, home(), lambda: _console(quiet=quiet))
     if not submitting.outlives(planned[0].run, detach=False):
         _refuse_failed(made)

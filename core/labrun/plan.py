@@ -56,6 +56,9 @@ class Plan:
     offers: Any = None
     """Of a dataset, its data; of a trainer, its model at the start. Components that are planned
     later get them in their `Setup`."""
+    unused: Mapping[str, str] = field(default_factory=dict)
+    """Keys of the component (without its section) that change nothing in this run, each with the
+    setting that makes it so: `{"lam": "trainer.credit=grpo"}`. A command that sets one says so."""
     continues: Continues | None = None
     """Of a trainer: what a longer run that goes on from this one may change; None: it does not
     say."""

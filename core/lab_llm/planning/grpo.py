@@ -11,6 +11,7 @@ from lab_llm.planning import gpu_memory, grpo_settings, least_time
 from lab_llm.planning import prompts as prompts_plan
 from lab_llm.planning.sizes import Teacher, model_shape
 from lab_llm.planning.teacher_weights import TeacherCopies
+from lab_llm.planning.unused import unused
 from lab_llm.policy.tokenizer_files import load_tokenizer
 from lab_llm.problems import (
     MARKED,
@@ -33,12 +34,14 @@ def plan(
     *,
     context: Context | None = None,
     distillation: DistillationConfig | None = None,
+    method: str = "this method",
 ) -> Plan:
     """What is known of the run; it offers the policy, where that is known.
 
     `context`: what the teacher is shown besides the prompt, in `settings.template`; None: there is
-    no teacher. `distillation`: SDPO's settings, where that is the objective. Raises LabError where
-    settings, model, data and machine cannot work together.
+    no teacher. `distillation`: SDPO's settings, where that is the objective. `method`: the
+    setting that chose the objective, such as `trainer.credit=grpo`. Raises LabError where settings,
+    model, data and machine cannot work together.
     """
     if setup.num_processes > 1:
         check_rollouts(settings, setup.num_processes)
@@ -68,7 +71,8 @@ def plan(
     facts |= least_time.facts(setup, settings, shape)
     if shape is not None and settings.max_steps:
         facts |= copies.facts(shape)
-    return dataclasses.replace(plan, facts={**plan.facts, **facts})
+    idle = unused(settings, method=method, context=context, distillation=distillation)
+    return dataclasses.replace(plan, facts={**plan.facts, **facts}, unused=idle)
 
 
 def _short_sets(settings: GRPOSettings, sets: ProblemSets, plan: Plan) -> ProblemSets:

@@ -24,4 +24,10 @@ def check(
     return {}
 
 
-bc = OfflineMethod("lab_marl.cloning.learner:BCLearner", check)
+def unused(config: BCConfig) -> Mapping[str, str]:
+    """Cloning has no values: returns are not discounted."""
+    del config
+    return {"gamma": "behaviour cloning"}
+
+
+bc = OfflineMethod("lab_marl.cloning.learner:BCLearner", check, unused=unused)

@@ -36,6 +36,12 @@ def serves_any_task(
     return {}
 
 
+def uses_all(config: OfflineSettings) -> Mapping[str, str]:
+    """No key is without use."""
+    del config
+    return {}
+
+
 @dataclass(frozen=True)
 class OfflineMethod:
     """A method of offline multi-agent RL; called with its config, it is the trainer's factory."""
@@ -47,6 +53,9 @@ class OfflineMethod:
     check: Check = serves_any_task
     follow_max_steps: tuple[str, ...] = ()
     """Keys of the config that make a step depend on `max_steps`, a schedule that ends with it."""
+    unused: Callable[[Any], Mapping[str, str]] = uses_all
+    """(config) -> keys of the config that change nothing, each with the setting that makes it
+    so."""
 
     def __call__(self, config: OfflineSettings) -> "OfflineTrainer":
         return OfflineTrainer(config, self)
@@ -75,6 +84,7 @@ class OfflineTrainer:
         updates = round(config.max_steps / len(tasks), 1)
         return Plan(
             {"updates_per_task": updates, "batch_size": config.batch_size, **own},
+            unused=self.method.unused(config),
             continues=Continues(FREE, self.method.follow_max_steps),
         )
 

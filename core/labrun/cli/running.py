@@ -50,6 +50,7 @@ def run(
             plans = session.preflight(experiments)
         else:
             experiments, plans = _continued(parent, points, multirun=multirun)
+    session.say_unused(experiments, plans)
     if dry_run:
         from labrun.cli import reports as report
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labrun.config import unused
 from labrun.config.components import build
 from labrun.config.credentials import masked, refuse_secrets
 from labrun.config.experiments import (
@@ -94,6 +95,12 @@ def missing(plans: Sequence[Plans]) -> list[str]:
     """What this machine lacks for these experiments: every sentence of theirs, once."""
     sentences = (line for of_run in plans for plan in of_run.values() for line in plan.missing)
     return list(dict.fromkeys(sentences))
+
+
+def say_unused(experiments: Sequence[Experiment], plans: Sequence[Plans]) -> None:
+    """Print the settings of the command that change nothing, on standard error."""
+    for line in unused.remarks(experiments, plans):
+        print(f"lab: {line}", file=sys.stderr)
 
 
 def refuse_missing(plans: Sequence[Plans]) -> None:

@@ -244,6 +244,8 @@ def _flaw_of(plan: Any) -> str:
         return f"returns a Plan whose facts are a {type(plan.facts).__name__}; give facts by name"
     if not isinstance(plan.missing, list | tuple):
         return f"returns a Plan whose missing is {plan.missing!r}, no list of texts"
+    if not isinstance(plan.unused, Mapping):
+        return f"returns a Plan whose unused is {plan.unused!r}; give reasons by key"
     if "missing" in plan.facts:
         return "returns a Plan with a fact 'missing'; write Plan(facts, missing=[...])"
     return ""

@@ -25,7 +25,13 @@ class EpistemicTrainer:
         config = self.config
         distillation = distillation_of(config)
         context = None if distillation is None else config.teacher_context
-        plan = grpo_plan.plan(setup, config, context=context, distillation=distillation)
+        plan = grpo_plan.plan(
+            setup,
+            config,
+            context=context,
+            distillation=distillation,
+            method=f"trainer.objective={config.objective}",
+        )
         sets = problem_sets(setup, key="trainer")
         if context == "reference_solution" and sets is not None:
             key = "trainer.teacher_context=reference_solution"

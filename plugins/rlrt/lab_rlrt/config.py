@@ -1,5 +1,6 @@
 """Settings of RLRT and of the methods it is compared with."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -51,3 +52,19 @@ class RLRTConfig(TeacherSettings):
     dasd_rho: Annotated[float, Gt(0), Lt(1)] = 0.2
     """Share of a rollout's tokens, those of highest entropy, that dasd pushes away from the teacher
     (arXiv 2605.22263, second-hand: rho 0.20)."""
+
+
+WEIGHTED: tuple[Method, ...] = ("rlsd", "following", "rlrt", "rlrt_all")
+"""Methods whose advantage has the token weight of eq. 3 or its inverse."""
+READERS: Mapping[str, tuple[Method, ...]] = {
+    "lam": WEIGHTED,
+    "lam_warmup": WEIGHTED,
+    "lam_decay": WEIGHTED,
+    "eps_w": WEIGHTED,
+    "entropy_alpha": ("entropy_shaped",),
+    "entropy_kappa": ("entropy_shaped",),
+    "iw_gamma": ("iw_opd",),
+    "dasd_beta": ("dasd",),
+    "dasd_rho": ("dasd",),
+}
+"""Key -> the methods that read it; the others run alike whatever it says."""

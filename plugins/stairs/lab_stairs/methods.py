@@ -26,6 +26,24 @@ def check_stairs(config: StairsConfig, train: Layouts, tasks: Layouts) -> Facts:
     return {"kernel": choose(config, train, "cuda" if config.device == "cuda" else "cpu")}
 
 
+def unused_by_stairs(config: StairsConfig) -> Mapping[str, str]:
+    """Keys of parts and of terms that are off."""
+    found: dict[str, str] = {}
+    if not config.network.spatial:
+        recursion = ("h_cycles", "l_cycles", "schedule", "gradient")
+        found |= dict.fromkeys(
+            (f"network.{key}" for key in recursion), "trainer.network.spatial=false"
+        )
+    if not config.network.temporal:
+        found["network.high_step"] = "trainer.network.temporal=false"
+    if config.bc_weight == 0:
+        found["bc_form"] = "trainer.bc_weight=0"
+    if config.td_weight == 0:
+        targets = ("gamma", "target_update_every", "target_copies")
+        found |= dict.fromkeys(targets, "trainer.td_weight=0")
+    return found
+
+
 def check_discrete(tasks: Layouts, *, id_bits: int) -> None:
     """Raises LabError for a task that a discrete method with this code cannot serve."""
     for layout in tasks:
@@ -45,6 +63,13 @@ def check_td3_bc(config: TD3BCConfig, train: Layouts, tasks: Layouts) -> Facts:
             )
         check_ids(layout, config.network.id_bits)
     return {}
+
+
+def unused_by_td3_bc(config: TD3BCConfig) -> Mapping[str, str]:
+    """Keys of the critics, where there are none."""
+    keys = ("gamma", "policy_delay", "target_update_every", "tau")
+    noise = ("smoothing_noise", "smoothing_clip")
+    return dict.fromkeys((*keys, *noise), "trainer.alpha=0") if config.alpha == 0 else {}
 
 
 def check_updet(config: UPDeTConfig, train: Layouts, tasks: Layouts) -> Facts:
@@ -82,8 +107,10 @@ def check_hissd(config: HiSSDConfig, train: Layouts, tasks: Layouts) -> Facts:
     return {}
 
 
-stairs = OfflineMethod("lab_stairs.learner:StairsLearner", check_stairs)
-td3_bc = OfflineMethod("lab_stairs.td3_bc.learner:TD3BCLearner", check_td3_bc)
+stairs = OfflineMethod("lab_stairs.learner:StairsLearner", check_stairs, unused=unused_by_stairs)
+td3_bc = OfflineMethod(
+    "lab_stairs.td3_bc.learner:TD3BCLearner", check_td3_bc, unused=unused_by_td3_bc
+)
 updet = OfflineMethod("lab_stairs.baselines.updet:UPDeTLearner", check_updet)
 odis = OfflineMethod(
     "lab_stairs.baselines.odis.learner:ODISLearner", check_odis, ("pretrain_share",)

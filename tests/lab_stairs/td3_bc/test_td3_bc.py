@@ -12,7 +12,7 @@ from lab_marl.episodes.layouts import Block, Layout
 from lab_marl.training.entity_features import entity_features
 from lab_stairs.blocks import stacked
 from lab_stairs.config import MixerConfig, NetworkConfig
-from lab_stairs.methods import check_td3_bc
+from lab_stairs.methods import check_td3_bc, td3_bc
 from lab_stairs.network import StairsNetwork, unroll
 from lab_stairs.td3_bc.config import TD3BCConfig
 from lab_stairs.td3_bc.learner import TD3BCLearner
@@ -597,3 +597,24 @@ def test_more_agents_than_the_code_holds_are_refused():
     config = TD3BCConfig(network=NetworkConfig(id_bits=2))
     with pytest.raises(LabError, match="4 agents, id_bits=2"):
         check_td3_bc(config, [], [robot_layout(4, 2)])
+
+
+def test_without_a_critic_its_settings_change_no_weight():
+    layout = robot_layout()
+    others = {
+        "gamma": 0.5,
+        "policy_delay": 3,
+        "target_update_every": 1,
+        "tau": 0.7,
+        "smoothing_noise": 1.0,
+        "smoothing_clip": 0.01,
+    }
+    assert td3_bc.unused(small(alpha=0)).keys() == others.keys()
+    assert td3_bc.unused(small()) == {}
+    actors = []
+    for settings in ({}, others):
+        made = learner(layout, alpha=0, **settings)
+        for _ in range(3):
+            made.update(robot_batch(layout, [5, 3]))
+        actors.append(parameters_of(made.online.actor))
+    assert all(torch.equal(a, b) for a, b in zip(*actors, strict=True))
