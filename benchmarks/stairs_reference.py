@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import torch
 from lab_marl.episodes.batches import Batch
-from lab_marl.episodes.layouts import Block as Entities
+from lab_marl.episodes.layouts import EntityBlock as Entities
 from lab_marl.episodes.layouts import Layout
 from lab_stairs.config import MixerConfig, NetworkConfig, StairsConfig
 from torch import Tensor, nn
@@ -74,7 +74,7 @@ def two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
-class Block(nn.Module):
+class EntityBlock(nn.Module):
     """B(x; mask): attention, then one feed-forward net for entities and one for both histories."""
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -98,7 +98,7 @@ class Recursion(nn.Module):
         self.rounds = config.h_cycles * config.l_cycles
         self.high_every = config.h_cycles if config.schedule == "published" else config.l_cycles
         self.full_gradient = config.gradient == "full"
-        self.L_level, self.H_level = Block(config), Block(config)
+        self.L_level, self.H_level = EntityBlock(config), EntityBlock(config)
         self.toprobs = nn.Linear(config.width, config.width)
 
     def forward(self, tokens: Tensor, pairs: Tensor | None) -> Tensor:

@@ -17,7 +17,7 @@ from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.planning.process_memory import loaded_dtype
 from lab_llm.planning.shapes import shape_of
-from lab_llm.planning.sizes import NO_TEACHER, Teacher, memory
+from lab_llm.planning.sizes import NO_TEACHER, TeacherSize, memory
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import Policy
 from lab_llm.policy.tokenizer_files import load_tokenizer
@@ -116,7 +116,7 @@ def row_of(case: Case, place: Place) -> Row:
     config = config_of(case.model)
     shape = shape_of(config.to_dict())
     assert shape is not None
-    teacher = Teacher(1.0, settings.distillation) if case.has_teacher else NO_TEACHER
+    teacher = TeacherSize(1.0, settings.distillation) if case.has_teacher else NO_TEACHER
     planned = memory(settings, shape, 1, teacher)
     measured = most_bytes(settings, config, place)
     return {

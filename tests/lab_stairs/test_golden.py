@@ -12,7 +12,7 @@ import pytest
 import torch
 from lab_marl.episodes.batches import Batch, make_batch
 from lab_marl.episodes.episodes import Episodes
-from lab_marl.episodes.layouts import Block, Layout
+from lab_marl.episodes.layouts import EntityBlock, Layout
 from lab_marl.training.entity_features import entity_features, last_actions
 from lab_stairs.blocks import stacked
 from lab_stairs.config import MixerConfig, NetworkConfig, StairsConfig
@@ -55,10 +55,10 @@ def grid(n: int, limit: int) -> Layout:
         obs_size=4 * n,
         state_size=4 * n,
         own=((0, 2),),
-        allies=Block(2, n - 1, 2),
-        enemies=Block(2 * n, n, 2),
-        state_allies=Block(0, n, 2),
-        state_enemies=Block(2 * n, n, 2),
+        allies=EntityBlock(2, n - 1, 2),
+        enemies=EntityBlock(2 * n, n, 2),
+        state_allies=EntityBlock(0, n, 2),
+        state_enemies=EntityBlock(2 * n, n, 2),
         episode_limit=limit,
     )
 
@@ -73,10 +73,10 @@ SMAC = Layout(
     obs_size=30,
     state_size=48,
     own=((0, 4), (29, 30)),
-    allies=Block(19, 2, 5),
-    enemies=Block(4, 3, 5),
-    state_allies=Block(0, 3, 4),
-    state_enemies=Block(12, 3, 3),
+    allies=EntityBlock(19, 2, 5),
+    enemies=EntityBlock(4, 3, 5),
+    state_allies=EntityBlock(0, 3, 4),
+    state_enemies=EntityBlock(12, 3, 3),
     episode_limit=7,
     state_actions=21,
 )

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from lab_marl.episodes.batches import Batch, make_batch
 from lab_marl.episodes.episodes import Episodes
-from lab_marl.episodes.layouts import Block, Layout
+from lab_marl.episodes.layouts import EntityBlock, Layout
 
 
 def grid_layout(agents: int = 2) -> Layout:
@@ -19,10 +19,10 @@ def grid_layout(agents: int = 2) -> Layout:
         obs_size=4 * agents,
         state_size=4 * agents,
         own=((0, 2),),
-        allies=Block(2, agents - 1, 2),
-        enemies=Block(2 * agents, agents, 2),
-        state_allies=Block(0, agents, 2),
-        state_enemies=Block(2 * agents, agents, 2),
+        allies=EntityBlock(2, agents - 1, 2),
+        enemies=EntityBlock(2 * agents, agents, 2),
+        state_allies=EntityBlock(0, agents, 2),
+        state_enemies=EntityBlock(2 * agents, agents, 2),
         episode_limit=12,
     )
 
@@ -41,10 +41,10 @@ def marine_layout(allies: int = 3, enemies: int = 3) -> Layout:
         obs_size=obs,
         state_size=4 * allies + 3 * enemies + allies * actions,
         own=((0, 4), (obs - 1, obs)),
-        allies=Block(4 + 5 * enemies, allies - 1, 5),
-        enemies=Block(4, enemies, 5),
-        state_allies=Block(0, allies, 4),
-        state_enemies=Block(4 * allies, enemies, 3),
+        allies=EntityBlock(4 + 5 * enemies, allies - 1, 5),
+        enemies=EntityBlock(4, enemies, 5),
+        state_allies=EntityBlock(0, allies, 4),
+        state_enemies=EntityBlock(4 * allies, enemies, 3),
         state_actions=4 * allies + 3 * enemies,
         episode_limit=12,
     )

@@ -13,7 +13,7 @@ from lab_llm.planning.process_memory import (
     shown,
     whole_weights,
 )
-from lab_llm.planning.sizes import Teacher, gpu_parts, kept_bytes, memory, model_shape
+from lab_llm.planning.sizes import TeacherSize, gpu_parts, kept_bytes, memory, model_shape
 from lab_llm.policy.policy import KnownPolicy
 from lab_llm.problems import ProblemSets
 from lab_llm.training.config import GRPOSettings
@@ -24,7 +24,7 @@ from lab_llm.training.zero import zero_stage
 def facts(
     setup: Setup,
     settings: GRPOSettings,
-    teacher: Teacher,
+    teacher: TeacherSize,
     *,
     policy: KnownPolicy | None,
     sets: ProblemSets | None,
@@ -56,7 +56,7 @@ def facts(
 
 
 def _evaluations(
-    setup: Setup, settings: GRPOSettings, shape: ModelShape, teacher: Teacher
+    setup: Setup, settings: GRPOSettings, shape: ModelShape, teacher: TeacherSize
 ) -> dict[str, object]:
     """What evaluations take. Those between and after the steps share a vLLM of the training; the
     one at the start runs before there is one."""

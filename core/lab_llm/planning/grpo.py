@@ -9,7 +9,7 @@ from labrun.plan import Plan, Setup
 
 from lab_llm.planning import gpu_memory, grpo_settings, least_time
 from lab_llm.planning import prompts as prompts_plan
-from lab_llm.planning.sizes import Teacher, model_shape
+from lab_llm.planning.sizes import TeacherSize, model_shape
 from lab_llm.planning.teacher_weights import TeacherCopies
 from lab_llm.planning.unused import unused
 from lab_llm.policy.tokenizer_files import load_tokenizer
@@ -66,7 +66,7 @@ def plan(
             facts["problems_left_out"] = long
         sets = kept
     shape = model_shape(settings)
-    teacher = Teacher(0.0 if shape is None else copies.on_gpu(shape), distillation)
+    teacher = TeacherSize(0.0 if shape is None else copies.on_gpu(shape), distillation)
     facts |= gpu_memory.facts(setup, settings, teacher, policy=plan.offers, sets=sets)
     facts |= least_time.facts(setup, settings, shape)
     if shape is not None and settings.max_steps:

@@ -22,7 +22,7 @@ from lab_llm.training.engines import ENGINES
 
 
 @dataclass(frozen=True)
-class Teacher:
+class TeacherSize:
     """What a method's teacher takes of a GPU."""
 
     num_copies: float = 0.0
@@ -31,7 +31,7 @@ class Teacher:
     """The objective's settings, where it compares whole distributions of tokens."""
 
 
-NO_TEACHER = Teacher()
+NO_TEACHER = TeacherSize()
 
 
 def model_shape(settings: GRPOSettings) -> estimates.ModelShape | None:
@@ -88,7 +88,7 @@ def _micro_batches(settings: GRPOSettings) -> dict[str, object]:
 
 
 def kept_bytes(
-    settings: GRPOSettings, shape: estimates.ModelShape, setup: Setup, *, teacher: Teacher
+    settings: GRPOSettings, shape: estimates.ModelShape, setup: Setup, *, teacher: TeacherSize
 ) -> float:
     """What a process keeps of a GPU while an evaluation samples (bytes).
 
@@ -105,7 +105,7 @@ def memory(
     settings: GRPOSettings,
     shape: estimates.ModelShape,
     num_processes: int,
-    teacher: Teacher = NO_TEACHER,
+    teacher: TeacherSize = NO_TEACHER,
 ) -> dict[str, float]:
     """What takes memory in a process that trains -> bytes of it, a vLLM there not included.
 

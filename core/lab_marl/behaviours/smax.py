@@ -10,7 +10,7 @@ from lab_marl.behaviours.noise import noisy
 from lab_marl.environments.interface import Actor, Frame
 from lab_marl.environments.smax.battles import SmaxEnv
 from lab_marl.environments.smax.scenarios import NUM_NON_ATTACK, STOP
-from lab_marl.episodes.layouts import Block
+from lab_marl.episodes.layouts import EntityBlock
 
 Kind = Literal["focus", "heuristic"]
 CLOSENESS = 0.01
@@ -77,6 +77,6 @@ def _focus(agents: Units, enemies: Units, attack: np.ndarray) -> np.ndarray:
     return np.where(agents.health > 0, np.where(flees, back, actions), STOP)
 
 
-def _units(state: np.ndarray, block: Block) -> Units:
+def _units(state: np.ndarray, block: EntityBlock) -> Units:
     rows = state[:, block.start : block.stop].reshape(len(state), block.count, block.width)
     return Units(health=rows[..., 0], places=FIELD * rows[..., 1:3], cooldown=rows[..., 3])

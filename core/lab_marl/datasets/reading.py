@@ -11,7 +11,7 @@ from labrun.errors import LabError
 from lab_marl.behaviours.tiers import Progress
 from lab_marl.datasets.suites import Timeouts
 from lab_marl.episodes import checks, hdf5_reader
-from lab_marl.episodes.buffered import Blocks, Buffer, BufferedEpisodes
+from lab_marl.episodes.buffered import Buffer, BufferedEpisodes, FileBlocks
 from lab_marl.episodes.episodes import Episodes
 from lab_marl.episodes.hdf5_files import Part
 from lab_marl.episodes.layouts import Layout
@@ -63,8 +63,8 @@ class Source:
         return self.parts[0].has_truncated
 
     @cached_property
-    def blocks(self) -> Blocks:
-        return Blocks(self.parts, self.index, self.layout)
+    def blocks(self) -> FileBlocks:
+        return FileBlocks(self.parts, self.index, self.layout)
 
     @property
     def nbytes(self) -> int:

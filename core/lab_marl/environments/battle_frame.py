@@ -7,7 +7,7 @@ import numpy as np
 from lab_marl.environments.interface import Frame
 from lab_marl.environments.smac_layout import MOVES, NO_OP, NUM_NON_ATTACK, STOP
 from lab_marl.environments.units import UNITS, Map
-from lab_marl.episodes.layouts import Block, Layout
+from lab_marl.episodes.layouts import EntityBlock, Layout
 
 SIGHT, ATTACK_RANGE = 9.0, 6.0
 """Centre to centre, for every unit. A unit sent against an enemy within ATTACK_RANGE but past its
@@ -55,7 +55,7 @@ class Views:
         units = [UNITS[kind] for kind in kinds]
         assert layout.state_actions is not None
         self.layout = layout
-        self.actions = Block(layout.state_actions, n, layout.num_actions)
+        self.actions = EntityBlock(layout.state_actions, n, layout.num_actions)
         self.health = np.array([unit.health for unit in units], np.float32)
         self.shield = np.array([unit.shield for unit in units], np.float32)
         self.cooldown = np.array([unit.cooldown_scale_s for unit in units], np.float32)
@@ -142,7 +142,7 @@ class Views:
         return state
 
 
-def _slots(vectors: np.ndarray, block: Block) -> np.ndarray:
+def _slots(vectors: np.ndarray, block: EntityBlock) -> np.ndarray:
     """A view [..., count, width] of the block's entities in vectors [..., size]."""
     part = vectors[..., block.start : block.stop]
     return part.reshape(*part.shape[:-1], block.count, block.width)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lab_marl.environments.interface import Frame, Outcome
-from lab_marl.episodes.layouts import Block, Layout
+from lab_marl.episodes.layouts import EntityBlock, Layout
 
 REACH = 2
 MOVES = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]])
@@ -64,10 +64,10 @@ def layout(task: str) -> Layout:
         obs_size=4 * n,
         state_size=4 * n,
         own=((0, 2),),
-        allies=Block(2, n - 1, 2),
-        enemies=Block(2 * n, n, 2),
-        state_allies=Block(0, n, 2),
-        state_enemies=Block(2 * n, n, 2),
+        allies=EntityBlock(2, n - 1, 2),
+        enemies=EntityBlock(2 * n, n, 2),
+        state_allies=EntityBlock(0, n, 2),
+        state_enemies=EntityBlock(2 * n, n, 2),
         episode_limit=FIELDS[n].episode_limit,
     )
 

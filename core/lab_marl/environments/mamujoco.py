@@ -25,7 +25,7 @@ import numpy as np
 from labrun.errors import LabError
 
 from lab_marl.environments.serial import Result, SerialEnv, View, simulator
-from lab_marl.episodes.layouts import Block, Layout
+from lab_marl.episodes.layouts import EntityBlock, Layout
 
 EPISODE_LIMIT, FULL_LIMIT = 200, 1000
 
@@ -103,10 +103,10 @@ def layout(task: str) -> Layout:
     trunk and which joints it moves; all joints in the motors' order."""
     meaning = _parsed(task)
     robot, (num_agents, num_own) = meaning.robot, meaning.shares
-    others = Block(robot.trunk_width, robot.num_joints - num_own, robot.joint_width)
-    own_joints = Block(others.stop, num_own, robot.joint_width)
-    agents = Block(0, num_agents, robot.trunk_width + robot.num_joints)
-    joints = Block(agents.stop, robot.num_joints, robot.joint_width)
+    others = EntityBlock(robot.trunk_width, robot.num_joints - num_own, robot.joint_width)
+    own_joints = EntityBlock(others.stop, num_own, robot.joint_width)
+    agents = EntityBlock(0, num_agents, robot.trunk_width + robot.num_joints)
+    joints = EntityBlock(agents.stop, robot.num_joints, robot.joint_width)
     return Layout(
         task=task,
         family="mamujoco",

@@ -7,7 +7,7 @@ x, y, [shield], [types]); the agents' last actions, one-hot. Shields stand only 
 them, types only where units differ. Source: oxwhirl/smac, starcraft2.py, its default options.
 """
 
-from lab_marl.episodes.layouts import Block, Layout
+from lab_marl.episodes.layouts import EntityBlock, Layout
 
 NO_OP, STOP = 0, 1
 MOVES = (2, 3, 4, 5)
@@ -33,11 +33,11 @@ def smac_layout(
     observation (SMACv2 has 2, the agent's position).
     """
     ally, enemy = types + ally_shields, types + enemy_shields
-    enemy_block = Block(len(MOVES), enemies, 5 + enemy)
-    ally_block = Block(enemy_block.stop, allies - 1, 5 + ally)
+    enemy_block = EntityBlock(len(MOVES), enemies, 5 + enemy)
+    ally_block = EntityBlock(enemy_block.stop, allies - 1, 5 + ally)
     obs_size = ally_block.stop + 1 + ally + own_extra
-    state_allies = Block(0, allies, 4 + ally)
-    state_enemies = Block(state_allies.stop, enemies, 3 + enemy)
+    state_allies = EntityBlock(0, allies, 4 + ally)
+    state_enemies = EntityBlock(state_allies.stop, enemies, 3 + enemy)
     return Layout(
         task=task,
         family=family,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lab_marl.environments.serial import Result, SerialEnv, View, simulator
-from lab_marl.episodes.layouts import Block, Layout
+from lab_marl.episodes.layouts import EntityBlock, Layout
 
 COVER_RADIUS = 0.15
 CYCLES = 25
@@ -35,10 +35,10 @@ def layout(task: str) -> Layout:
     """Observation: own position and velocity; other agents' relative positions and velocities;
     landmarks' relative positions. State: agents' positions and velocities; landmarks' positions."""
     n = int(task.removeprefix("spread-"))
-    allies = Block(4, n - 1, 4)
-    landmarks = Block(allies.stop, n, 2)
-    state_agents = Block(0, n, 4)
-    state_landmarks = Block(state_agents.stop, n, 2)
+    allies = EntityBlock(4, n - 1, 4)
+    landmarks = EntityBlock(allies.stop, n, 2)
+    state_agents = EntityBlock(0, n, 4)
+    state_landmarks = EntityBlock(state_agents.stop, n, 2)
     return Layout(
         task=task,
         family="spread",

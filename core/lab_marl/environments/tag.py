@@ -13,7 +13,7 @@ import numpy as np
 
 from lab_marl.environments.serial import Result, SerialEnv, View, simulator
 from lab_marl.environments.spread import CYCLES, NUM_MOVES, positions, teammates, velocities
-from lab_marl.episodes.layouts import Block, Layout
+from lab_marl.episodes.layouts import EntityBlock, Layout
 
 CATCHES_TO_WIN = 2
 CATCH_REWARD = 10.0
@@ -45,10 +45,10 @@ def layout(task: str) -> Layout:
     positions and velocities."""
     num_predators, num_prey = map(int, task.removeprefix("tag-").split("v"))
     own = 4 + 2 * NUM_OBSTACLES
-    allies = Block(own, num_predators - 1, 4)
-    prey = Block(allies.stop, num_prey, 4)
-    state_predators = Block(0, num_predators, own)
-    state_prey = Block(state_predators.stop, num_prey, 4)
+    allies = EntityBlock(own, num_predators - 1, 4)
+    prey = EntityBlock(allies.stop, num_prey, 4)
+    state_predators = EntityBlock(0, num_predators, own)
+    state_prey = EntityBlock(state_predators.stop, num_prey, 4)
     return Layout(
         task=task,
         family="tag",

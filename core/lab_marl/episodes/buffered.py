@@ -13,7 +13,7 @@ from lab_marl.episodes.layouts import Layout
 
 
 @dataclass(frozen=True)
-class Block:
+class FileBlock:
     """Episodes of one file that are read at once."""
 
     part: Part
@@ -21,7 +21,7 @@ class Block:
     """Ascending numbers in the file."""
 
 
-class Blocks:
+class FileBlocks:
     """The episodes at `index`, ascending and counted through all parts, by the chunk of their file:
     a chunk is unpacked as a whole."""
 
@@ -44,15 +44,15 @@ class Blocks:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def __getitem__(self, number: int) -> Block:
+    def __getitem__(self, number: int) -> FileBlock:
         after = self.starts[number + 1 : number + 2]
         return self.span(int(self.starts[number]), int(after[0]) if len(after) else len(self.rows))
 
-    def span(self, start: int, stop: int) -> Block:
+    def span(self, start: int, stop: int) -> FileBlock:
         """The episodes from `start` up to `stop`, all of one file."""
-        return Block(self.parts[self._files[start]], self.rows[start:stop])
+        return FileBlock(self.parts[self._files[start]], self.rows[start:stop])
 
-    def groups(self, *, limit: int) -> Iterator[Block]:
+    def groups(self, *, limit: int) -> Iterator[FileBlock]:
         """All episodes in larger blocks, for a pass over them: each of one file and of at most
         `limit` bytes, unless a chunk is larger."""
         begin, size = 0, 0
@@ -92,7 +92,7 @@ class BufferedEpisodes:
     def __init__(
         self,
         layout: Layout,
-        blocks: Blocks,
+        blocks: FileBlocks,
         lengths: np.ndarray,
         *,
         ended: Callable[[Episodes], Episodes],

@@ -7,7 +7,7 @@ from labrun.errors import LabError
 
 
 @dataclass(frozen=True)
-class Block:
+class EntityBlock:
     """`count` entities of `width` numbers each, side by side from `start`."""
 
     start: int
@@ -39,10 +39,10 @@ class Layout:
     state_size: int
     own: tuple[tuple[int, int], ...]
     """(start, stop) ranges of the agent's own features in its observation, in order."""
-    allies: Block
-    enemies: Block
-    state_allies: Block
-    state_enemies: Block
+    allies: EntityBlock
+    enemies: EntityBlock
+    state_allies: EntityBlock
+    state_enemies: EntityBlock
     episode_limit: int
     """Transitions after which an episode is cut off."""
     state_actions: int | None = None

@@ -15,7 +15,7 @@ from torch.nn import functional
 from lab_marl.networks.config import TransformerConfig
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """x <- LN1(x + MHA(x)), x <- LN2(x + FFN(x)); each head is as wide as a token."""
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -55,7 +55,7 @@ class TokenTransformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.width = config.width
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.depth))
         self.output = nn.Linear(config.width, config.width)
 
     def forward(
@@ -66,15 +66,15 @@ class TokenTransformer(nn.Module):
         return self.top(x[:, :read], self.last.key_value(x)).unflatten(0, tokens.shape[:2])
 
     @property
-    def last(self) -> Block:
+    def last(self) -> TransformerBlock:
         block = self.blocks[-1]
-        assert isinstance(block, Block)
+        assert isinstance(block, TransformerBlock)
         return block
 
     def below(self, x: Tensor) -> Tensor:
         """The input of the last block."""
         for block in self.blocks[:-1]:
-            assert isinstance(block, Block)
+            assert isinstance(block, TransformerBlock)
             x = block(x, block.key_value(x))
         return x
 

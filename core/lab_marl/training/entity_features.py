@@ -8,7 +8,7 @@ from labrun.errors import LabError
 from torch import Tensor
 
 from lab_marl.episodes.batches import Batch
-from lab_marl.episodes.layouts import Block, Layout
+from lab_marl.episodes.layouts import EntityBlock, Layout
 
 
 @dataclass(frozen=True)
@@ -124,5 +124,5 @@ def state_ally_width(layout: Layout) -> int:
     return layout.state_allies.width + layout.num_non_attack + int(layout.attacks)
 
 
-def _entities(values: Tensor, block: Block) -> Tensor:
+def _entities(values: Tensor, block: EntityBlock) -> Tensor:
     return values[..., block.start : block.stop].unflatten(-1, (block.count, block.width))

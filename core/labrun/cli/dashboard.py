@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from labrun.config.credentials import masked
 from labrun.results.store import sqlite_uri
-from labrun.results.store.rows import Rows
+from labrun.results.store.database import Database
 from labrun.results.store.trouble import unusable
 from labrun.runs.run_index import Entry
 
@@ -30,13 +30,13 @@ def page(home: Path, found: Sequence[Entry]) -> str:
         newest = elsewhere[-1]
         print(f"lab: the runs of group {newest.group} are stored at {masked(newest.uri)}")
     try:
-        with closing(Rows(home / "mlflow.db")) as store:
+        with closing(Database(home / "mlflow.db")) as store:
             return _view(store, here[-1].group if here else None)
     except sqlite3.OperationalError as error:
         raise unusable(sqlite_uri(home), error) from error
 
 
-def _view(store: Rows, group: str | None) -> str:
+def _view(store: Database, group: str | None) -> str:
     if not store.is_known:
         return ""
     if earlier := store.num_earlier():

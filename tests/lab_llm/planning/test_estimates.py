@@ -11,7 +11,7 @@ from lab_llm.planning import estimates
 from lab_llm.planning.estimates import GIB, ModelShape
 from lab_llm.planning.process_memory import shown
 from lab_llm.planning.shapes import shape_of
-from lab_llm.planning.sizes import NO_TEACHER, Teacher, gpu_parts, memory
+from lab_llm.planning.sizes import NO_TEACHER, TeacherSize, gpu_parts, memory
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.sampling.sampler import sample
 from lab_llm.training.config import GRPOSettings
@@ -156,7 +156,7 @@ def test_the_plan_is_within_5_percent_of_what_a_gpu_held(
         max_completion_length=256,
         gradient_checkpointing=checkpointing,
     )
-    teacher = Teacher(1.0, DistillationConfig()) if has_teacher else NO_TEACHER
+    teacher = TeacherSize(1.0, DistillationConfig()) if has_teacher else NO_TEACHER
     planned = memory(settings, shape, 1, teacher)
     assert sum(planned.values()) / GIB == pytest.approx(held_gib, rel=0.05)
 

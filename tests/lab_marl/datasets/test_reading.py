@@ -17,7 +17,7 @@ from lab_marl.datasets.config import OfflineDataConfig
 from lab_marl.datasets.generated import Recipe, generate
 from lab_marl.datasets.offline import OfflineDataset
 from lab_marl.episodes.batches import Batch, make_batch
-from lab_marl.episodes.buffered import Blocks, Buffer, BufferedEpisodes
+from lab_marl.episodes.buffered import Buffer, BufferedEpisodes, FileBlocks
 from lab_marl.episodes.hdf5_files import probe
 from lab_marl.episodes.hdf5_writer import write
 from lab_marl.episodes.offline_data import OfflineData
@@ -65,7 +65,7 @@ def dataset(root: Path, limit: float, **settings) -> OfflineDataset:
 def episode_bytes(root: Path) -> int:
     """Of one episode in memory, padded as its file is."""
     (part,) = probe([root / "cn-3" / "medium" / "a" / "part_0.h5"], LAYOUT)
-    return int(Blocks([part], np.array([0]), LAYOUT).nbytes[0])
+    return int(FileBlocks([part], np.array([0]), LAYOUT).nbytes[0])
 
 
 def tensors(batch: Batch) -> Mapping[str, object]:
@@ -172,7 +172,7 @@ def test_the_buffer_keeps_the_blocks_that_were_used_last():
 def test_blocks_are_the_chunks_of_each_file(files):
     folder = files / "cn-3" / "medium" / "a"
     parts = probe([folder / "part_0.h5", folder / "part_1.h5"], LAYOUT)
-    blocks = Blocks(parts, np.array([0, 3, 4, 29, 30, 31, 49]), LAYOUT)
+    blocks = FileBlocks(parts, np.array([0, 3, 4, 29, 30, 31, 49]), LAYOUT)
     assert [blocks[n].rows.tolist() for n in range(len(blocks))] == [
         [0, 3],
         [4],

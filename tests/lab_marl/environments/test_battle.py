@@ -9,7 +9,7 @@ from lab_marl.environments import battle
 from lab_marl.environments.battle_frame import Armies
 from lab_marl.environments.battle_rules import attack_damage
 from lab_marl.environments.units import MAPS, UNITS
-from lab_marl.episodes.layouts import Block
+from lab_marl.episodes.layouts import EntityBlock
 from labrun.errors import LabError
 
 PUBLISHED = Path(__file__).parents[4] / "shared" / "data" / "marl"
@@ -152,8 +152,8 @@ def test_shapes_are_those_of_smac(task, obs, state, actions):
 def test_layout_names_the_blocks_of_the_vectors():
     made = battle.layout("battle-2s3z")
     assert made.own == ((0, 4), (76, 80))
-    assert (made.enemies, made.allies) == (Block(4, 5, 8), Block(44, 4, 8))
-    assert (made.state_allies, made.state_enemies) == (Block(0, 5, 7), Block(35, 5, 6))
+    assert (made.enemies, made.allies) == (EntityBlock(4, 5, 8), EntityBlock(44, 4, 8))
+    assert (made.state_allies, made.state_enemies) == (EntityBlock(0, 5, 7), EntityBlock(35, 5, 6))
     assert (made.state_actions, made.episode_limit, made.attacks) == (65, 120, True)
 
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 from lab_marl.environments import grid
-from lab_marl.episodes.layouts import Block
+from lab_marl.episodes.layouts import EntityBlock
 
 PUBLISHED = Path(__file__).parents[4] / "shared" / "data" / "marl"
 
@@ -104,8 +104,8 @@ def test_layout_names_the_blocks_of_the_vectors():
     made = grid.layout("cn-4")
     assert (made.obs_size, made.state_size, made.num_actions) == (16, 16, 5)
     assert made.own == ((0, 2),)
-    assert (made.allies, made.enemies) == (Block(2, 3, 2), Block(8, 4, 2))
-    assert (made.state_allies, made.state_enemies) == (Block(0, 4, 2), Block(8, 4, 2))
+    assert (made.allies, made.enemies) == (EntityBlock(2, 3, 2), EntityBlock(8, 4, 2))
+    assert (made.state_allies, made.state_enemies) == (EntityBlock(0, 4, 2), EntityBlock(8, 4, 2))
     assert (made.attacks, made.state_actions, made.episode_limit) == (False, None, 50)
 
 

@@ -8,7 +8,7 @@ from lab_marl.behaviours import mamujoco as behaviour
 from lab_marl.behaviours.mamujoco import LinearPolicy
 from lab_marl.environments import mamujoco
 from lab_marl.environments.parallel import parallel_env
-from lab_marl.episodes.layouts import Block, check_one_network
+from lab_marl.episodes.layouts import EntityBlock, check_one_network
 from labrun.errors import LabError
 
 gymnasium = pytest.importorskip("gymnasium")
@@ -57,7 +57,7 @@ def test_an_observation_is_the_trunk_and_six_joints_whoever_moves_them():
         layout = mamujoco.layout(task)
         assert layout.obs_size == 5 + 6 * 9
         shapes[task] = (layout.num_agents, layout.allies.count, layout.num_actions)
-        assert layout.state_enemies == Block(layout.num_agents * 11, 6, 9)
+        assert layout.state_enemies == EntityBlock(layout.num_agents * 11, 6, 9)
         assert layout.state_size == layout.num_agents * 11 + 54
         assert (layout.num_non_attack, layout.continuous) == (0, True)
     assert list(shapes.values()) == [(2, 3, 3), (3, 4, 2), (6, 5, 1), (6, 5, 1)]

@@ -7,7 +7,7 @@ import pytest
 from lab_marl.environments import make
 from lab_marl.environments.interface import Frame, Outcome
 from lab_marl.environments.parallel import AsParallelEnv, parallel_env
-from lab_marl.episodes.layouts import Block, Layout
+from lab_marl.episodes.layouts import EntityBlock, Layout
 from labrun.errors import LabError
 
 TASKS = ["cn-2", "battle-3m", "battle-2s3z"]
@@ -131,10 +131,10 @@ class Arm:
         obs_size=1,
         state_size=2,
         own=((0, 1),),
-        allies=Block(1, 1, 0),
-        enemies=Block(1, 1, 0),
-        state_allies=Block(0, 2, 1),
-        state_enemies=Block(2, 1, 0),
+        allies=EntityBlock(1, 1, 0),
+        enemies=EntityBlock(1, 1, 0),
+        state_allies=EntityBlock(0, 2, 1),
+        state_enemies=EntityBlock(2, 1, 0),
         episode_limit=10,
         continuous=True,
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from lab_marl.environments import grid, rollout
 from lab_marl.environments.interface import Frame, Outcome
-from lab_marl.episodes.layouts import Block, Layout
+from lab_marl.episodes.layouts import EntityBlock, Layout
 
 NONE, SOUTH, EAST = 0, 2, 4
 # Copy 1: agent 1 must go one step east, so that the episode has one transition. Copy 2: one more.
@@ -141,10 +141,10 @@ class Slider:
         obs_size=1,
         state_size=1,
         own=((0, 1),),
-        allies=Block(1, 0, 0),
-        enemies=Block(1, 0, 0),
-        state_allies=Block(0, 1, 1),
-        state_enemies=Block(1, 0, 0),
+        allies=EntityBlock(1, 0, 0),
+        enemies=EntityBlock(1, 0, 0),
+        state_allies=EntityBlock(0, 1, 1),
+        state_enemies=EntityBlock(1, 0, 0),
         episode_limit=2,
         continuous=True,
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from lab_marl.environments.serial import Result, SerialEnv, View, simulator
-from lab_marl.episodes.layouts import Block, Layout
+from lab_marl.episodes.layouts import EntityBlock, Layout
 from labrun.errors import LabError
 
 
@@ -19,10 +19,10 @@ def small_layout(*, continuous: bool = False) -> Layout:
         obs_size=2,
         state_size=1,
         own=((0, 2),),
-        allies=Block(2, 1, 0),
-        enemies=Block(2, 1, 0),
-        state_allies=Block(0, 2, 0),
-        state_enemies=Block(0, 1, 1),
+        allies=EntityBlock(2, 1, 0),
+        enemies=EntityBlock(2, 1, 0),
+        state_allies=EntityBlock(0, 2, 0),
+        state_enemies=EntityBlock(0, 1, 1),
         episode_limit=3,
         continuous=continuous,
     )

@@ -13,7 +13,7 @@ from lab_marl.episodes import hdf5_reader, hdf5_writer
 from lab_marl.episodes.episodes import Episodes
 from lab_marl.episodes.hdf5_files import find_parts, probe
 from lab_marl.episodes.hdf5_writer import write
-from lab_marl.episodes.layouts import Block, Layout
+from lab_marl.episodes.layouts import EntityBlock, Layout
 from lab_marl.training.entity_features import check_ids
 from labrun.errors import LabError
 
@@ -29,10 +29,10 @@ TOY = Layout(
     obs_size=3,
     state_size=2,
     own=((0, 1),),
-    allies=Block(1, 1, 1),
-    enemies=Block(2, 1, 1),
-    state_allies=Block(0, 1, 1),
-    state_enemies=Block(1, 1, 1),
+    allies=EntityBlock(1, 1, 1),
+    enemies=EntityBlock(2, 1, 1),
+    state_allies=EntityBlock(0, 1, 1),
+    state_enemies=EntityBlock(1, 1, 1),
     episode_limit=4,
 )
 ARM = dataclasses.replace(TOY, task="arm", num_enemies=2, continuous=True)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from lab_marl.episodes.batches import Batch
-from lab_marl.episodes.layouts import Block, Layout, check_one_network
+from lab_marl.episodes.layouts import EntityBlock, Layout, check_one_network
 from lab_marl.training.entity_features import (
     agent_codes,
     compact_actions,
@@ -26,10 +26,10 @@ GRID = Layout(
     obs_size=6,
     state_size=4,
     own=((0, 1),),
-    allies=Block(1, 1, 1),
-    enemies=Block(2, 2, 2),
-    state_allies=Block(0, 2, 1),
-    state_enemies=Block(2, 2, 1),
+    allies=EntityBlock(1, 1, 1),
+    enemies=EntityBlock(2, 2, 2),
+    state_allies=EntityBlock(0, 2, 1),
+    state_enemies=EntityBlock(2, 2, 1),
     episode_limit=5,
 )
 # observation: 2 move features, 2 enemies x 2, 1 ally x 2, 1 own feature
@@ -43,10 +43,10 @@ FIGHT = Layout(
     obs_size=9,
     state_size=4 + 2 + 10,
     own=((0, 2), (8, 9)),
-    allies=Block(6, 1, 2),
-    enemies=Block(2, 2, 2),
-    state_allies=Block(0, 2, 2),
-    state_enemies=Block(4, 2, 1),
+    allies=EntityBlock(6, 1, 2),
+    enemies=EntityBlock(2, 2, 2),
+    state_allies=EntityBlock(0, 2, 2),
+    state_enemies=EntityBlock(4, 2, 1),
     state_actions=6,
     episode_limit=5,
 )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from lab_marl.environments.interface import Frame
 from lab_marl.episodes.batches import Batch, make_batch
-from lab_marl.episodes.layouts import Block, Layout
+from lab_marl.episodes.layouts import EntityBlock, Layout
 from lab_marl.training.entity_features import entity_features
 from lab_stairs.blocks import stacked
 from lab_stairs.config import MixerConfig, NetworkConfig
@@ -42,8 +42,8 @@ tensor = torch.tensor
 def robot_layout(agents: int = 2, joints: int = 3) -> Layout:
     """A robot's joints in equal shares: trunk 2 | others' joints x 4 | own joints x 4."""
     total = agents * joints
-    others = Block(2, total - joints, 4)
-    own = Block(others.stop, joints, 4)
+    others = EntityBlock(2, total - joints, 4)
+    own = EntityBlock(others.stop, joints, 4)
     return Layout(
         task=f"test-robot-{agents}x{joints}",
         family="mamujoco",
@@ -56,8 +56,8 @@ def robot_layout(agents: int = 2, joints: int = 3) -> Layout:
         own=((0, 2),),
         allies=others,
         enemies=own,
-        state_allies=Block(0, agents, 3),
-        state_enemies=Block(3 * agents, total, 4),
+        state_allies=EntityBlock(0, agents, 3),
+        state_enemies=EntityBlock(3 * agents, total, 4),
         episode_limit=12,
         continuous=True,
     )

@@ -12,7 +12,7 @@ import time
 
 import pytest
 from labrun.results.store import Mirror
-from labrun.results.store.rows import Rows
+from labrun.results.store.database import Database
 from labrun.runs import run_dir
 from labrun.runs.signs import last_step
 from labrun.system import streams
@@ -70,7 +70,7 @@ def fill(handle):
 
 def is_mirrored(home, run):
     with Mirror(home).opened() as store:
-        assert isinstance(store, Rows)
+        assert isinstance(store, Database)
         copied = store.copied([run.id])
     return run.id in copied and copied[run.id].state == "done"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from labrun.results.store import LiveMirror, Mirror, catch_up, ensure_sqlite
+from labrun.results.store.database import KNOWN_TABLES, Database
 from labrun.results.store.pauses import Pauses
-from labrun.results.store.rows import KNOWN_TABLES, Rows
 from labrun.runs import run_index
 from labrun.runs.run_dir import RunDir
 
@@ -359,7 +359,7 @@ def test_tables_of_another_version_are_left_to_mlflow(mirror):
     database.execute("update alembic_version set version_num = 'another'")
     database.commit()
     database.close()
-    rows = Rows(mirror.home / "mlflow.db")
+    rows = Database(mirror.home / "mlflow.db")
     assert not rows.is_known
     rows.close()
 
@@ -368,7 +368,7 @@ def test_a_full_disk_is_one_line_and_the_run_is_written_later(
     mirror, make_run, event, capsys, monkeypatch
 ):
     run = make_run(event.metrics(1, loss=1.0))
-    opened = Rows.__init__
+    opened = Database.__init__
 
     def full(self, *words, **named):
         opened(self, *words, **named)
@@ -376,7 +376,7 @@ def test_a_full_disk_is_one_line_and_the_run_is_written_later(
 
     live = LiveMirror(mirror.home, [run], period_s=0)
     with monkeypatch.context() as patch:
-        patch.setattr(Rows, "__init__", full)
+        patch.setattr(Database, "__init__", full)
         append(run, *(event.metrics(step, loss=1.0) for step in range(2, 5000)))
         live.flush()
     (line,) = capsys.readouterr().err.splitlines()

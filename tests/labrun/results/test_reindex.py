@@ -6,8 +6,8 @@ import shutil
 import pytest
 from labrun.results.store import Mirror
 from labrun.results.store import reindex as rebuilt
+from labrun.results.store.database import Database
 from labrun.results.store.reindex import reindex
-from labrun.results.store.rows import Rows
 from labrun.results.store.trouble import reason_of
 
 
@@ -58,13 +58,13 @@ def test_runs_are_written_in_few_transactions(mirror, make_run, event, monkeypat
         make_run(event.metrics(1, loss=1.0), seed=seed)
     monkeypatch.setattr(rebuilt, "TOGETHER_S", 60.0)
     asked: list[str] = []
-    ask = Rows._ask
+    ask = Database._ask
 
     def noted(store, words, *values):
         asked.append(words)
         return ask(store, words, *values)
 
-    monkeypatch.setattr(Rows, "_ask", noted)
+    monkeypatch.setattr(Database, "_ask", noted)
     assert reindex(mirror).written == 8
     assert asked.count("begin immediate") == 2  # the runs, and what is gone
 
@@ -105,13 +105,13 @@ def test_files_are_copied_while_no_other_writer_waits(mirror, make_run, event, m
     runs = [make_run(event.metrics(1, loss=1.0), seed=seed) for seed in range(3)]
     (runs[1].artifacts / "page.html").write_text("<p>shown</p>")
     waited: list[bool] = []
-    keep_files = Rows._keep_files
+    keep_files = Database._keep_files
 
     def watched(store, run, *rest):
         waited.append(run.id == runs[1].id and store._database.in_transaction)
         keep_files(store, run, *rest)
 
-    monkeypatch.setattr(Rows, "_keep_files", watched)
+    monkeypatch.setattr(Database, "_keep_files", watched)
     assert reindex(mirror).written == 3
     assert waited == [False] * 3
     assert [p.name for p in mirror.home.glob("mlflow-artifacts/**/page.html")] == ["page.html"]

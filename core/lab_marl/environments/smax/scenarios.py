@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from labrun.errors import LabError
 
-from lab_marl.episodes.layouts import Block, Layout
+from lab_marl.episodes.layouts import EntityBlock, Layout
 
 PREFIX = "smax-"
 UNITS = {"m": "marine", "s": "stalker", "z": "zealot", "h": "hydralisk"}
@@ -67,10 +67,10 @@ def layout(task: str) -> Layout:
     scenario = parsed(task)
     n, m = len(scenario.allies), len(scenario.enemies)
     own, unit = len(OWN_FEATURES) + TYPE_BITS, len(UNIT_FEATURES) + TYPE_BITS
-    allies = Block(0, n - 1, unit)
-    enemies = Block(allies.stop, m, unit)
-    state_allies = Block(0, n, own)
-    state_enemies = Block(state_allies.stop, m, own)
+    allies = EntityBlock(0, n - 1, unit)
+    enemies = EntityBlock(allies.stop, m, unit)
+    state_allies = EntityBlock(0, n, own)
+    state_enemies = EntityBlock(state_allies.stop, m, own)
     return Layout(
         task=task,
         family="smax",

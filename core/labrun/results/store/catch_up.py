@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlparse
 
+from labrun.results.store.database import Database
 from labrun.results.store.file import path_of
 from labrun.results.store.marks import Copied, Mark
 from labrun.results.store.mirror import Mirror
-from labrun.results.store.rows import Rows
 from labrun.results.store.said import said_of
 from labrun.results.store.server import place_in
 from labrun.results.store.trouble import is_down
@@ -45,7 +45,7 @@ def _catch_up_file(home: Path, uri: str, runs: Sequence[Entry], until: float) ->
     mirror = Mirror(home, uri, busy_s=min(BUSY_S, left), making_s=left)
     try:
         with mirror.opened() as store:
-            if not isinstance(store, Rows):
+            if not isinstance(store, Database):
                 return  # tables of another version; MLflow's client is for `lab reindex`
             known, nothing = store.copied([entry.id for entry in runs]), Copied()
             for entry in runs:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from labrun.config.credentials import masked
+from labrun.results.store.database import BUSY_S, Database
 from labrun.results.store.file import ensure_sqlite, identity, path_of, put_aside, sqlite_uri
 from labrun.results.store.owner import refuse_elsewhere
-from labrun.results.store.rows import BUSY_S, Rows
 from labrun.results.store.server import Server
 from labrun.results.store.trouble import is_damage
 from labrun.runs.run_dir import RunDir
@@ -32,7 +32,7 @@ class Mirror:
     uri: str = ""
     busy_s: float = BUSY_S
     making_s: float = 300.0
-    _open: Rows | Server | None = field(default=None, repr=False)
+    _open: Database | Server | None = field(default=None, repr=False)
     _client: Any = field(default=None, repr=False)
     _which: tuple[int, int] | None = None
     """The file that was opened, which another process may have replaced since."""
@@ -61,14 +61,14 @@ class Mirror:
             try:
                 store.update(run, afresh=afresh)
             except sqlite3.DatabaseError as error:
-                if isinstance(store, Rows) and store.is_together:
+                if isinstance(store, Database) and store.is_together:
                     raise  # the runs before it would be lost with the file
                 self._replace_damaged(error)
                 with self.opened() as new:
                     new.update(run, afresh=afresh)
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[Rows | Server]:
+    def opened(self) -> Iterator[Database | Server]:
         """The store; what is opened inside is the same one."""
         if self._open is not None:
             yield self._open
@@ -88,7 +88,7 @@ class Mirror:
             self._client = _mlflow_client(self.where)
         return self._client
 
-    def _connect(self) -> Rows | Server:
+    def _connect(self) -> Database | Server:
         path = self.path
         if path is None:
             return Server(self.home, self.where, self.client())
@@ -104,11 +104,11 @@ class Mirror:
         rows.close()
         return Server(self.home, self.where, self.client(), folder=path.parent)
 
-    def _rows(self, path: Path) -> Rows:
+    def _rows(self, path: Path) -> Database:
         refuse_elsewhere(path)
         ensure_sqlite(path, wait_s=self.making_s)
         self._which = identity(path)
-        return Rows(path, busy_s=self.busy_s)
+        return Database(path, busy_s=self.busy_s)
 
     def _replace_damaged(self, error: sqlite3.DatabaseError) -> None:
         """Continue with a new store. Raises the error again if the old store is not damaged."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labrun.results.store.database import AT_ONCE, Database
 from labrun.results.store.mirror import Mirror
-from labrun.results.store.rows import AT_ONCE, Rows
 from labrun.results.store.server import Server, quoted
 from labrun.results.store.trouble import is_down, reason_of, unusable
 from labrun.runs.run_dir import RunDir
@@ -42,7 +42,7 @@ def reindex(mirror: Mirror) -> Reindexed:
             _write_all(mirror, store, done)
         with mirror.opened() as store:
             done.removed = _remove_gone(mirror, store)
-            if isinstance(store, Rows):
+            if isinstance(store, Database):
                 store.leave_old_experiments()
                 store.shrink()
     except Exception as error:
@@ -68,24 +68,24 @@ def forget_gone(mirror: Mirror) -> list[str]:
         raise unusable(mirror.where, error) from error
 
 
-def _write_all(mirror: Mirror, store: Rows | Server, done: Reindexed) -> None:
+def _write_all(mirror: Mirror, store: Database | Server, done: Reindexed) -> None:
     """Write the runs, small ones together: a transaction for each would take longer than it."""
     waiting = deque(entries(mirror.home))
     while waiting:
         if not _is_small(waiting[0], store):
             _write(waiting.popleft().run, mirror, done)
             continue
-        assert isinstance(store, Rows)
+        assert isinstance(store, Database)
         with store.together():
             until = time.monotonic() + TOGETHER_S
             while waiting and _is_small(waiting[0], store) and time.monotonic() < until:
                 _write(waiting.popleft().run, mirror, done)
 
 
-def _is_small(entry: Entry, store: Rows | Server) -> bool:
+def _is_small(entry: Entry, store: Database | Server) -> bool:
     """Whether the run can be written in one transaction with others, who wait for it: its events
     are few, and it has no files to copy."""
-    if not isinstance(store, Rows) or entry.signs[0] >= AT_ONCE:
+    if not isinstance(store, Database) or entry.signs[0] >= AT_ONCE:
         return False
     try:
         return not any(entry.run.artifacts.iterdir())
@@ -106,12 +106,12 @@ def _write(run: RunDir, mirror: Mirror, done: Reindexed) -> None:
         done.left_out[run.id] = reason_of(error)
 
 
-def _remove_gone(mirror: Mirror, store: Rows | Server) -> list[str]:
+def _remove_gone(mirror: Mirror, store: Database | Server) -> list[str]:
     """Ids of the runs that were in this home and are no more; a server may hold others' runs."""
     if not mirror.home.is_dir():
         return []
     homes = {str(mirror.home), str(mirror.home.resolve())}
-    stored = store.folders() if isinstance(store, Rows) else _folders_on(mirror, store, homes)
+    stored = store.folders() if isinstance(store, Database) else _folders_on(mirror, store, homes)
     there = set(os.listdir(mirror.home))
     gone = [
         (one, run_id)

@@ -49,7 +49,7 @@ from lab_stairs.td3_bc.objectives import (
     twin_targets,
     value_weight,
 )
-from lab_stairs.td3_bc.rows import Rows, draw_rows
+from lab_stairs.td3_bc.rows import TransitionRows, draw_rows
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ class TD3BCLearner:
                 move_towards(target, online, tau=self.config.tau)
         return metrics
 
-    def draw_noise(self, rows: Rows) -> Tensor:
+    def draw_noise(self, rows: TransitionRows) -> Tensor:
         """(R, n, j) noise on the target actor's actions, before it is cut off."""
         return torch.randn_like(rows.actions) * self.config.smoothing_noise
 
-    def draw_kept(self, rows: Rows) -> Tensor | None:
+    def draw_kept(self, rows: TransitionRows) -> Tensor | None:
         """(R, n, k): which of the actor's tokens stay in this update."""
         if self.config.token_dropout == 0:
             return None
@@ -130,7 +130,7 @@ class TD3BCLearner:
             device=self.device,
         )
 
-    def critic_losses(self, rows: Rows, noise: Tensor) -> CriticLosses:
+    def critic_losses(self, rows: TransitionRows, noise: Tensor) -> CriticLosses:
         """The critics' losses under given noise (R, n, j) of the target's actions."""
         layout, counts = rows.layout, rows.counts[1:]
         taken = self._features(layout, rows.at(rows.obs), rows.actions)
@@ -147,7 +147,7 @@ class TD3BCLearner:
         return CriticLosses(twin_loss(totals, targets), totals.detach(), targets, histories)
 
     @torch.no_grad()
-    def _following(self, rows: Rows, taken: EntityFeatures, noise: Tensor) -> Tensor:
+    def _following(self, rows: TransitionRows, taken: EntityFeatures, noise: Tensor) -> Tensor:
         """(2, R): Q'_1 and Q'_2 of the smoothed actions at the frame after each transition."""
         layout, config = rows.layout, self.config.network
         actor = stacked([self.target.actor])
@@ -163,7 +163,7 @@ class TD3BCLearner:
         return self.target.totals(layout, agent_values(critics, read), rows.after(rows.state))
 
     def actor_losses(
-        self, rows: Rows, histories: Sequence[Memory], keep: Tensor | None
+        self, rows: TransitionRows, histories: Sequence[Memory], keep: Tensor | None
     ) -> ActorLosses:
         """The actor's losses under a given token dropout (None: none).
 
@@ -181,7 +181,7 @@ class TD3BCLearner:
         weight = value_weight(values, alpha=self.config.alpha)
         return ActorLosses(actor_loss(values, weight, cloning), cloning.detach(), weight)
 
-    def _values(self, rows: Rows, actions: Tensor, histories: Sequence[Memory]) -> Tensor:
+    def _values(self, rows: TransitionRows, actions: Tensor, histories: Sequence[Memory]) -> Tensor:
         """(R,): Q_1 of actions (R, n, j), with gradient to the actions and not to the critic."""
         layout = rows.layout
         with torch.no_grad():
@@ -190,7 +190,7 @@ class TD3BCLearner:
         read = step_from(critic, self.config.network, layout, valued, histories, first=0)
         return self.online.totals(layout, agent_values(critic, read), rows.at(rows.state))[0]
 
-    def _critic_gradient(self, rows: Rows, losses: CriticLosses) -> dict[str, float]:
+    def _critic_gradient(self, rows: TransitionRows, losses: CriticLosses) -> dict[str, float]:
         norm = _gradient(losses.total, self.critic_parameters, self.config, rows.layout.task)
         terms = {
             "loss": losses.total,
@@ -199,7 +199,9 @@ class TD3BCLearner:
         }
         return numbers(terms) | {"grad_norm": norm}
 
-    def _actor_gradient(self, rows: Rows, histories: Sequence[Memory]) -> dict[str, float]:
+    def _actor_gradient(
+        self, rows: TransitionRows, histories: Sequence[Memory]
+    ) -> dict[str, float]:
         losses = self.actor_losses(rows, histories, self.draw_kept(rows))
         norm = _gradient(losses.total, self.actor_parameters, self.config, rows.layout.task)
         terms = {

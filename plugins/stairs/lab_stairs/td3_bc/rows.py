@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Rows:
+class TransitionRows:
     """F packed frames of B parts of episodes, time by time, the longest part first.
 
     A part of k transitions has k + 1 frames, so that F = R + B for R transitions. The frames
@@ -45,7 +45,7 @@ class Rows:
         return values[self.counts[0] :]
 
 
-def draw_rows(batch: Batch, *, length: int) -> Rows:
+def draw_rows(batch: Batch, *, length: int) -> TransitionRows:
     """`length` transitions of every episode from a random one on; shorter ones whole.
 
     0 takes all episodes whole. Draws from torch's global generator.
@@ -59,7 +59,7 @@ def draw_rows(batch: Batch, *, length: int) -> Rows:
     time = (starts + steps)[inside]
     episode = torch.arange(len(sizes), device=sizes.device).expand_as(inside)[inside]
     begins = (steps < sizes)[inside]
-    return Rows(
+    return TransitionRows(
         layout=batch.layout,
         counts=tuple(inside.sum(1).tolist()),
         begins=begins,

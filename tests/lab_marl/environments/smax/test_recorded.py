@@ -6,7 +6,7 @@ from lab_marl import environments
 from lab_marl.environments.rollout import play
 from lab_marl.environments.smax.battles import SmaxEnv, check_sizes
 from lab_marl.environments.smax.scenarios import parsed
-from lab_marl.episodes.layouts import Block
+from lab_marl.episodes.layouts import EntityBlock
 from labrun.errors import LabError
 from smax_recording import TASKS, Recording, arrays
 
@@ -51,7 +51,7 @@ def one_hot(kinds: np.ndarray) -> np.ndarray:
     return np.eye(6, dtype=np.float32)[kinds]
 
 
-def block(vectors: np.ndarray, where: Block) -> np.ndarray:
+def block(vectors: np.ndarray, where: EntityBlock) -> np.ndarray:
     """[..., count, width]"""
     part = vectors[..., where.start : where.stop]
     return part.reshape(*part.shape[:-1], where.count, where.width)

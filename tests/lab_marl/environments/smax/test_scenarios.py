@@ -3,7 +3,7 @@
 import pytest
 from lab_marl.environments import layout_of
 from lab_marl.environments.smax.scenarios import Scenario, owns, parsed
-from lab_marl.episodes.layouts import Block, check_one_network
+from lab_marl.episodes.layouts import EntityBlock, check_one_network
 from labrun.errors import LabError
 
 MARINE, STALKER, ZEALOT = ("marine",), ("stalker",), ("zealot",)
@@ -30,9 +30,12 @@ def test_other_names_are_none_of_smax(task):
 def test_the_layout_of_2_marines_against_3():
     layout = layout_of("smax-2m_vs_3m")
     # Another unit: 7 features and 6 bits; the agent itself, and each unit in the state: 4 and 6.
-    assert (layout.allies, layout.enemies) == (Block(0, 1, 13), Block(13, 3, 13))
+    assert (layout.allies, layout.enemies) == (EntityBlock(0, 1, 13), EntityBlock(13, 3, 13))
     assert (layout.own, layout.obs_size) == (((52, 62),), 62)
-    assert (layout.state_allies, layout.state_enemies) == (Block(0, 2, 10), Block(20, 3, 10))
+    assert (layout.state_allies, layout.state_enemies) == (
+        EntityBlock(0, 2, 10),
+        EntityBlock(20, 3, 10),
+    )
     assert layout.state_size == 50
     assert (layout.num_actions, layout.episode_limit) == (5 + 3, 101)
 

@@ -65,7 +65,7 @@ _COPIES = """select t.value, r.run_uuid, r.lifecycle_stage = 'active'
     join experiments e using (experiment_id) where t.key = 'labrun.id'"""
 
 
-class Rows:
+class Database:
     """An open store. Raises sqlite3.Error where it is locked, full or damaged."""
 
     def __init__(self, path: Path, *, busy_s: float = BUSY_S) -> None:
