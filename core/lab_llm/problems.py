@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -110,8 +111,10 @@ def problem_sets(setup: Setup, *, key: str) -> ProblemSets | None:
     """The problems of the run's dataset; None: they are not known yet.
 
     Raises LabError, naming `key`, where the dataset's data are something else: what it offers, or
-    what its `load` says that it returns.
+    what its `load` says that it returns; and where two problems of a set have the same id.
     """
+    if isinstance(setup.data, ProblemSets):
+        _check_ids(setup.data)
     if isinstance(setup.data, ProblemSets) or setup.dataset is None:
         return setup.data
     name = type(setup.data).__name__ if setup.data is not None else _loaded(setup.dataset)
@@ -121,6 +124,18 @@ def problem_sets(setup: Setup, *, key: str) -> ProblemSets | None:
             f"{type(setup.dataset).__name__} loads {name}; take components of one kind"
         )
     return None
+
+
+def _check_ids(sets: ProblemSets) -> None:
+    """LabError where an id stands for two problems: files and caches go by it."""
+    for name, problems in {"train": sets.train, **sets.evaluation}.items():
+        counts = Counter(problem.id for problem in problems)
+        if len(counts) < len(problems):
+            once, times = counts.most_common(1)[0]
+            raise LabError(
+                f"set {name!r} has {times} problems with the id {once!r}; the dataset must give "
+                "each its own"
+            )
 
 
 def _loaded(dataset: Dataset) -> str:

@@ -53,14 +53,17 @@ def _json_list(text: str) -> object:
 
 
 def _is_message(value: object) -> bool:
-    return isinstance(value, Mapping) and any(
-        isinstance(value.get(who), str) and isinstance(value.get(said), str | list)
-        for who, said in (("role", "content"), ("from", "value"))
+    return isinstance(value, Mapping) and (
+        _has(value, "role", "content") or _has(value, "from", "value")
     )
 
 
+def _has(message: Mapping[str, Any], who: str, said: str) -> bool:
+    return isinstance(message.get(who), str) and isinstance(message.get(said), str | list)
+
+
 def _message(message: Mapping[str, Any], where: str) -> Message:
-    if isinstance(message.get("role"), str):
+    if _has(message, "role", "content"):
         return {"role": message["role"], "content": _content(message["content"], where)}
     speaker = message["from"]
     if speaker not in SPEAKERS:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from pathlib import Path
 
 from labrun.errors import LabError
 
@@ -44,12 +46,14 @@ class Source:
     def problems(self) -> Iterator[Problem]:
         """One problem a row, as the files give them: no more than a batch of rows in memory.
 
-        A problem's id is the file's stem and the row's number, `train/1` for the first.
+        A problem's id is the file's label and the row's number, `train/1` for the first.
         """
         given = (self.prompt_column, self.answer_column, self.solution_column)
         columns = [column for column in given if column is not None]
-        for file in rows.find_files(self.path):
-            yield from map(self._problem, rows.read_rows(file, columns))
+        files = rows.find_files(self.path)
+        for file, label in zip(files, labels(files), strict=True):
+            for row in rows.read_rows(file, columns):
+                yield self._problem(row, label)
 
     def question(self, problem: Problem) -> str:
         """What the problem asks, in one form whatever the set's instruction and spaces are."""
@@ -58,7 +62,7 @@ class Source:
         words = " ".join("\n".join([*earlier, asked]).split())
         return unicodedata.normalize("NFC", words)
 
-    def _problem(self, row: rows.Row) -> Problem:
+    def _problem(self, row: rows.Row, label: str) -> Problem:
         where = f"{row.where}, column {self.prompt_column!r}"
         value = row.at(self.prompt_column)
         solution = self.solution_column
@@ -69,7 +73,7 @@ class Source:
             answered=self.prompt_column in (self.answer_column, solution),
         )
         return Problem(
-            id=f"{stem(row.file)}/{row.number}",
+            id=f"{label}/{row.number}",
             prompt=(*earlier, {**last, "content": self._asked(last["content"], where)}),
             answer=_text(row, self.answer_column),
             solution=None if solution is None else _text(row, solution),
@@ -80,6 +84,26 @@ class Source:
         if is_blank(question):
             raise LabError(f"{where}: the question is blank in {content!r:.80}; drop the row")
         return f"{question}\n{self.instruction}" if self.instruction else question
+
+
+def labels(files: Sequence[Path]) -> list[str]:
+    """A label of each file that no other has: its stem, with as many folders before it as it takes;
+    `#2` behind it where a file comes again, or differs by its ending alone."""
+    labelled = {file: stem(file) for file in files}
+    for depth in range(1, max((len(file.parts) for file in files), default=0)):
+        counts = Counter(labelled.values())
+        if max(counts.values(), default=0) == 1:
+            break
+        for file, label in labelled.items():
+            if counts[label] > 1:
+                folders = file.parent.parts[-depth:]
+                labelled[file] = "/".join([*folders, stem(file)])
+    times: Counter[str] = Counter()
+    found = []
+    for label in (labelled[file] for file in files):
+        times[label] += 1
+        found.append(f"{label}#{times[label]}" if times[label] > 1 else label)
+    return found
 
 
 def chat(

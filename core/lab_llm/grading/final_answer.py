@@ -36,6 +36,11 @@ _AFTERTHOUGHT = re.compile(
 )
 _ALTERNATIVES = re.compile(r"(?i)\b(?:or|either)\b")
 _DENIED = re.compile(r"^not\b[^.\n]{0,100}?\bbut\s+(?:rather\s+)?", re.IGNORECASE)
+_DENIAL = re.compile(
+    r"(?i:\banswers?\s+(?:is\s+not|isn['\u2019]t|cannot\s+be|can['\u2019]t\s+be))\s+"
+    r"(?=[*_(]*(?:[$\\]|[-+]?[\d.]|[A-Z]\b))(?![^.\n]*\bbut\b)(?:[^\n.!?,;]|\.\d)*"
+)
+"""`the answer is not 6`, up to the end of the clause; `not possible` may be an answer."""
 _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}\s+[^\s]")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _THINKING = re.compile(f"{THINK_START}.*?{THINK_END}", re.DOTALL)
@@ -143,6 +148,7 @@ def _last_tag(text: str) -> _Mark | None:
 
 
 def _in_a_sentence(text: str) -> FinalAnswer:
+    text = _DENIAL.sub("", text)
     phrases = [list(phrase.finditer(text)) for phrase in (_OPTION, _ANSWER_PHRASE)]
     for phrase in [*reversed(phrases[1]), *reversed(phrases[0])]:
         said = _said(text[phrase.end() :])

@@ -55,8 +55,6 @@ def plan(
     copies = TeacherCopies(settings, context, distillation)
     copies.check()
     plan = grpo_settings.plan(settings)
-    if distillation is not None and not plan.missing:
-        grpo_settings.check_head(settings)
     facts: dict[str, object] = {}
     if sets is not None:
         kept = _short_sets(settings, sets, plan)

@@ -7,7 +7,6 @@ from labrun.plan import Continues, Plan
 
 from lab_llm.planning.gpus import missing_precision
 from lab_llm.planning.sizes import model_shape, sizes
-from lab_llm.policy.config_files import read_config
 from lab_llm.policy.facts import policy_facts
 from lab_llm.policy.location import NotHereError, locate
 from lab_llm.policy.policy import known_by_files
@@ -140,19 +139,6 @@ def check_distillation(settings: GRPOSettings) -> None:
                 f"trainer.{name}={value}: the loss of self-distillation (sdpo, opsd, sdft) has no "
                 f"such term; set trainer.{name}=0, or take another method"
             )
-
-
-def check_head(settings: GRPOSettings) -> None:
-    """LabError where the model's output layer is more than its head, which SDPO's loss calls."""
-    path = locate(settings.model)
-    if path.suffix == ".gguf":
-        return
-    read = read_config(path, settings.model)
-    if getattr(read, "final_logit_softcapping", None):
-        raise LabError(
-            f"method=sdpo: model {settings.model.name!r} caps its logits "
-            "(final_logit_softcapping), which the distillation loss does not; take another model"
-        )
 
 
 def check_lengths(

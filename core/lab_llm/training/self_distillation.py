@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lab_llm.policy.head import logits_head
 from lab_llm.training.config import TeacherSettings
 from lab_llm.training.distillation import compare_hidden, distillation_loss, importance_weight
 from lab_llm.training.distillation_config import DistillationConfig
@@ -72,7 +73,7 @@ class SelfDistillation(Objective):
             seen[own],
             told[own],
             tokens[own],
-            heads=(_head(student), _head(teacher)),
+            heads=(logits_head(student), logits_head(teacher)),
             temperature=self.temperature,
             alpha=config.alpha,
             top_k=config.top_k,
@@ -122,10 +123,6 @@ def self_distillation(settings: TeacherSettings) -> SelfDistillation:
         temperature=settings.temperature,
         surrogate=Surrogate(settings),
     )
-
-
-def _head(model: Any) -> Any:
-    return model.get_output_embeddings()
 
 
 def _compared_rows(loss_mask: Tensor) -> Tensor:

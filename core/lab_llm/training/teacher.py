@@ -104,17 +104,19 @@ class TeacherPrompts:
     """Group's number -> generator that draws the sibling."""
     count: Callable[[str], None]
     """Told what was shown, by name: a context, `unmarked`, `truncated`."""
-    _encoded: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    _encoded: dict[tuple[int, str], list[int]] = field(default_factory=dict)
+    """(group, solution) -> token ids of the prompt."""
 
     def of(self, problem: Problem, row: int) -> list[int] | None:
         """Token ids of the prompt with the solution for the row-th rollout; None: no solution."""
         text = self.shown(problem, row)
         if text is None:
             return None
-        if (problem.id, text) not in self._encoded:
+        group = row // self.graded.group_size
+        if (group, text) not in self._encoded:
             messages = with_solution(problem.prompt, text, self.teacher.template)
-            self._encoded[problem.id, text] = encode(self.tokenizer, messages)
-        return self._encoded[problem.id, text]
+            self._encoded[group, text] = encode(self.tokenizer, messages)
+        return self._encoded[group, text]
 
     def shown(self, problem: Problem, row: int) -> str | None:
         """The text that the teacher of the row-th rollout is shown; None: there is none."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from lab_llm.distributed import ranks
+from lab_llm.policy.head import logits_head
 from lab_llm.training.config import GRPOSettings
 from lab_llm.training.engines import RolloutEngine
 from lab_llm.training.rollouts import Rollouts, TeacherSequences
@@ -130,7 +131,7 @@ def token_logprobs(
     """
     seen = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
     hidden, tokens = seen.last_hidden_state[:, -width - 1 : -1], ids[:, -width:]
-    head = model.get_output_embeddings()
+    head = logits_head(model)
     parts = hidden.flatten(0, 1).split(HEAD_TOKENS), tokens.flatten().split(HEAD_TOKENS)
     num_calls = len(parts[0])
     most_calls = ranks.largest(num_calls) if ranks.shares_weights(model) else num_calls

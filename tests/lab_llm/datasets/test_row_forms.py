@@ -2,12 +2,15 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from lab_llm.datasets.components import RowsDataset
 from lab_llm.datasets.config import RowsConfig
+from lab_llm.datasets.row_problems import labels
+from lab_llm.problems import Problem, ProblemSets, problem_sets
 from labrun.errors import LabError
 from labrun.plan import Setup
 
@@ -199,3 +202,38 @@ def test_a_chat_of_one_answer_alone_is_no_prompt(tmp_path):
     path = written(tmp_path / "a.jsonl", json.dumps({"c": [{"from": "gpt", "value": "x"}]}))
     message = refusal(path, prompt_column="c", answer_column="c")
     assert message.startswith(" line 1, column 'c': the last message must come from the user: ")
+
+
+def test_a_message_in_both_forms_is_read_by_the_one_that_is_whole(tmp_path):
+    rows = [
+        {"role": "user", "from": "human", "value": "1+1?"},
+        {"role": "user", "from": "human", "value": "2+2?", "content": None},
+        {"role": "user", "content": "3+3?", "from": "human"},
+    ]
+    lines = "".join(json.dumps({"prompt": [row], "answer": "2"}) + "\n" for row in rows)
+    problems = train(written(tmp_path / "a.jsonl", lines))
+    asked = [problem.prompt for problem in problems]
+    assert [p[0]["content"] for p in asked] == ["1+1?", "2+2?", "3+3?"]
+    assert {p[0]["role"] for p in asked} == {"user"}
+
+
+def test_files_of_one_name_have_labels_of_their_own():
+    names = ["/d/a/t.jsonl", "/d/b/t.csv", "/d/c/b/t.jsonl", "/d/a/u.jsonl", "/d/a/u.jsonl"]
+    assert labels([Path(name) for name in names]) == ["a/t", "d/b/t", "c/b/t", "u", "u#2"]
+    assert labels([Path("x.csv"), Path("x.jsonl")]) == ["x", "x#2"]
+    assert labels([]) == []
+
+
+def test_problems_of_files_of_one_name_have_ids_of_their_own(tmp_path):
+    paths = []
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        paths.append(written(tmp_path / folder / "train.jsonl", AS_LINES))
+    assert [p.id for p in train(paths)] == ["a/train/1", "a/train/2", "b/train/1", "b/train/2"]
+
+
+def test_two_problems_of_one_id_are_refused():
+    problem = Problem(id="p", prompt=(USER,), answer="2")
+    sets = ProblemSets(train=[problem, problem], evaluation={}, verify=lambda *_: 0.0)
+    with pytest.raises(LabError, match="set 'train' has 2 problems with the id 'p'"):
+        problem_sets(Setup(data=sets), key="trainer")

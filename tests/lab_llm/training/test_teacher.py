@@ -86,3 +86,10 @@ def test_a_prompt_is_made_once_for_all_rollouts_that_read_it_and_counted_for_eac
     assert first == encode(prompts.tokenizer, messages)
     assert second is first
     assert COUNTED == ["answer", "answer"]
+
+
+def test_problems_of_one_id_and_one_solution_have_prompts_of_their_own():
+    prompts = prompts_of("answer", 1, 0, 0, 0, 1, 0, 0, 0)
+    ask = ({"role": "user", "content": "How many legs has a horse?"},)
+    other = Problem(id=PROBLEM.id, prompt=ask, answer=PROBLEM.answer)
+    assert prompts.of(PROBLEM, 0) != prompts.of(other, 4)

@@ -119,8 +119,7 @@ def test_scores_files_and_random_state(tmp_path, policy, data):
     assert torch.equal(torch.random.get_rng_state(), state)
     assert scores == again
     assert {s.task for s in scores} == {"in_domain"}
-    for score in scores:
-        assert score.value == pytest.approx(sum(score.items) / score.n)
+    assert {score.items for score in scores} == {()}  # other runs have other rollouts
     artifacts = tmp_path / "artifacts"
     assert (artifacts / "asymmetry.png").stat().st_size > 10_000
     table = list(map(json.loads, (artifacts / "asymmetry_tokens.jsonl").read_text().splitlines()))
@@ -135,13 +134,14 @@ def test_scores_average_over_tokens_and_then_over_rollouts():
         made([-2.0, -1.0], [-1.0, -2.0], [0.1, 0.3], correct=False),  # D: -1, 1
     ]
     found = {s.metric: s for s in asymmetry.scores("set", traces)}
-    assert found["information_asymmetry_correct"].items == [0.5, 3.0]
+    assert found["information_asymmetry_correct"].n == 2
     assert found["information_asymmetry_correct"].value == 1.75
-    assert found["information_asymmetry_wrong"].items == [0.0]
-    assert found["position_asymmetry_correct"].items == pytest.approx([0.3, 0.5])
+    assert found["information_asymmetry_wrong"].n == 1
+    assert found["information_asymmetry_wrong"].value == 0.0
+    assert found["position_asymmetry_correct"].value == pytest.approx(0.4)
     assert found["position_asymmetry_wrong"].value == pytest.approx(0.2)
-    assert found["positive_share_correct"].items == [0.5, 1.0]
-    assert found["positive_share_wrong"].items == [0.5]
+    assert found["positive_share_correct"].value == 0.75
+    assert found["positive_share_wrong"].value == 0.5
 
 
 def test_no_mixed_group_is_a_note_and_no_score(tmp_path, policy, data):

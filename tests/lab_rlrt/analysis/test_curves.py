@@ -40,6 +40,10 @@ def test_growth_counts_from_the_best_reward_on():
     assert collapse_step(late_best, grown_before, FLAT, **RULE) is None
 
 
+def test_a_reward_that_was_never_above_0_is_no_collapse():
+    assert collapse_step([0.0] * 8, GROWS, FLAT, **RULE) is None
+
+
 def test_a_reward_that_recovers_or_falls_by_less_is_no_collapse():
     assert collapse_step([*FALLS, 0.8, 0.8], [*GROWS, 2, 2], [*FLAT, 1, 1], **RULE) is None
     assert collapse_step(FALLS, GROWS, GROWS, **{**RULE, "drop": 0.9}) is None

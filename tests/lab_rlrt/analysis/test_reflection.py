@@ -9,12 +9,13 @@ from lab_llm.datasets.countdown_config import CountdownConfig
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.policy import load_policy
 from lab_llm.problems import Problem, ProblemSets
+from lab_llm.text.prompts import encode
 from lab_rlrt.analysis.config import ReflectionConfig
 from lab_rlrt.analysis.reflection import evaluator as reflection
 from lab_rlrt.analysis.reflection import figure as reflection_figure
 from lab_rlrt.analysis.reflection import flips
 from lab_rlrt.analysis.reflection.flips import ARMS, Outcomes
-from lab_rlrt.analysis.rollouts import Rollout
+from lab_rlrt.analysis.rollouts import Rollout, check_sampling
 from lab_rlrt.analysis.traces import Trace
 from labrun import LabError, Setup
 from labrun.runs.context import RunContext
@@ -22,6 +23,7 @@ from labrun.runs.run_dir import RunDir
 from scipy import stats
 
 PROBLEM = Problem(id="p", prompt=({"role": "user", "content": "?"},), answer="")
+DATA = CountdownDataset(CountdownConfig(train_size=1, eval_size=6)).sets
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def traced(divergence, *, index=0, group=0, correct=True):
 
 
 def test_flips_are_counted_against_the_outcome_before():
-    found = flips.items(TABLE)
+    found = flips.by_rollout(TABLE)
     assert found["flip_max"] == [1, 1, 1]
     assert found["flip_max_control"] == [0, 1, 1]
     assert found["flip_random"] == [0, 1, 0]
@@ -181,8 +183,9 @@ def test_a_run_on_the_tiny_model_agrees_with_its_files(tmp_path, policy):
     assert [line["arm"] for line in lines] == [*ARMS] * 6
     for arm in ARMS:
         mine = [line for line in lines if line["arm"] == arm]
-        assert scores[f"flip_{arm}"].items == [float(m["after"] != m["before"]) for m in mine]
-        assert scores[f"flip_{arm}"].value == pytest.approx(sum(scores[f"flip_{arm}"].items) / 6)
+        flipped = [m["after"] != m["before"] for m in mine]
+        assert scores[f"flip_{arm}"].value == pytest.approx(sum(flipped) / 6)
+        assert scores[f"flip_{arm}"].items == ()  # other runs have other rollouts
     problems = {problem.id: problem for problem in data.evaluation["in_domain"]}
     for line in lines:
         assert line["after"] == (data.verify(problems[line["id"]], line["completion"]) == 1.0)
@@ -192,6 +195,43 @@ def test_a_run_on_the_tiny_model_agrees_with_its_files(tmp_path, policy):
     assert written["problems"] == len({line["id"] for line in lines}) > 1
     assert rates["flip_max"]["value"] == scores["flip_max"].value
     assert (artifacts / "reflection.png").stat().st_size > 10_000
+
+
+def test_rows_are_sampled_together_as_far_as_the_longest_fits():
+    """Prefixes of 20, 25 and 610 tokens, of which 600, 500 and 10 are to go: 1,024 positions."""
+    sizes = [(20, 600), (25, 500), (610, 10)]
+    assert [*reflection.parts(sizes, most=8, room=1024)] == [slice(0, 2), slice(2, 3)]
+    assert [*reflection.parts(sizes, most=8, room=1210)] == [slice(0, 3)]
+    assert [*reflection.parts(sizes, most=8, room=None)] == [slice(0, 3)]
+    assert [*reflection.parts(sizes, most=1, room=1210)] == [slice(i, i + 1) for i in range(3)]
+    assert [*reflection.parts([(20, 600)], most=8, room=100)] == [slice(0, 1)]
+
+
+def test_continuations_far_apart_fit_where_each_fits_alone(tmp_path, policy):
+    """Position 0 and position 590 of 600 tokens: together they would be more than the model's."""
+    problem = CountdownDataset(CountdownConfig(train_size=1, eval_size=1)).sets.train[0]
+    prompt = tuple(encode(policy.tokenizer, problem.prompt))
+    completion = tuple(range(10, 30)) * 30
+    own = Rollout(0, 0, problem, prompt, completion, "", 1.0)
+    arms = [
+        reflection.Intervention(own, "max", 0, ()),
+        reflection.Intervention(own, "random", 590, ()),
+    ]
+    config = ReflectionConfig(max_new_tokens=600)
+    found = reflection.continue_all(context(tmp_path), policy, arms, config)
+    assert 0 < len(found[0]) <= 600
+    assert 0 < len(found[1]) <= 10
+
+
+def test_a_teacher_that_could_not_read_two_rollouts_is_refused_before_work(policy):
+    said = (
+        r"evaluator\.reflection\.max_new_tokens=510: the teacher reads the prompt of .* tokens, "
+        r"with two rollouts, which is more than the model's 1024; set (\d+) at most"
+    )
+    with pytest.raises(LabError, match=said) as caught:
+        check_sampling(policy, DATA, ReflectionConfig(max_new_tokens=510), section="reflection")
+    most = int(str(caught.value).split("set ")[1].split()[0])
+    check_sampling(policy, DATA, ReflectionConfig(max_new_tokens=most), section="reflection")
 
 
 def test_a_phrase_is_a_tokens_own_and_must_have_some(policy):

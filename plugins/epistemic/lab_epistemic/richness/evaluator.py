@@ -74,6 +74,7 @@ class RichnessEvaluator:
         facts = self._facts()
         sets = problem_sets(setup, key="evaluator.richness")
         if sets is not None:
+            self._check_names(sets, [name for name in setup.evaluators if name != "richness"])
             self._check_pool(sets, known_policy(setup))
         return Plan(facts, missing_engine(self.config.engine, section=section))
 
@@ -87,6 +88,16 @@ class RichnessEvaluator:
         rounds = config.rounds if "guided" in config.levels else 0
         at_most = config.num_problems * config.num_samples * (len(config.levels) + rounds)
         return {"probes": config.pool_size * config.num_probes, "responses_at_most": at_most}
+
+    def _check_names(self, sets: ProblemSets, others: Sequence[str]) -> None:
+        """LabError where another evaluator's scores of a set would bear a level's name."""
+        alike = [name for name in sets.evaluation if name in self.config.levels]
+        if alike and others:
+            raise LabError(
+                f"evaluation set {alike[0]!r} has the name of a level of evaluator.richness: its "
+                f"scores and those of evaluator {others[0]} would hide one another; rename the "
+                "set, or leave the level or the evaluator out"
+            )
 
     def _check_pool(self, sets: ProblemSets, policy: KnownPolicy | None) -> None:
         """LabError where the pool is not in the data or lacks what its use needs, or the model has

@@ -23,7 +23,7 @@ def draw(results: "Sequence[LevelResult]", words: Sequence[str], *, title: str) 
     """The three panels of one run, with 95% t-intervals over problems."""
     cells: dict[str, dict[str, Interval]] = {metric: {} for metric in PANELS}
     for result in results:
-        items = result.items(words)
+        items = result.by_problem(words)
         for metric in PANELS:
             cells[metric][result.level] = t_interval([*items[metric].values()])
     return panels(cells, title=title)

@@ -1,4 +1,4 @@
-"""Scores of a level, a value a problem, and what `richness.json` says of all of them."""
+"""Scores of a level, means over problems, and what `richness.json` says of all of them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class LevelResult:
     asked: Mapping[int, Asked]
     counts: Mapping[str, int]
 
-    def items(self, words: Sequence[str]) -> dict[str, dict[int, float]]:
+    def by_problem(self, words: Sequence[str]) -> dict[str, dict[int, float]]:
         """Metric -> the problem's place -> its value, a mean over the responses."""
         found = {i: problem_metrics(one, words) for i, one in self.asked.items()}
         names = next(iter(found.values()))
@@ -48,10 +48,10 @@ def problem_metrics(asked: Asked, words: Sequence[str]) -> dict[str, float]:
 
 
 def scores(result: LevelResult, words: Sequence[str]) -> list[Score]:
-    """The metrics with an item a problem; counts have none."""
+    """The metrics and the counts. They have no items: other runs keep other problems."""
     found = [
-        Score(result.level, metric, fmean(by.values()), len(by), list(by.values()))
-        for metric, by in result.items(words).items()
+        Score(result.level, metric, fmean(by.values()), len(by))
+        for metric, by in result.by_problem(words).items()
     ]
     size = len(result.asked)
     return found + [Score(result.level, name, n, size) for name, n in result.counts.items()]
@@ -59,10 +59,12 @@ def scores(result: LevelResult, words: Sequence[str]) -> list[Score]:
 
 def summary(results: Sequence[LevelResult], words: Sequence[str]) -> dict[str, object]:
     """Each level's counts, its means, and its differences to `none`, paired by problem."""
-    unguided = next((result.items(words) for result in results if result.level == "none"), None)
+    unguided = next(
+        (result.by_problem(words) for result in results if result.level == "none"), None
+    )
     levels: dict[str, object] = {}
     for result in results:
-        items = result.items(words)
+        items = result.by_problem(words)
         told: dict[str, object] = {"counts": dict(result.counts), "metrics": _bounds(items)}
         if unguided is not None and result.level != "none":
             told["less_none"] = _bounds(

@@ -12,18 +12,19 @@ from lab_llm.distributed.ranks import gather_objects
 from lab_llm.distributed.stopping import stop_if_asked
 from lab_llm.evaluation.accuracy import check_prompts_fit, end_tokens
 from lab_llm.grading.grades import grade_all
+from lab_llm.policy.head import logits_head
 from lab_llm.policy.policy import KnownPolicy, Policy, known_policy
 from lab_llm.problems import Problem, ProblemSets, problem_sets
 from lab_llm.sampling.decoder import check_architecture
 from lab_llm.sampling.sampler import sample
 from lab_llm.text.completion_text import completion_text
-from lab_llm.text.prompts import encode, with_solution
+from lab_llm.text.prompts import encode, most_tokens, with_solution
 from lab_llm.training.sequences import padded
 from lab_llm.training.teacher import GradedRollouts
 from labrun import LabError, Setup, unknown
 from torch import Tensor
 
-from lab_rlrt.analysis.config import RolloutSettings
+from lab_rlrt.analysis.config import RolloutSettings, TaughtSettings
 
 if TYPE_CHECKING:
     from labrun.runs.context import RunContext
@@ -101,11 +102,41 @@ def check_sampling(
     policy: KnownPolicy, data: ProblemSets, settings: RolloutSettings, *, section: str
 ) -> None:
     """Raises LabError where the sampler does not know the architecture, or the longest prompt and
-    max_new_tokens are more than the model takes."""
+    max_new_tokens are more than the model takes; a teacher reads a rollout twice as long, that of
+    the group that it is shown and the one that it judges."""
     check_architecture(policy.config)
     _, problems = choose_set(data, settings)
     key = f"evaluator.{section}.max_new_tokens"
     check_prompts_fit(policy, problems, settings.max_new_tokens, key=key)
+    if isinstance(settings, TaughtSettings):
+        _check_teacher_fits(policy, problems, settings, key=key)
+
+
+def _check_teacher_fits(
+    policy: KnownPolicy, problems: Sequence[Problem], settings: TaughtSettings, *, key: str
+) -> None:
+    """LabError where a prompt with a whole rollout in it, and another one, are too many tokens."""
+    limit, longest = positions_of(policy), settings.max_new_tokens
+    if limit is None:
+        return
+    template = settings.template_for(str(policy.tokenizer.name_or_path))
+    taught = [(p.id, with_solution(p.prompt, "", template)) for p in problems]
+    suspects = [(name, chat) for name, chat in taught if most_tokens(chat) + 2 * longest > limit]
+    sizes = ((len(encode(policy.tokenizer, chat)), name) for name, chat in suspects)
+    most, name = max(sizes, default=(0, ""))
+    if most + 2 * longest > limit:
+        left = (limit - most) // 2
+        raise LabError(
+            f"{key}={longest}: the teacher reads the prompt of {name}, {most} tokens, with two "
+            f"rollouts, which is more than the model's {limit}; "
+            + (f"set {left} at most" if left > 0 else "take the problem out")
+        )
+
+
+def positions_of(policy: KnownPolicy) -> int | None:
+    """The longest sequence of the model (tokens); None where it says none."""
+    limit = getattr(policy.config, "max_position_embeddings", None)
+    return limit if isinstance(limit, int) else None
 
 
 def sample_groups(
@@ -260,5 +291,5 @@ def _states(policy: Policy, prompts: Sequence[Ids], completions: Sequence[Ids]) 
 
 
 def _logprobs(policy: Policy, states: Tensor, temperature: float) -> Tensor:
-    head: Any = policy.model.get_output_embeddings()
+    head = logits_head(policy.model)
     return (head(states).float() / temperature).log_softmax(-1)

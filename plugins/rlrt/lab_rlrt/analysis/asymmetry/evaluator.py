@@ -47,9 +47,10 @@ def check_taught(settings: TaughtSettings, name: str) -> None:
 class AsymmetryEvaluator:
     """Traces the rollouts of mixed groups: those whose tokens RLRT weighs.
 
-    Scores, one item for each rollout (the mean over its tokens): `information_asymmetry`,
-    `position_asymmetry` and `positive_share`, each `_correct` and `_wrong`. Files:
-    `artifacts/asymmetry.html`, `asymmetry.png` and `asymmetry_tokens.jsonl`.
+    Scores, means over rollouts of the mean over a rollout's tokens: `information_asymmetry`,
+    `position_asymmetry` and `positive_share`, each `_correct` and `_wrong`. They have no items:
+    other runs have mixed groups of other problems. Files: `artifacts/asymmetry.html`,
+    `asymmetry.png` and `asymmetry_tokens.jsonl`.
     """
 
     def __init__(self, config: AsymmetryConfig) -> None:
@@ -95,8 +96,8 @@ def scores(name: str, traces: Sequence[Trace]) -> list[Score]:
     for outcome, wanted in (("correct", True), ("wrong", False)):
         part = [t for t in traces if t.rollout.correct == wanted]
         for metric, measure in MEASURES.items():
-            items = [measure(t) for t in part]
-            found.append(Score(name, f"{metric}_{outcome}", fmean(items), len(items), items))
+            values = [measure(t) for t in part]
+            found.append(Score(name, f"{metric}_{outcome}", fmean(values), len(values)))
     return found
 
 

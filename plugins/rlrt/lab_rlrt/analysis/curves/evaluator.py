@@ -88,6 +88,8 @@ def collapse_step(
         return None
     mean = running_mean(reward, window)
     best = int(np.argmax(mean))
+    if mean[best] <= 0:
+        return None  # nothing was ever right: nothing collapsed
     above = np.flatnonzero(mean > (1 - drop) * mean[best])
     start = int(above[-1]) + 1
     if start >= len(mean):

@@ -6,7 +6,7 @@ from a position turns some outcomes around with nothing inserted.
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from labrun import Plan, Score, Setup
 
 from lab_rlrt.analysis.asymmetry.evaluator import check_taught
 from lab_rlrt.analysis.config import ReflectionConfig
-from lab_rlrt.analysis.reflection.flips import ARMS, Outcomes, items, rates
+from lab_rlrt.analysis.reflection.flips import ARMS, Outcomes, by_rollout, rates
 from lab_rlrt.analysis.reflection.interventions import Intervention, interventions, phrase_ids
 from lab_rlrt.analysis.rollouts import (
     check_run,
@@ -30,6 +30,7 @@ from lab_rlrt.analysis.rollouts import (
     evaluating,
     is_due,
     mixed_groups,
+    positions_of,
     sample_groups,
 )
 from lab_rlrt.analysis.traces import Trace, trace
@@ -42,7 +43,8 @@ class ReflectionEvaluator:
     """Continues rollouts of mixed groups four times: at the largest Dbar_t and at a random other
     position, with and without the phrase.
 
-    Scores with one item a rollout: see `flips.items`. Files: `artifacts/reflection.png`,
+    Scores are means over rollouts, see `flips.by_rollout`; without items, since each run has
+    rollouts of other problems. Files: `artifacts/reflection.png`,
     `reflection.json` (rates with intervals over problems) and `reflection.jsonl` (every
     continuation).
     """
@@ -81,8 +83,8 @@ class ReflectionEvaluator:
         table = tabulate(arms, correct)
         self._write(ctx, name, traces, arms, texts, correct, table)
         return [
-            Score(name, metric, fmean(values), len(values), values)
-            for metric, values in items(table).items()
+            Score(name, metric, fmean(values), len(values))
+            for metric, values in by_rollout(table).items()
             if values
         ]
 
@@ -128,23 +130,44 @@ def continue_all(
     """One continuation of each. With its prefix it is at most max_new_tokens long; the phrase
     does not count."""
     generator = torch.Generator().manual_seed(ctx.derive_seed("analysis", "continue"))
+    prefixes = [[*arm.rollout.prompt, *arm.kept] for arm in arms]
+    left = [config.max_new_tokens - arm.position for arm in arms]
     order = sorted(range(len(arms)), key=lambda i: len(arms[i].kept))
+    sizes = [(len(prefixes[i]), left[i]) for i in order]
     found: list[list[int]] = [[] for _ in arms]
-    for start in range(0, len(order), config.batch_size):
+    for part in parts(sizes, most=config.batch_size, room=positions_of(policy)):
         stop_if_asked(ctx, before="all rollouts were continued")
-        rows = order[start : start + config.batch_size]
-        left = [config.max_new_tokens - arms[i].position for i in rows]
+        rows = order[part]
         completions = complete(
             policy,
-            [[*arms[i].rollout.prompt, *arms[i].kept] for i in rows],
+            [prefixes[i] for i in rows],
             num_samples=1,
-            max_new_tokens=max(left),
+            max_new_tokens=max(left[i] for i in rows),
             temperature=config.temperature,
             generator=generator,
         )
-        for i, ids, size in zip(rows, completions, left, strict=True):
-            found[i] = ids[:size]
+        for i, ids in zip(rows, completions, strict=True):
+            found[i] = ids[: left[i]]
     return found
+
+
+def parts(sizes: Sequence[tuple[int, int]], *, most: int, room: int | None) -> Iterator[slice]:
+    """Parts of rows that are sampled together, `most` at once.
+
+    `sizes` are (tokens of the prefix, tokens to sample) of each row. All rows of a part are sampled
+    for as long as the one with most to go, behind the longest prefix: a part ends where that would
+    be more than `room`, the model's positions (None: no limit).
+    """
+    start = 0
+    while start < len(sizes):
+        stop = start + 1
+        while stop < min(len(sizes), start + most):
+            prefixes, left = zip(*sizes[start : stop + 1], strict=True)
+            if room is not None and max(prefixes) + max(left) > room:
+                break
+            stop += 1
+        yield slice(start, stop)
+        start = stop
 
 
 def verdicts(data: ProblemSets, arms: Sequence[Intervention], texts: Sequence[str]) -> list[bool]:

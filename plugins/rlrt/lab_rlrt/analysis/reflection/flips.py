@@ -52,7 +52,7 @@ def counted(table: Sequence[Outcomes], kind: str) -> list[Outcomes]:
     return [row for row in table if before is None or row.before == before]
 
 
-def items(table: Sequence[Outcomes]) -> dict[str, list[float]]:
+def by_rollout(table: Sequence[Outcomes]) -> dict[str, list[float]]:
     """Metric -> one value a rollout: 0 or 1, and for a paired difference -1 to 1.
 
     `flip_ARM`, of all rollouts; `to_wrong_ARM`, of the correct ones; `to_correct_ARM`, of the
@@ -73,7 +73,7 @@ def items(table: Sequence[Outcomes]) -> dict[str, list[float]]:
 
 
 def rates(table: Sequence[Outcomes], rng: np.random.Generator) -> dict[str, Rate]:
-    """Each metric of `items` with its interval; those without a rollout are left out.
+    """Each metric of `by_rollout` with its interval; those without a rollout are left out.
 
     Rollouts of one problem are not independent, so that problems are resampled, each with all its
     rollouts, and the same ones for every metric.
@@ -81,7 +81,7 @@ def rates(table: Sequence[Outcomes], rng: np.random.Generator) -> dict[str, Rate
     numbers = sorted({row.problem for row in table})
     counts = resamples(len(numbers), rng)
     found: dict[str, Rate] = {}
-    for name, values in items(table).items():
+    for name, values in by_rollout(table).items():
         kind = next(kind for kind in KINDS if name.startswith(kind))
         places = [numbers.index(row.problem) for row in counted(table, kind)]
         if values:
