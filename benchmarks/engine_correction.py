@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--rollouts", type=int, default=32, help="sampled (count)")
     parser.add_argument("--tokens", type=int, default=960, help="of each (count)")
     arguments = parser.parse_args()
+    before = harness.machine()
     ratios = log_ratios(arguments.rollouts, arguments.tokens)
     found = [of_length(ratios, length) for length in LENGTHS]
     spread = ratios.std().item()
@@ -36,7 +37,7 @@ def main() -> None:
     for one in found:
         print("  ".join(f"{name} {value:.3g}" for name, value in one.items()))
     facts = {"rollouts": arguments.rollouts, "tokens": arguments.tokens, "deviation": spread}
-    harness.write(arguments.out, {"claim": __doc__, **facts, "lengths": found})
+    harness.write(arguments.out, {"claim": __doc__, "machine": before, **facts, "lengths": found})
 
 
 def log_ratios(num_rollouts: int, num_tokens: int) -> Tensor:

@@ -33,6 +33,7 @@ def main() -> None:
     if arguments.variant:
         print(json.dumps(measure(arguments.variant, arguments.tokens, arguments.chunk)))
         return
+    before = harness.machine()
     found = {name: run(name, arguments) for name in ("whole", "chunked")}
     whole, chunked = found["whole"], found["chunked"]
     if abs(whole["loss"] - chunked["loss"]) > 1e-4 * abs(whole["loss"]):
@@ -44,7 +45,9 @@ def main() -> None:
         print(f"{name:8}  peak {values['peak_gib']:.2f} GiB  {values['seconds']:.1f} s")
     print(f"ratio     {ratio:.1f}")
     facts = {"tokens": arguments.tokens, "chunk": arguments.chunk, "vocabulary": VOCABULARY}
-    harness.write(arguments.out, {"claim": __doc__, **facts, **found, "ratio": ratio})
+    harness.write(
+        arguments.out, {"claim": __doc__, "machine": before, **facts, **found, "ratio": ratio}
+    )
 
 
 def run(variant: str, arguments: argparse.Namespace) -> dict[str, float]:
