@@ -34,7 +34,7 @@ from labrun.errors import (
     LabError,
     PreemptedError,
 )
-from labrun.runs import resume_point
+from labrun.runs import resume_point, submission
 from labrun.runs.context import RunContext
 from labrun.runs.run_dir import RunDir, write_json
 from labrun.system import disk, processes, streams
@@ -77,6 +77,8 @@ def main(argv: list[str] | None = None) -> int:
         started=time.time(),
         ended=None,
     )
+    if place is None and submission.is_cancelled(run.path):
+        return _record(run, Ending("preempted", EXIT_PREEMPTED, submission.NEVER_BEGAN))
     num_processes = _num_processes(run) if place is None else 1
     ending = Ending(UNLOADABLE, EXIT_FAILED)
     while ending.state == UNLOADABLE:

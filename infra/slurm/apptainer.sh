@@ -10,7 +10,7 @@
 
 image=${LAB_IMAGE:-$HOME/labrun.sif}
 # sbatch starts a job in the folder and with the variables of your shell.
-runs=$(realpath "${LABRUN_HOME:-runs}")
+runs=$(realpath -s "${LABRUN_HOME:-runs}")
 
 # module load apptainer
 

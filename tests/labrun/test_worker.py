@@ -8,8 +8,9 @@ from labrun import worker
 from labrun.attempts import failures
 from labrun.attempts.ranks import Place
 from labrun.config.experiments import compose
+from labrun.errors import EXIT_PREEMPTED
 from labrun.plugins import discovery
-from labrun.runs import run_dir
+from labrun.runs import run_dir, submission
 from labrun.system import processes
 from small_plugin import write
 
@@ -28,6 +29,16 @@ def test_the_first_rank_that_fails_says_why_the_attempt_did(make_run, ranks, kep
     assert failure.kind == kept
     worker._keep_failure(run, MemoryError(), 1, Place(0, 2))  # another attempt's is new
     assert failures.of(run, attempt=1).kind == "MemoryError"
+
+
+def test_a_worker_whose_run_was_cancelled_while_it_started_ends_before_it_trains(make_run):
+    run = make_run(state="queued")
+    submission.cancel(run.path)
+    run.write_status(state="preempted")
+    assert worker.main([str(run.path)]) == EXIT_PREEMPTED
+    status = run.recorded_status()
+    assert (status.state, status.message) == ("preempted", "cancelled before it started")
+    assert (status.exit_code, list(run.events())) == (EXIT_PREEMPTED, [])
 
 
 COUNTS = "ctx.progress(step=32, total=32, stage='make data')\n        return [1.0]"

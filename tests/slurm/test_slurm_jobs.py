@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from labrun.launch.slurm import commands
 from labrun.runs import run_index, submission
 from labrun.runs.run_dir import RunDir
 
@@ -41,6 +42,20 @@ def test_a_sweep_is_an_array_whose_tasks_bear_their_runs_names(submit, state_is,
         assert squeue(run, "%j|%k") == f"{run.id.rsplit('-', 3)[0]}|{run.id}"
     said = lab_here("status", "--group", "g")
     assert said.stdout.splitlines() == ["no run is under way; ended: 3 done"]
+
+
+def test_variables_of_the_shell_beat_no_key_and_hide_no_job(submit, state_is, monkeypatch):
+    beating = {"SBATCH_JOB_NAME": "mine", "SBATCH_ARRAY_INX": "0-1", "SBATCH_TIMELIMIT": "1"}
+    for name, value in {**beating, "SBATCH_WAIT": "1", "SQUEUE_USERS": "nobody"}.items():
+        monkeypatch.setenv(name, value)
+    (run,) = submit(*SLOW, "max_steps=20", "resources.time_limit=30")
+    job = submission.read(run.path)
+    assert "_" not in job.id
+    assert commands.look([job.id])[job.id].state in ("waiting", "running")
+    state_is(run, "done")
+    for name in ("SQUEUE_USERS", *beating):
+        monkeypatch.delenv(name)
+    assert squeue(run, "%j|%l") == f"{run.id.rsplit('-', 3)[0]}|30:00"
 
 
 def test_a_job_that_is_put_back_goes_on_from_its_checkpoint(submit, state_is, until):

@@ -38,15 +38,15 @@ def delete(runs: Sequence[RunDir]) -> list[str]:
     Raises LabError, before anything is deleted, where a run is under way or in other hands.
     """
     refuse_under_way(runs)
-    claims = []
+    claims: dict[Path, int] = {}
     try:
         for run in runs:
-            claims.append(run.claim())
+            claims[run.path] = run.claim()
         stores = dict.fromkeys((run.path.parent, _uri(run)) for run in runs)
         for run in runs:
-            _remove(run)
+            _remove(run, claims.pop(run.path))
     finally:
-        for claim in claims:
+        for claim in claims.values():
             os.close(claim)
     return [fault for home, uri in stores if (fault := _forgotten(home, uri))]
 
@@ -65,12 +65,16 @@ def _uri(run: RunDir) -> str:
         return ""
 
 
-def _remove(run: RunDir) -> None:
-    """The directory vanishes at once under its name, then its files go."""
+def _remove(run: RunDir, claim: int) -> None:
+    """The directory vanishes at once under its name, then its files go; the claim is closed in
+    between, since NFS keeps a folder as long as a file in it is open."""
     trash = run.path.with_name(f"{TRASH}{run.id}")
     try:
-        shutil.rmtree(trash, ignore_errors=True)
-        os.rename(run.path, trash)
+        try:
+            shutil.rmtree(trash, ignore_errors=True)
+            os.rename(run.path, trash)
+        finally:
+            os.close(claim)
         shutil.rmtree(trash)
     except OSError as error:
         raise LabError(f"run {run.id} cannot be deleted: {reason(error)} ({run.path})") from error

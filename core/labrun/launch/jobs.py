@@ -154,7 +154,9 @@ def start(run: RunDir, config: RunConfig, attempt: int, lease: Lease, claim: int
     """The attempt, begun. Its supervisor holds the lease and the claim from here on."""
     report, write_end = os.pipe()
     try:
-        process = _spawn(run, variables(config, attempt, lease), (*lease.handles, claim), write_end)
+        process = _spawn(
+            run, variables(run, config, attempt, lease), (*lease.handles, claim), write_end
+        )
     except OSError:
         os.close(report)
         raise
@@ -164,7 +166,9 @@ def start(run: RunDir, config: RunConfig, attempt: int, lease: Lease, claim: int
     return Job(run, config, attempt, process, report, memory.oom_kills())
 
 
-def variables(config: RunConfig, attempt: int, lease: Lease) -> dict[str, str]:
+def variables(run: RunDir, config: RunConfig, attempt: int, lease: Lease) -> dict[str, str]:
+    """The variables of an attempt's worker. What it makes for several runs lies beside its own,
+    wherever it was started."""
     threads = str(config.resources.num_cpus)
     return {
         "DISABLE_MLFLOW_INTEGRATION": "TRUE",  # transformers': it would import all of MLflow
@@ -175,6 +179,7 @@ def variables(config: RunConfig, attempt: int, lease: Lease) -> dict[str, str]:
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # nvidia-smi's numbers, which the leases name
         "CUDA_VISIBLE_DEVICES": lease.gpus(),
         "LABRUN_ATTEMPT": str(attempt),
+        "LABRUN_HOME": str(run.path.parent.absolute()),
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
     }

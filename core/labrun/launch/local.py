@@ -162,7 +162,7 @@ class LocalExecutor:
         """Start the first run that waits; false where there are no devices for it now."""
         one = waiting.popleft()
         if submission.is_cancelled(one.run.path):
-            self._write(one.run, state="preempted", message="cancelled before it started")
+            self._write(one.run, state="preempted", message=submission.NEVER_BEGAN)
             self._free(one.run)
             return True
         try:

@@ -52,7 +52,7 @@ def _worker(run: RunDir, there: Machines, start: Start) -> subprocess.Popen[byte
     with open(run.path / f"stdio-node{there.rank}.log", "ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "labrun.worker", str(run.path), *words],
-            env=jobs.variables(run.experiment().run, start.attempt, lease),
+            env=jobs.variables(run, run.experiment().run, start.attempt, lease),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

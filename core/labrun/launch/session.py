@@ -34,7 +34,7 @@ from labrun.runs import damage, resume_point, run_dir, run_index, submission
 from labrun.runs.run_dir import RunDir
 from labrun.runs.seals import DamagedError
 from labrun.system import processes
-from labrun.system.home import refuse_unwritable
+from labrun.system.home import refuse_lockless, refuse_unwritable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -189,6 +189,8 @@ def _created(experiments: Sequence[Experiment], home: Path) -> list[RunDir]:
     """The directories of all runs, each marked as one that this process will start."""
     runs: list[RunDir] = []
     try:
+        if experiments:
+            refuse_lockless(home)
         for experiment in experiments:
             runs.append(_create(experiment, home))
     except (OSError, LabError) as error:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from labrun.errors import LabError
+from labrun.errors import EXIT_PREEMPTED, LabError
 from labrun.experiment import RunConfig
 from labrun.launch import launchers
 from labrun.launch.local import LocalExecutor
@@ -124,7 +124,9 @@ def _started(runs: Sequence[RunDir], log: Path) -> "subprocess.Popen[bytes]":
 def cancel(runs: Sequence[RunDir], *, now: bool) -> dict[str, str]:
     """Run id -> what was done to end it. Those that run save a checkpoint first, unless `now`.
 
-    Raises LabError where a run cannot be reached from here.
+    Each is marked before its state is read, and a worker looks for the mark once it has written
+    that it runs: one of the two sees the other. Raises LabError where a run cannot be reached from
+    here.
     """
     states = {run.id: run.recorded_status().state for run in runs}
     done = {run.id: f"it has ended already: {states[run.id]}" for run in runs if not _is_open(run)}
@@ -162,18 +164,21 @@ def _job(run: RunDir) -> Submitted:
 
 
 def _refuse_unreachable(run: RunDir) -> None:
-    host = run.recorded_status().host
-    if not _job(run).is_of_cluster and host != socket.gethostname():
-        raise LabError(f"run {run.id} runs on {host}; `lab cancel {run.id}` there")
+    """Raise LabError for a run that another machine's process runs. One that waits there is reached
+    by its files: its command looks for the mark before it starts a run."""
+    status = run.recorded_status()
+    is_elsewhere = not _job(run).is_of_cluster and status.host != socket.gethostname()
+    if is_elsewhere and status.state != "queued":
+        raise LabError(f"run {run.id} runs on {status.host}; `lab cancel {run.id}` there")
 
 
 def _end(run: RunDir, *, now: bool) -> str:
     """What was done to end the run, whose scheduler has been asked."""
     status = run.recorded_status()
     if status.state == "queued":
-        message = "cancelled before it started"
-        run.write_status(state="preempted", exit_code=75, message=message, ended=time.time())
-        return message
+        words = {"exit_code": EXIT_PREEMPTED, "message": submission.NEVER_BEGAN}
+        run.write_status(state="preempted", **words, ended=time.time())
+        return submission.NEVER_BEGAN
     if not _job(run).is_of_cluster:
         processes.end_job(status.process, now=now)
     return "ended at once" if now else "asked to save a checkpoint and stop"

@@ -2,7 +2,8 @@
 
 A word is KEY OP VALUE. The operators are `=`, `!=`, `<`, `>`, `<=` and `>=`; all words must hold.
 `=` and `!=` take alternatives with commas: any of them, none of them. A value in quotes may hold
-spaces and commas. Numbers are compared as numbers, `created` as a date, all else as text.
+spaces and commas. Numbers are compared as numbers, all else as text. `created` is compared to the
+precision of the value: no run of 26 November is later than `2026-11-26`, nor earlier.
 """
 
 import re
@@ -46,10 +47,15 @@ class Clause:
     def holds(self, own: Sequence[Value]) -> bool:
         """Whether it holds of a run with these values of the key; none: the run lacks it."""
         if self.op in _ORDER:
-            return any(_ordered(self.op, value, self.values[0]) for value in own)
+            ranked = self._moment(own) if self.key == "created" else own
+            return any(_ordered(self.op, value, self.values[0]) for value in ranked)
         mine = list(own) or [""]
         equal = any(_equal(value, text) for value in mine for text in self.values)
         return equal == (self.op == "=")
+
+    def _moment(self, own: Sequence[Value]) -> Sequence[Value]:
+        """When the run began, as exactly as the filter says it; `own` has the full form first."""
+        return [str(moment)[: len(self.values[0])] for moment in own[:1]]
 
 
 def parse(text: str) -> list[Clause]:

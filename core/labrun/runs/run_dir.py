@@ -25,6 +25,7 @@ from labrun.runs.signs import EVENTS, PROGRESS, last_step
 from labrun.schema import adapter
 from labrun.score import Score
 from labrun.system import processes
+from labrun.system.home import lockless
 from labrun.system.json_files import read_object, reason, write_json
 from labrun.system.paths import component
 
@@ -161,7 +162,8 @@ class RunDir:
     def claim(self) -> int:
         """An open handle that holds the run alone, and frees it when its last holder is gone.
 
-        Raises LabError where another process has it, or the lock cannot be opened.
+        Raises LabError where another process has it, the lock cannot be opened, or the file system
+        gives no locks.
         """
         path = self.path / ".lock"
         try:
@@ -176,6 +178,9 @@ class RunDir:
             raise LabError(
                 f"run {self.id} is in the hands of another `lab` process: {who}; stop it first"
             ) from None
+        except OSError as error:
+            os.close(handle)
+            raise lockless(self.path, error) from error
         return handle
 
     def write_status(self, **changes: Any) -> Status:

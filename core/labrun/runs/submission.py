@@ -17,6 +17,8 @@ from labrun.system.json_files import read_object, reason, write_json
 FILE = "submitted.json"
 CANCELLED = ".cancelled"
 LOCAL = "local"
+NEVER_BEGAN = "cancelled before it started"
+"""Message of a run that was cancelled while it waited, or while its process was being started."""
 BEAT_S = 20.0
 """Seconds between two signs of life of a job."""
 

@@ -1,9 +1,12 @@
 """What must hold of LABRUN_HOME before a command writes there."""
 
+import fcntl
 import os
+import tempfile
 from pathlib import Path
 
 from labrun.errors import LabError, shown
+from labrun.system.json_files import reason
 from labrun.system.paths import LONGEST_PART
 
 NEXT = "set LABRUN_HOME to a folder that you can write"
@@ -13,6 +16,24 @@ def refuse_unwritable(home: Path) -> None:
     """Raise LabError, before any work, where this user can write no run to `home`."""
     if fault := fault_of(home):
         raise LabError(f"{fault}; {NEXT}")
+
+
+def refuse_lockless(home: Path) -> None:
+    """Raise LabError where no file in `home` can be locked; OSError where none can be made."""
+    there = nearest(home)
+    with tempfile.NamedTemporaryFile(dir=there, prefix=".lock-") as probe:
+        try:
+            fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise lockless(there, error) from error
+
+
+def lockless(folder: Path, error: OSError) -> LabError:
+    """The error for a folder whose file system refuses to lock a file."""
+    return LabError(
+        f"the file system of {folder} gives no locks ({reason(error)}); mount it with flock, or "
+        "set LABRUN_HOME to a folder that has them"
+    )
 
 
 def fault_of(home: Path) -> str:

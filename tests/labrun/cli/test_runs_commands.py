@@ -1,9 +1,13 @@
 """`lab runs`: lists, tags, notes, names, archive, delete."""
 
+import os
+import shutil
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
-from labrun.results.store import Mirror
+from labrun.results.store import Mirror, ensure_sqlite
 from labrun.runs import notes, run_dir
 
 
@@ -98,6 +102,36 @@ def test_a_deleted_run_is_gone_from_the_disk_and_the_store(lab_here, runs, home)
     assert list((home / "mlflow-artifacts").rglob("figure.png")) == []
 
 
+def test_the_files_of_a_deleted_run_go_when_none_of_them_is_open_any_more(
+    lab_here, runs, monkeypatch
+):
+    """A network file system keeps a file that is open, and so its folder."""
+    open_then: list[str] = []
+    rmtree = shutil.rmtree
+
+    def watched(path, **words):
+        links = Path("/proc/self/fd").iterdir()
+        named = [os.readlink(link) for link in links if link.is_symlink()]
+        open_then.extend(name for name in named if name.startswith(f"{path}/"))
+        rmtree(path, **words)
+
+    monkeypatch.setattr(shutil, "rmtree", watched)
+    ids = [run.id for run in runs]
+    assert lab_here("runs", "delete", *ids, "--yes").returncode == 0
+    assert open_then == []
+    assert not any(run.path.exists() for run in runs)
+
+
+def test_a_delete_says_that_a_store_of_another_mlflow_still_lists_the_run(lab_here, runs, home):
+    ensure_sqlite(home / "mlflow.db")
+    with closing(sqlite3.connect(home / "mlflow.db")) as store, store:
+        store.execute("update alembic_version set version_num = 'abc'")
+    done = lab_here("runs", "delete", runs[0].id, "--yes")
+    assert f"the results store {home}/mlflow.db is of another version of MLflow" in done.stderr
+    assert "; it still lists what was deleted; later: lab reindex" in done.stderr
+    assert not runs[0].path.exists()
+
+
 def test_a_delete_asks_and_where_it_cannot_nothing_happens(lab_here, runs):
     done = lab_here("runs", "delete", "--group", "g")
     assert done.returncode == 2
@@ -107,7 +141,6 @@ def test_a_delete_asks_and_where_it_cannot_nothing_happens(lab_here, runs):
 
 
 def test_a_run_under_way_is_never_deleted(lab_here, make_run, home, runs):
-    import os
     import socket
 
     from labrun.system import processes
@@ -124,8 +157,6 @@ def test_a_run_under_way_is_never_deleted(lab_here, make_run, home, runs):
 
 
 def test_a_run_in_other_hands_is_not_deleted(lab_here, runs):
-    import os
-
     claim = runs[0].claim()
     try:
         done = lab_here("runs", "delete", runs[0].id, "--yes")

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from labrun.config.experiments import compose
 from labrun.launch import session
 from labrun.runs import run_dir, run_index
 
@@ -37,6 +38,18 @@ def test_four_steps_and_four_more_are_a_run_of_eight(done, lab_here, home):
     assert f"lab: {line}\n" in said.stderr
     assert f"{child.id}: {line}\n" in said.stdout
     assert list(parent.series()["loss"]) == [1, 2, 3, 4]
+
+
+def test_a_run_that_goes_on_from_elsewhere_makes_its_data_in_its_own_home(
+    example, home, lab_here, tmp_path, monkeypatch
+):
+    script = tmp_path / "say.py"
+    script.write_text("import os\nctx.write_text('home', os.environ['LABRUN_HOME'])\n")
+    words = [*WORDS, "max_steps=2", f"trainer.trouble.script={script}"]
+    run = run_dir.create(compose(words), root=home)
+    monkeypatch.setenv("LABRUN_HOME", str(tmp_path / "other"))
+    assert lab_here("resume", str(run.path)).returncode == 0
+    assert (run.artifacts / "home").read_text() == str(home)
 
 
 def test_the_parent_stands_in_the_spec_and_the_lists(done, lab_here, home):

@@ -7,9 +7,10 @@ import sys
 import time
 
 import pytest
+from labrun.config.experiments import compose
 from labrun.errors import LabError
 from labrun.launch import submitting
-from labrun.runs import run_index, submission
+from labrun.runs import run_dir, run_index, submission
 from labrun.runs.run_dir import RunDir
 
 SLOW = ["trainer.trouble.sleep_s=0.1", "evaluate_start=false", "save_every=1000", "max_steps=600"]
@@ -95,6 +96,18 @@ def test_cancel_lets_a_running_run_save_and_a_waiting_one_never_begin(detached, 
     assert state(second) == "preempted"
 
 
+def test_a_run_whose_process_is_being_started_when_it_is_cancelled_never_begins(detached, lab_here):
+    (run,) = detached(*SLOW)
+    until(lambda: (run.path / "stdio.log").exists())
+    assert state(run) == "queued"
+    said = lab_here("cancel", "last").stdout
+    assert said == f"{run.id}: cancelled before it started\n"
+    await_leave(run)
+    status = run.recorded_status()
+    assert (status.state, status.message) == ("preempted", "cancelled before it started")
+    assert not list(run.events())
+
+
 def test_cancel_now_ends_a_run_which_is_not_tried_again(detached, lab_here):
     (run,) = detached(*SLOW)
     until(lambda: has_begun(run))
@@ -121,6 +134,30 @@ def test_a_run_of_another_machine_is_cancelled_there(make_run):
     with pytest.raises(LabError, match=f"runs on elsewhere; `lab cancel {run.id}` there"):
         submitting.cancel([run], now=False)
     assert not submission.is_cancelled(run.path)
+
+
+def test_a_waiting_run_of_a_machine_that_is_gone_is_cancelled_here_and_goes_on(
+    home, example, lab_here
+):
+    run = run_dir.create(compose(["plugin=example", "max_steps=2"]), root=home)
+    run.write_status(host="elsewhere", process="1@2@3")
+    refused = lab_here("resume", "last")
+    assert refused.returncode == 2
+    assert f"run {run.id} is queued and cannot be resumed" in refused.stderr
+    assert lab_here("cancel", "last").stdout == f"{run.id}: cancelled before it started\n"
+    assert lab_here("resume", "last").returncode == 0
+    assert state(run) == "done"
+
+
+def test_a_waiting_run_of_a_machine_that_is_gone_is_deleted_once_it_is_cancelled(
+    make_run, home, lab_here
+):
+    run = make_run(state="queued", root=home)
+    run.write_status(host="elsewhere", process="1@2@3")
+    assert "queued or running and not deleted" in lab_here("runs", "delete", run.id, "--yes").stderr
+    lab_here("cancel", run.id)
+    assert lab_here("runs", "delete", run.id, "--yes").returncode == 0
+    assert not run.path.exists()
 
 
 def test_status_follows_until_all_have_ended(detached, lab_here):

@@ -43,6 +43,16 @@ def test_a_job_that_is_done_has_code_0_and_leaves_its_name(run, live):
     assert [event["kind"] for event in one.events()].count("attempt") == 1
 
 
+def test_a_job_s_own_folder_is_the_home_of_what_it_makes(run, live, home, tmp_path, monkeypatch):
+    monkeypatch.delenv("LABRUN_HOME")
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "say.py"
+    script.write_text("import os\nctx.write_text('home', os.environ['LABRUN_HOME'])\n")
+    one = run("max_steps=2", f"trainer.trouble.script={script}")
+    assert live(one) == 0
+    assert (one.artifacts / "home").read_text() == str(home)
+
+
 def test_a_job_that_was_stopped_waits_to_go_on(run, live, tmp_path):
     script = tmp_path / "stop.py"
     script.write_text(STOPS)

@@ -1,5 +1,6 @@
 """Which lost runs a keeper hands in again, and which endings it records."""
 
+import errno
 import os
 import time
 from dataclasses import dataclass, field, replace
@@ -194,6 +195,40 @@ def test_a_supervisor_that_no_longer_sees_its_dead_job_is_ended(kept, monkeypatc
     submission.beat(one.run.path)
     one.keeper.look()
     assert one.released == [one.id]
+
+
+def test_a_run_whose_folder_cannot_be_written_holds_up_no_other(kept, monkeypatch):
+    one = kept()
+    one.ray_says("FAILED", DIED)
+    first = one.run.path
+    other = kept()
+    other.ray_says("FAILED", DIED)
+    one.cluster.known |= other.cluster.known
+    begin = requeues.begin
+
+    def stale(run, **words):
+        if run.path == first:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        begin(run, **words)
+
+    monkeypatch.setattr(requeues, "begin", stale)
+    assert one.keeper.look()
+    assert one.submitted == [f"{other.run.id}-1"]
+
+
+def test_a_look_that_the_disk_ends_is_not_the_keeper_s_last(monkeypatch):
+    looks = iter([OSError(errno.EIO, os.strerror(errno.EIO)), True, False])
+
+    def look() -> bool:
+        said = next(looks)
+        if isinstance(said, OSError):
+            raise said
+        return said
+
+    monkeypatch.setattr(keeper, "LOOK_S", 0.2)
+    monkeypatch.setattr(keeper, "IDLE_S", 0.1)
+    assert keeper.keep(look) == 0
+    assert list(looks) == []
 
 
 def test_a_job_that_its_cluster_does_not_know_is_gone_unless_it_was_just_submitted(

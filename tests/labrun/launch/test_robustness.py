@@ -1,5 +1,7 @@
 """One damaged or contested run harms no other."""
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -46,6 +48,37 @@ def test_a_run_is_in_one_process_at_a_time(make_run):
         run.claim()
     os.close(handle)
     os.close(run.claim())
+
+
+def refuse_locks(monkeypatch) -> None:
+    """As a network file system does that is mounted without locks."""
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+def test_a_claim_where_there_are_no_locks_is_refused_and_keeps_no_handle(make_run, monkeypatch):
+    run = make_run(state="failed")
+    refuse_locks(monkeypatch)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(LabError) as refused:
+        run.claim()
+    assert str(refused.value) == (
+        f"the file system of {run.path} gives no locks (No locks available); mount it with flock, "
+        "or set LABRUN_HOME to a folder that has them"
+    )
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_no_run_is_made_where_there_are_no_locks(lab_here, home, example, monkeypatch):
+    refuse_locks(monkeypatch)
+    done = lab_here("run", "plugin=example")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"lab: the file system of {home.parent} gives no locks (No locks")
+    assert not home.exists()
+    assert list(home.parent.glob(".lock-*")) == []
 
 
 def test_a_claim_ends_with_its_process(make_run):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from labrun.errors import LabError
-from labrun.experiment import Experiment, RunConfig, SlurmConfig
+from labrun.experiment import Experiment, ResourcesConfig, RunConfig, SlurmConfig
 from labrun.launch import following
 from labrun.launch.launchers import Word
 from labrun.launch.slurm import commands
@@ -128,7 +128,38 @@ def test_a_silent_job_that_slurm_calls_running_is_running(stand_in, lost):
 
 def test_without_slurm_on_path_one_line_says_so(stand_in):
     with pytest.raises(LabError, match="launcher=slurm: no sbatch on PATH; start `lab` where"):
-        commands.submit("#!/bin/sh\n")
+        commands.submit("#!/bin/sh\n", without=())
+
+
+def test_the_variables_of_a_shell_do_not_beat_the_keys_of_a_run(stand_in, tmp_path, monkeypatch):
+    calls = tmp_path / "calls"
+    stand_in(scontrol="exit 1", sbatch=f"env | grep ^SBATCH_ | sort > {calls}; echo 5")
+    beaten = ("PARTITION", "TIMELIMIT", "GRES", "JOB_NAME", "OPEN_MODE", "ARRAY_INX", "NO_REQUEUE")
+    for name in (*beaten, "ACCOUNT", "MEM_PER_NODE"):
+        monkeypatch.setenv(f"SBATCH_{name}", "x")
+    config = RunConfig(
+        launcher="slurm",
+        slurm=SlurmConfig(partition="gpu"),
+        resources=ResourcesConfig(num_gpus=1, time_limit=90),
+    )
+    spec = Experiment(
+        plugin="toy", run=config, settings={}, components={}, choices={}, overrides=()
+    )
+    run = run_dir.create(spec, root=tmp_path)
+    for ask in (lambda: list(Slurm().submit([run])), lambda: Slurm().check([config], home=None)):
+        ask()
+        assert calls.read_text() == "SBATCH_ACCOUNT=x\nSBATCH_MEM_PER_NODE=x\n"
+
+
+def test_the_variables_of_a_shell_narrow_no_look_and_no_cancel(stand_in, tmp_path, monkeypatch):
+    calls = tmp_path / "calls"
+    env = f"env | grep -E '^(SQUEUE|SCANCEL|SACCT|SLURM)_' >> {calls}"
+    stand_in(squeue=f"{env}; echo '7|PENDING||Priority'", scancel=env, sacct=env)
+    for name in ("SQUEUE_USERS", "SQUEUE_STATES", "SCANCEL_PARTITION", "SACCT_LOCAL", "SLURM_CONF"):
+        monkeypatch.setenv(name, "x")
+    assert commands.look(["7", "8"])["7"].state == "waiting"
+    Slurm().cancel([Submitted("slurm", "7")], now=True)
+    assert set(calls.read_text().splitlines()) == {"SLURM_CONF=x"}
 
 
 def test_a_running_job_is_asked_by_a_signal_and_a_waiting_one_ended(stand_in, tmp_path):

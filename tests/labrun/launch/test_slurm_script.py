@@ -153,6 +153,16 @@ def test_the_scripts_of_infra_start_the_job_as_they_are(as_slurm, run_folder, tm
     assert said == [f"--kill-on-bad-exit=1{container} {job}"]
 
 
+def test_a_home_behind_a_link_is_bound_where_the_job_looks_for_it(as_slurm, tmp_path):
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "disk")
+    (tmp_path / "bin" / "srun").write_text('#!/bin/sh\necho "$@"; exit 75\n')
+    config = RunConfig(slurm=SlurmConfig(script=str(SCRIPTS / "apptainer.sh"), python="python3"))
+    (said,) = as_slurm(text(Batch(config, [link / RUN.name])), LABRUN_HOME=str(link))
+    assert f" exec --bind {link}:{link} --env LABRUN_HOME={link} " in said
+
+
 @pytest.mark.parametrize("name", ["apptainer.sh", "modules.sh"])
 def test_a_probe_passes_through_the_scripts_of_infra(as_slurm, tmp_path, name):
     srun = tmp_path / "bin" / "srun"

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 
 import pytest
 from labrun.results.store import Mirror
 from labrun.results.store import reindex as rebuilt
-from labrun.results.store.database import Database
+from labrun.results.store.database import KNOWN_TABLES, Database
 from labrun.results.store.reindex import reindex
 from labrun.results.store.trouble import reason_of
 
@@ -94,6 +96,22 @@ def test_a_second_time_writes_the_same_rows_under_the_same_ids(mirror, make_run,
 def ids(mirror) -> list[tuple]:
     with mirror.opened() as store:
         return store._ask("select run_uuid, value from tags where key = 'labrun.id' order by 2")
+
+
+def test_a_store_of_another_mlflow_is_named_with_the_ways_out(lab_here, home, make_run, event):
+    make_run(event.metrics(1, loss=1.0), root=home)
+    reindex(Mirror(home))
+    with closing(sqlite3.connect(home / "mlflow.db")) as store, store:
+        store.execute("update alembic_version set version_num = 'abc'")
+    done = lab_here("reindex")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"lab: the results store {home}/mlflow.db is of another version of MLflow: Detected "
+        f"out-of-date database schema (found version abc, but expected {KNOWN_TABLES}); `mlflow "
+        f"db upgrade sqlite:///{home}/mlflow.db`, or move the file aside and `lab reindex`\n"
+    )
+    (home / "mlflow.db").rename(home / "aside.db")
+    assert lab_here("reindex").returncode == 0
 
 
 def test_an_error_of_a_server_is_said_without_its_password():

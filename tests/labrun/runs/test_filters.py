@@ -1,5 +1,8 @@
 """Filters keep the runs for which every word holds."""
 
+import json
+import time
+
 import pytest
 from labrun.errors import LabError
 from labrun.runs import filters, notes, run_index
@@ -95,6 +98,35 @@ def test_a_word_that_cannot_be_meant_is_refused_with_what_can(chosen, text, told
     with pytest.raises(LabError) as error:
         chosen(text)
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_kept"),
+    [
+        ("created<2026-11-26", False),
+        ("created>2026-11-26", False),
+        ("created<=2026-11-26", True),
+        ("created>=2026-11-26", True),
+        ("created<2026-11-27", True),
+        ("created>2026-11", False),
+        ("created<2026-11-26T10:16", True),
+        ("created<2026-11-26T10:15", False),
+        ("created>2026-11-26T10:14:59", True),
+        ("created<=2026-11-26T10:15:00", True),
+        ("created<2026-11-26T10:15:00", False),
+        ("created=2026-11-26", True),
+        ("created=2026-11-26T10:15:00", True),
+        ("created!=2026-11-26", False),
+        ("created=2026-11-27", False),
+    ],
+)
+def test_a_time_of_creation_is_compared_as_exactly_as_the_filter_says_it(make_run, text, is_kept):
+    run = make_run()
+    began = time.mktime((2026, 11, 26, 10, 15, 0, 0, 0, -1))
+    spec = json.loads((run.path / "spec.json").read_text())
+    (run.path / "spec.json").write_text(json.dumps(spec | {"created": began}))
+    found = filters.select(run_index.entries(run.path.parent), text).runs
+    assert len(found) == is_kept
 
 
 def test_an_ambiguous_end_of_a_key_is_refused(make_run):

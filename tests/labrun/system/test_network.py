@@ -9,13 +9,14 @@ MOUNTS = """\
 31 30 0:26 / /home/fast\\040disk rw - ext4 /dev/sda1 rw
 32 21 0:27 / /mnt rw - fuse.sshfs host:/x rw
 33 21 0:28 / /big rw - lustre server@tcp:/big rw
+34 21 0:29 / /données\\040de\\134M\\303\\251 rw - nfs4 server:/données rw
 """
 
 
 @pytest.fixture
 def mounts(tmp_path):
     path = tmp_path / "mountinfo"
-    path.write_text(MOUNTS)
+    path.write_text(MOUNTS, encoding="utf-8")
     return path
 
 
@@ -28,6 +29,7 @@ def mounts(tmp_path):
         ("/homes/runs", "overlay", False),
         ("/mnt/runs", "fuse.sshfs", True),
         ("/big", "lustre", True),
+        ("/données de\\Mé/runs", "nfs4", True),
     ],
 )
 def test_the_deepest_mount_says_the_kind(mounts, path, kind, on_network):

@@ -62,7 +62,7 @@ class Keeper:
         for one in lost:
             try:
                 self._settle(one, known)
-            except LabError as error:
+            except (LabError, OSError) as error:
                 print(f"lab: {one.id}: {error}", flush=True)
         return bool(still)
 
@@ -145,7 +145,7 @@ def keep(look: Callable[[], bool]) -> int:
             if look():
                 busy = time.monotonic()
             answered = time.monotonic()
-        except LabError as error:
+        except (LabError, OSError) as error:
             print(f"lab: {error}", file=sys.stderr, flush=True)
         if time.monotonic() - answered > SILENT_CLUSTER_S:
             return 1

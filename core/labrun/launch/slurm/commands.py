@@ -1,8 +1,9 @@
 """SLURM's own commands, and what they say of jobs."""
 
+import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from labrun.errors import LabError, shown
 from labrun.launch.launchers import Word
@@ -14,18 +15,35 @@ NO_REASON = ("None", "(null)", "")
 UNKNOWN_JOB = "Invalid job id"
 ARRAY = 1001
 """SLURM's default of MaxArraySize, the most tasks of an array."""
+FILTERS = ("SQUEUE_", "SCANCEL_", "SACCT_")
+"""Beginnings of variables by which a shell narrows what SLURM's commands list and end."""
 
 
-def call(program: str, *words: str, text: str = "", answer_s: float = ANSWER_S) -> str:
-    """What the program prints. Raises LabError with its own words where it fails."""
+def call(
+    program: str,
+    *words: str,
+    text: str = "",
+    answer_s: float = ANSWER_S,
+    without: Collection[str] = (),
+) -> str:
+    """What the program prints, started without the shell's FILTERS and the variables `without`.
+
+    Raises LabError with its own words where it fails.
+    """
     if shutil.which(program) is None:
         raise LabError(
             f"launcher=slurm: no {program} on PATH; start `lab` where SLURM's commands are, or use "
             "launcher=local"
         )
+    kept = (name for name in os.environ if not name.startswith(FILTERS) and name not in without)
     try:
         done = subprocess.run(
-            [program, *words], input=text, capture_output=True, text=True, timeout=answer_s
+            [program, *words],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=answer_s,
+            env={name: os.environ[name] for name in kept},
         )
     except subprocess.TimeoutExpired:
         raise LabError(f"SLURM does not answer: {program} took {answer_s:g} s") from None
@@ -35,14 +53,15 @@ def call(program: str, *words: str, text: str = "", answer_s: float = ANSWER_S) 
     return done.stdout
 
 
-def submit(script: str) -> str:
-    """The id of the job that SLURM made of the script."""
-    return call("sbatch", "--parsable", text=script).strip().splitlines()[-1].partition(";")[0]
+def submit(script: str, *, without: Collection[str]) -> str:
+    """The id of the job that SLURM made of the script. `without`: variables kept from sbatch."""
+    said = call("sbatch", "--parsable", text=script, without=without)
+    return said.strip().splitlines()[-1].partition(";")[0]
 
 
-def refuse_infeasible(script: str) -> None:
+def refuse_infeasible(script: str, *, without: Collection[str]) -> None:
     """Raise LabError where SLURM would never start the script's job. Nothing is submitted."""
-    call("sbatch", "--test-only", text=script)
+    call("sbatch", "--test-only", text=script, without=without)
 
 
 def largest_array() -> int:

@@ -26,7 +26,7 @@ class Slurm:
     def check(self, runs: Sequence[RunConfig], *, home: Path | None) -> None:
         for config in {_request(run): run for run in runs}.values():
             batch = Batch(config, [(home or Path("/")) / "run-s0-0-0-0"])
-            commands.refuse_infeasible(script.text(batch))
+            commands.refuse_infeasible(script.text(batch), without=script.beaten(batch))
         if home is not None:
             refuse_unseen(home, runs[0])
 
@@ -37,7 +37,7 @@ class Slurm:
         for paths in _batches(configs, commands.largest_array()):
             config = configs[paths[0]]
             batch = Batch(config, paths, after=before.get(_request(config), ""))
-            job = commands.submit(script.text(batch))
+            job = commands.submit(script.text(batch), without=script.beaten(batch))
             if config.slurm.max_running:  # the bound holds for all arrays of a sweep together
                 before[_request(config)] = job
             for number, path in enumerate(paths):

@@ -10,7 +10,7 @@ from pathlib import Path
 from labrun.errors import LabError
 from labrun.experiment import RunConfig
 from labrun.launch.slurm import commands
-from labrun.launch.slurm.script import Batch, text
+from labrun.launch.slurm.script import Batch, beaten, text
 from labrun.system import regular_files
 from labrun.system.network import is_on_network
 from labrun.system.paths import component
@@ -41,8 +41,9 @@ def refuse_unseen(home: Path, config: RunConfig) -> None:
 def _probe(home: Path, mark: Path, config: RunConfig) -> None:
     answer = mark.with_name(f"{mark.name}.seen")
     seen = f"test -e {shlex.quote(str(mark))} && touch {shlex.quote(str(answer))}"
-    script = text(Batch(config, [home / "probe"]), worker=f"sh -c {shlex.quote(seen)}")
-    job = commands.submit(script.replace("#SBATCH", "#SBATCH --output=/dev/null\n#SBATCH", 1))
+    batch = Batch(config, [home / "probe"])
+    script = text(batch, worker=f"sh -c {shlex.quote(seen)}")
+    job = commands.submit(script, without=beaten(batch, is_probe=True))
     give_up = time.monotonic() + WAIT_S
     word = commands.look([job])[job]
     try:

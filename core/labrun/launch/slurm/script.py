@@ -21,6 +21,9 @@ srun --kill-on-bad-exit=1 {worker}
 """
 MOST_LIVES = 1000
 """Lives of a job after which its script itself puts it back no more."""
+OWN_VARIABLES = ("SBATCH_ARRAY_INX", "SBATCH_NO_REQUEUE", "SBATCH_REQUEUE", "SBATCH_WAIT")
+"""sbatch's variables of what labrun alone decides: the jobs of one call, whether it waits for them,
+and whether they go on."""
 HEAD = """\
 set -- {runs}
 shift "${{SLURM_ARRAY_TASK_ID:-0}}"
@@ -111,6 +114,14 @@ def text(batch: Batch, *, worker: str = "") -> str:
     return "".join([*lines[:first], *(f"#SBATCH {option}\n" for option in own), head, body])
 
 
+def beaten(batch: Batch, *, is_probe: bool = False) -> frozenset[str]:
+    """Variables of sbatch that stand for an option of labrun's in the script: sbatch must not see
+    them, since it puts them above the script's lines."""
+    asked = _asked(batch, is_probe=is_probe)
+    named = (f"SBATCH_{name.upper().replace('-', '_')}" for name in asked if name != "time")
+    return frozenset([*OWN_VARIABLES, *named, *(["SBATCH_TIMELIMIT"] if "time" in asked else [])])
+
+
 def _head(batch: Batch) -> str:
     resources = batch.config.resources
     limit = round(resources.time_limit * 60)
@@ -126,11 +137,19 @@ def _head(batch: Batch) -> str:
 def _options(batch: Batch, *, is_probe: bool) -> list[str]:
     """What the settings ask of sbatch. A later option of SLURM wins, so that they do over those of
     the user's script."""
+    asked = _asked(batch, is_probe=is_probe)
+    words = [shlex.quote(f"--{name}={value}") for name, value in asked.items()]
+    return words if is_probe else [*words, "--requeue"]
+
+
+def _asked(batch: Batch, *, is_probe: bool) -> dict[str, str]:
+    """sbatch's option -> its value."""
     config, resources = batch.config.slurm, batch.config.resources
     wanted = {"partition": config.partition, "account": config.account, "qos": config.qos}
-    options = {name: value for name, value in wanted.items() if value}
+    options: dict[str, str] = {name: value for name, value in wanted.items() if value}
     if is_probe:
-        return _words(options | {"job-name": "lab-probe", "nodes": "1", "time": "1"})
+        own = {"job-name": "lab-probe", "output": "/dev/null", "nodes": "1", "time": "1"}
+        return {**options, **own}
     options |= {
         "job-name": batch.name,
         "comment": batch.runs[0].name if len(batch.runs) == 1 else batch.config.group,
@@ -151,8 +170,4 @@ def _options(batch: Batch, *, is_probe: bool) -> list[str]:
     if len(batch.runs) > 1:
         most = f"%{config.max_running}" if config.max_running else ""
         options["array"] = f"0-{len(batch.runs) - 1}{most}"
-    return [*_words(options), "--requeue"]
-
-
-def _words(options: dict[str, str]) -> list[str]:
-    return [shlex.quote(f"--{name}={value}") for name, value in options.items()]
+    return options

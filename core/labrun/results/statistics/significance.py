@@ -13,7 +13,9 @@ ROUNDING = 1e-9
 MOST_EXACT = 16
 """Differences up to which all 2^n signs are tried."""
 NUM_SIGNS = 20_000
-"""Signs that are drawn where there are too many to try."""
+"""Choices of the signs that are drawn where there are too many to try."""
+AT_ONCE = 2**18
+"""Signs that are in memory together, of 8 bytes each."""
 
 
 def paired_p(values: np.ndarray) -> float:
@@ -47,8 +49,12 @@ def sign_flip_p(values: np.ndarray, rng: np.random.Generator | None = None) -> f
     if n <= MOST_EXACT:
         bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
         return float(np.mean(np.abs((2 * bits - 1) @ values) >= least))
-    signs = (rng or np.random.default_rng(0)).choice((-1, 1), size=(NUM_SIGNS, n))
-    return float((1 + np.sum(np.abs(signs @ values) >= least)) / (1 + NUM_SIGNS))
+    rng = rng or np.random.default_rng(0)
+    rows = max(1, AT_ONCE // n)
+    blocks = (min(rows, NUM_SIGNS - first) for first in range(0, NUM_SIGNS, rows))
+    drawn = (rng.choice((-1, 1), size=(block, n)) for block in blocks)
+    as_far = sum(int(np.sum(np.abs(signs @ values) >= least)) for signs in drawn)
+    return (1 + as_far) / (1 + NUM_SIGNS)
 
 
 def smallest_permutation_p(num_differences: int) -> float:

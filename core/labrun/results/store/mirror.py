@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from labrun.config.credentials import masked
+from labrun.errors import LabError
 from labrun.results.store.database import BUSY_S, Database
 from labrun.results.store.file import ensure_sqlite, identity, path_of, put_aside, sqlite_uri
 from labrun.results.store.owner import refuse_elsewhere
 from labrun.results.store.server import Server
-from labrun.results.store.trouble import is_damage
+from labrun.results.store.trouble import is_damage, reason_of
 from labrun.runs.run_dir import RunDir
 
 
@@ -102,7 +103,20 @@ class Mirror:
         if rows.is_known:
             return rows
         rows.close()
-        return Server(self.home, self.where, self.client(), folder=path.parent)
+        return Server(self.home, self.where, self._client_of(path), folder=path.parent)
+
+    def _client_of(self, path: Path) -> Any:
+        """MLflow's client of the file. Raises LabError where this MLflow knows no such tables."""
+        try:
+            return self.client()
+        except Exception as error:
+            if type(error).__module__.split(".")[0] != "mlflow":
+                raise
+            said = reason_of(error).partition(". ")[0]
+            raise LabError(
+                f"the results store {path} is of another version of MLflow: {said}; "
+                f"`mlflow db upgrade {self.where}`, or move the file aside and `{self.mended_by}`"
+            ) from error
 
     def _rows(self, path: Path) -> Database:
         refuse_elsewhere(path)

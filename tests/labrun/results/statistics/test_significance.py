@@ -1,9 +1,11 @@
 """Paired tests: values by hand, scipy's and statsmodels'."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
+from labrun.results.statistics import significance
 from labrun.results.statistics.significance import (
     holm,
     paired_p,
@@ -81,6 +83,28 @@ def test_flipping_signs_is_scipys_exact_permutation_test(n):
 def test_rounding_parts_no_equal_sums():
     # .1 + .2 is not .3: the two signs that give the observed sum back must count
     assert sign_flip_p(np.array([0.1, 0.2, -0.3])) == 1.0
+
+
+@pytest.mark.parametrize("at_once", [17, 17 * 333, 2**18])
+def test_signs_that_are_drawn_in_blocks_are_those_that_are_drawn_at_once(monkeypatch, at_once):
+    values = np.random.default_rng(3).standard_normal(17) + 0.3
+    signs = np.random.default_rng(4).choice((-1, 1), size=(20_000, 17))
+    as_far = np.abs(signs @ values) >= abs(values.sum()) * (1 - 1e-9)
+    monkeypatch.setattr(significance, "AT_ONCE", at_once)
+    rng = np.random.default_rng(4)
+    assert sign_flip_p(values, rng) == (1 + as_far.sum()) / 20_001
+    after = np.random.default_rng(4)
+    after.choice((-1, 1), size=(20_000, 17))
+    assert rng.random() == after.random()
+
+
+def test_many_differences_take_little_memory():
+    values = np.ones(2000)
+    tracemalloc.start()
+    assert sign_flip_p(values) == 1 / 20_001
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6  # all signs at once take 20,000 * 2000 * 8 bytes, and more than once
 
 
 def test_many_differences_draw_their_signs():
