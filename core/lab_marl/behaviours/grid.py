@@ -35,7 +35,7 @@ def start(
     def act(frame: Frame, live: np.ndarray) -> np.ndarray:
         steps = steps_to_reach(env.agents[:, :, None], env.landmarks[:, None])
         cost = steps + rng.uniform(0, TIE, steps.shape)
-        goals = _assigned(cost, live) if kind == "planned" else cost.argmin(-1)
+        goals = _assigned(cost) if kind == "planned" else cost.argmin(-1)
         landmarks = np.take_along_axis(env.landmarks, goals[..., None], axis=1)
         actions = _moves(env, frame, landmarks, rng)
         return np.where(steps.min(-1) > 0, actions, NONE) if kind == "settled" else actions
@@ -48,14 +48,12 @@ def steps_to_reach(cells: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     return np.maximum(np.abs(cells - landmarks) - REACH, 0).sum(-1)
 
 
-def _assigned(steps: np.ndarray, live: np.ndarray) -> np.ndarray:
-    """[E, n] a landmark of its own for each agent of the live copies, the sum of steps least."""
+def _assigned(steps: np.ndarray) -> np.ndarray:
+    """[E, n] a landmark of its own for each agent, the sum of steps least; of ended copies, too,
+    whose last frame is recorded with an action."""
     from scipy.optimize import linear_sum_assignment
 
-    goals = np.zeros(steps.shape[:2], np.int64)
-    for index in np.flatnonzero(live):
-        goals[index] = linear_sum_assignment(steps[index])[1]
-    return goals
+    return np.array([linear_sum_assignment(costs)[1] for costs in steps])
 
 
 def _moves(

@@ -4,7 +4,7 @@ import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -97,18 +97,33 @@ def _write_all(
 
 
 def _write_parts(draft: Path, parts: Iterable[Part], layout: Layout) -> list[str]:
-    """What each file holds. Raises LabError where an episode holds what cannot be."""
+    """What each file holds. Raises LabError where an episode holds what cannot be, or only some
+    parts say where an episode was cut off."""
     said: list[str] = []
+    flags: dict[bool, str] = {}
     for source, padded in parts:
-        if len(padded.keys.get("filled", (0,))) == 0:  # no episode of it has a whole transition
+        filled = padded.keys.get("filled")
+        if filled is not None and filled.shape[:1] == (0,):  # no episode has a whole transition
             continue
         episodes = _checked(source, padded.keys, layout)
         if len(episodes):
-            line = _write(draft / f"part_{len(said)}.h5", episodes, layout)
+            flagged = "truncated" in padded.keys
+            flags.setdefault(flagged, source)
+            _check_flags_alike(flags)
+            line = _write(draft / f"part_{len(said)}.h5", episodes, layout, flagged=flagged)
             said.append("; ".join((line, *padded.notes)))
     if not said:
         raise LabError("the source holds no episode of a whole transition; nothing to convert")
     return said
+
+
+def _check_flags_alike(flags: Mapping[bool, str]) -> None:
+    """`flags`: the first part with the key `truncated` and the first one without it."""
+    if len(flags) == 2:
+        raise LabError(
+            f"{flags[False]}: no key 'truncated', which {flags[True]} has; write it in both, or "
+            "convert them into two qualities"
+        )
 
 
 def _parts(source: Path, kind: str, layout: Layout, episode_length: int) -> Iterator[Part]:
@@ -120,7 +135,11 @@ def _parts(source: Path, kind: str, layout: Layout, episode_length: int) -> Iter
         read = (
             vaults.read
             if kind == "vault"
-            else functools.partial(array_folders.read, episode_length=episode_length)
+            else functools.partial(
+                array_folders.read,
+                episode_length=episode_length,
+                masked=environments.has_masks(layout),
+            )
         )
         one = hdf5_reader.empty(layout, 1, layout.episode_limit + 1).nbytes
         try:
@@ -151,13 +170,13 @@ def _checked(source: str, arrays: dict[str, np.ndarray], layout: Layout) -> Epis
             raise LabError(str(error).replace(str(draft), source)) from error
 
 
-def _write(file: Path, episodes: Episodes, layout: Layout) -> str:
+def _write(file: Path, episodes: Episodes, layout: Layout, *, flagged: bool) -> str:
     attributes = {
         "task": layout.task,
         "mean_return": float(episodes.returns.mean()),
         "mean_length": float((episodes.lengths - 1).mean()),
     }
-    hdf5_writer.write(file, episodes, layout, attributes=attributes)
+    hdf5_writer.write(file, episodes, layout, attributes=attributes, flagged=flagged)
     return (
         f"{len(episodes)} episodes, return {attributes['mean_return']:.2f}, "
         f"length {attributes['mean_length']:.1f}"

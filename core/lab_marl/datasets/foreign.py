@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lab_marl.episodes import array_folders, vaults
+from lab_marl.episodes.hdf5_files import number_of
 
 
 def kind_of(path: Path) -> str | None:
@@ -15,10 +16,11 @@ def kind_of(path: Path) -> str | None:
 
 
 def pickles_in(path: Path) -> list[Path]:
-    """The pickles of a folder, or the one that the path is."""
+    """The pickles of a folder by their numbers, or the one that the path is."""
     if path.suffix == ".pkl" and path.is_file():
         return [path]
-    return sorted(path.glob("part_*.pkl")) if path.is_dir() else []
+    found = path.glob("part_*.pkl") if path.is_dir() else ()
+    return sorted(found, key=lambda file: (number_of(file), file.name))
 
 
 def sources_below(path: Path) -> list[tuple[Path, str]]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from lab_marl import environments
 from lab_marl.behaviours import tiers
-from lab_marl.behaviours.qualities import Quality
+from lab_marl.behaviours.qualities import Quality, Tier
 from lab_marl.behaviours.tiers import Progress, Stage
 from lab_marl.environments.interface import VectorEnv
 from lab_marl.environments.rollout import batch_seed, play
@@ -21,6 +21,9 @@ from lab_marl.episodes.layouts import Layout
 
 VERSION = 2
 """Raised whenever equal recipes begin to give other episodes."""
+REVISIONS: Mapping[tuple[str, Tier], int] = {("grid", "expert"): 1}
+"""(family, tier) -> how often its episodes alone changed since `VERSION` was 2. It is added to the
+version of the recipes that the tier plays in, so that no other data are made anew."""
 NUM_ENVS = 128
 """Copies that play at once, at most; it decides which random numbers an episode meets."""
 
@@ -42,10 +45,15 @@ class Recipe:
     def stages(self) -> list[Stage]:
         return tiers.stages(self.layout, self.quality, self.num_episodes)
 
+    @property
+    def version(self) -> int:
+        family, tiers_played = self.layout.family, {stage.tier for stage in self.stages}
+        return VERSION + sum(REVISIONS.get((family, tier), 0) for tier in tiers_played)
+
     def facts(self) -> dict[str, Any]:
         """The recipe and all that it stands on; equal on every machine."""
         return {
-            "version": VERSION,
+            "version": self.version,
             **asdict(self),
             "stages": [asdict(stage) for stage in self.stages],
             "layout": asdict(self.layout),

@@ -17,6 +17,9 @@ FAMILIES = ("grid", "battle", "smax", "spread", "tag", "mamujoco", "smac", "smac
 WITHOUT_GOAL = ("mamujoco",)
 """Families whose episodes have a return and nothing to reach: they have no win rate."""
 
+WITHOUT_MASKS = ("spread", "tag")
+"""Families of discrete tasks in which every action is allowed at any time."""
+
 
 def layout_of(task: str) -> Layout:
     """The layout of a task; needs no simulator. Raises LabError for an unknown name."""
@@ -26,6 +29,11 @@ def layout_of(task: str) -> Layout:
 def has_goal(task: str) -> bool:
     """Whether an episode of the task can be won."""
     return layout_of(task).family not in WITHOUT_GOAL
+
+
+def has_masks(layout: Layout) -> bool:
+    """Whether the task forbids some actions at some times."""
+    return not layout.continuous and layout.family not in WITHOUT_MASKS
 
 
 def won(layout: Layout, episodes: Episodes) -> np.ndarray | None:

@@ -61,8 +61,9 @@ class VectorEnv(Protocol):
 
 
 Actor = Callable[[Frame, np.ndarray], np.ndarray]
-"""(frame, live [E] bool) -> actions; rows of copies that are not live are ignored, but must be
-allowed. One Actor plays one batch of episodes from their start and may keep memory."""
+"""(frame, live [E] bool) -> actions, allowed ones of every copy. A copy that has just ended is not
+live, and what the actor would do at its last frame is recorded; after that its rows are ignored.
+One Actor plays one batch of episodes from their start and may keep memory."""
 
 
 class Policy(Protocol):

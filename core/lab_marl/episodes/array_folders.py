@@ -13,23 +13,29 @@ from lab_marl.episodes.layouts import Layout
 MARK = "obs_0.npy"
 """The file of such a folder by which it is known."""
 STATES = "states_0.npy"
+MASKS = "avail_actions"
+"""`avail_actions_i.npy` [N, a]: 1 where agent i may take an action, else 0."""
+UNMASKED = "masks are not kept: every action counts as allowed"
 
 
 def read(
-    folder: Path, layout: Layout, *, episodes: int, episode_length: int = 0
+    folder: Path, layout: Layout, *, episodes: int, episode_length: int = 0, masked: bool = False
 ) -> Iterator[flat.Padded]:
     """At most so many episodes at a time.
 
+    A folder without masks allows every action, and a note says so where the task is `masked`.
     `dones_i` ends an episode: at the limit it was cut off. So does every `episode_length`-th step,
     for data whose `dones_i` are 0. Raises LabError for a file that is missing, no array of numbers,
-    of another length or of an agent that the task does not have, and for actions and ends that are
-    no such thing.
+    of another length or of an agent that the task does not have, and for actions, masks and ends
+    that are no such thing.
     """
     _check_agents(folder, layout)
     num = len(_array(folder, "obs_0", None))
     obs, actions, rewards = (_every(folder, key, layout, num) for key in ("obs", "acs", "rews"))
     state = _states(folder, layout, num)
-    following = _following(folder, layout, num)
+    masks = _masks(folder, layout, num, MASKS)
+    unmasked = (UNMASKED,) if masked and masks is None else ()
+    following = _following(folder, layout, num, masked=masks is not None)
     ends = _ends(folder, layout, num, episode_length)
     for low, high in flat.groups(ends.any, episodes=episodes):
         span = slice(low, high)
@@ -38,12 +44,12 @@ def read(
             obs=np.stack([one[span] for one in obs], 1),
             state=np.asarray(state[span]),
             actions=_joint(folder, actions, span, layout),
-            avail_actions=np.ones((high - low, layout.num_agents, layout.num_actions), np.uint8),
+            avail_actions=masks.of(span) if masks else _every_action(high - low, layout),
             reward=reward,
             terminated=ends.terminated[span],
             truncated=ends.truncated[span],
             following=following.of(span) if following else None,
-            notes=notes,
+            notes=(*notes, *unmasked),
         )
         yield flat.padded(steps, layout)
 
@@ -64,21 +70,69 @@ def _states(folder: Path, layout: Layout, num: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class _Masks:
+    """Which actions each agent may take, or could have taken, at every step."""
+
+    folder: Path
+    key: str
+    """Of the files."""
+    values: list[np.ndarray]
+    """[N, a] of each agent."""
+
+    def of(self, span: slice) -> np.ndarray:
+        """[N, n, a] uint8."""
+        chosen = [one[span] for one in self.values]
+        for i, one in enumerate(chosen):
+            flat.check_flags(one, where=self.folder / f"{self.key}_{i}.npy", first=span.start)
+        return np.stack(chosen, 1).astype(np.uint8)
+
+
+def _masks(folder: Path, layout: Layout, num: int, key: str) -> _Masks | None:
+    """None where no agent has a file of them, or the task is continuous."""
+    files = [folder / f"{key}_{i}.npy" for i in range(layout.num_agents)]
+    if layout.continuous or not any(file.is_file() for file in files):
+        return None
+    values = _every(folder, key, layout, num)
+    for file, one in zip(files, values, strict=True):
+        if one.shape[1:] != (layout.num_actions,):
+            raise LabError(
+                f"{file} has {one.shape[1:]} numbers a step, task {layout.task} has a mask of "
+                f"{layout.num_actions}; name the task that the folder is of"
+            )
+    return _Masks(folder, key, values)
+
+
+def _every_action(num: int, layout: Layout) -> np.ndarray:
+    return np.ones((num, layout.num_agents, layout.num_actions), np.uint8)
+
+
+@dataclass(frozen=True)
 class _Following:
     """What was seen after each step."""
 
     obs: list[np.ndarray]
     state: np.ndarray
+    masks: _Masks | None
 
-    def of(self, span: slice) -> tuple[np.ndarray, np.ndarray]:
-        return np.stack([one[span] for one in self.obs], 1), np.asarray(self.state[span])
+    def of(self, span: slice) -> dict[str, np.ndarray]:
+        """By published key."""
+        seen = {
+            "obs": np.stack([one[span] for one in self.obs], 1),
+            "state": np.asarray(self.state[span]),
+        }
+        return seen | {"avail_actions": self.masks.of(span)} if self.masks else seen
 
 
-def _following(folder: Path, layout: Layout, num: int) -> _Following | None:
-    """None unless observations and states are there."""
+def _following(folder: Path, layout: Layout, num: int, *, masked: bool) -> _Following | None:
+    """None unless observations, states and, where the steps before are `masked`, masks are there:
+    a value under the mask of another step would count actions that nobody could take."""
     if not all((folder / f"next_{name}_0.npy").is_file() for name in ("obs", "states")):
         return None
-    return _Following(_every(folder, "next_obs", layout, num), _array(folder, "next_states_0", num))
+    masks = _masks(folder, layout, num, f"next_{MASKS}") if masked else None
+    if masked and masks is None:
+        return None
+    obs, state = _every(folder, "next_obs", layout, num), _array(folder, "next_states_0", num)
+    return _Following(obs, state, masks)
 
 
 def _check_agents(folder: Path, layout: Layout) -> None:

@@ -1,5 +1,6 @@
 """From steps one after the other, as other data sets keep them, to padded episodes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -29,8 +30,9 @@ class Steps:
     """[N] bool: nothing comes after this transition."""
     truncated: np.ndarray
     """[N] bool: cut off after this transition."""
-    following: tuple[np.ndarray, np.ndarray] | None = None
-    """[N, n, o] and [N, s]: observations and state after each transition; None: not kept."""
+    following: Mapping[str, np.ndarray] | None = None
+    """What was seen after each transition, by key: obs [N, n, o], state [N, s] and perhaps
+    avail_actions [N, n, a]; None: not kept."""
     notes: tuple[str, ...] = ()
     """What was made of them that a user should know."""
 
@@ -120,10 +122,8 @@ def _fill(episode: dict[str, np.ndarray], steps: Steps, span: _Span) -> None:
     for key, values in _shown(steps).items():
         episode[key][:moves] = values[low : low + moves]
         episode[key][moves] = values[last]
-    if steps.following:
-        episode["obs"][moves], episode["state"][moves] = (
-            values[last] for values in steps.following
-        )
+    for key, values in (steps.following or {}).items():
+        episode[key][moves] = values[last]
     episode["reward"][:moves, 0] = steps.reward[low : low + moves]
     episode["terminated" if span.over else "truncated"][moves - 1] = 1
     episode["filled"][: moves + 1] = 1

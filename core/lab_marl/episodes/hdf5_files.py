@@ -60,7 +60,7 @@ def find_parts(folder: Path) -> list[Path]:
         there, names = _nearest(folder)
         held = listed(names) if names else "nothing"
         raise LabError(f"no {folder}/<run>/part_*.h5; {there} holds {held}")
-    return sorted(found, key=lambda file: (file.parent.name, _number(file), file.name))
+    return sorted(found, key=lambda file: (file.parent.name, number_of(file), file.name))
 
 
 def new_folder(target: Path, task: str, quality: str, run: str) -> Path:
@@ -76,7 +76,8 @@ def new_folder(target: Path, task: str, quality: str, run: str) -> Path:
     return folder
 
 
-def _number(file: Path) -> int:
+def number_of(file: Path) -> int:
+    """The last number in the file's name; 0 where there is none."""
     digits = re.findall(r"\d+", file.stem)
     return int(digits[-1]) if digits else 0
 
@@ -174,6 +175,8 @@ def _has(stored: h5py.File, key: str) -> bool:
 def _values(stored: h5py.File, key: str, file: Path) -> h5py.Dataset:
     found = stored.get(key)
     if isinstance(found, h5py.Dataset):
+        if found.shape is None:
+            raise LabError(f"{file}: {key} has no content; write the numbers under this key")
         return found
     if found is not None:
         raise LabError(f"{file}: {key} is a group; write the numbers themselves under this key")

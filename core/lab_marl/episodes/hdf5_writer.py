@@ -21,11 +21,18 @@ LEVEL = 4
 
 
 def write(
-    path: Path, episodes: Episodes, layout: Layout, *, attributes: Mapping[str, str | int | float]
+    path: Path,
+    episodes: Episodes,
+    layout: Layout,
+    *,
+    attributes: Mapping[str, str | int | float],
+    flagged: bool = True,
 ) -> None:
     """Write one part, complete when it appears under its name.
 
-    Root attributes are `schema_version`, `layout` (JSON) and those given.
+    Root attributes are `schema_version`, `layout` (JSON) and those given. Episodes that are not
+    `flagged` don't say where they were cut off: the key `truncated` is left out, so that a run
+    tells it by their length.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -36,6 +43,8 @@ def write(
                 out.attrs[name] = value
             chunk = max(1, min(CHUNK, CHUNK_BYTES // max(1, episodes.obs[:1].nbytes)))
             for name, values in episodes.arrays():
+                if name == "truncated" and not flagged:
+                    continue
                 _write_key(out, name, values, layout, chunk=chunk)
         with open(draft, "rb") as written:
             os.fsync(written.fileno())

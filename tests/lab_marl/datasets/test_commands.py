@@ -1,6 +1,8 @@
 """`lab data show`, `lab data convert` and `lab data record`, as typed."""
 
 import pickle
+import shlex
+from pathlib import Path
 
 import torch
 from lab_marl import environments
@@ -9,6 +11,8 @@ from lab_marl.training import loop
 from labrun.config.components import build
 from labrun.config.experiments import compose
 from labrun.runs import run_dir
+
+SMAX_PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "smax.md"
 
 
 def test_data_are_converted_then_shown_and_faults_end_in_2(lab_here, tmp_path):
@@ -50,6 +54,14 @@ def test_words_that_cannot_work_are_one_line(lab_here, tmp_path):
     assert other.stderr.startswith("lab: no dataset that reads files 'marl.offlin'; did you mean")
     unknown = lab_here("data", "convert", str(tmp_path), str(tmp_path / "o"), "--task", "cn-99")
     assert unknown.stderr.startswith("lab: no task 'cn-99'; known are names such as: ")
+
+
+def test_the_run_of_the_page_on_smax_reads_the_data_that_the_page_makes():
+    lines = [shlex.split(line) for line in SMAX_PAGE.read_text().splitlines() if line[:4] == "lab "]
+    make, run = (next(words for words in lines if name in words) for name in ("make", "run"))
+    making, reading = (build(compose(words)).dataset for words in (make[3:], run[2:]))
+    assert {"smax-3m"} == set(reading.tasks.train) <= set(making.tasks.train)
+    assert reading._recipe("smax-3m") == making._recipe("smax-3m")
 
 
 def test_a_run_that_is_done_plays_episodes(lab_here, home, tmp_path):

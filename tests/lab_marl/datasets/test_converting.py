@@ -15,7 +15,7 @@ from lab_marl.datasets import converting
 from lab_marl.datasets.converting import convert
 from lab_marl.datasets.generated import Recipe, generate
 from lab_marl.datasets.showing import show
-from lab_marl.episodes import hdf5_reader, hdf5_writer
+from lab_marl.episodes import hdf5_files, hdf5_reader, hdf5_writer
 from lab_marl.episodes.episodes import Episodes
 from labrun.errors import LabError
 
@@ -188,6 +188,88 @@ def add_following(folder: Path, episodes: Episodes) -> None:
     np.save(folder / "next_states_0.npy", episodes.state[:, 1:][moves])
     for i in range(2):
         np.save(folder / f"next_obs_{i}.npy", episodes.obs[:, 1:, i][moves])
+
+
+def add_masks(folder: Path, episodes: Episodes) -> None:
+    """Those of each step."""
+    for i in range(2):
+        np.save(folder / f"avail_actions_{i}.npy", flat(episodes)["avail_actions"][:, i])
+
+
+NO_MASKS = "; masks are not kept: every action counts as allowed"
+
+
+def test_arrays_without_masks_allow_every_action_and_it_is_said(tmp_path, played):
+    source = as_arrays(tmp_path / "data", played)
+    (line,) = convert(source, tmp_path / "out", task="cn-2", quality="good")
+    assert NO_MASKS in line
+    found = hdf5_reader.read([Path(line.rpartition(": ")[2])], LAYOUT)
+    assert found.avail_actions[found.filled].all()
+
+
+def test_masks_of_arrays_are_kept(tmp_path, played):
+    source = as_arrays(tmp_path / "data", played)
+    add_masks(source, played)
+    (line,) = convert(source, tmp_path / "out", task="cn-2", quality="good")
+    assert NO_MASKS not in line
+    found = hdf5_reader.read([Path(line.rpartition(": ")[2])], LAYOUT)
+    moves = played.filled[:, 1:]
+    frames = found.avail_actions.shape[1] - 1
+    kept = found.avail_actions[:, :-1][moves[:, :frames]]
+    assert (kept == flat(played)["avail_actions"]).all()
+    assert not kept.all()
+
+
+def test_masks_of_arrays_are_0_or_1_of_every_agent_and_action(tmp_path, played, monkeypatch):
+    source = as_arrays(tmp_path / "data", played)
+    add_masks(source, played)
+    masks = np.load(source / "avail_actions_1.npy").astype(np.float32)
+
+    def refusal(values: np.ndarray) -> str:
+        np.save(source / "avail_actions_1.npy", values)
+        with pytest.raises(LabError) as caught:
+            convert(source, tmp_path / "out", task="cn-2", quality="good")
+        return str(caught.value)
+
+    file = source / "avail_actions_1.npy"
+    half = masks.copy()
+    half[-1, 2] = 0.5
+    one = hdf5_reader.empty(LAYOUT, 1, LAYOUT.episode_limit + 1).nbytes
+    monkeypatch.setattr(converting, "PART_BYTES", 2 * one)
+    said = f"{file} holds 0.5 at step {len(masks) - 1}, expected 0 or 1; mend it where the data wer"
+    assert refusal(half).startswith(said)
+    assert refusal(masks[:, :4]) == (
+        f"{file} has (4,) numbers a step, task cn-2 has a mask of 5; name the task that the folder "
+        "is of"
+    )
+    assert refusal(masks[:-1]).startswith(f"{file} has {len(masks) - 1} steps, ")
+    (source / "avail_actions_0.npy").unlink()
+    assert refusal(masks).startswith(f"{source} has no avail_actions_0.npy; it has: ")
+
+
+def test_tasks_that_forbid_no_action_need_no_masks():
+    names = ("cn-2", "battle-3m", "3m", "spread-2", "tag-2v1", "halfcheetah-2x3")
+    forbids = [environments.has_masks(environments.layout_of(name)) for name in names]
+    assert forbids == [True, True, True, False, False, False]
+
+
+def test_the_frame_after_a_cut_is_kept_with_its_own_mask_or_not_at_all(tmp_path):
+    """Each step's mask allows one action, that of the frame's number, by turns."""
+    long = cut_everywhere(2, LAYOUT.episode_limit)
+    frames = np.arange(LAYOUT.episode_limit + 1)
+    long.avail_actions[:] = np.eye(5, dtype=bool)[frames % 5][None, :, None]
+    long.actions[:] = (frames % 5)[None, :, None]
+    source = as_arrays(tmp_path / "data", long)
+    add_masks(source, long)
+    add_following(source, long)
+    (line,) = convert(source, tmp_path / "short", task="cn-2", quality="good")
+    assert "; the last transition of 2 episodes that were cut off is left out" in line
+    for i in range(2):
+        following = long.avail_actions[:, 1:, i].reshape(-1, 5)
+        np.save(source / f"next_avail_actions_{i}.npy", following)
+    found = converted(tmp_path, source)
+    assert found.lengths.tolist() == [LAYOUT.episode_limit + 1] * 2
+    assert (found.avail_actions == long.avail_actions).all()
 
 
 def cut_everywhere(num: int, length: int) -> Episodes:
@@ -430,6 +512,63 @@ def test_pickled_arrays_are_read(tmp_path, played):
         found = hdf5_reader.read([Path(line.rpartition(": ")[2])], LAYOUT)
         for name, values in found.arrays():
             assert (values == getattr(played, name)[:, : values.shape[1]]).all(), name
+
+
+def without_flags(episodes: Episodes) -> dict[str, np.ndarray]:
+    """Data that don't say where an episode was cut off."""
+    ended = episodes.take(np.flatnonzero(~episodes.truncated.any(1)))
+    return {key: values for key, values in published(ended).items() if key != "truncated"}
+
+
+def test_a_source_that_marks_no_cuts_becomes_a_file_that_marks_none(tmp_path, played):
+    """A run then tells them by length and reward, as it does of the source."""
+    file = tmp_path / "part_0.pkl"
+    file.write_bytes(pickle.dumps(without_flags(played)))
+    (line,) = convert(file, tmp_path / "out", task="cn-2", quality="good")
+    (part,) = hdf5_files.probe([Path(line.rpartition(": ")[2])], LAYOUT)
+    assert (part.num_episodes, part.has_truncated) == (5, False)
+    assert show(tmp_path / "out").rows[0]["cut off"] == "-"
+    file.write_bytes(pickle.dumps(published(played)))
+    (line,) = convert(file, tmp_path / "out", task="cn-2", quality="flagged")
+    (part,) = hdf5_files.probe([Path(line.rpartition(": ")[2])], LAYOUT)
+    assert (part.num_episodes, part.has_truncated) == (6, True)
+
+
+def test_parts_of_which_only_some_mark_cuts_are_refused(tmp_path, played):
+    source = tmp_path / "run"
+    source.mkdir()
+    (source / "part_0.pkl").write_bytes(pickle.dumps(published(played)))
+    (source / "part_1.pkl").write_bytes(pickle.dumps(without_flags(played)))
+    with pytest.raises(LabError) as caught:
+        convert(source, tmp_path / "out", task="cn-2", quality="good")
+    assert str(caught.value) == (
+        f"{source}/part_1.pkl: no key 'truncated', which {source}/part_0.pkl has; write it in "
+        "both, or convert them into two qualities"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_pickles_are_read_in_the_order_of_their_numbers(tmp_path, played):
+    source = tmp_path / "run"
+    source.mkdir()
+    for place, number in enumerate((0, 2, 10)):
+        one = published(played.take(np.array([place])))
+        (source / f"part_{number}.pkl").write_bytes(pickle.dumps(one))
+    lines = convert(source, tmp_path / "out", task="cn-2", quality="good")
+    files = [Path(line.rpartition(": ")[2]) for line in lines]
+    assert [file.name for file in files] == ["part_0.h5", "part_1.h5", "part_2.h5"]
+    assert hdf5_reader.read(files, LAYOUT).lengths.tolist() == played.lengths[:3].tolist()
+
+
+def test_a_key_without_an_axis_is_refused_by_the_sources_name(tmp_path, played):
+    file = tmp_path / "part_0.pkl"
+    for key in ("filled", "reward"):
+        file.write_bytes(pickle.dumps(published(played) | {key: np.array(1.0)}))
+        with pytest.raises(LabError) as caught:
+            convert(file, tmp_path / "out", task="cn-2", quality="good")
+        assert str(caught.value) == (
+            f"{file}: {key} has 0 axes (), expected 3: episodes, frames, numbers"
+        )
 
 
 class Command:

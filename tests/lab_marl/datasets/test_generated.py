@@ -6,22 +6,26 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from typing import get_args
 
 import h5py
 import numpy as np
 import pytest
 from lab_marl import environments
 from lab_marl.behaviours import tiers
+from lab_marl.behaviours.qualities import Quality
 from lab_marl.behaviours.tiers import Stage, stages
-from lab_marl.datasets import cache
+from lab_marl.datasets import cache, generated
 from lab_marl.datasets.config import OfflineDataConfig
 from lab_marl.datasets.generated import Recipe, batches, generate
 from lab_marl.datasets.offline import OfflineDataset
+from lab_marl.environments import grid
 from lab_marl.episodes import hdf5_reader
 from lab_marl.episodes.episodes import Episodes
 from labrun.errors import LabError
 
 ACTIONS_OF_VERSION_1, ACTIONS_OF_VERSION_2 = "b6098e0c611c", "f467e03e49ba"
+PLANNED_OF_VERSION_1, PLANNED_OF_VERSION_3 = "dc83857fa01c", "e7f18e5f14a2"
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -146,13 +150,37 @@ def test_random_joints_replace_whole_agents():
 
 
 def test_data_of_version_2_have_not_changed():
-    """Whoever changes a cheap policy raises `generate.VERSION`, so that kept data are made anew."""
+    """Whoever changes a cheap policy raises `VERSION` of generated.py, or its tier's own number in
+    `REVISIONS`, so that kept data are made anew."""
     made = generate(Recipe("cn-3", "medium-replay", 40, 0), quiet)
     actions = made.episodes.actions
     assert digest(actions) == ACTIONS_OF_VERSION_2
     # Version 1 kept no action at the last frame of an episode; the others are the same.
     actions[np.arange(40), made.episodes.lengths - 1] = 0
     assert digest(actions) == ACTIONS_OF_VERSION_1
+
+
+def test_planned_data_of_version_3_have_not_changed():
+    recipe = Recipe("cn-3", "expert", 40, 0)
+    made = generate(recipe, quiet)
+    actions = made.episodes.actions
+    assert recipe.version == 3
+    assert digest(actions) == PLANNED_OF_VERSION_3
+    # Version 2 planned nothing for the last frame of an episode; the others are the same.
+    actions[np.arange(40), made.episodes.lengths - 1] = 0
+    assert digest(actions) == PLANNED_OF_VERSION_1
+
+
+def test_a_tiers_revision_makes_only_the_data_anew_that_it_plays_in(monkeypatch):
+    def version(task: str, quality: Quality) -> int:
+        return Recipe(task, quality, 10, 0).version
+
+    played = {quality: version("cn-3", quality) for quality in get_args(Quality)}
+    assert played == {"expert": 3, "medium": 2, "medium-expert": 3, "medium-replay": 2}
+    assert {version("battle-3m", quality) for quality in get_args(Quality)} == {2}
+    monkeypatch.setitem(generated.REVISIONS, ("grid", "medium"), 1)
+    played = {quality: version("cn-3", quality) for quality in get_args(Quality)}
+    assert played == {"expert": 3, "medium": 3, "medium-expert": 4, "medium-replay": 3}
 
 
 def digest(actions: np.ndarray) -> str:
@@ -165,6 +193,15 @@ def test_the_action_at_the_last_frame_is_an_allowed_one():
     chosen, allowed = episodes.actions[rows, last], episodes.avail_actions[rows, last]
     assert np.take_along_axis(allowed, chosen[..., None], -1).all()
     assert chosen.any()
+
+
+def test_a_planned_agent_goes_for_its_own_landmark_at_the_last_frame_too():
+    """The team has won there: whoever heads for its own landmark stays in its reach."""
+    episodes = generate(Recipe("cn-3", "expert", 40, 0), quiet).episodes
+    rows, last = np.arange(40), episodes.lengths - 1
+    cells = episodes.state[rows, last].reshape(40, 2, 3, 2).astype(int)
+    agents = cells[:, 0] + grid.MOVES[episodes.actions[rows, last]]
+    assert grid.matched(grid.within(agents[:, :, None], cells[:, 1, None], grid.REACH)).all()
 
 
 def test_robots_are_played_by_policies_that_were_searched_for(monkeypatch):

@@ -514,6 +514,14 @@ def test_a_group_in_place_of_numbers_is_named(tmp_path):
     assert refusal(path) == ": state is a group"
 
 
+@pytest.mark.parametrize("key", ["obs", "truncated", "filled"])
+def test_a_key_without_content_is_named(key, tmp_path):
+    path = store(tmp_path / "part_0.h5", without(key) if key in toy() else toy())
+    with h5py.File(path, "r+") as stored:
+        stored[key] = h5py.Empty("f4")
+    assert refusal(path) == f": {key} has no content"
+
+
 def test_a_missing_folder_says_what_is_there(tmp_path):
     (tmp_path / "medium").mkdir()
     with pytest.raises(LabError) as caught:

@@ -1,11 +1,28 @@
 """What is compiled, where it is kept, and which libraries are loaded."""
 
 import os
+import shlex
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
-from lab_stairs.kernel import build, cache
+from lab_stairs.kernel import build, cache, unroll
 from labrun import LabError
+
+HERE = build.lacking()
+COMPILER = build._compiler()
+BUILDS = """
+import pathlib, sys, time
+from lab_stairs.kernel.build import library
+ready, go = map(pathlib.Path, sys.argv[1:])
+ready.touch()
+while not go.exists():
+    time.sleep(0.01)
+print(library(32, 64).stairs_most_tokens())
+"""
+"""A process that builds a kernel as soon as the other is ready, too."""
 
 
 @pytest.fixture(autouse=True)
@@ -117,3 +134,30 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", nobody)
     assert cache.fault().startswith("this user has no home, and so no place for compiled kernels; ")
+
+
+@pytest.mark.skipif(bool(HERE), reason=f"no compiled kernel: {HERE}")
+def test_of_two_processes_that_need_a_kernel_one_compiles_it_and_both_load_it(place, tmp_path):
+    compiler = Path(os.environ["CXX"])
+    compiler.write_text(f'#!/bin/sh\necho "$@" >> "$0.calls"\nexec {shlex.join(COMPILER)} "$@"\n')
+    ready, go = [tmp_path / "one", tmp_path / "other"], tmp_path / "go"
+    builders = [
+        subprocess.Popen(
+            [sys.executable, "-c", BUILDS, str(flag), str(go)], stdout=subprocess.PIPE, text=True
+        )
+        for flag in ready
+    ]
+    try:
+        while not all(flag.exists() for flag in ready):
+            assert all(builder.poll() is None for builder in builders)
+            time.sleep(0.01)
+        go.touch()
+        said = [builder.communicate(timeout=build.COMPILE_TIMEOUT_S)[0] for builder in builders]
+    finally:
+        for builder in builders:
+            builder.kill()
+    assert said == [f"{unroll.MOST_TOKENS}\n"] * 2
+    calls = Path(f"{compiler}.calls").read_text().splitlines()
+    assert sum("-o" in call.split() for call in calls) == 1
+    (made,) = (file for file in place.iterdir() if file.suffix != ".lock")
+    assert made.name == build._name(32, 64)

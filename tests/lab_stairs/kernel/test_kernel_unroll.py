@@ -155,6 +155,36 @@ def test_two_updates_with_one_tape_are_two_updates_with_fresh_ones():
         torch.testing.assert_close(other.network.state_dict()[name], value, rtol=0, atol=0)
 
 
+def test_an_update_takes_one_tape_that_of_the_pass_with_a_gradient(monkeypatch):
+    layout = LAYOUTS["cn-4"]
+    batch = random_batch(layout, LENGTHS)
+    made, sizes = learner(layout, "cpp"), []
+    kernel = made.kernel
+    assert kernel is not None
+
+    def tape(size: int) -> Tensor:
+        sizes.append(size)
+        return torch.empty(size)
+
+    monkeypatch.setattr(kernel, "tape", tape)
+    made.update(batch)
+    assert kernel.spare is not None
+    assert sizes == [kernel.spare.numel()]
+
+
+def test_a_pass_without_a_gradient_has_the_values_of_one_with_it():
+    layout = LAYOUTS["9m_vs_10m"]
+    batch = random_batch(layout, LENGTHS)
+    made, rows = learner(layout, "cpp"), batch.packed()
+    inputs = entity_features(layout, batch.obs[rows], last_actions(batch)[rows], id_bits=4)
+    with_it = made._trained_values(layout, inputs, batch.counts, None)
+    with torch.no_grad():
+        without = made._trained_values(layout, inputs, batch.counts, None)
+    assert with_it.requires_grad
+    assert not without.requires_grad
+    torch.testing.assert_close(without, with_it.detach(), rtol=0, atol=0)
+
+
 def test_a_batch_whose_tape_is_too_large_goes_forward_twice_and_has_equal_gradients(monkeypatch):
     layout = LAYOUTS["cn-4"]
     batch = random_batch(layout, LENGTHS)

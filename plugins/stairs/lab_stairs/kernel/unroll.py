@@ -102,7 +102,9 @@ class Kernel:
         """
         _check(features, kept, course)
         weights = [parameters[name] for name in course.names]
-        made: Any = _Unroll.apply(self, course, features, kept, *weights)
+        # `forward` cannot tell: grad mode is off in it, whatever the caller's.
+        learns = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
+        made: Any = _Unroll.apply(self, course, features, kept, learns, *weights)
         return made
 
     def tape(self, size: int) -> Tensor:
@@ -131,7 +133,8 @@ def _check(features: Sequence[Tensor], kept: Tensor | None, course: Course) -> N
 
 
 class _Unroll(torch.autograd.Function):
-    """(kernel, course, features, kept, parameters) -> Q."""
+    """(kernel, course, features, kept, learns, parameters) -> Q. Only a call that `learns` keeps
+    what its way back needs."""
 
     @staticmethod
     def forward(
@@ -140,9 +143,9 @@ class _Unroll(torch.autograd.Function):
         course: Course,
         features: Sequence[Tensor],
         kept: Tensor | None,
+        learns: bool,
         *parameters: Tensor,
     ) -> Tensor:
-        learns = any(ctx.needs_input_grad)
         call = _Call(course, features, kept, parameters, slab=SLAB if learns else SLAB_FORWARD)
         out = features[0].new_empty(features[0].shape[0], call.actions)
         tape = None
@@ -166,7 +169,7 @@ class _Unroll(torch.autograd.Function):
             call.shape, _pointer(tape), _pointer(d_out), _pointers(made), _pointer(again)
         )
         kernel.spare, ctx.tape, ctx.call = tape, None, None
-        return (None, None, None, None, *made)
+        return (None, None, None, None, None, *made)
 
 
 class _Call:
