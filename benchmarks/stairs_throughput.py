@@ -29,9 +29,9 @@ from lab_marl.environments.smac_layout import smac_layout
 from lab_marl.episodes.batches import Batch, make_batch
 from lab_marl.episodes.episodes import Episodes
 from lab_marl.episodes.layouts import Layout
+from lab_marl.kernel.unroll import MOST_TAPE
 from lab_marl.training.entity_features import EntityFeatures, entity_features, last_actions
 from lab_stairs.config import StairsConfig
-from lab_stairs.kernel.unroll import MOST_TAPE
 from lab_stairs.learner import StairsLearner
 from lab_stairs.network import draw_kept_tokens
 from torch import nn

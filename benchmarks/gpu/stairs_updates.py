@@ -10,9 +10,9 @@ import stairs_throughput as episodes
 import torch
 from lab_marl.episodes.batches import Batch, make_batch
 from lab_marl.episodes.layouts import Layout
+from lab_marl.kernel.build import lacking
+from lab_marl.kernel.choice import Path
 from lab_stairs.config import StairsConfig
-from lab_stairs.kernel.build import lacking
-from lab_stairs.kernel.choice import Path
 from lab_stairs.learner import StairsLearner
 from torch.profiler import ProfilerActivity, profile
 

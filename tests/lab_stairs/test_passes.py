@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lab_marl.kernel.choice import Choice
 from lab_stairs.config import MixerConfig, NetworkConfig, StairsConfig
-from lab_stairs.kernel.choice import Choice
 from lab_stairs.learner import METRICS, StairsLearner
 from lab_stairs.passes import bootstrap
 from stairs_cases import grid_layout, marine_layout, random_batch

@@ -17,11 +17,12 @@ from lab_marl.networks.action_network import ActionNetwork
 from lab_marl.networks.checks import check_tasks
 from lab_marl.networks.greedy import GreedyPolicy
 from lab_marl.networks.rows import Rows, cloned_rows, step_mask
+from lab_marl.networks.unroll_path import Unrolling, UnrollPath
 from lab_marl.training.entity_features import EntityFeatures
 from lab_marl.training.optimization import Optimization, numbers
 
 
-class BCLearner:
+class BCLearner(Unrolling):
     """Cross-entropy against the dataset's actions, with a history token."""
 
     def __init__(
@@ -34,6 +35,9 @@ class BCLearner:
         self.network = ActionNetwork(
             layouts[0], config.transformer, extra=int(self.conditioned)
         ).to(device)
+        self.unroll = UnrollPath(
+            [self.network], config.transformer, layouts, max_steps=config.max_steps, device=device
+        )
         self.optimization = Optimization(
             list(self.network.parameters()),
             learning_rate=config.learning_rate,
@@ -83,6 +87,7 @@ class BCLearner:
         return {
             "network": self.network.state_dict(),
             "optimization": self.optimization.state_dict(),
+            "kernel": self.unroll.choice.path,
             "best_return": self.best_return,
         }
 

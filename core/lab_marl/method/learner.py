@@ -16,13 +16,14 @@ from lab_marl.method.transitions import Transitions
 from lab_marl.networks.action_network import ActionNetwork
 from lab_marl.networks.greedy import GreedyPolicy
 from lab_marl.networks.rows import cloned_rows
+from lab_marl.networks.unroll_path import Unrolling, UnrollPath
 from lab_marl.training.optimization import Optimization
 
 Loss = Callable[[Transitions, Any], Tensor]
 """(transitions, config) -> the loss, one number."""
 
 
-class LossLearner:
+class LossLearner(Unrolling):
     """Trains BC-t's network by a loss; its policy takes the available action of highest score."""
 
     def __init__(
@@ -35,6 +36,9 @@ class LossLearner:
     ) -> None:
         self.config, self.device, self.loss = config, device, loss
         self.network = ActionNetwork(layouts[0], config.transformer).to(device)
+        self.unroll = UnrollPath(
+            [self.network], config.transformer, layouts, max_steps=config.max_steps, device=device
+        )
         self.optimization = Optimization(
             list(self.network.parameters()),
             learning_rate=config.learning_rate,
@@ -70,6 +74,7 @@ class LossLearner:
         return {
             "network": self.network.state_dict(),
             "optimization": self.optimization.state_dict(),
+            "kernel": self.unroll.choice.path,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

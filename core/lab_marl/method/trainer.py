@@ -22,12 +22,12 @@ ARGUMENTS = ("transitions", "config")
 def check(
     config: LossSettings, train: Sequence[Layout], tasks: Sequence[Layout]
 ) -> Mapping[str, object]:
-    """Raises LabError for a task that the network cannot serve."""
+    """What computes the network. Raises LabError for a task or a kernel that cannot serve."""
     from lab_marl.networks.checks import check_tasks
+    from lab_marl.networks.unroll_path import kernel_fact
 
-    del train
     check_tasks(tasks, method="this method", id_bits=config.transformer.id_bits)
-    return {}
+    return kernel_fact(config.transformer, train, config)
 
 
 class LossTrainer(OfflineTrainer):

@@ -11,6 +11,7 @@ from lab_marl.cloning.objectives import cross_entropy_cloning
 from lab_marl.environments.interface import Policy
 from lab_marl.episodes.batches import Batch
 from lab_marl.episodes.layouts import Layout
+from lab_marl.kernel.choice import Choice
 from lab_marl.networks.rows import Rows, step_mask, total_value
 from lab_marl.training.cuda_graphs import GraphedGradients
 from lab_marl.training.entity_features import EntityFeatures, entity_features, last_actions
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from lab_stairs.blocks import stacked
 from lab_stairs.config import StairsConfig
-from lab_stairs.kernel.choice import Choice, choose, open_kernel, refusal
+from lab_stairs.kernel_choice import choose, open_kernel, refusal
 from lab_stairs.mixer import AttentionMixer
 from lab_stairs.network import (
     StairsNetwork,

@@ -20,7 +20,7 @@ Layouts = Sequence[Layout]
 def check_stairs(config: StairsConfig, train: Layouts, tasks: Layouts) -> Facts:
     """What computes an update. Raises LabError for a task with continuous actions or too many
     agents, or a kernel that cannot serve."""
-    from lab_stairs.kernel.choice import choose
+    from lab_stairs.kernel_choice import choose
 
     check_discrete(tasks, id_bits=config.network.id_bits)
     return {"kernel": choose(config, train, "cuda" if config.device == "cuda" else "cpu")}
@@ -73,19 +73,24 @@ def unused_by_td3_bc(config: TD3BCConfig) -> Mapping[str, str]:
 
 
 def check_updet(config: UPDeTConfig, train: Layouts, tasks: Layouts) -> Facts:
-    """Raises LabError for a mixer that is set and not used, or a task that it cannot serve."""
-    del train
+    """What computes the network. Raises LabError for a mixer that is set and not used, or a task or
+    a kernel that cannot serve."""
+    from lab_marl.networks.unroll_path import kernel_fact
+
     if config.mixing == "sum" and config.mixer != MixerConfig():
         raise LabError(
             "trainer.mixer is set, but trainer.mixing=sum has no mixer; set "
             "trainer.mixing=attention or leave it out"
         )
     check_tasks(tasks, method="UPDeT", id_bits=config.transformer.id_bits)
-    return {}
+    return kernel_fact(config.transformer, train, config)
 
 
 def check_odis(config: ODISConfig, train: Layouts, tasks: Layouts) -> Facts:
-    """How many updates each stage has. Raises LabError where the second has none."""
+    """How many updates each stage has, and what computes the networks. Raises LabError where the
+    second has none, or a kernel cannot serve."""
+    from lab_marl.networks.unroll_path import kernel_fact
+
     check_tasks(tasks, method="ODIS", id_bits=config.transformer.id_bits)
     first = discovery_updates(config, len(train))
     left = config.max_steps - first
@@ -95,12 +100,18 @@ def check_odis(config: ODISConfig, train: Layouts, tasks: Layouts) -> Facts:
             f"trainer.max_steps={config.max_steps} for the policy; skill discovery takes "
             f"{first}; set a smaller share or more steps"
         )
-    return {"discovery_updates": first, "policy_updates": left}
+    path = kernel_fact(config.transformer, train, config)
+    return {"discovery_updates": first, "policy_updates": left, **path}
 
 
 def check_hissd(config: HiSSDConfig, train: Layouts, tasks: Layouts) -> Facts:
     """Raises LabError for one training task, or for one with one agent: no other shares its own
-    skill."""
+    skill; and for the compiled kernel."""
+    if config.transformer.kernel == "cpp":
+        raise LabError(
+            "trainer.transformer.kernel=cpp: HiSSD reads each token's output, which the "
+            "compiled kernel does not give; leave it out"
+        )
     check_tasks(tasks, method="HiSSD", id_bits=config.transformer.id_bits)
     check_contrast(train, method="HiSSD")
     check_pairs(train, method="HiSSD")

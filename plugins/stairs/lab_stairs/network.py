@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Int
 from lab_marl.episodes.layouts import Layout
+from lab_marl.kernel.unroll import Course, Kernel
 from lab_marl.training.entity_features import EntityFeatures, enemy_width, own_width
 from torch import Tensor, nn
 
 from lab_stairs.blocks import Block, Dropped, Weights, block, linear
 from lab_stairs.config import NetworkConfig
-from lab_stairs.kernel.unroll import Course, Kernel
 
 
 class StairsNetwork(nn.Module):

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import torch
 from lab_marl.episodes.batches import Batch
+from lab_marl.kernel.choice import Path
 from lab_marl.networks.config import Mask
 from lab_marl.networks.rows import Rows, every_row, filled_rows
 from torch import Tensor
-
-from lab_stairs.kernel.choice import Path
 
 
 @dataclass(frozen=True)

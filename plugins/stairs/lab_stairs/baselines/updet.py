@@ -14,6 +14,7 @@ from lab_marl.networks.action_network import ActionNetwork
 from lab_marl.networks.checks import check_tasks
 from lab_marl.networks.greedy import GreedyPolicy
 from lab_marl.networks.rows import filled_rows, total_value
+from lab_marl.networks.unroll_path import Unrolling, UnrollPath
 from lab_marl.training.optimization import Optimization, numbers
 from lab_marl.training.targets import TargetClock
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ class Losses:
     conservative: Tensor
 
 
-class UPDeTLearner:
+class UPDeTLearner(Unrolling):
     """Double Q-learning on Q_tot with a conservative term; one network for all tasks."""
 
     def __init__(
@@ -63,6 +64,13 @@ class UPDeTLearner:
         self.config, self.device = config, device
         self.online = QNetworks(layouts[0], config).to(device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.unroll = UnrollPath(
+            [self.online, self.target],
+            config.transformer,
+            layouts,
+            max_steps=config.max_steps,
+            device=device,
+        )
         self.optimization = Optimization(
             list(self.online.parameters()),
             learning_rate=config.learning_rate,
@@ -110,6 +118,7 @@ class UPDeTLearner:
             "target": self.target.state_dict(),
             "optimization": self.optimization.state_dict(),
             "clock": self.clock.state_dict(),
+            "kernel": self.unroll.choice.path,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from lab_marl.networks.rows import (
     stepped_rows,
     total_value,
 )
+from lab_marl.networks.unroll_path import Unrolling, UnrollPath
 from lab_marl.training.entity_features import EntityFeatures
 from lab_marl.training.optimization import Optimization, numbers
 from lab_marl.training.targets import TargetClock
@@ -45,7 +46,7 @@ class SkillValues(nn.Module):
         self.mixer = mixer
 
 
-class ODISLearner:
+class ODISLearner(Unrolling):
     """Skill discovery for the first updates, then Q-learning over skills.
 
     The gradient gathers over one batch of every training task before each optimizer step.
@@ -61,6 +62,13 @@ class ODISLearner:
         self.mixer = AttentionMixer(layouts[0], config.mixer).to(device)
         self.online = SkillValues(self.network, self.mixer)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.unroll = UnrollPath(
+            [self.network, self.target],
+            config.transformer,
+            layouts,
+            max_steps=config.max_steps,
+            device=device,
+        )
         self.clock = TargetClock(config.target_update_every)
         self.updates = 0
         self._begin_stage()
@@ -113,7 +121,9 @@ class ODISLearner:
         """TD and conservative terms over skills; skills readable from observations."""
         published = self.config.bc_mask == "published"
         rows = cloned_rows(batch, "published") if published else filled_rows(batch)
-        codes = self.network.observation_encoder(self._features(batch, rows), rows.counts)
+        codes = self.network.observation_encoder(
+            batch.layout, self._features(batch, rows), rows.counts
+        )
         with torch.no_grad():
             labels = skill_labels(self._skill_logits(batch, rows))
         consistency = self._consistency(batch, rows, self.network.skill_head(codes), labels)
@@ -148,7 +158,7 @@ class ODISLearner:
         total = total_value(self.mixer, batch, rows, taken)
         greedy = total_value(self.mixer, batch, rows, greedy_values(q, available))
         with torch.no_grad():
-            codes = self.target.encoder(self._features(batch, rows), rows.counts)
+            codes = self.target.encoder(batch.layout, self._features(batch, rows), rows.counts)
             values = double_q_values(q, self.target.head(codes), available)
             following = total_value(self.target.mixer, batch, rows, values)
         targets = td_targets(batch.reward, batch.terminated, following, gamma=self.config.gamma)
@@ -176,6 +186,7 @@ class ODISLearner:
             "updates": self.updates,
             "optimization": self.optimization.state_dict(),
             "clock": self.clock.state_dict(),
+            "kernel": self.unroll.choice.path,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -6,12 +6,12 @@ import pytest
 import torch
 from baseline_cases import continues_exactly
 from lab_marl.episodes.batches import Batch
+from lab_marl.kernel import unroll
+from lab_marl.kernel.build import lacking
+from lab_marl.kernel.unroll import MOST_TOKENS
 from lab_marl.training.entity_features import EntityFeatures, entity_features, last_actions
 from lab_stairs.config import NetworkConfig, StairsConfig
-from lab_stairs.kernel import unroll
-from lab_stairs.kernel.build import lacking
-from lab_stairs.kernel.choice import open_kernel
-from lab_stairs.kernel.unroll import MOST_TOKENS
+from lab_stairs.kernel_choice import open_kernel
 from lab_stairs.learner import StairsLearner
 from lab_stairs.network import draw_kept_tokens
 from stairs_cases import grid_layout, marine_layout, random_batch

@@ -8,14 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
-from lab_stairs.kernel import build, cache, unroll
+from lab_marl.kernel import build, cache, unroll
 from labrun import LabError
 
 HERE = build.lacking()
 COMPILER = build._compiler()
 BUILDS = """
 import pathlib, sys, time
-from lab_stairs.kernel.build import library
+from lab_marl.kernel.build import library
 ready, go = map(pathlib.Path, sys.argv[1:])
 ready.touch()
 while not go.exists():

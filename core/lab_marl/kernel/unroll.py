@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lab_stairs.kernel.build import library
+from lab_marl.kernel.build import library
 
 BLOCK = (
     *("qkv.weight", "out.weight", "obs_up.weight", "obs_down.weight"),
@@ -106,6 +106,10 @@ class Kernel:
         learns = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
         made: Any = _Unroll.apply(self, course, features, kept, learns, *weights)
         return made
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Kernel":
+        """A network's copy has the same one: it holds no numbers of the network."""
+        return self
 
     def tape(self, size: int) -> Tensor:
         """Room for `size` floats."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 from labrun.errors import LabError
 
-from lab_stairs.kernel import cache
+from lab_marl.kernel import cache
 
 SOURCES = (
     *("unroll.cpp", "ends.h", "block.h", "attention.h", "matrices.h", "products.h", "vectors.h"),

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from lab_marl.kernel import build
+from lab_marl.kernel.build import lacking
 from lab_stairs.config import NetworkConfig, StairsConfig
-from lab_stairs.kernel import build
-from lab_stairs.kernel.build import lacking
-from lab_stairs.kernel.choice import choose
+from lab_stairs.kernel_choice import choose
 from lab_stairs.learner import StairsLearner
 from labrun import LabError
 from labrun.config.components import build as build_parts

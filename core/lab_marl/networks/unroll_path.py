@@ -1,0 +1,121 @@
+"""What computes a learner's transformers over a batch, and the same one after a resume."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from labrun.errors import LabError
+from torch import nn
+
+from lab_marl.episodes.layouts import Layout
+from lab_marl.kernel.build import lacking
+from lab_marl.kernel.choice import (
+    Choice,
+    chosen,
+    fits_sizes,
+    refuses_device,
+    refuses_settings,
+    refuses_tasks,
+)
+from lab_marl.kernel.unroll import Kernel
+from lab_marl.networks.compiled import Compilable
+from lab_marl.networks.config import TransformerConfig
+from lab_marl.training.config import OfflineSettings
+
+
+def choose(
+    config: TransformerConfig, layouts: Sequence[Layout], device: str, *, max_steps: int
+) -> Choice:
+    """The path that `trainer.transformer.kernel` asks for. Raises LabError for a kernel that cannot
+    serve."""
+    if config.kernel == "torch":
+        return Choice("torch", "as set")
+    reason = refusal(config, layouts, device)
+    return chosen(config.kernel, reason, key="trainer.transformer.kernel", max_steps=max_steps)
+
+
+def refusal(config: TransformerConfig, layouts: Sequence[Layout], device: str) -> str:
+    """Why the kernel cannot serve this transformer, the tasks and the machine; empty where it
+    can."""
+    depth = (config.depth == 1, f"depth={config.depth}", "1")
+    sizes = fits_sizes(config.width, config.ffn_factor, config.heads)
+    return (
+        refuses_device(device)
+        or refuses_settings([*sizes, depth], section="trainer.transformer")
+        or refuses_tasks(layouts)
+        or lacking()
+    )
+
+
+def kernel_fact(
+    config: TransformerConfig, layouts: Sequence[Layout], settings: OfflineSettings
+) -> Mapping[str, object]:
+    """What will compute the transformers, for the plan, whose `device` is cpu or cuda. Raises
+    LabError for a kernel that cannot serve."""
+    return {"kernel": choose(config, layouts, settings.device, max_steps=settings.max_steps)}
+
+
+class UnrollPath:
+    """Torch's operations or the compiled kernel, for all `Compilable` parts of some networks."""
+
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        config: TransformerConfig,
+        layouts: Sequence[Layout],
+        *,
+        max_steps: int,
+        device: torch.device,
+    ) -> None:
+        self._config, self._layouts, self._device = config, layouts, device.type
+        parts = [part for network in networks for part in network.modules()]
+        self._parts = [part for part in parts if isinstance(part, Compilable)]
+        choice = choose(config, layouts, device.type, max_steps=max_steps)
+        try:
+            self._take(choice)
+        except LabError as error:  # the compiler failed
+            if config.kernel != "auto":
+                raise
+            self._take(Choice("torch", str(error)))
+
+    def _take(self, choice: Choice) -> None:
+        config = self._config
+        compiled = choice.path == "cpp"
+        kernel = Kernel(config.width, config.ffn_factor * config.width) if compiled else None
+        for part in self._parts:
+            part.kernel = kernel
+        self.choice = choice
+
+    def keep(self, path: str) -> None:
+        """With `kernel: auto`, go on with the path that the run began with.
+
+        Raises LabError where that is the kernel and it cannot serve here.
+        """
+        if self._config.kernel != "auto" or path == self.choice.path:
+            return
+        if path == "torch":
+            return self._take(Choice("torch", "as the run began"))
+        if reason := refusal(self._config, self._layouts, self._device):
+            raise LabError(
+                f"this learner was trained with the compiled kernel, which cannot serve here: "
+                f"{reason}; resume where it can, or begin anew with "
+                "trainer.transformer.kernel=torch"
+            )
+        self._take(Choice("cpp", "as the run began"))
+
+
+class Unrolling:
+    """A learner with an `UnrollPath`: it notes the path, and keeps it."""
+
+    unroll: UnrollPath
+
+    def remarks(self) -> Sequence[str]:
+        return (f"kernel of the transformers: {self.unroll.choice}",)
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Raises LabError where the state's run used the compiled kernel and this one cannot."""
+        self.unroll.keep(state.get("kernel", "torch"))
+        self.load_state_dict(state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        raise NotImplementedError
