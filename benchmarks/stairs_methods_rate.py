@@ -1,7 +1,8 @@
 """What an update of each offline method costs, and what `torch.compile` makes of STAIRS' block.
 
 All methods take whole updates on the same batches of random episodes with the published lengths, in
-turn. ODIS is timed in both of its stages. The block is timed with its backward pass, on the rows
+turn. ODIS is timed in both of its stages; methods whose transformers the compiled kernel serves,
+with it and without. The block is timed with its backward pass, on the rows
 and tokens of a step of cn-4, as torch runs it and as inductor's C++ compiles it; their gradients
 are first checked to be equal. Milliseconds are of this thread's CPU.
 """
@@ -10,14 +11,17 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import harness
 import numpy as np
 import stairs_throughput as episodes
 import torch
+from lab_marl.cloning.config import BCConfig
+from lab_marl.cloning.learner import BCLearner
 from lab_marl.episodes.batches import Batch, make_batch
 from lab_marl.episodes.layouts import Layout
+from lab_marl.networks.config import TransformerConfig
 from lab_stairs.baselines.config import HiSSDConfig, ODISConfig, UPDeTConfig
 from lab_stairs.baselines.hissd.learner import HiSSDLearner
 from lab_stairs.baselines.odis.learner import ODISLearner
@@ -31,6 +35,7 @@ Update = Callable[[Batch], object]
 CPU = torch.device("cpu")
 ROWS, TOKENS, HISTORIES = 128, 10, 2
 """Of a step of cn-4: 32 episodes of 4 agents; itself, 3 allies, 4 landmarks, and 2 histories."""
+KERNELS: tuple[Literal["torch", "cpp"], ...] = ("torch", "cpp")
 TOLERANCE = 1e-4
 
 
@@ -54,37 +59,44 @@ def main() -> None:
 
 
 def measured(task: str, chosen: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Method -> its milliseconds, and STAIRS' by torch over them, batch by batch."""
+    """Method -> its milliseconds, and over them STAIRS' by torch and, of the kernel's arms, its own
+    by torch, batch by batch."""
     layout = episodes.LAYOUTS[task]
     size = chosen.batch_size
     batches = [drawn(layout, seed=seed, num_episodes=size) for seed in range(chosen.pairs)]
     times = episodes.interleave(arms(task), batches, CPU)
     whole = times["stairs, kernel=torch"]
-    return {
-        name: {
-            "ms": harness.spread(found),
-            "of_stairs": harness.spread([a / b for a, b in zip(whole, found, strict=True)]),
-        }
-        for name, found in times.items()
-    }
+    rows = {}
+    for name, found in times.items():
+        rows[name] = {"ms": harness.spread(found), "of_stairs": over(whole, found)}
+        if (plain := name.replace("cpp", "torch")) != name:
+            rows[name]["of_torch"] = over(times[plain], found)
+    return rows
+
+
+def over(theirs: list[float], found: list[float]) -> dict[str, float]:
+    return harness.spread([a / b for a, b in zip(theirs, found, strict=True)])
 
 
 def arms(task: str) -> dict[str, Update]:
     """Each method's update."""
     layouts = [episodes.LAYOUTS[task]]
-    long = 10**6  # neither stage of ODIS ends meanwhile
-    discovery = ODISConfig(max_steps=long, pretrain_share=0.5)
-    policy = ODISConfig(max_steps=long, pretrain_share=0.0)
-    learners = {
-        "stairs, kernel=torch": StairsLearner(layouts, StairsConfig(kernel="torch"), device=CPU),
-        "stairs, kernel=cpp": StairsLearner(layouts, StairsConfig(kernel="cpp"), device=CPU),
-        "updet, summed": UPDeTLearner(layouts, UPDeTConfig(mixing="sum"), device=CPU),
-        "updet, mixed": UPDeTLearner(layouts, UPDeTConfig(), device=CPU),
-        "odis, discovery": ODISLearner(layouts, discovery, device=CPU),
-        "odis, policy": ODISLearner(layouts, policy, device=CPU),
-        "hissd": hissd(layouts[0]),
-    }
-    return {name: learner.update for name, learner in learners.items()}
+    made: dict[str, Any] = {"hissd": hissd(layouts[0])}
+    for kernel in KERNELS:
+        config = TransformerConfig(kernel=kernel)
+        long = {"max_steps": 10**6, "transformer": config}  # neither stage of ODIS ends meanwhile
+        discovery = ODISConfig(**long, pretrain_share=0.5)
+        policy = ODISConfig(**long, pretrain_share=0.0)
+        learners = {
+            "stairs": StairsLearner(layouts, StairsConfig(kernel=kernel), device=CPU),
+            "bc_t": BCLearner(layouts, BCConfig(**long), device=CPU),
+            "updet, summed": UPDeTLearner(layouts, UPDeTConfig(**long, mixing="sum"), device=CPU),
+            "updet, mixed": UPDeTLearner(layouts, UPDeTConfig(**long), device=CPU),
+            "odis, discovery": ODISLearner(layouts, discovery, device=CPU),
+            "odis, policy": ODISLearner(layouts, policy, device=CPU),
+        }
+        made |= {f"{name}, kernel={kernel}": learner for name, learner in learners.items()}
+    return {name: learner.update for name, learner in made.items()}
 
 
 def hissd(layout: Layout) -> HiSSDLearner:
