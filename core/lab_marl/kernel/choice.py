@@ -71,10 +71,11 @@ def refuses_settings(settings: Sequence[Fits], *, section: str) -> str:
     return ""
 
 
-def refuses_tasks(layouts: Sequence[Layout]) -> str:
-    """The first task with too many tokens; empty where there is none."""
+def refuses_tasks(layouts: Sequence[Layout], *, of_each: int = 1) -> str:
+    """The first task with too many tokens, `of_each` entity and two histories; empty where there is
+    none."""
     for layout in layouts:
-        tokens = 3 + layout.enemies.count + layout.allies.count
+        tokens = of_each * (1 + layout.enemies.count + layout.allies.count) + 2
         if tokens > MOST_TOKENS:
             return (
                 f"task {layout.task!r} has {tokens} tokens, the compiled kernel takes {MOST_TOKENS}"

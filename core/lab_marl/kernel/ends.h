@@ -23,7 +23,10 @@ struct Shape {
     int slab;       // rows that go through all steps together
     int steps;
     int outputs;    // of the head
-    int actions;    // `outputs`, and then one for each token that is read but the first
+    int actions;    // `outputs`, and then one for each token that is read but the first; or, where
+                    // `whole`, `outputs` for each token that is read
+    int embedded;   // 0: `features` holds the tokens themselves, [rows, entities, WIDTH]
+    int whole;      // whether a token that is read gives all outputs, and not their mean
     const int* sizes;              // rows of each step, never more than the step before
     const int* counts;             // entities of each kind
     const int* widths;             // numbers of an entity's features
@@ -32,6 +35,7 @@ struct Shape {
     const float* const* low;       // a block's tensors, before the last one; unread where blocks is 1
     const float* const* last;
     const float* const* ends;      // without those of the update where histories is 1
+    float* d_tokens;               // room for the gradient of tokens that are given; null: none
     int tokens() const { return entities + histories; }
     bool updates(int time) const { return histories == 2 && time % high_step == 0; }
 };
@@ -40,11 +44,15 @@ struct Shape {
 struct Embedding {
     Packed kinds[KINDS];
     Embedding(const Shape& s) {
+        if (!s.embedded) return;
         for (int k = 0; k < KINDS; k++)
             kinds[k].pack(s.ends[EMBEDDING + 2 * k], WIDTH, s.widths[k], true);
     }
     // x [entities, P, WIDTH] of the rows that begin at `row`.
     void lay(const Shape& s, long row, int agents, float* x) const {
+        if (!s.embedded) return copy(s, row, agents, [&](long given, long own) {
+            std::copy_n(s.features[0] + given, WIDTH, x + own);
+        });
         for (int k = 0; k < KINDS; k++) {
             int wide = s.counts[k] * s.widths[k];
             for (int i = 0; i < s.counts[k]; i++, x += (long)agents * WIDTH)
@@ -52,8 +60,21 @@ struct Embedding {
                         {x, WIDTH}, agents, s.widths[k], WIDTH, {s.ends[EMBEDDING + 2 * k + 1]});
         }
     }
-    // Adds the gradients; those of the matrices are (in, out).
+    // Calls `each(where a token lies in [rows, entities, WIDTH], where in [entities, P, WIDTH])`.
+    template <typename Each>
+    static void copy(const Shape& s, long row, int agents, Each each) {
+        for (int i = 0; i < s.entities; i++)
+            for (int p = 0; p < agents; p++)
+                each(((row + p) * s.entities + i) * WIDTH, ((long)i * agents + p) * WIDTH);
+    }
+    // Adds the gradients; those of the matrices are (in, out). Those of given tokens are written.
     static void add_back(const Shape& s, long row, int agents, const float* dx, float* const* g) {
+        if (!s.embedded) {
+            if (s.d_tokens) copy(s, row, agents, [&](long given, long own) {
+                std::copy_n(dx + own, WIDTH, s.d_tokens + given);
+            });
+            return;
+        }
         for (int k = 0; k < KINDS; k++) {
             int wide = s.counts[k] * s.widths[k];
             for (int i = 0; i < s.counts[k]; i++, dx += (long)agents * WIDTH) {

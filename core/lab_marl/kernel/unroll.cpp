@@ -98,12 +98,24 @@ void lay_tokens(const Shape& s, const Network& net, long row, int agents, const 
         std::memcpy(x + (long)(s.entities + 1) * agents * WIDTH, room.high.data(), bytes);
 }
 
+// Where `whole`: calls `each(where a token's outputs lie in [P, reads, outputs], where in [reads, P,
+// columns])`.
+template <typename Each>
+void each_output(const Shape& s, const Head& head, const Rows& r, Each each) {
+    for (int p = 0; p < r.agents; p++)
+        for (int i = 0; i < r.reads; i++)
+            each((long)p * s.actions + i * s.outputs, ((long)i * r.agents + p) * head.columns);
+}
+
 // Q [P, actions] of z [reads, P, WIDTH]: the head's outputs at the first token, and at each other
-// one their mean. `values` is scratch.
+// one their mean, or all of them. `values` is scratch.
 void read_values(const Shape& s, const Head& head, const Rows& r, const float* z, float* values,
                  float* out) {
     product({z, WIDTH}, head.forward.right(), {values, head.columns}, r.reads * r.agents, WIDTH,
             head.columns, {head.bias.data()});
+    if (s.whole) return each_output(s, head, r, [&](long to, long from) {
+        std::copy_n(values + from, s.outputs, out + to);
+    });
     for (int p = 0; p < r.agents; p++, out += s.actions) {
         std::copy_n(values + (long)p * head.columns, s.outputs, out);
         for (int a = s.outputs; a < s.actions; a++)
@@ -114,6 +126,9 @@ void read_values(const Shape& s, const Head& head, const Rows& r, const float* z
 // The gradient of what `read_values` spread: [reads, P, columns].
 void spread_back(const Shape& s, const Head& head, const Rows& r, const float* d_out, float* d) {
     std::fill_n(d, (long)r.reads * r.agents * head.columns, 0.0f);
+    if (s.whole) return each_output(s, head, r, [&](long from, long to) {
+        std::copy_n(d_out + from, s.outputs, d + to);
+    });
     for (int p = 0; p < r.agents; p++, d_out += s.actions) {
         std::copy_n(d_out, s.outputs, d + (long)p * head.columns);
         for (int a = s.outputs; a < s.actions; a++)
@@ -183,7 +198,7 @@ struct Gradients {
         if (s.blocks == 2) unfold(s.low, low.data(), to);
         unfold(s.last, last.data(), to + (s.blocks - 1) * TENSORS);
         float* const* around = to + s.blocks * TENSORS;
-        for (int k = 0; k < KINDS; k++) {
+        for (int k = 0; k < KINDS && s.embedded; k++) {
             turn(ends[EMBEDDING + 2 * k], s.widths[k], WIDTH, around[EMBEDDING + 2 * k]);
             std::copy_n(ends[EMBEDDING + 2 * k + 1], WIDTH, around[EMBEDDING + 2 * k + 1]);
         }
@@ -318,7 +333,7 @@ void stairs_forward(const Shape* shape, float* tape, float* out) {
 }
 
 // The gradients of all tensors in the order low, last, ends, of d_out [rows, actions]; `to` begins
-// with zeros. The tape is that of `stairs_forward`; or, where `out` is not null, room for the largest
+// with zeros, and those of given tokens go to `d_tokens`. The tape is that of `stairs_forward`; or, where `out` is not null, room for the largest
 // slab's, and each slab goes forward once more and writes its Q to `out`.
 void stairs_backward(const Shape* shape, float* tape, const float* d_out, float* const* to,
                      float* out) {

@@ -24,6 +24,8 @@ ENDS = (
 """Tensors around the blocks, in the order of `End` in ends.h, after those of the embeddings."""
 NUM_ALWAYS = 4
 """Of them, those that a network without the high-level history has, too."""
+KINDS = 3
+"""Kinds of entities, as in ends.h."""
 MOST_TOKENS = 64
 """As in attention.h: its scratch on the stack."""
 SLAB, SLAB_FORWARD = 32, 16
@@ -41,10 +43,12 @@ class Shape(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int) for name in ("blocks", "histories", "entities", "skip", "before")),
         *((name, ctypes.c_int) for name in ("high_step", "slab", "steps", "outputs", "actions")),
+        *((name, ctypes.c_int) for name in ("embedded", "whole")),
         *((name, Integers) for name in ("sizes", "counts", "widths")),
         ("features", Pointers),
         ("kept", ctypes.c_void_p),
         *((name, Pointers) for name in ("low", "last", "ends")),
+        ("d_tokens", ctypes.c_void_p),
     )
 
 
@@ -53,7 +57,7 @@ class Course:
     """How tokens run through the blocks."""
 
     kinds: Sequence[str]
-    """Names of the embeddings, in the order of the tokens."""
+    """Names of the embeddings, in the order of the tokens; none: the tokens are given."""
     sizes: Sequence[int]
     """Rows of each step."""
     skip: int
@@ -98,13 +102,33 @@ class Kernel:
         """Q (rows, actions) of float32 features (rows, count, width) of each kind of entity.
 
         An action after the head's outputs is the attack on one of the tokens that are read.
-        `kept` (rows, entities + histories) is 0 at dropped tokens.
+        `kept` (rows, entities + histories) is 0 at dropped tokens. Features get no gradient.
         """
         _check(features, kept, course)
+        return self._apply(parameters, features, kept, None, course)
+
+    def outputs(self, parameters: Mapping[str, Tensor], tokens: Tensor, course: Course) -> Tensor:
+        """The head's outputs (rows, read, m) at the tokens that are read, of float32 tokens
+        (rows, entities, width), which get a gradient."""
+        assert not course.kinds
+        assert tokens.dtype == torch.float32
+        _check([tokens], None, course)
+        made = self._apply(parameters, (), None, tokens, course)
+        return made.unflatten(1, (tokens.shape[1] - course.skip, -1))
+
+    def _apply(
+        self,
+        parameters: Mapping[str, Tensor],
+        features: Sequence[Tensor],
+        kept: Tensor | None,
+        tokens: Tensor | None,
+        course: Course,
+    ) -> Tensor:
         weights = [parameters[name] for name in course.names]
+        learned = [*weights, *([] if tokens is None else [tokens])]
         # `forward` cannot tell: grad mode is off in it, whatever the caller's.
-        learns = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
-        made: Any = _Unroll.apply(self, course, features, kept, learns, *weights)
+        learns = torch.is_grad_enabled() and any(one.requires_grad for one in learned)
+        made: Any = _Unroll.apply(self, course, features, kept, learns, tokens, *weights)
         return made
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Kernel":
@@ -124,7 +148,7 @@ def _check(features: Sequence[Tensor], kept: Tensor | None, course: Course) -> N
     """Assert what the compiled code trusts when it reads and writes memory."""
     rows, sizes = features[0].shape[0], course.sizes
     entities = sum(part.shape[1] for part in features)
-    assert len(features) == len(course.kinds)
+    assert len(features) == (len(course.kinds) or 1)
     for part in features:
         assert part.shape[0] == rows
         assert part.dtype == torch.float32
@@ -137,8 +161,8 @@ def _check(features: Sequence[Tensor], kept: Tensor | None, course: Course) -> N
 
 
 class _Unroll(torch.autograd.Function):
-    """(kernel, course, features, kept, learns, parameters) -> Q. Only a call that `learns` keeps
-    what its way back needs."""
+    """(kernel, course, features, kept, learns, tokens, parameters) -> Q, or the head's outputs at
+    given tokens; only where it `learns` is anything kept for a way back."""
 
     @staticmethod
     def forward(
@@ -148,10 +172,12 @@ class _Unroll(torch.autograd.Function):
         features: Sequence[Tensor],
         kept: Tensor | None,
         learns: bool,
+        tokens: Tensor | None,
         *parameters: Tensor,
     ) -> Tensor:
-        call = _Call(course, features, kept, parameters, slab=SLAB if learns else SLAB_FORWARD)
-        out = features[0].new_empty(features[0].shape[0], call.actions)
+        slab = SLAB if learns else SLAB_FORWARD
+        call = _Call(course, features, kept, tokens, parameters, slab=slab)
+        out = parameters[0].new_empty(sum(course.sizes), call.actions)
         tape = None
         if learns:
             size = kernel.library.stairs_tape(call.shape, 0)
@@ -166,14 +192,15 @@ class _Unroll(torch.autograd.Function):
         if call is None:
             raise RuntimeError("the compiled unroll was differentiated twice")
         made = [torch.zeros_like(weight) for weight in call.parameters]
+        d_tokens = call.room_for_tokens()
         d_out, again = grads[0].contiguous(), None
         if tape is None:
             tape, again = kernel.tape(kernel.library.stairs_tape(call.shape, 1)), d_out.clone()
         kernel.library.stairs_backward(
-            call.shape, _pointer(tape), _pointer(d_out), _pointers(made), _pointer(again)
+            call.shape, _pointer(tape), _pointer(d_out), call.pointers(made), _pointer(again)
         )
         kernel.spare, ctx.tape, ctx.call = tape, None, None
-        return (None, None, None, None, None, *made)
+        return (None, None, None, None, None, d_tokens, *made)
 
 
 class _Call:
@@ -184,39 +211,65 @@ class _Call:
         course: Course,
         features: Sequence[Tensor],
         kept: Tensor | None,
+        tokens: Tensor | None,
         parameters: Sequence[Tensor],
         *,
         slab: int,
     ) -> None:
         self.parameters = [weight.detach().contiguous() for weight in parameters]
-        self.features = [part.contiguous() for part in features]
+        self.tokens = None if tokens is None else tokens.detach().contiguous()
+        given = features if self.tokens is None else [self.tokens]
+        self.features = [part.contiguous() for part in given]
         self.kept = None if kept is None else kept.float().contiguous()
-        entities = sum(part.shape[1] for part in features)
+        self._blocks = len(course.blocks) * len(BLOCK)
+        entities = sum(part.shape[1] for part in given)
         outputs = self.parameters[course.names.index("head.weight")].shape[0]
-        self.actions = outputs + entities - course.skip - 1
-        num_blocks = len(course.blocks)
-        low, ends = slice(0, len(BLOCK)), slice(num_blocks * len(BLOCK), None)
-        last = slice(ends.start - len(BLOCK), ends.start)
-        self.shape = ctypes.byref(
-            Shape(
-                *(num_blocks, course.histories, entities, course.skip, course.before),
-                *(course.high_step, slab, len(course.sizes), outputs, self.actions),
-                _integers(course.sizes),
-                _integers([part.shape[1] for part in features]),
-                _integers([part.shape[2] for part in features]),
-                _pointers(self.features),
-                _pointer(self.kept),
-                *(_pointers(self.parameters[part]) for part in (low, last, ends)),
-            )
+        reads, whole = entities - course.skip, tokens is not None
+        self.actions = outputs * reads if whole else outputs + reads - 1
+        low, last = slice(0, len(BLOCK)), slice(self._blocks - len(BLOCK), self._blocks)
+        self._shape = Shape(
+            *(len(course.blocks), course.histories, entities, course.skip, course.before),
+            *(course.high_step, slab, len(course.sizes), outputs, self.actions),
+            *(tokens is None, whole),
+            _integers(course.sizes),
+            _integers(self._of_kinds(1)),
+            _integers(self._of_kinds(2)),
+            _pointers(self.features),
+            _pointer(self.kept),
+            *(_pointers(self.parameters[part]) for part in (low, last)),
+            _pointers(self._ends(self.parameters)),
         )
+        self.shape = ctypes.byref(self._shape)
+
+    def _of_kinds(self, axis: int) -> list[int]:
+        """A size of each kind's features; 0 where the tokens are given."""
+        return [0] * KINDS if self.tokens is not None else [p.shape[axis] for p in self.features]
+
+    def _ends(self, tensors: Sequence[Tensor]) -> list[Tensor | None]:
+        """Those around the blocks, with gaps for embeddings that are not there."""
+        gaps = [None] * (2 * KINDS if self.tokens is not None else 0)
+        return [*gaps, *tensors[self._blocks :]]
+
+    def room_for_tokens(self) -> Tensor | None:
+        """Where the gradient of the given tokens will lie."""
+        if self.tokens is None:
+            return None
+        room = torch.empty_like(self.tokens)
+        self._shape.d_tokens = room.data_ptr()
+        return room
+
+    def pointers(self, made: Sequence[Tensor]) -> Any:
+        """Where the gradients of the parameters will lie, as `stairs_backward` takes them."""
+        return _pointers([*made[: self._blocks], *self._ends(made)])
 
 
 def _pointer(tensor: Tensor | None) -> ctypes.c_void_p | None:
     return None if tensor is None else ctypes.c_void_p(tensor.data_ptr())
 
 
-def _pointers(tensors: Sequence[Tensor]) -> Any:
-    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+def _pointers(tensors: Sequence[Tensor | None]) -> Any:
+    places = (None if tensor is None else tensor.data_ptr() for tensor in tensors)
+    return (ctypes.c_void_p * len(tensors))(*places)
 
 
 def _integers(numbers: Sequence[int]) -> Any:

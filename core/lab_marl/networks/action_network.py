@@ -5,7 +5,6 @@ from torch import Tensor, nn
 
 from lab_marl.episodes.batches import Batch
 from lab_marl.episodes.layouts import Layout
-from lab_marl.networks.compiled import Compilable, compiled_scores
 from lab_marl.networks.config import TransformerConfig
 from lab_marl.networks.embedding import EntityEmbedding, action_scores, batch_features, read_tokens
 from lab_marl.networks.rows import Rows
@@ -13,7 +12,7 @@ from lab_marl.networks.transformer import HistoryTransformer
 from lab_marl.training.entity_features import EntityFeatures
 
 
-class ActionNetwork(Compilable):
+class ActionNetwork(nn.Module):
     """Logits or values of every agent's actions (LAMDA-RL/ODIS, bc_agent.py, updet_agent.py)."""
 
     def __init__(self, layout: Layout, config: TransformerConfig, *, extra: int = 0) -> None:
@@ -28,18 +27,6 @@ class ActionNetwork(Compilable):
     ) -> Float[Tensor, "rows n a"]:
         """Scores of the actions at some frames of a batch."""
         features = batch_features(batch, rows, id_bits=self.id_bits)
-        if self.kernel is not None:
-            return compiled_scores(
-                self.kernel,
-                self.embedding,
-                self.transformer,
-                (self.head.weight, self.head.bias),
-                batch.layout,
-                features,
-                rows.counts,
-                extra=extra,
-                attacks=batch.layout.attacks,
-            )
         tokens = self.embedding(features, extra)
         outputs = self.transformer.unroll(tokens, rows.counts, read=read_tokens(batch.layout))
         return action_scores(batch.layout, self.head(outputs))

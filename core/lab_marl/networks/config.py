@@ -25,7 +25,6 @@ class TransformerConfig:
     """What computes the transformer over a batch: torch's operations, or a kernel in C++ that is
     compiled for this processor on first use (g++, x86-64 with AVX2, float32 on the CPU; one block,
     one head). Both give the same values but for rounding. auto: the kernel where it can serve and
-    the run has 200 steps or more. A resumed run keeps its path. HiSSD takes torch's
-    alone."""
+    the run has 200 steps or more. A resumed run keeps its path."""
     id_bits: Annotated[int, Ge(1), Le(16)] = 4
     """Bits of the code of an agent's number; at most 2^bits - 1 agents (published: 4)."""

@@ -2,16 +2,20 @@
 src/utils/transformer.py).
 
 The history is the output at its own token one step before. With one block only that token's output
-depends on the step before, so that all others are computed for a whole batch at once.
+depends on the step before, so that all others are computed for a whole batch at once. A compiled
+kernel goes through a batch step by step instead, a few agents at a time, and gives the same values
+but for rounding.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lab_marl.kernel.unroll import Course, Kernel
 from lab_marl.networks.config import TransformerConfig
 
 
@@ -86,6 +90,9 @@ class TokenTransformer(nn.Module):
 class HistoryTransformer(TokenTransformer):
     """A `TokenTransformer` with one token more, which carries the history h_t; h_0 = 0."""
 
+    kernel: Kernel | None = None
+    """What computes `unroll`; None: torch's operations. It is no part of the state."""
+
     def begin(self, agents: int) -> Float[Tensor, "agents d"]:
         """The histories of agents before their first step."""
         return self.output.weight.new_zeros(agents, self.width)
@@ -106,6 +113,8 @@ class HistoryTransformer(TokenTransformer):
         the first `counts[t]` episodes."""
         flat = tokens.flatten(0, 1)
         sizes = [count * tokens.shape[1] for count in counts]
+        if self.kernel is not None:
+            return self._compiled(self.kernel, flat, sizes, read).unflatten(0, tokens.shape[:2])
         if len(self.blocks) == 1:
             x, key_value = flat, self._shallow(flat, sizes)
         else:
@@ -132,3 +141,35 @@ class HistoryTransformer(TokenTransformer):
             steps.append(self.last.key_value(x))
             history = self.top(x[:, -1:], steps[-1])[:, 0]
         return torch.cat(inputs), torch.cat(steps)
+
+    def _compiled(self, kernel: Kernel, flat: Tensor, sizes: Sequence[int], read: int) -> Tensor:
+        """Outputs at the first `read` tokens, by the kernel, which reads the last ones."""
+        course = Course(
+            kinds=(),
+            sizes=sizes,
+            skip=flat.shape[1] - read,
+            before=0,
+            high_step=1,
+            blocks=("low",),
+            has_high_history=False,
+        )
+        turned = torch.cat([flat[:, read:], flat[:, :read]], 1)
+        return kernel.outputs(self._by_the_kernels_names(), turned, course)
+
+    def _by_the_kernels_names(self) -> dict[str, Tensor]:
+        """The weights. The kernel's block has a feed-forward net of its own for the histories, here
+        that of all tokens; and a head behind the output linear, here none."""
+        block, like = self.last, self.output.bias
+        up, _, down = block.feed_forward
+        found: dict[str, Any] = {
+            "low.qkv.weight": torch.cat([block.query.weight, block.key_value.weight]),
+            "head.weight": torch.eye(self.width, dtype=like.dtype),
+            "head.bias": torch.zeros_like(like),
+        }
+        layers = {"low.out": block.out, "low.norm1": block.norm1, "low.norm2": block.norm2}
+        layers |= {f"low.{tokens}_up": up for tokens in ("obs", "hist")}
+        layers |= {f"low.{tokens}_down": down for tokens in ("obs", "hist")}
+        layers["readout"] = self.output
+        for name, layer in layers.items():
+            found |= {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias}
+        return found

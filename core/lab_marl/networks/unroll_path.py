@@ -18,23 +18,32 @@ from lab_marl.kernel.choice import (
     refuses_tasks,
 )
 from lab_marl.kernel.unroll import Kernel
-from lab_marl.networks.compiled import Compilable
 from lab_marl.networks.config import TransformerConfig
+from lab_marl.networks.transformer import HistoryTransformer
 from lab_marl.training.config import OfflineSettings
 
 
 def choose(
-    config: TransformerConfig, layouts: Sequence[Layout], device: str, *, max_steps: int
+    config: TransformerConfig,
+    layouts: Sequence[Layout],
+    device: str,
+    *,
+    max_steps: int,
+    of_each: int = 1,
 ) -> Choice:
-    """The path that `trainer.transformer.kernel` asks for. Raises LabError for a kernel that cannot
-    serve."""
+    """The path that `trainer.transformer.kernel` asks for; `of_each` is the tokens of an entity.
+
+    Raises LabError for a kernel that cannot serve.
+    """
     if config.kernel == "torch":
         return Choice("torch", "as set")
-    reason = refusal(config, layouts, device)
+    reason = refusal(config, layouts, device, of_each=of_each)
     return chosen(config.kernel, reason, key="trainer.transformer.kernel", max_steps=max_steps)
 
 
-def refusal(config: TransformerConfig, layouts: Sequence[Layout], device: str) -> str:
+def refusal(
+    config: TransformerConfig, layouts: Sequence[Layout], device: str, *, of_each: int = 1
+) -> str:
     """Why the kernel cannot serve this transformer, the tasks and the machine; empty where it
     can."""
     depth = (config.depth == 1, f"depth={config.depth}", "1")
@@ -42,21 +51,27 @@ def refusal(config: TransformerConfig, layouts: Sequence[Layout], device: str) -
     return (
         refuses_device(device)
         or refuses_settings([*sizes, depth], section="trainer.transformer")
-        or refuses_tasks(layouts)
+        or refuses_tasks(layouts, of_each=of_each)
         or lacking()
     )
 
 
 def kernel_fact(
-    config: TransformerConfig, layouts: Sequence[Layout], settings: OfflineSettings
+    config: TransformerConfig,
+    layouts: Sequence[Layout],
+    settings: OfflineSettings,
+    *,
+    of_each: int = 1,
 ) -> Mapping[str, object]:
     """What will compute the transformers, for the plan, whose `device` is cpu or cuda. Raises
     LabError for a kernel that cannot serve."""
-    return {"kernel": choose(config, layouts, settings.device, max_steps=settings.max_steps)}
+    steps = settings.max_steps
+    return {"kernel": choose(config, layouts, settings.device, max_steps=steps, of_each=of_each)}
 
 
 class UnrollPath:
-    """Torch's operations or the compiled kernel, for all `Compilable` parts of some networks."""
+    """Torch's operations or the compiled kernel, for the transformers of some networks that carry a
+    history."""
 
     def __init__(
         self,
@@ -66,11 +81,13 @@ class UnrollPath:
         *,
         max_steps: int,
         device: torch.device,
+        of_each: int = 1,
     ) -> None:
         self._config, self._layouts, self._device = config, layouts, device.type
+        self._of_each = of_each
         parts = [part for network in networks for part in network.modules()]
-        self._parts = [part for part in parts if isinstance(part, Compilable)]
-        choice = choose(config, layouts, device.type, max_steps=max_steps)
+        self._parts = [part for part in parts if isinstance(part, HistoryTransformer)]
+        choice = choose(config, layouts, device.type, max_steps=max_steps, of_each=of_each)
         try:
             self._take(choice)
         except LabError as error:  # the compiler failed
@@ -95,7 +112,7 @@ class UnrollPath:
             return
         if path == "torch":
             return self._take(Choice("torch", "as the run began"))
-        if reason := refusal(self._config, self._layouts, self._device):
+        if reason := refusal(self._config, self._layouts, self._device, of_each=self._of_each):
             raise LabError(
                 f"this learner was trained with the compiled kernel, which cannot serve here: "
                 f"{reason}; resume where it can, or begin anew with "

@@ -105,17 +105,16 @@ def check_odis(config: ODISConfig, train: Layouts, tasks: Layouts) -> Facts:
 
 
 def check_hissd(config: HiSSDConfig, train: Layouts, tasks: Layouts) -> Facts:
-    """Raises LabError for one training task, or for one with one agent: no other shares its own
-    skill; and for the compiled kernel."""
-    if config.transformer.kernel == "cpp":
-        raise LabError(
-            "trainer.transformer.kernel=cpp: HiSSD reads each token's output, which the "
-            "compiled kernel does not give; leave it out"
-        )
+    """What computes the networks. Raises LabError for one training task, or for one with one agent:
+    no other shares its own skill; and for a kernel that cannot serve."""
+    from lab_marl.networks.unroll_path import kernel_fact
+
+    from lab_stairs.baselines.hissd.network import TOKENS_OF_EACH
+
     check_tasks(tasks, method="HiSSD", id_bits=config.transformer.id_bits)
     check_contrast(train, method="HiSSD")
     check_pairs(train, method="HiSSD")
-    return {}
+    return kernel_fact(config.transformer, train, config, of_each=TOKENS_OF_EACH)
 
 
 stairs = OfflineMethod("lab_stairs.learner:StairsLearner", check_stairs, unused=unused_by_stairs)

@@ -57,7 +57,7 @@ def test_scores_and_gradients_are_those_of_float64(task, extra):
     """Within 2e-6 of a tensor's largest gradient, or half as much again as torch's float32."""
     layout = LAYOUTS[task]
     compiled, plain, exact = (network(layout, extra=extra) for _ in range(3))
-    compiled.kernel = Kernel(64, 256)
+    compiled.transformer.kernel = Kernel(64, 256)
     found = scored(compiled, layout, extra, torch.float32)
     scored(plain, layout, extra, torch.float32)
     wanted = scored(exact, layout, extra, torch.float64)
@@ -81,9 +81,9 @@ def errors_of(made: ActionNetwork, exact: ActionNetwork) -> dict[str, float]:
 @needs_kernel
 def test_a_copy_of_a_network_shares_its_kernel():
     made = network(LAYOUTS["3m"])
-    made.kernel = Kernel(64, 256)
+    made.transformer.kernel = Kernel(64, 256)
     other = copy.deepcopy(made)
-    assert other.kernel is made.kernel
+    assert other.transformer.kernel is made.transformer.kernel
     assert "kernel" not in str(other.state_dict().keys())
 
 

@@ -153,9 +153,7 @@ def test_filled_consistency_counts_transitions_only():
     made = learner(GRID, bc_mask="filled")
     rows = filled_rows(batch)
     features = batch_features(batch, rows, id_bits=4)
-    logits = made.network.skill_head(
-        made.network.observation_encoder(batch.layout, features, rows.counts)
-    )
+    logits = made.network.skill_head(made.network.observation_encoder(features, rows.counts))
     labels = skill_labels(made._skill_logits(batch, rows))
     # Three transitions; the fourth frame begins none.
     loss = functional.cross_entropy(logits[:3].flatten(0, 1), labels[:3].flatten())
@@ -167,7 +165,7 @@ def test_policy_decodes_the_skill_of_the_highest_value():
     played = replay(made.policy(), wave_batch(MARINES, [5, 5]))
     rows = filled_rows(played)
     features = batch_features(played, rows, id_bits=4)
-    codes = made.network.observation_encoder(MARINES, features, rows.counts)
+    codes = made.network.observation_encoder(features, rows.counts)
     skills = functional.one_hot(made.network.value_head(codes).argmax(-1), 3).float()
     scores = made.network.decoder(MARINES, features, skills, rows.counts)
     assert torch.equal(played.actions, best(scores, played))

@@ -20,6 +20,7 @@ from lab_marl.networks.rows import (
     stepped_rows,
     total_value,
 )
+from lab_marl.networks.unroll_path import Unrolling, UnrollPath
 from lab_marl.training.entity_features import EntityFeatures
 from lab_marl.training.optimization import Optimization, numbers
 from lab_marl.training.targets import TargetClock
@@ -29,7 +30,7 @@ from torch.nn import functional
 from lab_stairs.baselines.acted_entities import acted_entities
 from lab_stairs.baselines.checks import check_pairs
 from lab_stairs.baselines.config import HiSSDConfig
-from lab_stairs.baselines.hissd.network import HiSSDNetwork
+from lab_stairs.baselines.hissd.network import TOKENS_OF_EACH, HiSSDNetwork
 from lab_stairs.baselines.hissd.objectives import (
     expectile_value_loss,
     planner_weight,
@@ -51,7 +52,7 @@ class Copied(nn.Module):
         self.mixer = mixer
 
 
-class HiSSDLearner:
+class HiSSDLearner(Unrolling):
     """Cloning with a contrastive term, a value, and a planner, one after the other.
 
     The planner's gradient enters the optimizer together with the next task's cloning step, or at
@@ -69,6 +70,14 @@ class HiSSDLearner:
         self.mixer = AttentionMixer(layouts[0], config.mixer).to(device)
         self.online = Copied(self.network, self.mixer)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.unroll = UnrollPath(
+            [self.network, self.target],
+            config.transformer,
+            layouts,
+            max_steps=config.max_steps,
+            device=device,
+            of_each=TOKENS_OF_EACH,
+        )
         self.optimization = Optimization(
             [*self.network.parameters(), *self.mixer.parameters()],
             learning_rate=config.learning_rate,
@@ -214,6 +223,7 @@ class HiSSDLearner:
             "clock": self.clock.state_dict(),
             "updates": self.updates,
             "negatives": dict(self.negatives),
+            "kernel": self.unroll.choice.path,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

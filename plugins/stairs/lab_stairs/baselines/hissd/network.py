@@ -13,6 +13,8 @@ from lab_stairs.baselines.hissd.predictor import StatePredictor, small_net
 
 Memory = tuple[Tensor, Tensor]
 """Histories (agents, d) of the planner and of the controller."""
+TOKENS_OF_EACH = 2
+"""Tokens of an entity in the controller: what is seen of it, and its common skill."""
 
 
 class KindNets(nn.Module):

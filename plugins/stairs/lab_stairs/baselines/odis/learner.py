@@ -121,9 +121,7 @@ class ODISLearner(Unrolling):
         """TD and conservative terms over skills; skills readable from observations."""
         published = self.config.bc_mask == "published"
         rows = cloned_rows(batch, "published") if published else filled_rows(batch)
-        codes = self.network.observation_encoder(
-            batch.layout, self._features(batch, rows), rows.counts
-        )
+        codes = self.network.observation_encoder(self._features(batch, rows), rows.counts)
         with torch.no_grad():
             labels = skill_labels(self._skill_logits(batch, rows))
         consistency = self._consistency(batch, rows, self.network.skill_head(codes), labels)
@@ -158,7 +156,7 @@ class ODISLearner(Unrolling):
         total = total_value(self.mixer, batch, rows, taken)
         greedy = total_value(self.mixer, batch, rows, greedy_values(q, available))
         with torch.no_grad():
-            codes = self.target.encoder(batch.layout, self._features(batch, rows), rows.counts)
+            codes = self.target.encoder(self._features(batch, rows), rows.counts)
             values = double_q_values(q, self.target.head(codes), available)
             following = total_value(self.target.mixer, batch, rows, values)
         targets = td_targets(batch.reward, batch.terminated, following, gamma=self.config.gamma)

@@ -3,8 +3,6 @@
 import torch
 from jaxtyping import Float, Int
 from lab_marl.episodes.layouts import Layout
-from lab_marl.kernel.unroll import Kernel
-from lab_marl.networks.compiled import Compilable, compiled_scores
 from lab_marl.networks.config import TransformerConfig
 from lab_marl.networks.embedding import EntityEmbedding, action_scores, read_tokens
 from lab_marl.networks.transformer import HistoryTransformer
@@ -42,7 +40,7 @@ class StateEncoder(nn.Module):
         return swapped_attention(self.query(entities), keys, entities)
 
 
-class ObservationEncoder(Compilable):
+class ObservationEncoder(nn.Module):
     """A code of each agent from its own observations: the output at its own token."""
 
     def __init__(self, layout: Layout, config: TransformerConfig) -> None:
@@ -51,21 +49,8 @@ class ObservationEncoder(Compilable):
         self.transformer = HistoryTransformer(config)
 
     def forward(
-        self, layout: Layout, features: EntityFeatures, counts: tuple[int, ...]
+        self, features: EntityFeatures, counts: tuple[int, ...]
     ) -> Float[Tensor, "rows n d"]:
-        if self.kernel is not None:
-            bias = self.transformer.output.bias
-            code = torch.eye(len(bias)), torch.zeros_like(bias)
-            return compiled_scores(
-                self.kernel,
-                self.embedding,
-                self.transformer,
-                code,
-                layout,
-                features,
-                counts,
-                attacks=False,
-            )
         return self.transformer.unroll(self.embedding(features), counts, read=1)[:, :, 0]
 
     def step(self, features: EntityFeatures, history: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,7 +59,7 @@ class ObservationEncoder(Compilable):
         return outputs[:, :, 0], history
 
 
-class SkillDecoder(Compilable):
+class SkillDecoder(nn.Module):
     """Logits of each agent's actions from its observations and its skill."""
 
     def __init__(self, layout: Layout, config: TransformerConfig, *, num_skills: int) -> None:
@@ -91,35 +76,9 @@ class SkillDecoder(Compilable):
         skills: Float[Tensor, "rows n K"],
         counts: tuple[int, ...],
     ) -> Float[Tensor, "rows n a"]:
-        if self.kernel is not None:
-            return self._compiled(self.kernel, layout, features, skills, counts)
         tokens = self.embedding(features)
         outputs = self.transformer.unroll(tokens, counts, read=read_tokens(layout))
         return self._scores(layout, outputs, skills)
-
-    def _compiled(
-        self,
-        kernel: Kernel,
-        layout: Layout,
-        features: EntityFeatures,
-        skills: Tensor,
-        counts: tuple[int, ...],
-    ) -> Tensor:
-        """The head is linear: its part of the outputs, and its part of the skill."""
-        of_output, of_skill = self.head.weight.chunk(2, 1)
-        observed = compiled_scores(
-            kernel,
-            self.embedding,
-            self.transformer,
-            (of_output, torch.zeros_like(self.head.bias)),
-            layout,
-            features,
-            counts,
-            attacks=layout.attacks,
-        )
-        chosen = functional.linear(self.skill(skills), of_skill, self.head.bias)
-        read = chosen[:, :, None].expand(-1, -1, read_tokens(layout), -1)
-        return observed + action_scores(layout, read)
 
     def step(
         self, layout: Layout, features: EntityFeatures, skills: Tensor, history: Tensor
