@@ -81,7 +81,7 @@ def over(theirs: list[float], found: list[float]) -> dict[str, float]:
 def arms(task: str) -> dict[str, Update]:
     """Each method's update."""
     layouts = [episodes.LAYOUTS[task]]
-    made: dict[str, Any] = {"hissd": hissd(layouts[0])}
+    made: dict[str, Any] = {}
     for kernel in KERNELS:
         config = TransformerConfig(kernel=kernel)
         long = {"max_steps": 10**6, "transformer": config}  # neither stage of ODIS ends meanwhile
@@ -94,15 +94,16 @@ def arms(task: str) -> dict[str, Update]:
             "updet, mixed": UPDeTLearner(layouts, UPDeTConfig(**long), device=CPU),
             "odis, discovery": ODISLearner(layouts, discovery, device=CPU),
             "odis, policy": ODISLearner(layouts, policy, device=CPU),
+            "hissd": hissd(layouts[0], HiSSDConfig(**long)),
         }
         made |= {f"{name}, kernel={kernel}": learner for name, learner in learners.items()}
     return {name: learner.update for name, learner in made.items()}
 
 
-def hissd(layout: Layout) -> HiSSDLearner:
+def hissd(layout: Layout, config: HiSSDConfig) -> HiSSDLearner:
     """HiSSD's learner that has seen a batch of a second task, which its contrast needs."""
     other = replace(layout, task="other")
-    learner = HiSSDLearner([layout, other], HiSSDConfig(), device=CPU)
+    learner = HiSSDLearner([layout, other], config, device=CPU)
     learner.update(drawn(other, seed=0, num_episodes=32))
     return learner
 
