@@ -2,7 +2,6 @@
 
 import inspect
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -111,7 +110,8 @@ def problem_sets(setup: Setup, *, key: str) -> ProblemSets | None:
     """The problems of the run's dataset; None: they are not known yet.
 
     Raises LabError, naming `key`, where the dataset's data are something else: what it offers, or
-    what its `load` says that it returns; and where two problems of a set have the same id.
+    what its `load` says that it returns; and where two unlike problems of a set have
+    the same id.
     """
     if isinstance(setup.data, ProblemSets):
         _check_ids(setup.data)
@@ -127,15 +127,16 @@ def problem_sets(setup: Setup, *, key: str) -> ProblemSets | None:
 
 
 def _check_ids(sets: ProblemSets) -> None:
-    """LabError where an id stands for two problems: files and caches go by it."""
+    """LabError where an id stands for two problems: files and results go by it. One problem may
+    come again."""
     for name, problems in {"train": sets.train, **sets.evaluation}.items():
-        counts = Counter(problem.id for problem in problems)
-        if len(counts) < len(problems):
-            once, times = counts.most_common(1)[0]
-            raise LabError(
-                f"set {name!r} has {times} problems with the id {once!r}; the dataset must give "
-                "each its own"
-            )
+        known: dict[str, Problem] = {}
+        for problem in problems:
+            if known.setdefault(problem.id, problem) != problem:
+                raise LabError(
+                    f"set {name!r} has two problems with the id {problem.id!r}; the dataset must "
+                    "give each its own"
+                )
 
 
 def _loaded(dataset: Dataset) -> str:

@@ -232,4 +232,4 @@ def test_a_value_that_is_not_finite_stays_so():
 
 
 def test_the_most_tokens_are_those_of_the_source():
-    assert open_kernel(NetworkConfig()).library.stairs_most_tokens() == MOST_TOKENS
+    assert open_kernel(NetworkConfig()).library.unroll_most_tokens() == MOST_TOKENS

@@ -15,10 +15,6 @@ from stairs_cases import grid_layout, random_batch
 SMALL = NetworkConfig(width=8, ffn_factor=2)
 MIXER = MixerConfig(entity_width=8, attention_width=4, hyper_width=8, mixing_width=4)
 OTHER = {
-    "gamma": 0.5,
-    "bc_form": "q_value",
-    "target_update_every": 1,
-    "target_copies": "rounds",
     "network.h_cycles": 3,
     "network.l_cycles": 2,
     "network.schedule": "hrm",
@@ -49,10 +45,8 @@ def trained(learner, config, layout) -> dict[str, torch.Tensor]:
     [
         (StairsConfig(network=replace(SMALL, spatial=False), mixer=MIXER), "network.gradient"),
         (StairsConfig(network=replace(SMALL, temporal=False), mixer=MIXER), "network.high_step"),
-        (StairsConfig(network=SMALL, mixer=MIXER, bc_weight=0), "bc_form"),
-        (StairsConfig(network=SMALL, mixer=MIXER, td_weight=0), "target_copies"),
     ],
-    ids=["no_spatial", "no_temporal", "td", "bc"],
+    ids=["no_spatial", "no_temporal"],
 )
 def test_what_is_called_unused_changes_no_weight_of_stairs(config, some):
     keys = stairs.unused(config)

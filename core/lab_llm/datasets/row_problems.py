@@ -89,18 +89,16 @@ class Source:
 def labels(files: Sequence[Path]) -> list[str]:
     """A label of each file that no other has: its stem, with as many folders before it as it takes;
     `#2` behind it where a file comes again, or differs by its ending alone."""
-    labelled = {file: stem(file) for file in files}
-    for depth in range(1, max((len(file.parts) for file in files), default=0)):
+    places = dict.fromkeys((file.parent, stem(file)) for file in files)
+    labelled = {place: place[1] for place in places}
+    for depth in range(1, max((len(folder.parts) for folder, _ in places), default=0) + 1):
         counts = Counter(labelled.values())
-        if max(counts.values(), default=0) == 1:
-            break
-        for file, label in labelled.items():
+        for (folder, name), label in labelled.items():
             if counts[label] > 1:
-                folders = file.parent.parts[-depth:]
-                labelled[file] = "/".join([*folders, stem(file)])
+                labelled[folder, name] = "/".join([*folder.parts[-depth:], name])
     times: Counter[str] = Counter()
     found = []
-    for label in (labelled[file] for file in files):
+    for label in (labelled[file.parent, stem(file)] for file in files):
         times[label] += 1
         found.append(f"{label}#{times[label]}" if times[label] > 1 else label)
     return found

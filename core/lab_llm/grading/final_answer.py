@@ -38,9 +38,10 @@ _ALTERNATIVES = re.compile(r"(?i)\b(?:or|either)\b")
 _DENIED = re.compile(r"^not\b[^.\n]{0,100}?\bbut\s+(?:rather\s+)?", re.IGNORECASE)
 _DENIAL = re.compile(
     r"(?i:\banswers?\s+(?:is\s+not|isn['\u2019]t|cannot\s+be|can['\u2019]t\s+be))\s+"
-    r"(?=[*_(]*(?:[$\\]|[-+]?[\d.]|[A-Z]\b))(?![^.\n]*\bbut\b)(?:[^\n.!?,;]|\.\d)*"
+    r"(?=[*_(]*(?:[$\\]|[-+]?[\d.]|[A-Z]\b))(?![^.\n]*\bbut\b)(?:(?!\banswer\b)[^\n.!?,;]|\.\d)*"
 )
-"""`the answer is not 6`, up to the end of the clause; `not possible` may be an answer."""
+"""`the answer is not 6`, up to the end of the clause or to a further answer; `not possible` may be
+an answer."""
 _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}\s+[^\s]")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _THINKING = re.compile(f"{THINK_START}.*?{THINK_END}", re.DOTALL)

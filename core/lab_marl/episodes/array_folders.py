@@ -16,6 +16,7 @@ STATES = "states_0.npy"
 MASKS = "avail_actions"
 """`avail_actions_i.npy` [N, a]: 1 where agent i may take an action, else 0."""
 UNMASKED = "masks are not kept: every action counts as allowed"
+PASSED_OVER = "next_obs is not used: masks are kept, but not those of the steps after"
 
 
 def read(
@@ -34,8 +35,10 @@ def read(
     obs, actions, rewards = (_every(folder, key, layout, num) for key in ("obs", "acs", "rews"))
     state = _states(folder, layout, num)
     masks = _masks(folder, layout, num, MASKS)
-    unmasked = (UNMASKED,) if masked and masks is None else ()
+    said = (UNMASKED,) if masked and masks is None else ()
     following = _following(folder, layout, num, masked=masks is not None)
+    if following is None and (folder / "next_obs_0.npy").is_file() and masks is not None:
+        said = (PASSED_OVER,)
     ends = _ends(folder, layout, num, episode_length)
     for low, high in flat.groups(ends.any, episodes=episodes):
         span = slice(low, high)
@@ -49,7 +52,7 @@ def read(
             terminated=ends.terminated[span],
             truncated=ends.truncated[span],
             following=following.of(span) if following else None,
-            notes=(*notes, *unmasked),
+            notes=(*notes, *said),
         )
         yield flat.padded(steps, layout)
 

@@ -106,7 +106,8 @@ def check_alike(parts: Sequence[Part]) -> None:
             with_it, without = (part, parts[0]) if part.has_truncated else (parts[0], part)
             raise LabError(
                 f"{without.file}: no key 'truncated', which {with_it.file} has; write it in "
-                "both, or put the files into folders of two qualities"
+                "both (of a conversion: convert the source again), or put the files into two "
+                "qualities' folders"
             )
 
 

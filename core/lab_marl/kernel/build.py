@@ -72,7 +72,7 @@ def _name(width: int, hidden: int) -> str:
     """The library's name, which changes with the source, the compiler and the processor."""
     parts = [*_sources(), *FLAGS, *_compiler(), _version(), *processor(), f"{width} {hidden}"]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    return f"stairs-{digest}.so"
+    return f"unroll-{digest}.so"
 
 
 def _sources() -> list[str]:
@@ -108,7 +108,7 @@ def _compile(path: Path, width: int, hidden: int) -> None:
             raise LabError(
                 f"{command[0]} cannot compile the kernel: "
                 f"{said or f'it ended with code {done.returncode}'}; mend the compiler or set "
-                "trainer.kernel=torch"
+                "kernel=torch"
             )
         draft.chmod(0o700)  # whatever the umask: no file that others may write is loaded
         draft.replace(path)
@@ -126,4 +126,4 @@ def _ran(command: list[str], *, timeout_s: float) -> subprocess.CompletedProcess
         reason = f"cannot be started: {error.strerror}"
     except subprocess.TimeoutExpired:
         reason = f"did not end in {timeout_s} s"
-    raise LabError(f"{command[0]} {reason}; mend the compiler or set trainer.kernel=torch")
+    raise LabError(f"{command[0]} {reason}; mend the compiler or set kernel=torch")

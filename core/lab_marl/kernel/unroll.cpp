@@ -1,5 +1,6 @@
-// The unroll of STAIRS' two blocks over time, forward and backward, one slab of agents' rows after
-// the other through all steps, so that a slab's activations stay in the cache.
+// The unroll of a transformer over time, forward and backward: STAIRS-Former's two blocks, or one
+// block. One slab of agents' rows after the other goes through all steps, so that a slab's
+// activations stay in the cache.
 //
 // At a step of P rows: x = [entities, h_L, h_H]; y = L(...L(x) + x...) + x, `before` times without a
 // gradient; z = L(y). Q is the head of readout(H(z)) at the tokens that are read, and the next h_L
@@ -308,10 +309,10 @@ float* slab_back(const Shape& s, Network& net, Gradients& g, Room& room,
 
 extern "C" {
 
-int stairs_most_tokens() { return MOST_TOKENS; }
+int unroll_most_tokens() { return MOST_TOKENS; }
 
 // Floats of the tape of all slabs, or of the largest one.
-long stairs_tape(const Shape* shape, int of_one_slab) {
+long unroll_tape(const Shape* shape, int of_one_slab) {
     long size = 0;
     each_slab(*shape, [&](int first, int steps) {
         long own = 0;
@@ -322,7 +323,7 @@ long stairs_tape(const Shape* shape, int of_one_slab) {
 }
 
 // Q [rows, actions]; a null tape keeps nothing.
-void stairs_forward(const Shape* shape, float* tape, float* out) {
+void unroll_forward(const Shape* shape, float* tape, float* out) {
     const Shape& s = *shape;
     Network net(s, false);
     Room room(s);
@@ -333,9 +334,10 @@ void stairs_forward(const Shape* shape, float* tape, float* out) {
 }
 
 // The gradients of all tensors in the order low, last, ends, of d_out [rows, actions]; `to` begins
-// with zeros, and those of given tokens go to `d_tokens`. The tape is that of `stairs_forward`; or, where `out` is not null, room for the largest
-// slab's, and each slab goes forward once more and writes its Q to `out`.
-void stairs_backward(const Shape* shape, float* tape, const float* d_out, float* const* to,
+// with zeros, and those of given tokens go to `d_tokens`. The tape is that of `unroll_forward`; or,
+// where `out` is not null, room for the largest slab's, and each slab goes forward once more and
+// writes its Q to `out`.
+void unroll_backward(const Shape* shape, float* tape, const float* d_out, float* const* to,
                      float* out) {
     const Shape& s = *shape;
     Network net(s, true);

@@ -88,7 +88,7 @@ class Kernel:
 
     def __init__(self, width: int, hidden: int) -> None:
         self.library = library(width, hidden)
-        self.library.stairs_tape.restype = ctypes.c_long
+        self.library.unroll_tape.restype = ctypes.c_long
         self.spare: Tensor | None = None
         """The last tape that is no longer needed: new memory would cost its page faults."""
 
@@ -180,23 +180,25 @@ class _Unroll(torch.autograd.Function):
         out = parameters[0].new_empty(sum(course.sizes), call.actions)
         tape = None
         if learns:
-            size = kernel.library.stairs_tape(call.shape, 0)
+            size = kernel.library.unroll_tape(call.shape, 0)
             tape = kernel.tape(size) if size <= MOST_TAPE else None
             ctx.call, ctx.kernel, ctx.tape = call, kernel, tape
-        kernel.library.stairs_forward(call.shape, _pointer(tape), _pointer(out))
+        kernel.library.unroll_forward(call.shape, _pointer(tape), _pointer(out))
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         call, kernel, tape = ctx.call, ctx.kernel, ctx.tape
+        if torch.is_grad_enabled():  # create_graph: the second derivative would be lost
+            raise RuntimeError("the compiled unroll has first derivatives only; set kernel=torch")
         if call is None:
             raise RuntimeError("the compiled unroll was differentiated twice")
         made = [torch.zeros_like(weight) for weight in call.parameters]
         d_tokens = call.room_for_tokens()
         d_out, again = grads[0].contiguous(), None
         if tape is None:
-            tape, again = kernel.tape(kernel.library.stairs_tape(call.shape, 1)), d_out.clone()
-        kernel.library.stairs_backward(
+            tape, again = kernel.tape(kernel.library.unroll_tape(call.shape, 1)), d_out.clone()
+        kernel.library.unroll_backward(
             call.shape, _pointer(tape), _pointer(d_out), call.pointers(made), _pointer(again)
         )
         kernel.spare, ctx.tape, ctx.call = tape, None, None
@@ -259,7 +261,7 @@ class _Call:
         return room
 
     def pointers(self, made: Sequence[Tensor]) -> Any:
-        """Where the gradients of the parameters will lie, as `stairs_backward` takes them."""
+        """Where the gradients of the parameters will lie, as `unroll_backward` takes them."""
         return _pointers([*made[: self._blocks], *self._ends(made)])
 
 

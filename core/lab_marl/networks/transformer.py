@@ -7,7 +7,7 @@ kernel goes through a batch step by step instead, a few agents at a time, and gi
 but for rounding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -90,8 +90,8 @@ class TokenTransformer(nn.Module):
 class HistoryTransformer(TokenTransformer):
     """A `TokenTransformer` with one token more, which carries the history h_t; h_0 = 0."""
 
-    kernel: Kernel | None = None
-    """What computes `unroll`; None: torch's operations. It is no part of the state."""
+    kernel: Callable[[], Kernel | None] | None = None
+    """Gives what computes `unroll`; None: torch's operations. It is no part of the state."""
 
     def begin(self, agents: int) -> Float[Tensor, "agents d"]:
         """The histories of agents before their first step."""
@@ -113,8 +113,9 @@ class HistoryTransformer(TokenTransformer):
         the first `counts[t]` episodes."""
         flat = tokens.flatten(0, 1)
         sizes = [count * tokens.shape[1] for count in counts]
-        if self.kernel is not None:
-            return self._compiled(self.kernel, flat, sizes, read).unflatten(0, tokens.shape[:2])
+        kernel = None if self.kernel is None else self.kernel()
+        if kernel is not None:
+            return self._compiled(kernel, flat, sizes, read).unflatten(0, tokens.shape[:2])
         if len(self.blocks) == 1:
             x, key_value = flat, self._shallow(flat, sizes)
         else:

@@ -71,7 +71,10 @@ def kernel_fact(
 
 class UnrollPath:
     """Torch's operations or the compiled kernel, for the transformers of some networks that carry a
-    history."""
+    history.
+
+    Which of them is settled at the first update: who only acts, step by step, needs no compiler.
+    """
 
     def __init__(
         self,
@@ -84,41 +87,65 @@ class UnrollPath:
         of_each: int = 1,
     ) -> None:
         self._config, self._layouts, self._device = config, layouts, device.type
-        self._of_each = of_each
-        parts = [part for network in networks for part in network.modules()]
-        self._parts = [part for part in parts if isinstance(part, HistoryTransformer)]
-        choice = choose(config, layouts, device.type, max_steps=max_steps, of_each=of_each)
+        self._max_steps, self._of_each = max_steps, of_each
+        self._kernel: Kernel | None = None
+        self._choice: Choice | None = None
+        for network in networks:
+            for part in network.modules():
+                if isinstance(part, HistoryTransformer):
+                    part.kernel = self.kernel
+
+    @property
+    def choice(self) -> Choice:
+        """The path. Raises LabError where it is the kernel, as set, and that cannot serve."""
+        if self._choice is None:
+            self._choice = self._chosen()
+        if self._choice.path == "cpp" and self._kernel is None:
+            self._choice = self._opened(self._choice)
+        return self._choice
+
+    def _chosen(self) -> Choice:
+        return choose(
+            self._config,
+            self._layouts,
+            self._device,
+            max_steps=self._max_steps,
+            of_each=self._of_each,
+        )
+
+    def _opened(self, choice: Choice) -> Choice:
+        """With `kernel: auto` torch's path, where the compiler fails."""
+        config = self._config
         try:
-            self._take(choice)
-        except LabError as error:  # the compiler failed
+            self._kernel = Kernel(config.width, config.ffn_factor * config.width)
+        except LabError as error:
             if config.kernel != "auto":
                 raise
-            self._take(Choice("torch", str(error)))
+            return Choice("torch", str(error))
+        return choice
 
-    def _take(self, choice: Choice) -> None:
-        config = self._config
-        compiled = choice.path == "cpp"
-        kernel = Kernel(config.width, config.ffn_factor * config.width) if compiled else None
-        for part in self._parts:
-            part.kernel = kernel
-        self.choice = choice
+    def kernel(self) -> Kernel | None:
+        """What computes the transformers; None: torch's operations."""
+        return self._kernel if self.choice.path == "cpp" else None
 
     def keep(self, path: str) -> None:
         """With `kernel: auto`, go on with the path that the run began with.
 
         Raises LabError where that is the kernel and it cannot serve here.
         """
-        if self._config.kernel != "auto" or path == self.choice.path:
+        if self._config.kernel != "auto":
             return
         if path == "torch":
-            return self._take(Choice("torch", "as the run began"))
-        if reason := refusal(self._config, self._layouts, self._device, of_each=self._of_each):
+            self._choice = Choice("torch", "as the run began")
+            return
+        reason = refusal(self._config, self._layouts, self._device, of_each=self._of_each)
+        if reason:
             raise LabError(
                 f"this learner was trained with the compiled kernel, which cannot serve here: "
                 f"{reason}; resume where it can, or begin anew with "
                 "trainer.transformer.kernel=torch"
             )
-        self._take(Choice("cpp", "as the run began"))
+        self._choice = Choice("cpp", "as the run began")
 
 
 class Unrolling:

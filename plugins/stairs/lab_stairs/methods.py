@@ -27,7 +27,7 @@ def check_stairs(config: StairsConfig, train: Layouts, tasks: Layouts) -> Facts:
 
 
 def unused_by_stairs(config: StairsConfig) -> Mapping[str, str]:
-    """Keys of parts and of terms that are off."""
+    """Keys of parts that are off."""
     found: dict[str, str] = {}
     if not config.network.spatial:
         recursion = ("h_cycles", "l_cycles", "schedule", "gradient")
@@ -36,11 +36,6 @@ def unused_by_stairs(config: StairsConfig) -> Mapping[str, str]:
         )
     if not config.network.temporal:
         found["network.high_step"] = "trainer.network.temporal=false"
-    if config.bc_weight == 0:
-        found["bc_form"] = "trainer.bc_weight=0"
-    if config.td_weight == 0:
-        targets = ("gamma", "target_update_every", "target_copies")
-        found |= dict.fromkeys(targets, "trainer.td_weight=0")
     return found
 
 

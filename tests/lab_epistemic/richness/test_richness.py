@@ -15,6 +15,8 @@ from lab_llm.datasets.components import RowsDataset
 from lab_llm.datasets.config import RowsConfig
 from lab_llm.datasets.countdown import CountdownDataset
 from lab_llm.datasets.countdown_config import CountdownConfig
+from lab_llm.evaluation.accuracy import AccuracyEvaluator
+from lab_llm.evaluation.config import AccuracyConfig
 from lab_llm.policy.config import PolicyConfig
 from lab_llm.policy.engine import Sampling
 from lab_llm.policy.policy import load_policy
@@ -402,6 +404,7 @@ def test_a_set_with_a_levels_name_is_refused_beside_another_evaluator(tmp_path):
     given = RowsDataset(RowsConfig(path=str(rows), evaluation={"answer": str(rows)})).sets
     evaluator = RichnessEvaluator(dataclasses.replace(SMALL, pool_size=1, levels=("answer",)))
     said = "evaluation set 'answer' has the name of a level of evaluator.richness"
+    scoring = AccuracyEvaluator(AccuracyConfig())
     with pytest.raises(LabError, match=said):
-        evaluator.plan(Setup(data=given, evaluators={"accuracy": None, "richness": evaluator}))
-    evaluator.plan(Setup(data=given, evaluators={"richness": evaluator}))
+        evaluator.plan(Setup(data=given, evaluators={"accuracy": scoring, "richness": evaluator}))
+    evaluator.plan(Setup(data=given, evaluators={"curves": object(), "richness": evaluator}))

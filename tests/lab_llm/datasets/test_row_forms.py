@@ -220,7 +220,8 @@ def test_a_message_in_both_forms_is_read_by_the_one_that_is_whole(tmp_path):
 def test_files_of_one_name_have_labels_of_their_own():
     names = ["/d/a/t.jsonl", "/d/b/t.csv", "/d/c/b/t.jsonl", "/d/a/u.jsonl", "/d/a/u.jsonl"]
     assert labels([Path(name) for name in names]) == ["a/t", "d/b/t", "c/b/t", "u", "u#2"]
-    assert labels([Path("x.csv"), Path("x.jsonl")]) == ["x", "x#2"]
+    assert labels([Path("/d/x.csv"), Path("/d/x.jsonl")]) == ["x", "x#2"]
+    assert labels([Path("a/x.csv"), Path("a/x.jsonl"), Path("b/x.csv")]) == ["a/x", "a/x#2", "b/x"]
     assert labels([]) == []
 
 
@@ -232,8 +233,11 @@ def test_problems_of_files_of_one_name_have_ids_of_their_own(tmp_path):
     assert [p.id for p in train(paths)] == ["a/train/1", "a/train/2", "b/train/1", "b/train/2"]
 
 
-def test_two_problems_of_one_id_are_refused():
+def test_two_unlike_problems_of_one_id_are_refused():
     problem = Problem(id="p", prompt=(USER,), answer="2")
-    sets = ProblemSets(train=[problem, problem], evaluation={}, verify=lambda *_: 0.0)
-    with pytest.raises(LabError, match="set 'train' has 2 problems with the id 'p'"):
+    again = ProblemSets(train=[problem, problem], evaluation={}, verify=lambda *_: 0.0)
+    assert problem_sets(Setup(data=again), key="trainer") is again
+    other = Problem(id="p", prompt=({**USER, "content": "2+2?"},), answer="2")
+    sets = ProblemSets(train=[problem, other], evaluation={}, verify=lambda *_: 0.0)
+    with pytest.raises(LabError, match="set 'train' has two problems with the id 'p'"):
         problem_sets(Setup(data=sets), key="trainer")

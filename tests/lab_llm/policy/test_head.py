@@ -11,6 +11,7 @@ from transformers import (
     Gemma2Config,
     GraniteConfig,
     LlamaConfig,
+    RecurrentGemmaConfig,
 )
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
@@ -32,6 +33,12 @@ CONFIGS = {
     "cohere": CohereConfig(**SIZES, logit_scale=0.25),
     "cohere2": Cohere2Config(**SIZES, logit_scale=0.25),
     "gemma2": Gemma2Config(**SIZES, final_logit_softcapping=0.5),
+    "recurrent_gemma": RecurrentGemmaConfig(
+        **{**SIZES, "num_key_value_heads": 1},
+        logits_soft_cap=0.5,
+        lru_width=16,
+        block_types=("recurrent",),
+    ),
     "falcon_h1": FalconH1Config(
         **SIZES, lm_head_multiplier=0.5, mamba_d_ssm=16, mamba_n_heads=2, mamba_d_head=8
     ),

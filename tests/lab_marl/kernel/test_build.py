@@ -20,7 +20,7 @@ ready, go = map(pathlib.Path, sys.argv[1:])
 ready.touch()
 while not go.exists():
     time.sleep(0.01)
-print(library(32, 64).stairs_most_tokens())
+print(library(32, 64).unroll_most_tokens())
 """
 """A process that builds a kernel as soon as the other is ready, too."""
 

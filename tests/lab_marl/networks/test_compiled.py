@@ -1,10 +1,8 @@
 """The compiled transformer against the same maths in float64, and which path a learner takes."""
 
-import copy
-
 import pytest
 import torch
-from baseline_cases import CPU, through_a_file
+from baseline_cases import CPU, replay, through_a_file
 from lab_marl.cloning.config import BCConfig
 from lab_marl.cloning.learner import BCLearner
 from lab_marl.kernel.build import lacking
@@ -12,6 +10,7 @@ from lab_marl.kernel.unroll import Kernel
 from lab_marl.networks.action_network import ActionNetwork
 from lab_marl.networks.config import TransformerConfig
 from lab_marl.networks.rows import filled_rows
+from lab_marl.networks.transformer import HistoryTransformer
 from lab_marl.networks.unroll_path import choose
 from labrun import LabError
 from stairs_cases import grid_layout, marine_layout, random_batch
@@ -57,7 +56,7 @@ def test_scores_and_gradients_are_those_of_float64(task, extra):
     """Within 2e-6 of a tensor's largest gradient, or half as much again as torch's float32."""
     layout = LAYOUTS[task]
     compiled, plain, exact = (network(layout, extra=extra) for _ in range(3))
-    compiled.transformer.kernel = Kernel(64, 256)
+    compiled.transformer.kernel = lambda: Kernel(64, 256)
     found = scored(compiled, layout, extra, torch.float32)
     scored(plain, layout, extra, torch.float32)
     wanted = scored(exact, layout, extra, torch.float64)
@@ -79,12 +78,24 @@ def errors_of(made: ActionNetwork, exact: ActionNetwork) -> dict[str, float]:
 
 
 @needs_kernel
-def test_a_copy_of_a_network_shares_its_kernel():
-    made = network(LAYOUTS["3m"])
-    made.transformer.kernel = Kernel(64, 256)
-    other = copy.deepcopy(made)
-    assert other.transformer.kernel is made.transformer.kernel
-    assert "kernel" not in str(other.state_dict().keys())
+def test_a_gradient_of_the_gradient_is_refused_and_not_lost():
+    kernel = Kernel(64, 256)
+    made = HistoryTransformer(TransformerConfig())
+    made.kernel = lambda: kernel
+    tokens = torch.randn(5, 2, 3, 64, requires_grad=True)
+    outputs = made.unroll(tokens, [3, 2], read=1)
+    with pytest.raises(RuntimeError, match="first derivatives only; set kernel=torch"):
+        torch.autograd.grad(outputs.sum(), tokens, create_graph=True)
+
+
+def test_who_only_acts_needs_no_compiler(monkeypatch):
+    monkeypatch.setattr("lab_marl.networks.unroll_path.lacking", lambda: "no C++ compiler")
+    made = learner(kernel="cpp")
+    layout = LAYOUTS["cn-4"]
+    played = replay(made.policy(), random_batch(layout, [3, 2]))
+    assert played.actions.shape[-1] == layout.num_agents
+    with pytest.raises(LabError, match="no C\\+\\+ compiler; set trainer"):
+        made.update(random_batch(layout, [3, 2]))
 
 
 def path(**settings) -> str:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lab_llm.evaluation.accuracy import check_prompts_fit
+from lab_llm.evaluation.accuracy import AccuracyEvaluator, check_prompts_fit
 from lab_llm.policy.policy import KnownPolicy, Policy, known_policy
 from lab_llm.problems import Problem, ProblemSets, problem_sets
 from lab_llm.sampling.config import SamplingConfig
@@ -74,7 +74,8 @@ class RichnessEvaluator:
         facts = self._facts()
         sets = problem_sets(setup, key="evaluator.richness")
         if sets is not None:
-            self._check_names(sets, [name for name in setup.evaluators if name != "richness"])
+            scoring = [n for n, e in setup.evaluators.items() if isinstance(e, AccuracyEvaluator)]
+            self._check_names(sets, scoring)
             self._check_pool(sets, known_policy(setup))
         return Plan(facts, missing_engine(self.config.engine, section=section))
 
