@@ -3,6 +3,7 @@
 import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -77,10 +78,16 @@ class Course:
     @property
     def names(self) -> tuple[str, ...]:
         """The parameters in the compiled code's order."""
-        blocks = (f"{block}.{name}" for block in self.blocks for name in BLOCK)
-        embeddings = (f"{kind}.{part}" for kind in self.kinds for part in ("weight", "bias"))
-        ends = ENDS if self.has_high_history else ENDS[:NUM_ALWAYS]
-        return (*blocks, *embeddings, *ends)
+        return _names(tuple(self.blocks), tuple(self.kinds), self.has_high_history)
+
+
+@cache
+def _names(
+    blocks: tuple[str, ...], kinds: tuple[str, ...], has_high_history: bool
+) -> tuple[str, ...]:
+    of_blocks = (f"{block}.{name}" for block in blocks for name in BLOCK)
+    embeddings = (f"{kind}.{part}" for kind in kinds for part in ("weight", "bias"))
+    return (*of_blocks, *embeddings, *(ENDS if has_high_history else ENDS[:NUM_ALWAYS]))
 
 
 class Kernel:

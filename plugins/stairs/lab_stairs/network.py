@@ -4,8 +4,9 @@ The parameters lie in `StairsNetwork`; the maths is in functions over stacked we
 that the online and the target network are evaluated together where no gradient is needed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,11 @@ class StairsNetwork(nn.Module):
         self.head = nn.Linear(width, outputs)
         if config.temporal:
             self.gru = nn.GRUCell(width, width)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, nn.Parameter]:
+        """Its parameters, listed once: they stay the same objects."""
+        return dict(self.named_parameters())
 
 
 @dataclass(frozen=True)
@@ -249,7 +255,7 @@ def compiled_values(
     parts["allies"] = features.allies
     kept = None if keep is None else _kept(layout, config, keep)
     inputs = [parts[kind].flatten(0, 1) for kind in order.kinds]
-    q = kernel.values(dict(network.named_parameters()), inputs, kept, course)
+    q = kernel.values(network.by_name, inputs, kept, course)
     return q.unflatten(0, (-1, layout.num_agents))
 
 

@@ -33,8 +33,8 @@ class Given:
         return ProblemSets(self.problems, {}, lambda *_: 1.0)
 
 
-def problem(question="q", solution=None) -> Problem:
-    return Problem("p", ({"role": "user", "content": question},), "6", solution)
+def problem(question="q", solution=None, name="p") -> Problem:
+    return Problem(name, ({"role": "user", "content": question},), "6", solution)
 
 
 def planned(dataset=COUNTDOWN, **settings):
@@ -82,7 +82,7 @@ def test_a_sampler_that_is_not_here_is_missing_and_no_error():
 
 
 def test_a_training_problem_without_the_solution_that_guides_is_refused():
-    dataset = Given(problem(solution="5+1=6"), problem())
+    dataset = Given(problem(solution="5+1=6"), problem(name="q"))
     assert planned(dataset)
     with pytest.raises(LabError, match=r"solution_source=dataset, but 1 of 2 training problems"):
         planned(dataset, solution_source="dataset")

@@ -25,6 +25,7 @@ from lab_llm.training.teacher_weights import (
 )
 from lab_llm.training.trainer import AfterStep, PolicyTrainer
 from labrun import LabError
+from transformers import PreTrainedConfig
 
 TEACHER = Teacher(context="sibling", template="{prompt}{solution}", scored="every")
 LENGTHS = (50, 10, 5, 20)
@@ -51,6 +52,7 @@ class Given:
     """A model of one layer whose hidden states are all alike, in one process and one part."""
 
     num_micro_batches = 1
+    config = PreTrainedConfig()
 
     def __init__(self, states: torch.Tensor, told: torch.Tensor) -> None:
         self.head, self.states = torch.nn.Linear(4, 11), [states, told]

@@ -16,6 +16,7 @@ from lab_rlrt.config import RLRTConfig
 from lab_rlrt.methods import make_objective
 from labrun.config.components import build
 from labrun.config.experiments import compose
+from transformers import PreTrainedConfig
 
 with warnings.catch_warnings():  # TRL calls all of these experimental
     warnings.simplefilter("ignore")
@@ -31,6 +32,7 @@ class Given:
     """A model of one layer over given hidden states, in one process and one part."""
 
     num_micro_batches = 1
+    config = PreTrainedConfig()
 
     def __init__(self) -> None:
         torch.manual_seed(0)
