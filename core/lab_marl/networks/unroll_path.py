@@ -115,14 +115,16 @@ class UnrollPath:
 
     def _opened(self, choice: Choice) -> Choice:
         """With `kernel: auto` torch's path, where the compiler fails."""
-        config = self._config
         try:
-            self._kernel = Kernel(config.width, config.ffn_factor * config.width)
+            self._kernel = self._compiled()
         except LabError as error:
-            if config.kernel != "auto":
+            if self._config.kernel != "auto":
                 raise
             return Choice("torch", str(error))
         return choice
+
+    def _compiled(self) -> Kernel:
+        return Kernel(self._config.width, self._config.ffn_factor * self._config.width)
 
     def kernel(self) -> Kernel | None:
         """What computes the transformers; None: torch's operations."""
@@ -131,7 +133,7 @@ class UnrollPath:
     def keep(self, path: str) -> None:
         """With `kernel: auto`, go on with the path that the run began with.
 
-        Raises LabError where that is the kernel and it cannot serve here.
+        Raises LabError where that is the kernel and it cannot serve, or be compiled, here.
         """
         if self._config.kernel != "auto":
             return
@@ -145,6 +147,7 @@ class UnrollPath:
                 f"{reason}; resume where it can, or begin anew with "
                 "trainer.transformer.kernel=torch"
             )
+        self._kernel = self._compiled()
         self._choice = Choice("cpp", "as the run began")
 
 

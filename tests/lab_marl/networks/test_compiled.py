@@ -1,5 +1,7 @@
 """The compiled transformer against the same maths in float64, and which path a learner takes."""
 
+import copy
+
 import pytest
 import torch
 from baseline_cases import CPU, replay, through_a_file
@@ -168,3 +170,25 @@ def test_a_run_of_the_kernel_is_not_resumed_where_it_cannot_serve(monkeypatch):
     made = learner()
     with pytest.raises(LabError, match="which cannot serve here: no C\\+\\+ compiler; resume"):
         made.resume(state)
+
+
+@needs_kernel
+def test_a_run_of_the_kernel_does_not_go_on_by_torch_where_compiling_fails(monkeypatch, tmp_path):
+    state = learner(kernel="cpp").state_dict()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", "/bin/false")
+    fresh = learner()
+    assert fresh.unroll.choice.path == "torch"
+    assert "cannot compile the kernel" in fresh.unroll.choice.why
+    with pytest.raises(LabError, match="cannot compile the kernel"):
+        learner().resume(state)
+
+
+@needs_kernel
+def test_a_network_that_the_kernel_computes_can_be_copied():
+    made, batch = learner(kernel="cpp"), random_batch(LAYOUTS["cn-4"], LENGTHS)
+    made.update(batch)
+    rows = filled_rows(batch)
+    with torch.no_grad():
+        wanted = made.network(batch, rows)
+        assert torch.equal(copy.deepcopy(made.network)(batch, rows), wanted)
