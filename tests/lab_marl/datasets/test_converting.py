@@ -220,6 +220,15 @@ def test_masks_of_arrays_are_kept(tmp_path, played):
     assert not kept.all()
 
 
+def test_next_observations_without_their_masks_are_passed_over_and_it_is_said(tmp_path, played):
+    source = as_arrays(tmp_path / "data", played)
+    add_masks(source, played)
+    said = "; next_obs is not used: masks are kept, but not those of the steps after"
+    assert said not in convert(source, tmp_path / "out", task="cn-2", quality="plain")[0]
+    add_following(source, played)
+    assert said in convert(source, tmp_path / "out", task="cn-2", quality="good")[0]
+
+
 def test_masks_of_arrays_are_0_or_1_of_every_agent_and_action(tmp_path, played, monkeypatch):
     source = as_arrays(tmp_path / "data", played)
     add_masks(source, played)
